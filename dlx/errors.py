@@ -1,0 +1,25 @@
+"""Errors that a user can act on. Each names what was given, what was needed and what to type next."""
+
+
+class DlxError(Exception):
+    """An error shown as its message, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(DlxError):
+    """Bad input: a wrong option, configuration or file. Exit code 2, and no run directory is left behind."""
+
+    exit_code = 2
+
+
+class TrainingError(DlxError):
+    """Training could not go on: a loss that is not finite, a full disk. Exit code 1; what was written stays."""
+
+    exit_code = 1
+
+
+class Interrupted(DlxError):
+    """SIGINT or SIGTERM: the step was finished and the checkpoint saved. Exit code 130."""
+
+    exit_code = 130
