@@ -1,0 +1,128 @@
+"""Checkpoints: written aside and renamed, the last one kept until the new one is safe, loaded without pickle."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlx.errors import TrainingError, UsageError
+
+FORMAT = 1
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` so that at every moment a whole file stands at `path`, or none.
+
+    Raises:
+        TrainingError: the disk is full or not writable; what stood at `path` is still there.
+    """
+    aside = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            torch.save({"format": FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
+        aside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+        aside.unlink(missing_ok=True)
+        raise TrainingError(
+            f"the checkpoint {path} could not be written ({_reason(error)}); the one before it is untouched; "
+            "free some space or name another hydra.run.dir, then: dlx resume " + str(path.parent.parent)
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError):
+            return os.strerror(inner.errno) if inner.errno else str(inner)
+        inner = inner.__context__
+    return str(error).splitlines()[0]
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint: tensors, numbers, strings, lists and dicts, never code.
+
+    Raises:
+        UsageError: the file is missing, cut short, altered, or holds anything else.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no checkpoint {path}; needed: a run that saved one; type dlx runs to see them")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()  # every part against its CRC: torch itself does not look
+        if broken is not None:
+            raise UsageError(f"the checkpoint {path} is damaged: {broken} does not match its checksum")
+        content = torch.load(path, map_location=device, weights_only=True)
+    except UsageError:
+        raise
+    except Exception as error:  # zipfile and torch.load fail in many ways on bytes that are not theirs
+        raise UsageError(
+            f"the checkpoint {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
+            "needed: a whole file that dlx wrote, which holds tensors and numbers only"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UsageError(f"the checkpoint {path} is not of a format that this dlx knows ({FORMAT})")
+    return content
+
+
+class Checkpoints:
+    """`last.pt`, `previous.pt` and `best.pt` of one run.
+
+    Args:
+        directory: the run's `checkpoints/`; None writes nothing.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = directory
+        self.pending: dict[str, Any] | None = None  # a best model that is not on the disk yet
+
+    def best(self, model: dict[str, Tensor], about: dict[str, Any]) -> None:
+        """Note a new best model; small ones are copied in memory and written with the next `last.pt`.
+
+        A tiny network improves at every epoch and an epoch takes milliseconds: writing each would cost more than
+        learning. `last.pt` never gets ahead of `best.pt`, so a killed run resumes with the best that it knew.
+        """
+        if self.directory is None:
+            return
+        if sum(v.numel() * v.element_size() for v in model.values()) < 2**26:
+            self.pending = {"model": {name: value.clone() for name, value in model.items()}, **about}
+        else:
+            self.pending = None
+            save(self.directory / "best.pt", {"model": model, **about})
+
+    def last(self, content: dict[str, Any]) -> None:
+        """Write `last.pt`; the one before it becomes `previous.pt`."""
+        if self.directory is None:
+            return
+        if self.pending is not None:
+            save(self.directory / "best.pt", self.pending)
+            self.pending = None
+        last, previous = self.directory / "last.pt", self.directory / "previous.pt"
+        if last.exists():
+            # A hard link keeps the old file under both names until the new one takes the first.
+            previous.unlink(missing_ok=True)
+            try:
+                os.link(last, previous)
+            except OSError:  # a file system without links
+                previous.write_bytes(last.read_bytes())
+        save(last, content)
+
+    def resume(self, device: torch.device | str = "cpu") -> tuple[dict[str, Any], str | None]:
+        """The newest whole checkpoint, and a note that names a damaged one that was passed over.
+
+        Raises:
+            UsageError: none is whole.
+        """
+        assert self.directory is not None
+        try:
+            return load(self.directory / "last.pt", device), None
+        except UsageError as error:
+            previous = self.directory / "previous.pt"
+            if not previous.exists():
+                raise
+            return load(previous, device), f"{error}; going on from {previous.name} instead"

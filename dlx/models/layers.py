@@ -1,0 +1,116 @@
+"""Layers and names that several networks share: activations, initializers, and a dense layer with regularizers."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlx.errors import UsageError
+
+INITIALIZERS: dict[str, Callable[[Tensor], Any]] = {
+    "xavier_uniform": nn.init.xavier_uniform_,
+    "xavier_normal": nn.init.xavier_normal_,
+    "he_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
+    "he_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
+    "orthogonal": nn.init.orthogonal_,
+    "zeros": nn.init.zeros_,
+    "ones": nn.init.ones_,
+}
+
+
+def initialize(tensor: Tensor, how: str | float) -> None:
+    """Fill a parameter in place by an initializer's name, or with a constant; `default` leaves torch's own.
+
+    Raises:
+        UsageError: there is no initializer of this name.
+    """
+    if isinstance(how, (int, float)):
+        nn.init.constant_(tensor, how)
+    elif how in INITIALIZERS:
+        INITIALIZERS[how](tensor)
+    elif how != "default":
+        raise UsageError(f"initializer {how!r} was given; needed: default, {', '.join(INITIALIZERS)}, or a number")
+
+
+def activation(name: str | None) -> nn.Module:
+    """Any activation of torch.nn by name, in either spelling (`leaky_relu`, `LeakyReLU`); null is the identity.
+
+    Raises:
+        UsageError: torch.nn has none of this name.
+    """
+    if name is None or name in ("linear", "identity"):
+        return nn.Identity()
+    kinds = {kind.lower(): getattr(nn, kind) for kind in nn.modules.activation.__all__}
+    kind = kinds.get(name.replace("_", "").lower())
+    if kind is None:
+        raise UsageError(
+            f"activation {name!r} was given; needed: one of torch.nn's, such as relu, tanh, sigmoid, gelu, "
+            "leaky_relu, elu, softplus, or null"
+        )
+    return kind()
+
+
+class Dense(nn.Linear):
+    """y = W x + b with the initializers, penalties and constraint of the Keras layer of this name.
+
+    The penalties are l1 Σ|w| + l2 Σw² as Keras defines them, without a ½, on the kernel and on the bias apart; they
+    are part of the loss, so every optimizer sees their gradient (an optimizer's weight_decay is another thing).
+
+    Args:
+        inputs, outputs: sizes of x (batch, inputs) and y (batch, outputs).
+        kernel_init, bias_init: initializers by name, or constants.
+        l1, l2: weights of the kernel's penalties.
+        bias_l1, bias_l2: weights of the bias's penalties.
+        max_norm: each unit's incoming weights are kept within this Euclidean norm (Srivastava et al. 2014, §5.1).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel_init: str | float = "default",
+        bias_init: str | float = "default",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        bias_l1: float = 0.0,
+        bias_l2: float = 0.0,
+        max_norm: float | None = None,
+    ) -> None:
+        super().__init__(inputs, outputs)
+        self.penalties = {"weight": (l1, l2), "bias": (bias_l1, bias_l2)}
+        self.max_norm = max_norm
+        initialize(self.weight, kernel_init)
+        initialize(self.bias, bias_init)
+
+    def penalty(self) -> Tensor | None:
+        """l1 Σ|w| + l2 Σw² over kernel and bias, 0-d; None where no penalty is asked for."""
+        terms = []
+        for name, (l1, l2) in self.penalties.items():
+            w = getattr(self, name)
+            if l1:
+                terms.append(l1 * w.abs().sum())
+            if l2:
+                terms.append(l2 * w.square().sum())
+        return torch.stack(terms).sum() if terms else None
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Shrink the rows of the kernel, (outputs, inputs), to `max_norm`."""
+        if self.max_norm is not None:
+            self.weight.renorm_(2, 0, self.max_norm)
+
+
+def penalised(model: nn.Module) -> list[Any]:
+    """The submodules whose `penalty()` belongs to the loss."""
+    return [m for m in _having(model, "penalty") if not isinstance(m, Dense) or any(map(any, m.penalties.values()))]
+
+
+def constrained(model: nn.Module) -> list[Any]:
+    """The submodules whose `constrain()` is called after each step."""
+    return [m for m in _having(model, "constrain") if not isinstance(m, Dense) or m.max_norm is not None]
+
+
+def _having(model: nn.Module, name: str) -> Iterator[Any]:
+    return (module for module in model.modules() if callable(getattr(module, name, None)))

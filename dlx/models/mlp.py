@@ -1,0 +1,115 @@
+"""The multilayer perceptron: dense layers of any number and size.
+
+D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", Nature 323, 1986,
+https://doi.org/10.1038/323533a0. Dropout and max-norm as in N. Srivastava et al., JMLR 15, 2014.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from dlx.errors import UsageError
+from dlx.models.layers import Dense, activation
+from dlx.types import Count, Fraction, NonNegative, Positive
+
+
+class MLP(nn.Module):
+    """h_0 = x, h_i = f(W_i h_{i-1} + b_i), and scores W h_n + b without an activation.
+
+    Args:
+        shape: of one example; it is flattened.
+        outputs: number of scores: the classes, or the targets of a regression.
+        hidden: units of each hidden layer; an entry may be a mapping of `units` and any of the settings below, which
+            then hold for that layer alone: `{units: 256, activation: null, l1: 0.01}`.
+        activation: any of torch.nn's by name; null for none.
+        dropout: part of each hidden layer's outputs that is dropped while learning; input_dropout that of the inputs.
+        batch_norm: normalise before each activation.
+        kernel_init, bias_init: `default` (torch's), xavier_uniform, xavier_normal, he_uniform, he_normal,
+            orthogonal, zeros, ones, or a number.
+        l1, l2, bias_l1, bias_l2: penalties l1 Σ|w| + l2 Σw² of kernels and biases, part of the loss.
+        max_norm: bound on the norm of each hidden unit's incoming weights.
+        output: settings of the last layer, as for an entry of `hidden` (no units).
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        outputs: Count,
+        hidden: Sequence[Any] = (256,),
+        activation: str | None = "relu",
+        dropout: Fraction = 0.0,
+        input_dropout: Fraction = 0.0,
+        batch_norm: bool = False,
+        kernel_init: str | float = "default",
+        bias_init: str | float = "default",
+        l1: NonNegative = 0.0,
+        l2: NonNegative = 0.0,
+        bias_l1: NonNegative = 0.0,
+        bias_l2: NonNegative = 0.0,
+        max_norm: Positive | None = None,
+        output: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        dense = {
+            "kernel_init": kernel_init,
+            "bias_init": bias_init,
+            "l1": l1,
+            "l2": l2,
+            "bias_l1": bias_l1,
+            "bias_l2": bias_l2,
+        }
+        common = {
+            **dense,
+            "max_norm": max_norm,
+            "activation": activation,
+            "dropout": dropout,
+            "batch_norm": batch_norm,
+        }
+        self.layers = nn.Sequential()
+        if input_dropout:
+            self.layers.append(nn.Dropout(input_dropout))
+        size = math.prod(shape)
+        for place, entry in enumerate(hidden):
+            settings = _layer(entry, common, f"model.hidden[{place}]")
+            units = settings.pop("units")
+            self._append(size, units, **settings)
+            size = units
+        self.layers.append(Dense(size, outputs, **_known(output or {}, {**dense, "max_norm": None}, "model.output")))
+
+    def _append(
+        self, inputs: int, units: int, activation: str | None, dropout: float, batch_norm: bool, **dense: Any
+    ) -> None:
+        self.layers.append(Dense(inputs, units, **dense))
+        if batch_norm:
+            self.layers.append(nn.BatchNorm1d(units))
+        if activation is not None:
+            self.layers.append(_activation(activation))
+        if dropout:
+            self.layers.append(nn.Dropout(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (batch, outputs) of x (batch, *shape)."""
+        return self.layers(x.flatten(1))
+
+
+_activation = activation  # the constructor's argument of the same name hides the function
+
+
+def _layer(entry: Any, common: dict[str, Any], where: str) -> dict[str, Any]:
+    if isinstance(entry, Mapping):
+        settings = _known(entry, {"units": None, **common}, where)
+    else:
+        settings = {**common, "units": entry}
+    units = settings["units"]
+    if not isinstance(units, int) or isinstance(units, bool) or units < 1:
+        raise UsageError(f"{where} was given units {units!r}; needed: a whole number of at least 1")
+    return settings
+
+
+def _known(given: Mapping[str, Any], defaults: dict[str, Any], where: str) -> dict[str, Any]:
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        raise UsageError(f"{where} was given {', '.join(unknown)}; needed: some of {', '.join(defaults)}")
+    return {**defaults, **given}

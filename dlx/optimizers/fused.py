@@ -1,0 +1,154 @@
+"""The shortest way from gradients to new weights.
+
+`torch.optim.Optimizer.step` spends more time in Python (hooks, grouping, state look-ups) than a small network's
+arithmetic takes. For the plain uses of SGD, Adam, AdamW and Adagrad, `updater` calls torch's own fused kernel on the
+optimizer's own state: the same numbers, the same `state_dict`, a fraction of the time. Everything else goes through
+`step()`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Updater = Callable[[Sequence[Tensor]], None]
+
+
+def updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updater:
+    """A function that takes the gradients of `params`, in their order, and updates the parameters in place."""
+    if len(optimizer.param_groups) == 1 and _plain(optimizer, params):
+        if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
+            return _Adam(optimizer, params)
+        if type(optimizer) is torch.optim.SGD:
+            return _SGD(optimizer, params)
+    return _Step(optimizer, params)
+
+
+def _plain(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> bool:
+    group = optimizer.param_groups[0]
+    if group.get("capturable") or group.get("differentiable") or isinstance(group["lr"], Tensor):
+        return False
+    # The fused kernels want one device and one floating type; a foreach=True asks for another kernel by name.
+    kinds = {(p.device, p.dtype) for p in params}
+    return (
+        len(kinds) == 1
+        and params[0].device.type in ("cpu", "cuda")
+        and params[0].dtype in (torch.float32, torch.float64)
+        and not group.get("foreach")
+        and group.get("fused") is not False
+    )
+
+
+class _Step:
+    """Any optimizer, through its own `step`."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> None:
+        self.optimizer, self.params = optimizer, params
+
+    def __call__(self, grads: Sequence[Tensor]) -> None:
+        for param, grad in zip(self.params, grads, strict=True):
+            param.grad = grad
+        self.optimizer.step()
+        for param in self.params:
+            param.grad = None
+
+
+class _Fused:
+    """Shared by the kernels: state lists are made once, and made again after `load_state_dict` replaced the state."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> None:
+        self.optimizer, self.params = optimizer, list(params)
+        self.group = optimizer.param_groups[0]
+        self.state: Any = None
+        # Schedulers warn when they step before `optimizer.step`, which they find out by wrapping it and looking for
+        # this mark. The kernel below stands in for `step`, so the mark is ours to set.
+        self.marked = False
+
+    def _current(self) -> bool:
+        return self.state is self.optimizer.state and self.group is self.optimizer.param_groups[0]
+
+    def _mark(self) -> None:
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]
+        self.marked = True
+
+
+class _Adam(_Fused):
+    def _attach(self) -> None:
+        self.state, self.group = self.optimizer.state, self.optimizer.param_groups[0]
+        amsgrad = self.group["amsgrad"]
+        # One counter serves all parameters: the kernel reads it, and one addition replaces one for each parameter.
+        steps = [self.state[p]["step"] for p in self.params if self.state[p]]
+        device = self.params[0].device
+        self.counter = torch.as_tensor(float(steps[0]) if steps else 0.0, dtype=torch.float32, device=device).clone()
+        for p in self.params:
+            state = self.state[p]
+            if not state:
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+                if amsgrad:
+                    state["max_exp_avg_sq"] = torch.zeros_like(p)
+            state["step"] = self.counter
+        self.mean = [self.state[p]["exp_avg"] for p in self.params]
+        self.square = [self.state[p]["exp_avg_sq"] for p in self.params]
+        self.largest = [self.state[p]["max_exp_avg_sq"] for p in self.params] if amsgrad else []
+        self.counters = [self.counter] * len(self.params)
+        decoupled = isinstance(self.optimizer, torch.optim.AdamW) or self.group.get("decoupled_weight_decay", False)
+        self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+
+    def __call__(self, grads: Sequence[Tensor]) -> None:
+        if not self._current():
+            self._attach()
+            self._mark()
+        group = self.group
+        beta1, beta2 = group["betas"]
+        with torch.no_grad():
+            self.counter += 1
+            self.kernel(
+                self.params,
+                grads,
+                self.mean,
+                self.square,
+                self.largest,
+                self.counters,
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=group["amsgrad"],
+                maximize=group["maximize"],
+            )
+
+
+class _SGD(_Fused):
+    def _attach(self) -> None:
+        self.state, self.group = self.optimizer.state, self.optimizer.param_groups[0]
+        self.fresh = False
+        if self.group["momentum"]:
+            self.fresh = not self.state[self.params[0]]
+            for p in self.params:
+                if not self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            self.velocity = [self.state[p]["momentum_buffer"] for p in self.params]
+        else:
+            self.velocity = []
+
+    def __call__(self, grads: Sequence[Tensor]) -> None:
+        if not self._current():
+            self._attach()
+            self._mark()
+        group = self.group
+        with torch.no_grad():
+            torch._fused_sgd_(
+                self.params,
+                grads,
+                self.velocity,
+                weight_decay=group["weight_decay"],
+                momentum=group["momentum"],
+                lr=group["lr"],
+                dampening=group["dampening"],
+                nesterov=group["nesterov"],
+                maximize=group["maximize"],
+                is_first_step=self.fresh,  # torch starts the velocity at the first gradient, undamped
+            )
+        self.fresh = False

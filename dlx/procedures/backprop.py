@@ -1,0 +1,145 @@
+"""Back-propagation with any torch optimizer.
+
+D. E. Rumelhart, G. E. Hinton, R. J. Williams, Nature 323, 1986. Gradient-norm clipping: R. Pascanu, T. Mikolov,
+Y. Bengio, 2013, https://arxiv.org/abs/1211.5063.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.models.layers import constrained, penalised
+from dlx.optimizers.fused import updater
+from dlx.procedures.procedure import Procedure
+from dlx.procedures.schedule import Schedule
+from dlx.tasks.task import Task
+from dlx.types import Count, Natural, Positive
+
+
+class Backprop(Procedure):
+    """Descends the gradient of the task's loss, plus the model's own penalties.
+
+    Args:
+        optimizer: a torch.optim class without its parameters.
+        scheduler: a torch.optim.lr_scheduler class without its optimizer, stepped once each epoch or each step.
+        clip_norm: bound on the Euclidean norm of the whole gradient.
+        clip_value: bound on each entry of the gradient.
+        accumulate: batches whose mean gradient makes one update; what an epoch leaves over makes a smaller one.
+        watch: log the gradient's norm at every so-many-th update; 0 for never.
+    """
+
+    def __init__(
+        self,
+        optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer], Schedule] | None = None,
+        clip_norm: Positive | None = None,
+        clip_value: Positive | None = None,
+        accumulate: Count = 1,
+        watch: Natural = 50,
+    ) -> None:
+        self.make_optimizer, self.make_schedule = optimizer, scheduler
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.accumulate, self.watch = accumulate, watch
+        self.updates = 0
+        self.gathered: list[Tensor] = []  # sum of the gradients since the last update
+        self.waiting = 0  # batches in that sum
+
+    def bind(self, model: nn.Module, task: Task) -> None:
+        super().bind(model, task)
+        self.params = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = self.make_optimizer(self.params)
+        self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
+        self.update = updater(self.optimizer, self.params)
+        self.penalised, self.constrained = penalised(model), constrained(model)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The task's loss and the penalties, 0-d."""
+        loss = self.task.loss(self.model, batch)
+        for module in self.penalised:
+            loss = loss + module.penalty()
+        return loss
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        loss = self.loss(batch)
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        # allow_unused: a head that this loss does not reach keeps its weights, as with .backward().
+        grads = torch.autograd.grad(scaled, self.params, allow_unused=True)
+        values = {"loss": loss.detach()}
+        if self.accumulate > 1:
+            self._gather(grads)
+            if self.waiting < self.accumulate:
+                return values
+            grads = self._gathered()
+        values.update(self._apply(grads))
+        return values
+
+    def _apply(self, grads: Any) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        if self.scaler is not None and not self.scaler.unscale([g for g in grads if g is not None]):
+            return values
+        if self.clip_value is not None:
+            torch._foreach_clamp_min_([g for g in grads if g is not None], -self.clip_value)
+            torch._foreach_clamp_max_([g for g in grads if g is not None], self.clip_value)
+        watched = self.watch and self.updates % self.watch == 0
+        if watched or self.clip_norm is not None:
+            norm = torch.nn.utils.get_total_norm([g for g in grads if g is not None])
+            if watched:
+                values["gradient_norm"] = norm
+            if self.clip_norm is not None:
+                torch._foreach_mul_([g for g in grads if g is not None], (self.clip_norm / (norm + 1e-6)).clamp(max=1))
+        self.update(grads)
+        self.updates += 1
+        for module in self.constrained:
+            module.constrain()
+        if self.schedule is not None:
+            self.schedule.step()
+        return values
+
+    def _gather(self, grads: Any) -> None:
+        filled = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads, strict=True)]
+        if self.waiting:
+            torch._foreach_add_(self.gathered, filled)
+        else:
+            self.gathered = filled
+        self.waiting += 1
+
+    def _gathered(self) -> list[Tensor]:
+        grads, count = self.gathered, self.waiting
+        self.gathered, self.waiting = [], 0
+        torch._foreach_div_(grads, count)
+        return grads
+
+    def end_epoch(self) -> dict[str, Tensor]:
+        values = self._apply(self._gathered()) if self.waiting else {}
+        if self.schedule is not None:
+            self.schedule.end_epoch()
+        return {**values, "lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]))}
+
+    def validated(self, metrics: dict[str, float]) -> None:
+        if self.schedule is not None:
+            self.schedule.validated(metrics[self.task.monitor])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            **super().state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "updates": self.updates,
+            "gathered": self.gathered,
+            "waiting": self.waiting,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+        self.updates, self.waiting = state["updates"], state["waiting"]
+        device = self.params[0].device if self.params else "cpu"
+        self.gathered = [g.to(device) for g in state["gathered"]]

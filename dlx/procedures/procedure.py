@@ -1,0 +1,61 @@
+"""The contract of a procedure: see a batch, maybe learn; finish a pass, maybe learn."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.errors import UsageError
+from dlx.procedures.loss_scale import LossScale
+from dlx.tasks.task import Task
+
+
+class Procedure(ABC):
+    """One way of learning. The trainer's loop knows nothing else of it.
+
+    `requires` is the Protocol (or class) that a model must satisfy, checked once, when bound. `shuffle` says whether
+    the training examples come in a new order at each pass. `done` says that another pass would change nothing.
+    """
+
+    requires: ClassVar[type] = nn.Module
+    shuffle: ClassVar[bool] = True
+    done: bool = False
+    scaler: LossScale | None = None  # set by the trainer for float16, whose gradients underflow
+
+    model: nn.Module
+    task: Task
+
+    def bind(self, model: nn.Module, task: Task) -> None:
+        """Take the model and the task; procedures make their optimizers here.
+
+        Raises:
+            UsageError: the model lacks what the procedure requires.
+        """
+        if not isinstance(model, self.requires):
+            wanted = [name for name in vars(self.requires) if not name.startswith("_")]
+            raise UsageError(
+                f"procedure {type(self).__name__} was given the model {type(model).__name__}; needed: a model with "
+                f"{', '.join(wanted) or self.requires.__name__}; type another procedure= (dlx list procedures), "
+                f"or leave it out to use the model's own"
+            )
+        self.model, self.task = model, task
+
+    @abstractmethod
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """See one batch. Returns detached scalars that nobody has synchronised yet."""
+
+    def end_epoch(self) -> dict[str, Tensor]:
+        """Finish a pass over the training split."""
+        return {}
+
+    def validated(self, metrics: dict[str, float]) -> None:
+        """Hear the validation metrics, after each validation."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs beside the model: tensors, numbers, strings, lists and dicts only."""
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self.done = state["done"]

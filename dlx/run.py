@@ -1,0 +1,198 @@
+"""The whole program: build the parts, then train, resume or evaluate."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import nn
+
+from dlx import runtime
+from dlx.build import build, optional, scheduler
+from dlx.checkpoint import Checkpoints, load
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.loader import Loader
+from dlx.errors import DlxError, Interrupted
+from dlx.procedures.procedure import Procedure
+from dlx.progress import Progress
+from dlx.rundir import Run, now
+from dlx.tasks.task import Task
+from dlx.trainer import Trainer
+
+
+class Parts(NamedTuple):
+    """Everything that a configuration names, built and put on its device."""
+
+    config: DictConfig  # complete: what was null until the data was loaded is filled in
+    dataset: Dataset
+    task: Task
+    model: nn.Module
+    procedure: Procedure
+    trainer: Trainer
+    data: Loader
+    machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Train what a configuration describes, in Hydra's run directory. Returns the final metrics."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    about = {"overrides": list(hydra.overrides.task), **_choices(hydra.runtime.choices)}
+    return train_in(Path(hydra.runtime.output_dir), config, about).read()["metrics"]
+
+
+def train_in(directory: Path, config: DictConfig, about: dict[str, Any]) -> Run:
+    """Train what a configuration describes, in `directory`. Bad data or values leave no directory behind.
+
+    Args:
+        directory: made for this run alone.
+        config: composed and checked.
+        about: what `run.json` says beside what is measured: the overrides, and the names of the groups chosen.
+    """
+    parts = assemble(config)
+    run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
+    (directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
+    _learn(run, parts)
+    return run
+
+
+def resume(run: Run, config: DictConfig) -> Run:
+    """Go on in the same run directory, from its newest whole checkpoint."""
+    parts = assemble(config)
+    content, note = Checkpoints(run.checkpoints).resume(parts.trainer.device)
+    parts.trainer.restore(content, parts.model, parts.procedure)
+    run.update(status="running", resumed=[*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}])
+    (run.directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
+    _learn(run, parts, resumed=True, note=note)
+    return run
+
+
+def assemble(config: DictConfig) -> Parts:
+    """Build every part of a configuration, data loaded, model on its device.
+
+    Raises:
+        UsageError: the data is not there or not good, or a part refuses its values.
+    """
+    config = OmegaConf.create(OmegaConf.to_container(config))  # ours to complete; the caller's stays as it was
+    runtime.seed(config.seed)
+    trainer: Trainer = build(config, "trainer")
+    dataset: Dataset = build(config, "dataset")
+    dataset.load()
+    _complete(config, dataset)
+    task: Task = build(config, "task")
+    task.attach(dataset)
+    runtime.seed(config.seed)  # weights do not depend on how much randomness the data took
+    model: nn.Module = build(config, "model").to(trainer.device)
+    machine = _tune(config, trainer, model, len(dataset.splits["train"]))
+    procedure: Procedure = build(
+        config, "procedure", optimizer=optional(config, "optimizer"), scheduler=scheduler(config)
+    )
+    procedure.scaler = trainer.loss_scale()
+    procedure.bind(model, task)
+    data = Loader(
+        dataset,
+        batch=trainer.batch,
+        device=trainer.device,
+        seed=config.seed,
+        shuffle=procedure.shuffle,
+        memory=trainer.memory,
+        workers=trainer.workers,
+    )
+    return Parts(config, dataset, task, model, procedure, trainer, data, machine)
+
+
+def _complete(config: DictConfig, dataset: Dataset) -> None:
+    """Write the sizes that were found into the configuration: the model's interpolations read them."""
+    with open_dict(config):
+        for name in ("shape", "classes", "outputs"):
+            value = getattr(dataset, name)
+            config.dataset[name] = list(value) if isinstance(value, tuple) else value
+
+
+def _tune(config: DictConfig, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
+    """Choose threads and kernels by the size of a step, and say what was chosen."""
+    batch = examples if trainer.batch == "full" else min(trainer.batch, examples)
+    work = batch * sum(p.numel() for p in model.parameters())
+    machine: dict[str, Any] = {"device": str(trainer.device), "precision": trainer.precision}
+    if trainer.device.type == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name(trainer.device)
+    machine["threads"] = runtime.threads(trainer.threads, work)
+    machine["matmul"] = runtime.matmul(trainer.matmul, model, batch)
+    if trainer.compile:
+        model.compile()
+    return machine
+
+
+def describe(parts: Parts) -> dict[str, Any]:
+    """What run.json says of the parts."""
+    return {
+        "seed": parts.config.seed,
+        **parts.machine,
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
+    }
+
+
+def _choices(choices: Any) -> dict[str, Any]:
+    """The names of the groups chosen, without Hydra's own."""
+    return {group: name for group, name in choices.items() if not group.startswith("hydra") and name is not None}
+
+
+def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = None) -> None:
+    """Fit, measure the test split once, and close the run's books whatever happens."""
+    trainer, started = parts.trainer, time.monotonic()
+    progress = Progress()
+    logger = trainer.make_logger(run.directory, resume_step=trainer.step if resumed else None)
+    about = run.read()
+    progress.plan(about, parts.config, parts.data.steps, note=note)
+    checkpoints = Checkpoints(run.checkpoints)
+    with _books(run, trainer, started):
+        try:
+            logger.config(OmegaConf.to_yaml(parts.config, resolve=True))
+            trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
+            metrics = _finish(run, parts, logger)
+        finally:
+            logger.close()
+    progress.summary(metrics, run.directory, time.monotonic() - started)
+
+
+def _finish(run: Run, parts: Parts, logger: Any) -> dict[str, float]:
+    """The final numbers: last training and validation values, and the test split measured with the best model."""
+    trainer = parts.trainer
+    metrics = dict(trainer.latest)
+    best = run.checkpoints / "best.pt"
+    if trainer.best is not None and best.exists():
+        parts.model.load_state_dict(load(best, trainer.device)["model"])
+        metrics[f"val/best_{parts.task.monitor}"] = trainer.best
+    if trainer.test and parts.data.has("test"):
+        tested = trainer.evaluate("test")
+        logger.scalars("test", tested, trainer.step)
+        metrics.update({f"test/{name}": value for name, value in tested.items()})
+    trainer.pictures()
+    logger.hparams(OmegaConf.to_container(parts.config, resolve=True), metrics)
+    run.update(metrics=metrics)
+    return metrics
+
+
+@contextlib.contextmanager
+def _books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
+    """run.json tells how the run ended, also when it ended badly."""
+    status, error = "failed", None
+    try:
+        yield
+        status = "finished"
+    except (Interrupted, KeyboardInterrupt) as stop:
+        status, error = "interrupted", str(stop)
+        raise
+    except BaseException as problem:
+        error = str(problem) if isinstance(problem, DlxError) else f"{type(problem).__name__}: {problem}"
+        raise
+    finally:
+        ended = {"status": status, "ended": now(), "seconds": round(time.monotonic() - started, 3)}
+        ended |= {"epoch": trainer.epoch, "step": trainer.step} | ({"error": error} if error else {})
+        with contextlib.suppress(OSError):  # a full disk: the error under way says so
+            run.update(**ended)

@@ -1,0 +1,162 @@
+"""Run directories: made for one run, described by `run.json`, found again by path, id or `last`."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dlx.errors import UsageError
+
+ROOT = Path("outputs")
+PACKAGES = ("dlx", "torch", "torchvision", "hydra-core", "omegaconf", "scikit-learn", "numpy", "tensorboard")
+
+
+class Run:
+    """One run on the disk.
+
+    Args:
+        directory: where `run.json` lies.
+    """
+
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory)
+
+    @property
+    def file(self) -> Path:
+        """`run.json`."""
+        return self.directory / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The directory of `last.pt` and `best.pt`."""
+        return self.directory / "checkpoints"
+
+    @classmethod
+    def create(cls, directory: Path | str, about: dict[str, Any]) -> "Run":
+        """Claim a directory for a new run; of two that try at once, one gets it.
+
+        Raises:
+            UsageError: it holds a run already, or cannot be written.
+        """
+        run = cls(directory)
+        try:
+            run.directory.mkdir(parents=True, exist_ok=True)
+            with run.file.open("x") as file:  # fails if the file is there, atomically
+                file.write("{}")
+        except FileExistsError as error:
+            raise UsageError(
+                f"{run.directory} already holds a run; type dlx resume {run.directory}, or another hydra.run.dir="
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"the run directory {run.directory} cannot be written ({error.strerror}); "
+                "needed: a writable directory; type hydra.run.dir=… with another one"
+            ) from error
+        run.write({"id": run.directory.name.rsplit("-", 1)[-1], "status": "running", **provenance(), **about})
+        return run
+
+    def read(self) -> dict[str, Any]:
+        """The content of `run.json`.
+
+        Raises:
+            UsageError: it is not there or not JSON.
+        """
+        try:
+            return json.loads(self.file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.directory} holds no readable run.json ({error}); type dlx runs") from error
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Replace `run.json`, whole or not at all."""
+        aside = self.file.with_suffix(".new")
+        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        aside.replace(self.file)
+
+    def update(self, **changes: Any) -> None:
+        """Change some entries of `run.json`."""
+        self.write({**self.read(), **changes})
+
+
+def provenance() -> dict[str, Any]:
+    """What a run was made by: command, versions, commit, machine."""
+    return {
+        "command": shlex.join(["dlx", *sys.argv[1:]]),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "git": git_commit(),
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "started": now(),
+    }
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """The commit of the working directory, with `+` behind it where files differ from it; None outside a checkout."""
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip() or None
+
+
+def now() -> str:
+    """The time in UTC, to the millisecond, sortable."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def seconds_since(started: str) -> float:
+    """Seconds since a time that `now` gave."""
+    return time.time() - datetime.fromisoformat(started).timestamp()
+
+
+def runs(root: Path = ROOT) -> Iterator[Run]:
+    """Every run below `root`, sweeps' included, in no particular order."""
+    for parent, folders, files in os.walk(root):
+        if "run.json" in files:
+            folders.clear()  # a run holds no other run
+            yield Run(parent)
+
+
+def find(name: str, root: Path = ROOT) -> Run:
+    """The run of a directory, of an id (or its beginning), or the `last` one.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    if (Path(name) / "run.json").is_file():
+        return Run(name)
+    known = {run: run.read() for run in runs(root)}
+    if name == "last":
+        if not known:
+            raise UsageError(f"there is no run below {root}/; type dlx train, or name a run's directory")
+        return max(known, key=lambda run: known[run].get("started", ""))
+    found = [run for run, about in known.items() if str(about.get("id", "")).startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{name} is the beginning of {len(found)} runs: {', '.join(str(r.directory) for r in found)}")
+    raise UsageError(
+        f"run {name!r} was given; needed: a run's directory (one with a run.json), its id, or last; "
+        f"type dlx runs to see the {len(known)} below {root}/"
+    )

@@ -1,0 +1,92 @@
+"""Classification: which of the classes an example belongs to."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.tasks.task import Task, labels_of
+from dlx.types import Fraction
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dlx.datasets.dataset import Dataset
+
+
+class Classification(Task):
+    """Models give scores, (batch, classes); the largest is the prediction.
+
+    Args:
+        loss: what is minimised. `mse` is the squared distance to the one-hot label, `hinge` the multi-class margin
+            loss of Crammer and Singer (2001).
+        label_smoothing: part of the target's probability that is spread evenly over all classes.
+    """
+
+    needs: ClassVar[str | None] = "classes"
+    monitor = "accuracy"
+    mode: Literal["min", "max"] = "max"
+
+    def __init__(
+        self,
+        loss: Literal["cross_entropy", "mse", "hinge"] = "cross_entropy",
+        label_smoothing: Fraction = 0.0,
+    ) -> None:
+        self.kind = loss
+        self.label_smoothing = label_smoothing
+        self.names: list[str] | None = None
+
+    def attach(self, dataset: "Dataset") -> None:
+        self.names = dataset.names
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        scores = model(batch.x)
+        if self.kind == "cross_entropy":
+            return F.cross_entropy(scores, labels_of(batch), label_smoothing=self.label_smoothing)
+        return self._losses(scores, labels_of(batch)).mean()
+
+    def _losses(self, scores: Tensor, y: Tensor) -> Tensor:  # (batch,)
+        if self.kind == "cross_entropy":
+            return F.cross_entropy(scores, y, reduction="none")
+        if self.kind == "mse":
+            return (scores - F.one_hot(y, scores.shape[1])).square().mean(1)
+        return F.multi_margin_loss(scores, y, reduction="none")
+
+    def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        scores, y = model(batch.x), labels_of(batch)
+        correct = {"accuracy": scores.argmax(1) == y}
+        # A support vector machine or a tree's vote has no probabilities, so no cross-entropy either.
+        if not getattr(model, "probabilistic", True):
+            return correct
+        return {"loss": self._losses(scores, y), **correct}
+
+    def finish(self, means: "Mapping[str, Tensor]") -> dict[str, float]:
+        final = super().finish(means)
+        final["error"] = 1.0 - final["accuracy"]
+        return final
+
+    def predict(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Labels, (batch,)."""
+        return model(x).argmax(1)
+
+    def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        """Labels (batch,), and the probability of each class (batch, classes) where the model has them."""
+        scores = model(x)
+        columns = {"label": scores.argmax(1)}
+        if getattr(model, "probabilistic", True) and self.kind == "cross_entropy":
+            columns["probability"] = scores.softmax(1)
+        return columns
+
+    def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        from dlx.figures import confusion_matrix
+
+        counts: Tensor | None = None
+        for batch in batches:
+            scores, y = model(batch.x), labels_of(batch)
+            classes = scores.shape[1]
+            cells = torch.bincount(y * classes + scores.argmax(1), minlength=classes**2).view(classes, classes)
+            counts = cells if counts is None else counts + cells
+        return {} if counts is None else {"confusion_matrix": confusion_matrix(counts.cpu(), self.names)}

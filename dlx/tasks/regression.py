@@ -1,0 +1,72 @@
+"""Regression: numbers for each example."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.tasks.task import Task, labels_of
+
+
+class Regression(Task):
+    """Models give predictions, (batch, outputs) or (batch,); `r2` is the coefficient of determination.
+
+    With several outputs `r2` is their plain average, as in scikit-learn's `r2_score`.
+
+    Args:
+        loss: what is minimised: squared error, absolute error, or Huber's (1964) with its bend at 1.
+    """
+
+    needs: ClassVar[str | None] = "targets"
+    monitor = "r2"
+    mode: Literal["min", "max"] = "max"
+
+    def __init__(self, loss: Literal["mse", "mae", "huber"] = "mse") -> None:
+        self.kind = loss
+
+    def _losses(self, prediction: Tensor, y: Tensor) -> Tensor:  # (batch, outputs)
+        if self.kind == "mse":
+            return (prediction - y).square()
+        if self.kind == "mae":
+            return (prediction - y).abs()
+        return F.huber_loss(prediction, y, reduction="none")
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        y = _columns(labels_of(batch))
+        return self._losses(_columns(model(batch.x)), y).mean()
+
+    def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        y = _columns(labels_of(batch)).double() if batch.x.device.type != "mps" else _columns(labels_of(batch))
+        prediction = _columns(model(batch.x)).to(y.dtype)
+        error = prediction - y
+        return {
+            "loss": self._losses(prediction, y).mean(1),
+            "mse": error.square(),
+            "mae": error.abs().mean(1),
+            "y": y,
+            "y2": y.square(),
+        }
+
+    def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        variance = means["y2"] - means["y"].square()
+        # A constant target leaves nothing to explain: scikit-learn's convention is 1 for a perfect fit, else 0.
+        r2 = torch.where(variance > 0, 1 - means["mse"] / variance, (means["mse"] == 0).double())
+        mse = float(means["mse"].mean())
+        return {
+            "loss": float(means["loss"]),
+            "mse": mse,
+            "rmse": mse**0.5,
+            "mae": float(means["mae"]),
+            "r2": float(r2.mean()),
+        }
+
+    def predict(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Predictions, (batch, outputs)."""
+        return _columns(model(x))
+
+
+def _columns(values: Tensor) -> Tensor:
+    return values[:, None] if values.ndim == 1 else values

@@ -1,0 +1,79 @@
+"""The contract of a task: a loss to learn by, metrics to compare by, predictions and pictures to look at."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlx.datasets.dataset import Dataset
+
+
+class Task:
+    """The same numbers for every model, so that all of them stand on the same curves."""
+
+    needs: ClassVar[str | None] = None  # what the dataset must have: "classes", "targets", or nothing
+    monitor: str = "loss"  # the validation metric that chooses `best.pt` and stops early
+    mode: Literal["min", "max"] = "min"
+
+    def attach(self, dataset: "Dataset") -> None:
+        """Learn what the task shows of a dataset (class names, true centres); called once, after it was loaded."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Scalar to minimise, the mean over the batch."""
+        raise UsageError(
+            f"task {type(self).__name__.lower()} has no loss to back-propagate; needed: a procedure that learns "
+            f"without one; type the model's own procedure (dlx list models shows it)"
+        )
+
+    def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Values for each example, (batch,) or (batch, k); a 0-d tensor stands for the mean over the batch."""
+        raise NotImplementedError
+
+    def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        """Final metrics from the means over a split (float64, on the CPU): ratios and roots are taken here."""
+        return {name: float(mean) for name, mean in means.items()}
+
+    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        """Metrics that only a whole split defines (a clustering's agreement, modes found); none by default."""
+        return {}
+
+    def predict(self, model: nn.Module, x: Tensor) -> Tensor:
+        """What the model says of each example, (batch, ...)."""
+        return model(x)
+
+    def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        """Columns of `dlx predict`, each (batch, ...); the first is the prediction itself."""
+        return {"prediction": self.predict(model, x)}
+
+    def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """Pictures of one split, name to (channels, height, width) in [0, 1]."""
+        return {}
+
+
+def labels_of(batch: Batch) -> Tensor:
+    """The labels or targets of a batch.
+
+    Raises:
+        UsageError: the dataset has none.
+    """
+    if batch.y is None:
+        raise UsageError(
+            "the dataset has no labels; needed: labels or targets for this task; "
+            "type dataset=… with labels (dlx list datasets), or task=density for unlabelled data"
+        )
+    return batch.y
+
+
+def first(batches: Iterable[Batch], examples: int) -> Tensor:
+    """The first `examples` inputs of a split, (examples, *shape), fewer if the split is smaller."""
+    parts: list[Tensor] = []
+    for batch in batches:
+        parts.append(batch.x)
+        if sum(len(part) for part in parts) >= examples:
+            break
+    return torch.cat(parts)[:examples]

@@ -1,0 +1,275 @@
+"""The one loop. It names no model and no way of learning."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dlx import runtime
+from dlx.checkpoint import Checkpoints
+from dlx.datasets.loader import Loader
+from dlx.errors import Interrupted, TrainingError
+from dlx.evaluate import evaluate
+from dlx.logger import Logger
+from dlx.procedures.loss_scale import LossScale
+from dlx.procedures.procedure import Procedure
+from dlx.progress import Progress
+from dlx.tasks.task import Task
+from dlx.types import Count, Natural, NonNegative
+
+
+class Trainer:
+    """Passes over the training split, validates, logs, saves, and stops when it should.
+
+    Args:
+        epochs: passes over the training split.
+        max_steps: stop after so many steps, if that comes first.
+        batch: examples in a step, or `full` for all of them.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: 32, or bf16 or 16 for autocast to bfloat16 or float16 (with loss scaling).
+        compile: compile the model with torch.compile; `procedure.compile=step` compiles a whole step instead.
+        threads: of the processor; `auto` takes one for small models, else all.
+        matmul: float32 products on a processor: `auto`, or one of torch's precisions.
+        memory: where the data lives: `auto` on the device if it fits, else `device` or `stream`.
+        workers: processes that load streamed data.
+        validate_every: epochs between validations; 0 for none.
+        evaluate: splits that are measured at each validation.
+        patience: stop early after so many validations without a better monitored metric; null for never.
+        min_delta: what counts as better.
+        test: measure the test split once, at the end, with the best model.
+        save_every: seconds between checkpoints; what a killed run loses at most.
+        pictures_every: epochs between pictures; 0 for one set at the end.
+        logger: makes the logger of a run directory.
+    """
+
+    def __init__(
+        self,
+        epochs: Count = 30,
+        max_steps: Count | None = None,
+        batch: Count | Literal["full"] = 64,
+        device: str = "auto",
+        precision: Literal[32, 16, "32", "16", "bf16"] = 32,
+        compile: bool = False,
+        threads: Count | Literal["auto"] = "auto",
+        matmul: Literal["auto", "highest", "high", "medium"] = "auto",
+        memory: Literal["auto", "device", "stream"] = "auto",
+        workers: Natural | Literal["auto"] = "auto",
+        validate_every: Natural = 1,
+        evaluate: Sequence[Literal["train", "val", "test"]] = ("val",),
+        patience: Count | None = None,
+        min_delta: NonNegative = 0.0,
+        test: bool = True,
+        save_every: NonNegative = 30.0,
+        pictures_every: Natural = 0,
+        logger: Callable[..., Logger] = Logger,
+    ) -> None:
+        self.epochs, self.max_steps, self.batch = epochs, max_steps, batch
+        self.device, self.precision = runtime.device(device), str(precision)
+        self.compile, self.threads, self.matmul = compile, threads, matmul
+        self.memory, self.workers = memory, workers
+        self.validate_every, self.splits = validate_every, list(evaluate)
+        self.patience, self.min_delta, self.test = patience, min_delta, test
+        self.save_every, self.pictures_every = save_every, pictures_every
+        self.make_logger = logger
+        self.epoch = 0  # passes finished
+        self.step = 0  # steps taken
+        self.step_in_epoch = 0
+        self.best: float | None = None
+        self.best_epoch = 0
+        self.waited = 0  # validations since the best one
+        self.sums: dict[str, tuple[Tensor, int]] = {}  # of this epoch's training values
+        self.latest: dict[str, float] = {}
+        self.finished = False
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        model: nn.Module,
+        task: Task,
+        procedure: Procedure,
+        data: Loader,
+        logger: Logger,
+        checkpoints: Checkpoints,
+        progress: Progress,
+    ) -> None:
+        """Train until the epochs, the steps, the patience or the procedure is at an end.
+
+        Raises:
+            TrainingError: the loss is not finite, or the disk is full; the last good checkpoint stays.
+            Interrupted: SIGINT or SIGTERM came; the step was finished and saved.
+        """
+        self.model, self.task, self.procedure = model, task, procedure
+        self.data, self.logger, self.checkpoints, self.progress = data, logger, checkpoints, progress
+        self.saved_at = time.monotonic()
+        model.train()
+        progress.start(self.epochs, data.steps, self.epoch, self.step_in_epoch)
+        with runtime.interrupts() as interrupt:
+            while not self._over():
+                started, before = time.monotonic(), self.step
+                self._pass(interrupt)
+                if self.step_in_epoch < data.steps:
+                    break  # max_steps ended it half way
+                self._end_epoch(time.monotonic() - started, self.step - before)
+            self.finished = True
+            self._save()
+        progress.close()
+
+    def _over(self) -> bool:
+        return (
+            self.finished
+            or self.epoch >= self.epochs
+            or self.procedure.done
+            or (self.max_steps is not None and self.step >= self.max_steps)
+            or (self.patience is not None and self.waited >= self.patience)
+        )
+
+    def _pass(self, interrupt: runtime.Interrupt) -> None:
+        """The rest of one epoch's steps."""
+        take, log, show = self.procedure.step, self.logger.scalars, self.progress.step
+        due = self.logger.every
+        with runtime.autocast(self.device, self.precision):  # type: ignore[arg-type]
+            for batch in self.data.train(self.epoch, self.step_in_epoch):
+                values = take(batch)
+                self.step += 1
+                self.step_in_epoch += 1
+                self._note(values)
+                log("train", values, self.step)
+                if self.step % due == 0:
+                    self._check()
+                    show(self.step_in_epoch)
+                    if time.monotonic() - self.saved_at > self.save_every:
+                        self._save()
+                if interrupt:
+                    self._check()
+                    self._save()
+                    raise Interrupted(f"stopped by {interrupt.name} after step {self.step}; the checkpoint is saved")
+                if self.step == self.max_steps:
+                    return
+
+    def _end_epoch(self, seconds: float, steps: int) -> None:
+        with runtime.autocast(self.device, self.precision):  # type: ignore[arg-type]
+            values = self.procedure.end_epoch()
+        self._note(values)
+        self.epoch += 1
+        self.step_in_epoch = 0
+        self.logger.epoch = self.epoch
+        rate = {"steps_per_second": steps / max(seconds, 1e-9)}
+        self.logger.scalars("train", {**values, **rate}, self.step)
+        self.logger.parameters(self.model, self.step)
+        self._check()
+        self.latest = {f"train/{name}": float(total) / count for name, (total, count) in self.sums.items()}
+        self.sums = {}
+        if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.epochs):
+            self._validate()
+        if self.pictures_every and self.epoch % self.pictures_every == 0:
+            self.pictures()
+        self.progress.epoch(self.epoch, self.latest, seconds)
+        if time.monotonic() - self.saved_at > self.save_every:
+            self._save()
+
+    # -- what happens between steps ----------------------------------------------------------------------------------
+
+    def _note(self, values: dict[str, Tensor]) -> None:
+        """Add to this epoch's sums; the tensors stay where they are."""
+        for name, value in values.items():
+            if name in self.sums:
+                total, count = self.sums[name]
+                self.sums[name] = (total + value, count + 1)
+            else:
+                self.sums[name] = (value, 1)
+
+    def _check(self) -> None:
+        """Write what was logged, and stop at the first value that is not finite."""
+        bad = self.logger.flush()
+        if bad is None:
+            return
+        last = self.checkpoints.directory / "last.pt" if self.checkpoints.directory else None
+        kept = f"the last good checkpoint is {last}" if last and last.exists() else "no checkpoint had been saved yet"
+        raise TrainingError(
+            f"the training loss is not finite at step {bad} (epoch {self.epoch + 1}); {kept}; what helps, in this "
+            "order: a smaller optimizer.lr=…, procedure.clip_norm=1, trainer.precision=32, dataset.scale=standard"
+        )
+
+    def _validate(self) -> None:
+        for split in self.splits:
+            if not self.data.has(split):
+                continue
+            metrics = self.evaluate(split)
+            self.logger.scalars(split, metrics, self.step)
+            self.latest.update({f"{split}/{name}": value for name, value in metrics.items()})
+            if split == "val":
+                self._judge(metrics)
+
+    def _judge(self, metrics: dict[str, float]) -> None:
+        """Keep the best model by the monitored metric, and count how long it has stood."""
+        self.procedure.validated(metrics)
+        value = metrics.get(self.task.monitor)
+        if value is None or math.isnan(value):
+            return
+        sign = 1 if self.task.mode == "max" else -1
+        if self.best is None or sign * (value - self.best) > self.min_delta:
+            self.best, self.best_epoch, self.waited = value, self.epoch, 0
+            about = {"epoch": self.epoch, "step": self.step, "metric": f"val/{self.task.monitor}", "value": value}
+            self.checkpoints.best(self.model.state_dict(), about)
+        else:
+            self.waited += 1
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """The task's metrics on a split, with the model as it is."""
+        with runtime.autocast(self.device, self.precision):  # type: ignore[arg-type]
+            return evaluate(self.model, self.task, self.data.split(split))
+
+    @torch.no_grad()
+    def pictures(self) -> None:
+        """The pictures of the model and of the task, on the validation split (the test split where there is none)."""
+        training = self.model.training
+        self.model.eval()
+        split = next((name for name in ("val", "test", "train") if self.data.has(name)), "train")
+        drawn = dict(self.task.pictures(self.model, self.data.split(split)))
+        own = getattr(self.model, "pictures", None)
+        if callable(own):
+            drawn.update(own())
+        for name, picture in drawn.items():
+            self.logger.images(name, picture, self.step)
+        self.model.train(training)
+
+    # -- what a resumed run needs --------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        self.checkpoints.last(
+            {
+                "model": self.model.state_dict(),
+                "procedure": self.procedure.state_dict(),
+                "trainer": self.state_dict(),
+                "random": runtime.random_state(),
+            }
+        )
+        self.saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loop stands."""
+        names = ("epoch", "step", "step_in_epoch", "best", "best_epoch", "waited", "latest")
+        return {name: getattr(self, name) for name in names} | {
+            "sums": {name: [torch.as_tensor(total), count] for name, (total, count) in self.sums.items()}
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
+
+    def restore(self, content: dict[str, Any], model: nn.Module, procedure: Procedure) -> None:
+        """Take up a checkpoint: afterwards `fit` goes on as if it had never stopped."""
+        model.load_state_dict(content["model"])
+        procedure.load_state_dict(content["procedure"])
+        self.load_state_dict(content["trainer"])
+        runtime.set_random_state(content["random"])
+
+    def loss_scale(self) -> LossScale | None:
+        """Loss scaling where float16 asks for it."""
+        return LossScale() if self.precision == "16" else None
