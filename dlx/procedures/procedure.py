@@ -49,7 +49,7 @@ class Procedure(ABC):
         """Finish a pass over the training split."""
         return {}
 
-    def validated(self, metrics: dict[str, float]) -> None:
+    def validated(self, metrics: dict[str, float]) -> None:  # noqa: B027 - a hook that most have no use for
         """Hear the validation metrics, after each validation."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+# make run     set up on a fresh machine, train on scikit-learn's digits
+# make test    set up, then run the tests
+# make lint    ruff and mypy
+# make bench   dlx beside a bare PyTorch loop, Lightning and Keras
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: install run test lint bench wheel clean
+
+install: .venv/.installed
+
+# Made again whenever the dependencies change.
+.venv/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+run: install
+	$(BIN)/dlx train
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m tests.bench
+
+wheel: install
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache
