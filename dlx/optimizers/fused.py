@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Updater = Callable[[Sequence[Tensor]], None]
+Gradients = tuple[Tensor, ...] | list[Tensor]
+Updater = Callable[[Gradients], None]
 
 
 def updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updater:
@@ -46,7 +47,7 @@ class _Step:
     def __init__(self, optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> None:
         self.optimizer, self.params = optimizer, params
 
-    def __call__(self, grads: Sequence[Tensor]) -> None:
+    def __call__(self, grads: Gradients) -> None:
         for param, grad in zip(self.params, grads, strict=True):
             param.grad = grad
         self.optimizer.step()
@@ -95,7 +96,7 @@ class _Adam(_Fused):
         decoupled = isinstance(self.optimizer, torch.optim.AdamW) or self.group.get("decoupled_weight_decay", False)
         self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
 
-    def __call__(self, grads: Sequence[Tensor]) -> None:
+    def __call__(self, grads: Gradients) -> None:
         if not self._current():
             self._attach()
             self._mark()
@@ -133,7 +134,7 @@ class _SGD(_Fused):
         else:
             self.velocity = []
 
-    def __call__(self, grads: Sequence[Tensor]) -> None:
+    def __call__(self, grads: Gradients) -> None:
         if not self._current():
             self._attach()
             self._mark()

@@ -5,18 +5,22 @@ Y. Bengio, 2013, https://arxiv.org/abs/1211.5063.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.errors import UsageError
 from dlx.models.layers import constrained, penalised
-from dlx.optimizers.fused import updater
+from dlx.optimizers.fused import Gradients, updater
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
 from dlx.types import Count, Natural, Positive
+
+if TYPE_CHECKING:
+    from dlx.procedures.compiled import CompiledStep
 
 
 class Backprop(Procedure):
@@ -29,6 +33,8 @@ class Backprop(Procedure):
         clip_value: bound on each entry of the gradient.
         accumulate: batches whose mean gradient makes one update; what an epoch leaves over makes a smaller one.
         watch: log the gradient's norm at every so-many-th update; 0 for never.
+        compile: `step` makes loss, gradient and update one compiled graph. It pays for small networks and many steps:
+            compiling takes seconds.
     """
 
     def __init__(
@@ -39,10 +45,18 @@ class Backprop(Procedure):
         clip_value: Positive | None = None,
         accumulate: Count = 1,
         watch: Natural = 50,
+        compile: Literal["step"] | None = None,
     ) -> None:
         self.make_optimizer, self.make_schedule = optimizer, scheduler
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.accumulate, self.watch = accumulate, watch
+        self.compile = compile
+        if compile and (accumulate > 1 or clip_value is not None):
+            raise UsageError(
+                "procedure.compile=step was given with accumulate or clip_value; needed: neither of them; "
+                "type procedure.compile=null, or clip with procedure.clip_norm"
+            )
+        self.compiled: CompiledStep | None = None
         self.updates = 0
         self.gathered: list[Tensor] = []  # sum of the gradients since the last update
         self.waiting = 0  # batches in that sum
@@ -54,6 +68,12 @@ class Backprop(Procedure):
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
         self.update = updater(self.optimizer, self.params)
         self.penalised, self.constrained = penalised(model), constrained(model)
+        if self.compile:
+            if self.scaler is not None:
+                raise UsageError("procedure.compile=step was given with trainer.precision=16; needed: 32 or bf16")
+            from dlx.procedures.compiled import CompiledStep
+
+            self.compiled = CompiledStep(model, task, self.optimizer, self.penalised, self.clip_norm)
 
     def loss(self, batch: Batch) -> Tensor:
         """The task's loss and the penalties, 0-d."""
@@ -63,10 +83,12 @@ class Backprop(Procedure):
         return loss
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
+        if self.compiled is not None:
+            return self._updated(self.compiled(batch))
         loss = self.loss(batch)
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
         # allow_unused: a head that this loss does not reach keeps its weights, as with .backward().
-        grads = torch.autograd.grad(scaled, self.params, allow_unused=True)
+        grads: Gradients = torch.autograd.grad(scaled, self.params, allow_unused=True)
         values = {"loss": loss.detach()}
         if self.accumulate > 1:
             self._gather(grads)
@@ -91,6 +113,12 @@ class Backprop(Procedure):
             if self.clip_norm is not None:
                 torch._foreach_mul_([g for g in grads if g is not None], (self.clip_norm / (norm + 1e-6)).clamp(max=1))
         self.update(grads)
+        return self._updated(values)
+
+    def _updated(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What follows every update of the weights."""
+        if "gradient_norm" in values and not (self.watch and self.updates % self.watch == 0):
+            del values["gradient_norm"]
         self.updates += 1
         for module in self.constrained:
             module.constrain()

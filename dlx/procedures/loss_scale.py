@@ -3,8 +3,6 @@
 P. Micikevicius et al., "Mixed Precision Training", 2018, https://arxiv.org/abs/1710.03740, §3.2.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -23,7 +21,7 @@ class LossScale:
         """The loss times the factor, 0-d."""
         return loss * self.factor
 
-    def unscale(self, grads: Sequence[Tensor]) -> bool:
+    def unscale(self, grads: list[Tensor]) -> bool:
         """Divide the gradients in place; False where one of them is not finite, so that this update is left out."""
         torch._foreach_div_(grads, self.factor)
         finite = bool(torch.stack([g.isfinite().all() for g in grads]).all())
