@@ -1,0 +1,178 @@
+"""One competitor of the benchmark: sets up, warms up, then trains whole epochs whenever it hears a line.
+
+Prints `BENCH seconds steps`: first the seconds from the first step's start to its end (compilation included), then
+those of each turn.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+# case: shape, hidden, batch, examples, epochs a turn
+CASES = {
+    "tiny": ((64,), [32], 32, 1440, 40),
+    "mlp": ((784,), [256, 256], 128, 12800, 3),
+    "lenet5": ((1, 28, 28), None, 64, 6400, 1),
+}
+Turn = Callable[[int], None]  # trains so many epochs
+
+
+def data(case: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and labels: random, since only the time counts."""
+    shape, _, _, examples, _ = CASES[case]
+    random = np.random.default_rng(0)
+    return random.random((examples, *shape), dtype=np.float32), random.integers(0, 10, examples)
+
+
+def network(case: str):
+    """The same network written in plain torch.nn."""
+    from torch import nn
+
+    shape, hidden, *_ = CASES[case]
+    if hidden is None:
+        return nn.Sequential(
+            nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+        )  # fmt: skip
+    sizes = [shape[0], *hidden]
+    layers = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], 10))
+
+
+def bare(case: str) -> Turn:
+    """The loop that a good engineer writes by hand."""
+    import torch
+    import torch.nn.functional as F
+
+    x, y = map(torch.from_numpy, data(case))
+    batch = CASES[case][2]
+    model = network(case)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+
+    def turn(epochs: int) -> None:
+        for _ in range(epochs):
+            for index in torch.randperm(len(x)).split(batch):
+                loss = F.cross_entropy(model(x[index]), y[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    return turn
+
+
+def dlx(case: str, threads: int, *overrides: str) -> Turn:
+    """dlx's own loop, with its logger, checkpoints and progress, over a run directory."""
+    from dlx.compose import compose
+    from dlx.progress import Progress
+
+    from dlx.checkpoint import Checkpoints
+    from dlx.run import assemble
+
+    place = Path(tempfile.mkdtemp())
+    x, y = data(case)
+    np.savez(place / "data.npz", x=x, y=y)
+    _, hidden, batch, _, _ = CASES[case]
+    model = ["model=lenet5"] if hidden is None else ["model=mlp", f"model.hidden={hidden}"]
+    sizes = ["dataset=npz", f"dataset.path={place}/data.npz", "dataset.val=0", "dataset.test=0"]
+    lengths = [f"trainer.batch={batch}", f"trainer.threads={threads}", "trainer.validate_every=0"]
+    config = compose([*model, *sizes, *lengths, *overrides])
+    parts = assemble(config)
+    trainer, checkpoints = parts.trainer, Checkpoints(place / "checkpoints")
+    logger, progress = trainer.make_logger(place), Progress()
+
+    def turn(epochs: int) -> None:
+        trainer.finished, trainer.epochs = False, trainer.epoch + epochs
+        trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
+
+    return turn
+
+
+def lightning(case: str) -> Turn:
+    """Lightning's Trainer as it comes, logging to TensorBoard."""
+    import lightning
+    import torch
+    import torch.nn.functional as F
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from torch.utils.data import DataLoader, TensorDataset
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network(case)
+
+        def training_step(self, batch, index):
+            x, y = batch
+            loss = F.cross_entropy(self.network(x), y)
+            self.log("train/loss", loss)
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+    loader = DataLoader(TensorDataset(*map(torch.from_numpy, data(case))), batch_size=CASES[case][2], shuffle=True)
+    module, place = Module(), tempfile.mkdtemp()
+
+    def turn(epochs: int) -> None:
+        logger = TensorBoardLogger(place)
+        lightning.Trainer(max_epochs=epochs, accelerator="cpu", logger=logger, default_root_dir=place).fit(
+            module, loader
+        )
+
+    return turn
+
+
+def keras(case: str) -> Turn:
+    """Keras's fit as it comes, without its progress bar."""
+    import keras
+
+    shape, hidden, batch, _, _ = CASES[case]
+    layers = keras.layers
+    if hidden is None:
+        body = [
+            layers.Conv2D(6, 5, padding="same", activation="relu"), layers.MaxPooling2D(),
+            layers.Conv2D(16, 5, activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
+            layers.Dense(120, activation="relu"), layers.Dense(84, activation="relu"),
+        ]  # fmt: skip
+        shape = (*shape[1:], shape[0])
+    else:
+        body = [layers.Dense(units, activation="relu") for units in hidden]
+    model = keras.Sequential([keras.Input(shape), *body, layers.Dense(10)])
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=keras.losses.SparseCategoricalCrossentropy(True))
+    x, y = data(case)
+    x = x.reshape(-1, *shape)
+    return lambda epochs: model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0)
+
+
+def main() -> None:
+    """Serve turns until standard input ends."""
+    name, case, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    told, sys.stdout = sys.stdout, sys.stderr  # what a competitor prints is not the result
+    import torch
+
+    torch.set_num_threads(threads)
+    started = time.perf_counter()
+    turns = {
+        "bare": lambda: bare(case),
+        "dlx": lambda: dlx(case, threads),
+        "dlx_compiled": lambda: dlx(case, threads, "procedure.compile=step"),
+        "lightning": lambda: lightning(case),
+        "keras": lambda: keras(case),
+    }
+    turn = turns[name]()
+    turn(1)
+    batch, examples, epochs = CASES[case][2:]
+    steps = -(-examples // batch) * epochs
+    print("BENCH", time.perf_counter() - started, steps, file=told, flush=True)
+    turn(epochs)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        turn(epochs)
+        print("BENCH", time.perf_counter() - started, steps, file=told, flush=True)
+
+
+if __name__ == "__main__":
+    main()
