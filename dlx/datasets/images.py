@@ -1,0 +1,107 @@
+"""Images: scaling, binarization and augmentation of whole batches; MNIST's family, CIFAR, SVHN."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.transforms import Augment
+from dlx.errors import UsageError
+from dlx.types import Count, Fraction
+
+
+class Images(Dataset):
+    """Base of all image datasets: examples are (channels, height, width), uint8 or float.
+
+    Args:
+        scale: `unit` puts intensities into [0, 1], `symmetric` into [-1, 1] (what a generator with tanh gives),
+            `standard` subtracts each channel's mean in [0, 1] and divides by its standard deviation, `none` leaves them.
+        mean, std: for `standard`, one number a channel; null measures them on the training split.
+        binarize: `threshold` at one half, or `stochastic`: each pixel is 1 with its intensity as the probability,
+            drawn anew in every epoch of training and always alike in evaluation. A likelihood depends on which.
+        augment: see `dlx.datasets.transforms.Augment`; the training split only.
+        shape, classes, outputs, seed, val, test, limit: as in `Dataset`.
+    """
+
+    kind = "image"
+    levels: float = 255.0  # the intensity that stands for 1
+
+    def __init__(
+        self,
+        shape: Sequence[int] | None = None,
+        classes: Count | None = None,
+        outputs: Count | None = None,
+        seed: int = 0,
+        val: Fraction = 0.1,
+        test: Fraction = 0.2,
+        limit: Count | None = None,
+        scale: Literal["none", "unit", "symmetric", "standard"] = "unit",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        binarize: Literal["none", "threshold", "stochastic"] = "none",
+        augment: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(shape, classes, outputs, seed, val, test, limit)
+        if binarize != "none" and scale != "unit":
+            raise UsageError(f"dataset.binarize={binarize} needs intensities in [0, 1]; type dataset.scale=unit")
+        if (mean is not None or std is not None) and scale != "standard":
+            raise UsageError(f"dataset.mean and dataset.std do nothing with scale={scale}; type dataset.scale=standard")
+        self.scale, self.binarize, self.augment = scale, binarize, Augment(augment)
+        self.mean = None if mean is None else _channels(mean)
+        self.std = None if std is None else _channels(std)
+
+    def prepare(self, train: Split | Stream) -> None:
+        if self.scale != "standard" or (self.mean is not None and self.std is not None):
+            return
+        if isinstance(train, Split):
+            x = train.x
+        else:  # a sample is enough: the mean of a thousand images
+            x = torch.stack([train.data[row][0] for row in range(min(len(train), 1000))])
+        mean, std = _moments(x, self.levels)
+        self.mean = mean if self.mean is None else self.mean
+        self.std = std if self.std is None else self.std
+
+    def random(self, train: bool) -> bool:
+        return self.binarize == "stochastic" or (train and bool(self.augment))
+
+    def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
+        if generator is None and self.random(train):
+            generator = torch.Generator(x.device).manual_seed(self.seed)
+        if train and self.augment:
+            assert generator is not None
+            x = self.augment(x, generator)
+        x = x.float()
+        if self.scale == "none":
+            return x
+        x = x / self.levels
+        if self.binarize == "threshold":
+            return (x >= 0.5).float()
+        if self.binarize == "stochastic":
+            return torch.rand(x.shape, generator=generator, device=x.device).lt(x).float()
+        if self.scale == "symmetric":
+            return x.mul_(2).sub_(1)
+        if self.scale == "standard":
+            assert self.mean is not None
+            assert self.std is not None
+            return x.sub_(self.mean.to(x.device)).div_(self.std.to(x.device))
+        return x
+
+
+def _channels(values: Sequence[float]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float32)[:, None, None]
+
+
+def _moments(x: Tensor, levels: float) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (C, 1, 1), in [0, 1]; summed in float64, in parts."""
+    C = x.shape[1]
+    total, squares = torch.zeros(C, dtype=torch.float64), torch.zeros(C, dtype=torch.float64)
+    for part in x.split(4096):
+        values = part.double() / levels
+        total += values.sum((0, 2, 3))
+        squares += values.square().sum((0, 2, 3))
+    mean = total * C / x.numel()
+    std = (squares * C / x.numel() - mean.square()).clamp(min=0).sqrt()
+    std[std == 0] = 1  # a constant channel stays at zero
+    return mean.float()[:, None, None], std.float()[:, None, None]

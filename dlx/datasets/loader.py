@@ -1,0 +1,248 @@
+"""Batches of a dataset: from tensors that live on the device, or from workers where they do not fit."""
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice, repeat
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dlx.batch import Batch
+from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.errors import UsageError
+from dlx.types import Count, Natural
+
+# One gather for sixteen batches halves the step of a tiny network: what an operator costs to call is paid once.
+GATHERED = 16
+LARGEST = 2**26  # bytes, as float32, of what is gathered at once
+
+
+class Loader:
+    """Batches whose order depends on `seed` and the epoch alone, wherever the data lies and whatever else is drawn.
+
+    Args:
+        dataset: loaded.
+        batch: examples in a step; `full` for all of them in one, in their own order.
+        device: where batches are needed.
+        seed: of the order and of augmentation.
+        shuffle: a new order in every epoch; else the split's own.
+        drop_last: leave out a last batch that is not full.
+        memory: `device` keeps the data there, `stream` brings what each step needs, `auto` asks whether it fits.
+        workers: processes that read what does not fit into memory.
+
+    Raises:
+        UsageError: `memory=device`, and the data does not fit into memory.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch: Count | Literal["full"],
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        memory: Literal["auto", "device", "stream"] = "auto",
+        workers: Natural | Literal["auto"] = "auto",
+    ) -> None:
+        self.dataset, self.seed, self.device = dataset, seed, torch.device(device)
+        examples = len(dataset.splits["train"])
+        self.batch: int = examples if batch == "full" else min(batch, examples)
+        self.shuffle = shuffle and batch != "full"
+        self.examples = examples // self.batch * self.batch if drop_last else examples  # in an epoch
+        self.steps = -(-self.examples // self.batch)
+        width = 4 * int(np.prod(dataset.shape or (1,)))
+        self.gathered = max(1, min(GATHERED, LARGEST // max(self.batch * width, 1)))
+        self.evaluated = max(min(self.batch, LARGEST // width), min(1024, LARGEST // width), 1)
+        self._sources = {
+            name: _source(split, dataset, name == "train", self.device, memory, workers)
+            for name, split in dataset.splits.items()
+        }
+        self._generator = torch.Generator(self.device)
+
+    def has(self, name: str) -> bool:
+        """Whether the dataset has a split of this name."""
+        return name in self._sources
+
+    def train(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """One pass over the training split, without its first `start` batches; the others are exactly the same."""
+        order = self._order(epoch)
+        first = start // self.gathered
+        size = self.batch * self.gathered
+        source = self._sources["train"]
+        for number, part in enumerate(source.chunks(order, self.examples, size, first * size), first):
+            x = source.transform(part.x, True, self._draws(True, 0, epoch, number))
+            batches = _cut(x, part.y, part.lengths, self.batch)
+            yield from islice(batches, start - first * self.gathered, None) if number == first else batches
+
+    def split(self, name: str) -> Iterable[Batch]:
+        """A split in order, without augmentation; it may be iterated again. Batches may be larger than in training."""
+        return _InOrder(self, name)
+
+    def _order(self, epoch: int) -> Tensor | None:
+        if not self.shuffle:
+            return None
+        generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
+        return torch.randperm(len(self.dataset.splits["train"]), generator=generator)
+
+    def _draws(self, train: bool, *place: int) -> torch.Generator | None:
+        """The generator of one chunk's augmentation, None where nothing is drawn."""
+        return self._generator.manual_seed(_mix(self.seed, *place)) if self.dataset.random(train) else None
+
+
+class _InOrder:
+    """A split's batches, as often as one asks."""
+
+    def __init__(self, loader: Loader, name: str) -> None:
+        self.loader, self.source = loader, loader._sources[name]
+        self.examples = len(loader.dataset.splits[name])
+
+    def __iter__(self) -> Iterator[Batch]:
+        chunks = self.source.chunks(None, self.examples, self.loader.evaluated, 0)
+        for number, part in enumerate(chunks):
+            draws = self.loader._draws(False, 1, number)
+            yield Batch(self.source.transform(part.x, False, draws), part.y, part.lengths)
+
+
+class _Resident:
+    """A split on the device. What its transform would compute again for each batch is computed once, if small."""
+
+    def __init__(self, split: Split, dataset: Dataset, train: bool, device: torch.device) -> None:
+        self.split = _to(split, device)
+        self.transform = dataset.transform
+        if not dataset.random(train) and 4 * split.x.numel() <= LARGEST:
+            self.split = Split(dataset.transform(self.split.x, train, None), self.split.y, self.split.lengths)
+            self.transform = _same  # type: ignore[method-assign]
+
+    def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[Split]:
+        """Examples start, …, examples - 1 of an order (None: as they stand), `size` at a time."""
+        if order is None:
+            yield from _slices(self.split, examples, size, start)
+            return
+        for index in order[start:examples].to(self.split.x.device).split(size):
+            yield self.split.take(index)
+
+
+class _Host:
+    """A split in main memory: each chunk is gathered there and copied while the device is still computing."""
+
+    def __init__(self, split: Split, dataset: Dataset, device: torch.device) -> None:
+        self.split, self.transform, self.device = split, dataset.transform, device
+
+    def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[Split]:
+        """As `_Resident.chunks`."""
+        if order is None:
+            parts: Iterable[Split] = _slices(self.split, examples, size, start)
+        else:
+            parts = (self.split.take(index) for index in order[start:examples].split(size))
+        for part in parts:
+            yield _to(part, self.device, pin=self.device.type == "cuda")
+
+
+class _Streamed:
+    """A split that worker processes read, chunk by chunk."""
+
+    def __init__(self, stream: Stream, dataset: Dataset, device: torch.device, workers: int) -> None:
+        self.transform, self.device = dataset.transform, device
+        self.plan: list[list[int]] = []
+        self.loader = DataLoader(
+            _Rows(stream.data),
+            batch_sampler=self,
+            num_workers=workers,
+            collate_fn=_same,
+            pin_memory=device.type == "cuda",
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # else the loader would draw from the global one at every pass
+        )
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.plan)
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[Split]:
+        """As `_Resident.chunks`."""
+        rows = torch.arange(examples) if order is None else order[:examples]
+        self.plan = [part.tolist() for part in rows[start:].split(size)]
+        for got in self.loader:
+            if isinstance(got, UsageError):
+                raise got
+            yield _to(Split(*got), self.device)
+
+
+class _Rows(torch.utils.data.Dataset[Any]):
+    """Whole chunks of a map-style dataset. A bad file comes back as its error: workers would wrap it in a traceback."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitems__(self, rows: list[int]) -> tuple[Tensor, Tensor | None] | UsageError:
+        try:
+            got = [self.data[row] for row in rows]
+        except UsageError as error:
+            return error
+        ys = [y for _, y in got]
+        return torch.stack([x for x, _ in got]), None if ys[0] is None else torch.as_tensor(np.asarray(ys))
+
+
+def _source(
+    split: Split | Stream,
+    dataset: Dataset,
+    train: bool,
+    device: torch.device,
+    memory: Literal["auto", "device", "stream"],
+    workers: int | Literal["auto"],
+) -> Any:
+    if isinstance(split, Stream):
+        if memory == "device":
+            raise UsageError(
+                f"trainer.memory=device was given; {dataset.source} is larger than memory; type trainer.memory=auto"
+            )
+        return _Streamed(split, dataset, device, min(8, os.cpu_count() or 1) if workers == "auto" else workers)
+    if memory == "device" or (memory == "auto" and _fits(dataset, device)):
+        return _Resident(split, dataset, train, device)
+    return _Host(split, dataset, device)
+
+
+def _fits(dataset: Dataset, device: torch.device) -> bool:
+    """Whether all splits may stay on the device: half of what is free there is left to the model."""
+    held = sum(split.x.nbytes for split in dataset.splits.values() if isinstance(split, Split))
+    if device.type == "cuda":
+        return held < torch.cuda.mem_get_info(device)[0] / 2
+    if device.type == "mps":
+        return held < torch.mps.recommended_max_memory() / 2
+    return True  # the processor's memory holds it already
+
+
+def _slices(split: Split, examples: int, size: int, start: int) -> Iterator[Split]:
+    for low in range(start, examples, size):
+        high = min(low + size, examples)
+        yield Split(*(None if part is None else part[low:high] for part in (split.x, split.y, split.lengths)))  # type: ignore[arg-type]
+
+
+def _to(split: Split, device: torch.device, pin: bool = False) -> Split:
+    parts = (part if part is None or not pin else part.pin_memory() for part in (split.x, split.y, split.lengths))
+    return Split(*(None if part is None else part.to(device, non_blocking=True) for part in parts))  # type: ignore[arg-type]
+
+
+def _cut(x: Tensor, y: Tensor | None, lengths: Tensor | None, size: int) -> Iterator[Batch]:
+    """Views of `size` examples each: a microsecond a batch."""
+    rest = (repeat(None) if part is None else part.split(size) for part in (y, lengths))
+    return map(Batch, x.split(size), *rest)
+
+
+def _same(x: Any, *rest: Any) -> Any:
+    return x
+
+
+def _mix(*numbers: int) -> int:
+    """One 64-bit seed of several numbers; neighbours give unrelated streams."""
+    return int(np.random.SeedSequence([n % 2**64 for n in numbers]).generate_state(1, np.uint64)[0])

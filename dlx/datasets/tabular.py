@@ -1,0 +1,102 @@
+"""Rows of numbers: scikit-learn's small classics, which come with it and need no network."""
+
+import gzip
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.images import Images
+from dlx.types import Count, Fraction
+
+
+class Table(Dataset):
+    """Base of all tables: examples are vectors, (features,).
+
+    Args:
+        scale: `standard` gives each feature mean 0 and variance 1 on the training split, `minmax` puts it into [0, 1]
+            there, `none` leaves it.
+        scale_target: `standard` does the same to the targets of a regression, which a network needs in order to learn
+            at its usual rates; `target_mean` and `target_std` lead back. Labels are never scaled.
+        shape, classes, outputs, seed, val, test, limit: as in `Dataset`.
+    """
+
+    kind = "vector"
+
+    def __init__(
+        self,
+        shape: Sequence[int] | None = None,
+        classes: Count | None = None,
+        outputs: Count | None = None,
+        seed: int = 0,
+        val: Fraction = 0.1,
+        test: Fraction = 0.2,
+        limit: Count | None = None,
+        scale: Literal["none", "standard", "minmax"] = "standard",
+        scale_target: Literal["none", "standard"] = "none",
+    ) -> None:
+        super().__init__(shape, classes, outputs, seed, val, test, limit)
+        self.scale, self.scale_target = scale, scale_target
+        self.shift, self.width = torch.zeros(()), torch.ones(())
+
+    def prepare(self, train: Split | Stream) -> None:
+        assert isinstance(train, Split)
+        if self.scale == "standard":
+            self.shift, self.width = _standard(train.x)
+        elif self.scale == "minmax":
+            low, high = train.x.amin(0), train.x.amax(0)
+            self.shift, self.width = low, torch.where(high > low, high - low, 1)
+        if self.scale_target == "standard" and train.y is not None and train.y.is_floating_point():
+            mean, std = self.target_mean, self.target_std = _standard(train.y)
+            for name, part in self.splits.items():
+                if isinstance(part, Split) and part.y is not None:
+                    self.splits[name] = Split(part.x, (part.y - mean) / std, part.lengths)
+
+    def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
+        if self.scale == "none":
+            return x
+        return (x - self.shift.to(x.device)) / self.width.to(x.device)
+
+
+def _standard(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column, as float32; 1 for a constant column."""
+    wide = values.double()
+    mean, std = wide.mean(0), wide.std(0, correction=0)
+    return mean.float(), torch.where(std > 0, std, 1).float()
+
+
+class Digits(Images):
+    """The 1,797 handwritten digits of 8×8 pixels and 17 grey levels of the UCI repository (Alpaydin, Kaynak 1998)."""
+
+    levels = 16.0
+
+    def read(self) -> dict[str, Split | Stream]:
+        rows = _numbers("digits.csv.gz")
+        if rows is None:
+            from sklearn.datasets import load_digits
+
+            data = load_digits()
+            rows = np.column_stack([data.data, data.target])
+        self.names = [str(digit) for digit in range(10)]
+        x = torch.from_numpy(rows[:, :-1].astype(np.uint8)).view(-1, 1, 8, 8)
+        return {"train": Split(x, torch.from_numpy(rows[:, -1].astype(np.int64)))}
+
+
+def _numbers(file: str, skip: int = 0) -> np.ndarray | None:
+    """A table among scikit-learn's own files, None where this version keeps it elsewhere.
+
+    `import sklearn.datasets` takes 0.7 s and reading the file 4 ms. The tests compare with scikit-learn's loaders.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(folders[0]) / "datasets" / "data" / file if folders else Path(file)
+    if not path.is_file():
+        return None
+    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    lines = text.decode("ascii").splitlines()[skip:]
+    return np.loadtxt(lines, delimiter="," if "," in lines[0] else None, ndmin=2)
