@@ -81,9 +81,8 @@ class Dataset:
         self.seed, self.val, self.test, self.limit = seed, val, test, limit
         self.names: list[str] | None = None  # of the classes
         self.columns: list[str] | None = None  # names of the features
-        self.target_mean: Tensor | None = (
-            None  # (outputs,) where targets are standardised: y * target_std + target_mean
-        )
+        # (outputs,) where targets are standardised: y * target_std + target_mean are the original ones.
+        self.target_mean: Tensor | None = None
         self.target_std: Tensor | None = None
         self.splits: dict[str, Split | Stream] = {}
 
@@ -118,7 +117,7 @@ class Dataset:
         """Fit what `transform` needs; it sees the training split only, so that nothing leaks from the others."""
 
     def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
-        """What a model sees of raw examples x, (batch, *shape), on their device: float, scaled; augmented if `train`."""
+        """What a model sees of raw x, (batch, *shape), on its device: float, scaled; augmented if `train`."""
         return x
 
     def random(self, train: bool) -> bool:

@@ -17,7 +17,7 @@ class Images(Dataset):
 
     Args:
         scale: `unit` puts intensities into [0, 1], `symmetric` into [-1, 1] (what a generator with tanh gives),
-            `standard` subtracts each channel's mean in [0, 1] and divides by its standard deviation, `none` leaves them.
+            `standard` then subtracts each channel's mean and divides by its standard deviation, `none` leaves them.
         mean, std: for `standard`, one number a channel; null measures them on the training split.
         binarize: `threshold` at one half, or `stochastic`: each pixel is 1 with its intensity as the probability,
             drawn anew in every epoch of training and always alike in evaluation. A likelihood depends on which.

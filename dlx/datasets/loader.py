@@ -1,7 +1,7 @@
 """Batches of a dataset: from tensors that live on the device, or from workers where they do not fit."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, repeat
 from typing import Any, Literal
 
@@ -113,10 +113,10 @@ class _Resident:
 
     def __init__(self, split: Split, dataset: Dataset, train: bool, device: torch.device) -> None:
         self.split = _to(split, device)
-        self.transform = dataset.transform
+        self.transform: Callable[..., Tensor] = dataset.transform
         if not dataset.random(train) and 4 * split.x.numel() <= LARGEST:
             self.split = Split(dataset.transform(self.split.x, train, None), self.split.y, self.split.lengths)
-            self.transform = _same  # type: ignore[method-assign]
+            self.transform = _same
 
     def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[Split]:
         """Examples start, …, examples - 1 of an order (None: as they stand), `size` at a time."""

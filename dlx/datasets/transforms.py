@@ -1,4 +1,4 @@
-"""Augmentation of image batches, on their device: a few operators for a whole chunk instead of several for each image."""
+"""Augmentation of image batches, on their device: a few operators for a whole chunk, not several for each image."""
 
 from collections.abc import Mapping
 from typing import Any
