@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -60,7 +62,8 @@ class Run:
                 f"the run directory {run.directory} cannot be written ({error.strerror}); "
                 "needed: a writable directory; type hydra.run.dir=… with another one"
             ) from error
-        run.write({"id": run.directory.name.rsplit("-", 1)[-1], "status": "running", **provenance(), **about})
+        named = re.search(r"-([0-9a-f]{8})$", run.directory.name)
+        run.write({"id": named[1] if named else secrets.token_hex(4), "status": "running", **provenance(), **about})
         return run
 
     def read(self) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from dlx.errors import UsageError
+from dlx.rundir import Run, find
+
+
+def test_of_two_runs_one_gets_the_directory(tmp_path):
+    Run.create(tmp_path / "a-12345678", {"metrics": {}})
+    with pytest.raises(UsageError, match="already holds a run"):
+        Run.create(tmp_path / "a-12345678", {})
+
+
+def test_run_json_tells_what_made_it(tmp_path):
+    about = Run.create(tmp_path / "2026-01-01_00-00-00-12345678", {"seed": 3}).read()
+    assert about["id"] == "12345678"
+    assert about["status"] == "running"
+    assert about["seed"] == 3
+    assert about["versions"]["torch"]
+    assert {"command", "git", "host", "pid", "started"} <= about.keys()
+
+
+def test_unwritable_place_is_named():
+    with pytest.raises(UsageError, match=r"cannot be written.*hydra\.run\.dir"):
+        Run.create("/proc/dlx/run", {})
+
+
+def test_found_by_directory_id_beginning_and_last(tmp_path):
+    root = tmp_path / "outputs"
+    old = Run.create(root / "digits" / "mlp" / "t-aaaa1111", {})
+    new = Run.create(root / "sweeps" / "s" / "0-aabb2222", {})
+    new.update(started="9999-01-01T00:00:00+00:00")
+    assert find(str(old.directory)).directory == old.directory
+    assert find("aaaa1111", root).directory == old.directory
+    assert find("aab", root).directory == new.directory
+    assert find("last", root).directory == new.directory
+    with pytest.raises(UsageError, match="beginning of 2 runs"):
+        find("aa", root)
+    with pytest.raises(UsageError, match="type dlx runs"):
+        find("nothing", root)
+
+
+def test_no_run_at_all(tmp_path):
+    with pytest.raises(UsageError, match="type dlx train"):
+        find("last", tmp_path)
+
+
+def test_update_replaces_the_whole_file(tmp_path):
+    run = Run.create(tmp_path / "a", {"metrics": {}})
+    run.update(status="finished", metrics={"test/accuracy": 0.5})
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["metrics"] == {"test/accuracy": 0.5}
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["run.json"]
+
+
+def test_damaged_run_json_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UsageError, match=r"no readable run\.json"):
+        Run(tmp_path).read()
