@@ -6,7 +6,9 @@ optimizer's own state: the same numbers, the same `state_dict`, a fraction of th
 `step()`.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +16,28 @@ from torch import Tensor
 
 Gradients = tuple[Tensor, ...] | list[Tensor]
 Updater = Callable[[Gradients], None]
+
+
+@contextlib.contextmanager
+def undecorated() -> Iterator[None]:
+    """Use optimizers without loading torch's compiler.
+
+    torch marks some methods of Optimizer as not to be traced, and the mark imports the compiler when such a method is
+    first called: a second of start-up. While nothing is compiled there is nothing to trace, so the methods are used
+    without their mark, which stands again afterwards.
+    """
+    marked = {}
+    if "torch._dynamo" not in sys.modules:
+        for name in ("add_param_group", "state_dict", "load_state_dict", "zero_grad"):
+            method = vars(torch.optim.Optimizer)[name]
+            if hasattr(method, "__wrapped__"):
+                marked[name] = method
+                setattr(torch.optim.Optimizer, name, method.__wrapped__)
+    try:
+        yield
+    finally:
+        for name, method in marked.items():
+            setattr(torch.optim.Optimizer, name, method)
 
 
 def updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updater:

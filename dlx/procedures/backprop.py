@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.layers import constrained, penalised
-from dlx.optimizers.fused import Gradients, updater
+from dlx.optimizers.fused import Gradients, undecorated, updater
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
@@ -64,7 +64,8 @@ class Backprop(Procedure):
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         self.params = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = self.make_optimizer(self.params)
+        with undecorated():
+            self.optimizer = self.make_optimizer(self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
         self.update = updater(self.optimizer, self.params)
         self.penalised, self.constrained = penalised(model), constrained(model)
@@ -151,9 +152,11 @@ class Backprop(Procedure):
             self.schedule.validated(metrics[self.task.monitor])
 
     def state_dict(self) -> dict[str, Any]:
+        with undecorated():
+            optimizer = self.optimizer.state_dict()
         return {
             **super().state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "updates": self.updates,

@@ -40,7 +40,7 @@ class Worker:
 
     def __init__(self, name: str, case: str, threads: int) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "KERAS_BACKEND": "torch"}
-        self.said = tempfile.TemporaryFile("w+")
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.bench.worker", name, case, str(threads)],
             stdin=subprocess.PIPE,
