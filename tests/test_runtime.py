@@ -1,0 +1,65 @@
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dlx import runtime
+from dlx.errors import UsageError
+
+
+def test_an_absent_device_says_which_exist():
+    with pytest.raises(UsageError, match=r"cuda:99.*cpu.*trainer\.device="):
+        runtime.device("cuda:99")
+    with pytest.raises(UsageError, match="abacus"):
+        runtime.device("abacus")
+
+
+def test_auto_is_the_best_device_present():
+    assert runtime.device("auto").type == runtime.available()[-1].split(":")[0]
+    assert runtime.device("cpu") == torch.device("cpu")
+
+
+def test_random_state_round_trip_covers_every_generator():
+    runtime.seed(3)
+    state = runtime.random_state()
+    first = (torch.rand(3).tolist(), random.random(), np.random.rand())
+    runtime.set_random_state(state)
+    assert (torch.rand(3).tolist(), random.random(), np.random.rand()) == first
+
+
+def test_small_models_take_one_thread():
+    assert runtime.threads("auto", 1e5) == 1
+    assert torch.get_num_threads() == 1
+    assert runtime.threads(2, 1e5) == 2
+    assert torch.get_num_threads() == 2
+
+
+def test_product_kernels_are_settable_and_small_products_keep_the_default():
+    assert runtime.matmul("auto", nn.Linear(64, 32), 32) == "highest"
+    assert runtime.matmul("medium", nn.Linear(64, 32), 32) == "medium"
+    assert torch.get_float32_matmul_precision() == "medium"
+
+
+def test_faster_products_are_as_accurate():
+    """Where `auto` chooses oneDNN's kernels they must not compute in bfloat16 (relative error 4e-3)."""
+    wide = nn.Linear(784, 512)
+    runtime.matmul("auto", wide, 128)
+    torch.manual_seed(0)
+    a, b = torch.randn(128, 784), torch.randn(784, 512)
+    exact = a.double() @ b.double()
+    assert float(((a @ b).double() - exact).norm() / exact.norm()) < 2e-6
+
+
+def test_the_first_signal_is_heard_and_the_second_stops():
+    with runtime.interrupts() as heard:
+        assert not heard
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard
+        assert heard.name == "SIGTERM"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
