@@ -1,0 +1,1 @@
+"""Networks of convolutions, from LeNet-5 on."""
