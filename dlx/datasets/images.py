@@ -1,4 +1,4 @@
-"""Images: scaling, binarization and augmentation of whole batches; MNIST's family, CIFAR, SVHN."""
+"""Images: scaling, binarization and augmentation of whole batches."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal

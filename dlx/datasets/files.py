@@ -1,0 +1,78 @@
+"""Where data lies, and how much of it fits into memory. Imports nothing heavy."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from dlx.errors import UsageError
+
+
+def roots(root: str | None = None) -> list[Path]:
+    """Folders in which data is looked for: `root` alone if given, else DLX_DATA, ./data and ~/.cache/dlx."""
+    if root is not None:
+        return [Path(root).expanduser()]
+    given = os.environ.get("DLX_DATA")
+    return [*([Path(given).expanduser()] if given else []), Path.cwd() / "data", Path.home() / ".cache" / "dlx"]
+
+
+def home(root: str | None = None) -> Path:
+    """The folder that downloads go to: `root`, else DLX_DATA, else ~/.cache/dlx."""
+    if root is not None or os.environ.get("DLX_DATA"):
+        return roots(root)[0]
+    return roots()[-1]
+
+
+def find(paths: Iterable[str], root: str | None = None) -> Path | None:
+    """The first root that holds one of `paths`."""
+    wanted = list(paths)
+    return next((folder for folder in roots(root) for path in wanted if (folder / path).exists()), None)
+
+
+def check_root(root: str | None) -> None:
+    """Refuse a folder that the user named and that is not there: a slip of the pen should not start a download.
+
+    Raises:
+        UsageError: `root`, or else DLX_DATA, is no folder.
+    """
+    named = root if root is not None else os.environ.get("DLX_DATA")
+    if named and not Path(named).expanduser().is_dir():
+        option = f"dataset.root={named}" if root is not None else f"DLX_DATA={named}"
+        raise UsageError(
+            f"{option} was given; there is no such folder; type the folder that holds your data, "
+            f"or to download into a new one: mkdir -p {named}"
+        )
+
+
+def looked(root: str | None, path: str) -> str:
+    """For messages: where `path` was looked for."""
+    return " and ".join(str(folder / path) for folder in roots(root))
+
+
+def existing(path: str | None, option: str, example: str) -> Path:
+    """A file or folder that the user named.
+
+    Raises:
+        UsageError: none was named, or it is not there.
+    """
+    if path is None:
+        raise UsageError(f"{option} is not set; needed: the path of your data; type {option}={example}")
+    found = Path(path).expanduser()
+    if not found.exists():
+        beside = found.parent
+        if not beside.is_dir():
+            raise UsageError(f"{option}={path} was given; there is no folder {beside.absolute()}; type another path")
+        names = sorted(entry.name for entry in beside.iterdir() if not entry.name.startswith("."))[:8]
+        raise UsageError(
+            f"{option}={path} was given; there is no such file or folder in {beside.absolute()}, "
+            f"which holds {', '.join(names) or 'nothing'}; type another path"
+        )
+    return found
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take (8 GB where the system does not tell)."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return 8 * 2**30
