@@ -1,4 +1,4 @@
-"""Image datasets that torchvision can fetch: where they are looked for, and what a user is told if they are not there."""
+"""Image datasets that torchvision can fetch: where they are looked for, and what to do where they are not."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
