@@ -79,6 +79,22 @@ class _Step:
             param.grad = None
 
 
+def keep_counters_apart(optimizer: torch.optim.Optimizer) -> None:
+    """Let `state_dict` show one step counter for each parameter, as torch's own `step` needs them.
+
+    Where one tensor serves all parameters, torch would count each of its steps as many times as there are parameters.
+    """
+
+    def part(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+        kept = {
+            index: {**slots, "step": slots["step"].clone()} if "step" in slots else slots
+            for index, slots in state["state"].items()
+        }
+        return {**state, "state": kept}
+
+    optimizer.register_state_dict_post_hook(part)
+
+
 class _Fused:
     """Shared by the kernels: state lists are made once, and made again after `load_state_dict` replaced the state."""
 
@@ -86,6 +102,7 @@ class _Fused:
         self.optimizer, self.params = optimizer, list(params)
         self.group = optimizer.param_groups[0]
         self.state: Any = None
+        self.plain: _Step | None = None  # takes over for good where a loss leaves a parameter without a gradient
         # Schedulers warn when they step before `optimizer.step`, which they find out by wrapping it and looking for
         # this mark. The kernel below stands in for `step`, so the mark is ours to set.
         self.marked = False
@@ -97,8 +114,34 @@ class _Fused:
         self.optimizer._opt_called = True  # type: ignore[attr-defined]
         self.marked = True
 
+    def __call__(self, grads: Gradients) -> None:
+        if self.plain is None:
+            try:
+                self._run(grads)
+                return
+            except TypeError:  # the kernels take no None
+                if all(grad is not None for grad in grads):
+                    raise
+            self._release()
+            self.plain = _Step(self.optimizer, self.params)
+        self.plain(grads)
+
+    def _run(self, grads: Gradients) -> None:
+        raise NotImplementedError
+
+    def _release(self) -> None:
+        """Make the state fit for torch's own `step`, after a kernel refused its arguments and did nothing."""
+
 
 class _Adam(_Fused):
+    def __init__(self, optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> None:
+        super().__init__(optimizer, params)
+        keep_counters_apart(optimizer)
+
+    def _release(self) -> None:
+        for p in self.params:
+            self.state[p]["step"] = self.counter - 1
+
     def _attach(self) -> None:
         self.state, self.group = self.optimizer.state, self.optimizer.param_groups[0]
         amsgrad = self.group["amsgrad"]
@@ -120,7 +163,7 @@ class _Adam(_Fused):
         decoupled = isinstance(self.optimizer, torch.optim.AdamW) or self.group.get("decoupled_weight_decay", False)
         self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
 
-    def __call__(self, grads: Gradients) -> None:
+    def _run(self, grads: Gradients) -> None:
         if not self._current():
             self._attach()
             self._mark()
@@ -146,6 +189,11 @@ class _Adam(_Fused):
 
 
 class _SGD(_Fused):
+    def _release(self) -> None:
+        if self.fresh:  # torch's own first step starts the velocity where there is none
+            for p in self.params:
+                self.state[p].pop("momentum_buffer", None)
+
     def _attach(self) -> None:
         self.state, self.group = self.optimizer.state, self.optimizer.param_groups[0]
         self.fresh = False
@@ -158,7 +206,7 @@ class _SGD(_Fused):
         else:
             self.velocity = []
 
-    def __call__(self, grads: Gradients) -> None:
+    def _run(self, grads: Gradients) -> None:
         if not self._current():
             self._attach()
             self._mark()
