@@ -67,7 +67,7 @@ class Adversarial(Procedure):
         self,
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], Schedule] | None = None,
-        loss: Loss = "non_saturating",
+        loss: Literal["minimax", "non_saturating", "wasserstein"] = "non_saturating",
         discriminator_steps: Count = 1,
         discriminator_lr: Positive | None = None,
         label_smoothing: Fraction = 0.0,
