@@ -16,10 +16,11 @@ from dlx.checkpoint import Checkpoints, load
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
 from dlx.errors import DlxError, Interrupted
+from dlx.logger import Logger
 from dlx.procedures.procedure import Procedure
 from dlx.progress import Progress
 from dlx.rundir import Run, now
-from dlx.tasks.task import Task
+from dlx.tasks.task import Task, first
 from dlx.trainer import Trainer
 
 
@@ -152,7 +153,8 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
     checkpoints = Checkpoints(run.checkpoints)
     with _books(run, trainer, started):
         try:
-            logger.config(OmegaConf.to_yaml(parts.config, resolve=True))
+            if not resumed:
+                _introduce(parts, logger)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
             metrics = _finish(run, parts, logger)
         finally:
@@ -160,7 +162,24 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
     progress.summary(metrics, run.directory, time.monotonic() - started)
 
 
-def _finish(run: Run, parts: Parts, logger: Any) -> dict[str, float]:
+def _introduce(parts: Parts, logger: Logger) -> None:
+    """What TensorBoard shows before the first step: configuration, the HParams row, the graph."""
+    logger.config(OmegaConf.to_yaml(parts.config, resolve=True))
+    logger.hparams(_plain(parts.config))
+    if logger.draws("graph"):
+        state = runtime.random_state()  # a model that draws must not learn otherwise for having been drawn
+        parts.model.eval()
+        logger.graph(parts.model, first(parts.data.split("train"), 1))
+        runtime.set_random_state(state)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
     """The final numbers: last training and validation values, and the test split measured with the best model."""
     trainer = parts.trainer
     metrics = dict(trainer.latest)
@@ -173,7 +192,7 @@ def _finish(run: Run, parts: Parts, logger: Any) -> dict[str, float]:
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
     trainer.pictures()
-    logger.hparams(OmegaConf.to_container(parts.config, resolve=True), metrics)
+    logger.hparams(_plain(parts.config), metrics)
     run.update(metrics=metrics)
     return metrics
 

@@ -17,7 +17,7 @@ from dlx.logger import Logger
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.progress import Progress
-from dlx.tasks.task import Task
+from dlx.tasks.task import Task, first
 from dlx.types import Count, Natural, NonNegative
 
 
@@ -235,7 +235,25 @@ class Trainer:
             drawn.update(own())
         for name, picture in drawn.items():
             self.logger.images(name, picture, self.step)
+        if self.logger.draws("embedding") and callable(getattr(self.model, "encode", None)):
+            self._embed(split)
         self.model.train(training)
+
+    def _embed(self, split: str, most: int = 1000) -> None:
+        """The model's codes of a split's first examples, for TensorBoard's projector."""
+        codes: list[Tensor] = []
+        labels: list[int] = []
+        for batch in self.data.split(split):
+            codes.append(self.model.encode(batch.x).flatten(1).float().cpu())  # type: ignore[operator]
+            if batch.y is not None and batch.y.ndim == 1:
+                labels += batch.y.tolist()
+            if sum(map(len, codes)) >= most:
+                break
+        points = torch.cat(codes)[:most]
+        images = first(self.data.split(split), len(points)).cpu() if len(self.data.dataset.shape or ()) == 3 else None
+        names = self.data.dataset.names
+        shown: list[object] = [names[label] if names else label for label in labels[: len(points)]]
+        self.logger.embedding("codes", points, shown or None, images)
 
     # -- what a resumed run needs --------------------------------------------------------------------------------
 
