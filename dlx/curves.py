@@ -1,0 +1,91 @@
+"""`metrics.jsonl`: one JSON object a step, with everything that was measured at it."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+COLUMNS = ("step", "epoch", "time")  # of every line
+Record = dict[str, Any]  # step, epoch, time (seconds since 1970), and values by tag
+
+
+class Curves:
+    """Appends to `metrics.jsonl`; a step's values stand in one line even when they come one after another.
+
+    Args:
+        path: of the file.
+        resume_step: None starts anew; else lines of later steps, and a last line cut short, are dropped.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, resume_step: int | None = None) -> None:
+        self.path = path
+        self.short: set[str] = set()  # tags whose values are float32: nine digits give them exactly
+        self.last: Record = {}
+        self._formats: dict[tuple[str, ...], str] = {}
+        last = b""
+        if resume_step is not None:
+            kept = [(line, record) for line, record in _lines(path) if record["step"] <= resume_step]
+            last, self.last = kept[-1] if kept else (b"", {})
+            aside = path.with_suffix(".new")
+            aside.write_bytes(b"".join(line for line, _ in kept))
+            aside.replace(path)
+        self._file = path.open("wb" if resume_step is None else "r+b")
+        self._end = self._file.seek(0, 2)
+        self._start = self._end - len(last)  # of the last line
+
+    def append(self, records: list[Record]) -> None:
+        """Write records, of ascending steps; a first one of the last line's step is merged with that line."""
+        if not records:
+            return
+        start = self._end
+        if self.last.get("step") == records[0]["step"]:
+            start, records = self._start, [{**self.last, **records[0]}, *records[1:]]
+        lines = [self._line(record) for record in records]
+        data = "".join(lines).encode()  # ASCII: json.dumps escapes the rest
+        self._file.seek(start)
+        self._file.write(data)
+        self._file.flush()  # one write, so that a killed run leaves the old line or the new one
+        if start + len(data) < self._end:
+            self._file.truncate()
+        self._end = start + len(data)
+        self._start, self.last = self._end - len(lines[-1]), records[-1]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _line(self, record: Record) -> str:
+        if math.isfinite(sum(record.values())):  # only if every value is; a format is four times as fast as json.dumps
+            names = tuple(record)
+            return (self._formats.get(names) or self._format(names)) % tuple(record.values())
+        # JSON has neither NaN nor infinity.
+        finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
+        return json.dumps({**finite, "time": round(record["time"], 3)}) + "\n"
+
+    def _format(self, names: tuple[str, ...]) -> str:
+        known = {"step": "%d", "epoch": "%d", "time": "%.3f"} | dict.fromkeys(self.short, "%.9g")
+        pairs = (f"{json.dumps(name).replace('%', '%%')}: {known.get(name, '%r')}" for name in names)
+        self._formats[names] = "{" + ", ".join(pairs) + "}\n"
+        return self._formats[names]
+
+
+def read(path: Path) -> list[Record]:
+    """Every whole line of a `metrics.jsonl`, in order; NaN where the value was not finite. No file, no lines."""
+    return [record for _, record in _lines(path)]
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, Record]]:
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # what a full disk or a power cut left
+            if line.endswith(b"\n"):
+                yield line, {name: math.nan if value is None else value for name, value in record.items()}

@@ -1,0 +1,517 @@
+"""The logger's files, read by TensorBoard's own code."""
+
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from tensorboard.plugins.hparams.backend_context import Context
+from tensorboard.plugins.hparams.list_session_groups import Handler
+from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+from torch import nn
+
+from dlx import curves, events, figures, graph
+from dlx.errors import TrainingError, UsageError
+from dlx.logger import Logger, flat
+
+
+def accumulate(directory: Path) -> EventAccumulator:
+    # Its default keeps a sample of the points; 0 keeps all.
+    return EventAccumulator(str(directory), size_guidance={"scalars": 0, "images": 0, "histograms": 0}).Reload()
+
+
+def points(directory: Path, tag: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in accumulate(directory).Scalars(tag)]
+
+
+def train(logger: Logger, first: int, last: int) -> None:
+    for step in range(first, last + 1):
+        logger.scalars("train", {"loss": torch.tensor(1 / step), "rate": 0.1}, step)
+        if step % 10 == 0:
+            logger.epoch = step // 10
+            logger.scalars("val", {"accuracy": 1 - 1 / step}, step)
+            assert logger.flush() is None
+
+
+# -- the event file
+
+
+@pytest.mark.parametrize("length", [4, 5, 8, 255, 256, 257, 1000])
+def test_checksum_is_tensorboards(length: int) -> None:
+    data = np.random.default_rng(length).integers(0, 256, length, dtype=np.uint8).tobytes()
+    assert events.masked(events._state(data)) == masked_crc32c(data)
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**35 - 1, 2**63 - 1, -1])
+def test_varint_is_protobufs(number: int) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    assert Event.FromString(events.field(2, number)).step == number
+
+
+def test_scalars_reach_tensorboard_exactly(tmp_path: Path) -> None:
+    tags = ["a", "train/loss", "ü/" + "long" * 100]
+    given = [(tag, step, 1e9 + step / 7, step / 3) for step in (0, 1, 127, 128, 2**34) for tag in tags]
+    file = events.EventFile(tmp_path)
+    file.scalars([])
+    file.scalars(given)
+    file.scalars([("nan", 1, 0.0, math.nan), ("nan", 2, 0.0, -math.inf), ("nan", 3, 0.0, 1e300)])
+    file.close()
+    assert all(len(raw) for raw in RawEventFileLoader(str(file.path)).Load())  # every checksum is right
+    read = accumulate(tmp_path)
+    assert read.file_version == 2.0
+    for tag in tags:
+        wanted = [(wall, step, float(np.float32(value))) for name, step, wall, value in given if name == tag]
+        assert [(point.wall_time, point.step, point.value) for point in read.Scalars(tag)] == wanted
+    nan, low, high = (point.value for point in read.Scalars("nan"))
+    assert math.isnan(nan)
+    assert (low, high) == (-math.inf, math.inf)
+
+
+def test_files_of_one_second_keep_their_order(tmp_path: Path) -> None:
+    names = []
+    for _ in range(3):
+        file = events.EventFile(tmp_path)
+        names.append(file.path.name)
+        file.close()
+    assert names == sorted(names)
+    assert len(set(names)) == 3
+
+
+def test_pictures_text_histograms(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    picture = torch.rand(3, 5, 7)
+    logger.images("task/picture", torch.zeros(1, 4, 4), 1)
+    logger.images("task/picture", picture, 2)
+    logger.images("grey", torch.full((4, 6), 255, dtype=torch.uint8), 2)
+    logger.config("model:\n  hidden: 9")
+    model = nn.Linear(100, 50)
+    with torch.no_grad():
+        model.bias.fill_(2.0)
+    logger.parameters(model, 3)
+    logger.close()
+    read = accumulate(tmp_path)
+    first, second = read.Images("task/picture")
+    assert (first.step, second.step, second.height, second.width) == (1, 2, 5, 7)
+    assert second.encoded_image_string == (tmp_path / "figures/task_picture.png").read_bytes()
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(tmp_path / "figures/task_picture.png"))
+    assert np.array_equal(pixels, (picture * 255).round().byte().permute(1, 2, 0).numpy())
+    assert np.asarray(Image.open(tmp_path / "figures/grey.png")).tolist() == [[255] * 6] * 4
+    (text,) = read.Tensors("config")
+    assert text.tensor_proto.string_val[0].decode() == "    model:\n      hidden: 9\n"
+    assert read.SummaryMetadata("config").plugin_data.plugin_name == "text"
+    (weight,), (bias,) = read.Histograms("weights/weight"), read.Histograms("weights/bias")
+    values = model.weight.detach().numpy()
+    counts, edges = np.histogram(values, 40)
+    assert np.abs(np.array(weight.histogram_value.bucket) - counts).sum() <= 2  # a value on an edge
+    assert weight.histogram_value.bucket_limit == pytest.approx(edges[1:], abs=1e-7)
+    assert weight.histogram_value.sum_squares == pytest.approx((values**2).sum(), rel=1e-5)
+    assert (bias.histogram_value.num, bias.histogram_value.min, bias.histogram_value.max) == (50, 2, 2)
+
+
+def test_histograms_thin_out(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    for epoch in range(1, 131):
+        logger.epoch = epoch
+        logger.parameters(nn.Linear(1, 1), epoch)
+    logger.close()
+    steps = [point.step for point in accumulate(tmp_path).Histograms("weights/bias")]
+    assert steps == [*range(1, 11), *range(20, 101, 10)]
+
+
+# -- curves
+
+
+def test_every_value_in_both_files(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    train(logger, 1, 25)
+    logger.close()
+    lines = curves.read(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, 26))
+    assert [line["epoch"] for line in lines] == [*[0] * 9, *[1] * 10, *[2] * 6]
+    assert [np.float32(line["train/loss"]) for line in lines] == [np.float32(1 / k) for k in range(1, 26)]
+    assert [line["val/accuracy"] for line in lines if "val/accuracy" in line] == [0.9, 0.95]
+    assert points(tmp_path, "train/loss") == [(k, float(np.float32(1 / k))) for k in range(1, 26)]
+    assert points(tmp_path, "val/accuracy") == [(10, pytest.approx(0.9)), (20, pytest.approx(0.95))]
+
+
+def test_one_line_a_step_across_flushes(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    logger.scalars("train", {"loss": torch.tensor(0.5, dtype=torch.float64) / 3}, 1)
+    logger.flush()
+    logger.scalars("train", {"lr": 1}, 1)
+    logger.flush()
+    logger.scalars("val", {"accuracy": True}, 1)
+    logger.scalars("train", {"loss": torch.tensor(7)}, 2)
+    logger.close()
+    logger.close()
+    first, second = curves.read(tmp_path / "metrics.jsonl")
+    assert (first["train/loss"], first["train/lr"], first["val/accuracy"]) == (0.5 / 3, 1.0, 1.0)
+    assert second["train/loss"] == 7
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        assert list(json.loads(line))[:3] == ["step", "epoch", "time"]
+
+
+def test_values_that_are_not_finite(tmp_path: Path) -> None:
+    logger = Logger(tmp_path, every=5)
+    for step in range(1, 12):
+        logger.scalars("train", {"loss": torch.tensor(math.nan if step in (7, 9) else 1.0)}, step)
+    assert logger.flush() == 7
+    logger.scalars("val", {"silhouette": math.nan, "ratio": math.inf}, 11)
+    assert logger.flush() is None
+    logger.scalars("train", {"loss": torch.tensor(math.inf)}, 12)
+    logger.scalars("train", {"loss": torch.tensor(-math.inf)}, 13)
+    assert logger.flush() == 12
+    logger.close()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    assert math.isnan(curves.read(tmp_path / "metrics.jsonl")[6]["train/loss"])
+
+
+@pytest.mark.parametrize("flushes", [(), (4, 8, 12)])
+def test_keep_thins_what_is_written(tmp_path: Path, flushes: tuple[int, ...]) -> None:
+    logger = Logger(tmp_path, keep=4)
+    for step in range(1, 13):
+        logger.scalars("train", {"loss": torch.tensor(math.nan if step == 11 else 1.0)}, step)
+        if step == 6:
+            logger.scalars("train", {"lr": 0.1}, step)
+            logger.scalars("val", {"loss": 2.0}, step)
+        if step in flushes:
+            assert logger.flush() == (11 if step == 12 else None)
+    assert logger.flush() == (None if flushes else 11)
+    logger.close()
+    lines = curves.read(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [4, 6, 8, 12]
+    assert set(lines[1]) == {"step", "epoch", "time", "train/lr", "val/loss"}
+
+
+def test_resumed_curves_equal_uninterrupted_ones(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    logger = Logger(whole)
+    train(logger, 1, 40)
+    logger.close()
+    logger = Logger(broken)
+    train(logger, 1, 27)
+    logger.close()
+    with (broken / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 28, "epo')  # killed while it wrote
+    logger = Logger(broken, resume_step=20)  # of the last checkpoint
+    assert logger.epoch == 2
+    train(logger, 21, 40)
+    logger.close()
+
+    def content(directory: Path) -> list[dict[str, float]]:
+        return [{**line, "time": 0} for line in curves.read(directory / "metrics.jsonl")]
+
+    assert content(broken) == content(whole)
+    for tag in ("train/loss", "train/rate", "val/accuracy"):
+        assert points(broken, tag) == points(whole, tag)
+
+
+def test_resume_before_the_first_step_and_without_a_file(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    train(logger, 1, 5)
+    logger.close()
+    Logger(tmp_path, resume_step=0).close()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
+    assert points(tmp_path, "train/loss") == []
+    (tmp_path / "metrics.jsonl").unlink()
+    logger = Logger(tmp_path, resume_step=5)
+    train(logger, 6, 6)
+    logger.close()
+    assert [line["step"] for line in curves.read(tmp_path / "metrics.jsonl")] == [6]
+
+
+def test_resume_goes_on_with_the_last_line(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    train(logger, 1, 3)
+    logger.close()
+    logger = Logger(tmp_path, resume_step=3)
+    logger.scalars("val", {"loss": 1.0}, 3)
+    logger.close()
+    assert {"train/loss", "val/loss"} < set(curves.read(tmp_path / "metrics.jsonl")[-1])
+
+
+def test_nobody_flushes(tmp_path: Path) -> None:
+    logger = Logger(tmp_path, every=5)
+    for step in range(1, 21):
+        logger.scalars("train", {"loss": 1.0}, step)
+    assert len(curves.read(tmp_path / "metrics.jsonl")) == 20
+    logger.close()
+
+
+# -- HParams, graph, projector
+
+
+def test_hparams_of_a_directory_of_runs(tmp_path: Path) -> None:
+    for name, hidden, accuracy in (("one", 10, 0.8), ("two", 20, 0.9)):
+        logger = Logger(tmp_path / name)
+        config = {"model": {"_target_": "dlx.models.mlp.MLP", "hidden": [hidden]}, "seed": hidden, "bias": True}
+        logger.hparams(config)
+        logger.scalars("test", {"accuracy": accuracy}, 30)
+        logger.hparams(config, {"test/accuracy": accuracy, "val/best_accuracy": accuracy - 0.1})
+        logger.close()
+    # A resumed run with another configuration: its row is the new one.
+    logger = Logger(tmp_path / "two", resume_step=30)
+    logger.hparams({**config, "seed": 21}, {"test/accuracy": 0.95})
+    logger.close()
+
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    context = Context(TBContext(data_provider=provider, logdir=str(tmp_path)))
+    request = RequestContext()
+    metadata = context.hparams_metadata(request, "")
+    assert set(metadata) == {"one", "two"}  # no stray sub-runs
+    experiment = context.experiment_from_metadata(
+        request, "", True, metadata, context.hparams_from_data_provider(request, "", None)
+    )
+    assert {info.name for info in experiment.hparam_infos} == {"model", "model.hidden", "seed", "bias"}
+    assert {info.name.tag for info in experiment.metric_infos} == {"test/accuracy", "val/best_accuracy"}
+    groups = Handler(
+        request_context=request,
+        backend_context=context,
+        experiment_id="",
+        request=api_pb2.ListSessionGroupsRequest(
+            start_index=0,
+            slice_size=10,
+            allowed_statuses=[api_pb2.STATUS_SUCCESS],
+            col_params=[
+                api_pb2.ColParams(metric=api_pb2.MetricName(tag=tag)) for tag in ("test/accuracy", "val/best_accuracy")
+            ],
+        ),
+    ).run()
+    rows = {group.sessions[0].name: group for group in groups.session_groups}
+    assert rows["one"].hparams["seed"].number_value == 10
+    assert rows["one"].hparams["bias"].bool_value is True
+    assert rows["one"].hparams["model"].string_value == "MLP"
+    assert rows["two"].hparams["seed"].number_value == 21
+    values = {(name, value.name.tag): value.value for name, group in rows.items() for value in group.metric_values}
+    assert values[("one", "test/accuracy")] == pytest.approx(0.8)
+    assert values[("two", "test/accuracy")] == pytest.approx(0.95)
+    assert values[("one", "val/best_accuracy")] == pytest.approx(0.7)
+
+
+def test_hparams_message(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    logger.hparams({"a": 1}, {})
+    logger.close()
+    read = accumulate(tmp_path)
+    assert read.Tags()["scalars"] == []
+    end = plugin_data_pb2.HParamsPluginData.FromString(
+        read.SummaryMetadata("_hparams_/session_end_info").plugin_data.content
+    )
+    assert end.session_end_info.status == api_pb2.STATUS_SUCCESS
+    assert end.session_end_info.end_time_secs > 1e9
+
+
+def test_flat() -> None:
+    config = {"model": {"_target_": "a.b.MLP", "hidden": [9], "_partial_": True, "none": None}, "allow": [], "x": {}}
+    assert flat(config) == {"model": "MLP", "model.hidden": [9], "allow": []}
+
+
+class Branches(nn.Module):
+    """Two layers, one of them twice, a function between, and an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+        self.shared = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.relu(self.layers(x))
+        return self.shared(self.shared(h)) + h.T.T
+
+
+def test_graph_shows_calls_and_shapes(tmp_path: Path) -> None:
+    model = Branches()
+    model.train()
+    example, before = torch.rand(2, 4), torch.random.get_rng_state()
+    logger = Logger(tmp_path)
+    assert logger.graph(model, example)
+    logger.close()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert model.training
+    nodes = {node.name: node for node in accumulate(tmp_path).Graph().node}
+    assert nodes["Branches/relu"].input == ["Branches/layers/1/dropout"]
+    assert nodes["Branches/shared/linear"].input == ["Branches/relu"]
+    assert nodes["Branches/shared/linear_1"].input == ["Branches/shared/linear"]
+    assert list(nodes["Branches/add"].input) == ["Branches/shared/linear_1", "Branches/T_1"]
+    assert nodes["output"].input == ["Branches/add"]
+    shape = nodes["Branches/T"].attr["_output_shapes"].list.shape[0]
+    assert [dim.size for dim in shape.dim] == [4, 2]
+
+
+@pytest.mark.parametrize("model", [nn.LSTM(3, 4), nn.Conv1d(5, 2, 3), nn.Embedding(5, 3)])
+def test_graph_of_torchs_modules(model: nn.Module) -> None:
+    example = torch.tensor([[1, 2]]) if isinstance(model, nn.Embedding) else torch.rand(2, 5, 3)
+    nodes = graph.watch(model, example)
+    assert nodes[-1].inputs
+    names = {node.name for node in nodes}
+    assert all(name in names for node in nodes for name in node.inputs)
+
+
+def test_no_graph_is_no_reason_to_stop(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    assert not logger.graph(nn.Linear(3, 3), torch.rand(2, 4))
+    logger.close()
+    (note,) = accumulate(tmp_path).Tensors("graph")
+    assert b"no graph of Linear" in note.tensor_proto.string_val[0]
+
+
+def test_projector_reads_the_embeddings(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    vectors = torch.randn(10, 3)
+    logger.embedding("hidden", vectors, labels=["a\tb", *range(9)], images=torch.rand(10, 1, 4, 6))
+    logger.embedding("hidden", vectors, labels=["a\tb", *range(9)], images=torch.rand(10, 1, 4, 6))
+    logger.embedding("input", torch.randn(5, 2))
+    logger.close()
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    plugin = ProjectorPlugin(TBContext(data_provider=provider, logdir=str(tmp_path)))
+    plugin._update_configs()
+    (config,) = plugin._configs.values()
+    assert [(e.tensor_name, list(e.tensor_shape)) for e in config.embeddings] == [
+        ("hidden", [10, 3]),
+        ("input", [5, 2]),
+    ]
+    hidden = config.embeddings[0]
+    assert list(hidden.sprite.single_image_dim) == [6, 4]
+    assert (tmp_path / hidden.metadata_path).read_text().splitlines() == ["a b", *map(str, range(9))]
+    width, height = struct.unpack(">II", (tmp_path / hidden.sprite.image_path).read_bytes()[16:24])
+    assert (width, height) == (4 * 6, 4 * 4)  # ten pictures in four rows of four
+    read = np.loadtxt(tmp_path / hidden.tensor_path)
+    assert read == pytest.approx(vectors.numpy(), rel=1e-5)
+
+
+# -- switches and failures
+
+
+def test_without_a_directory_only_checks() -> None:
+    logger = Logger(None)
+    logger.scalars("train", {"loss": torch.tensor(math.nan)}, 3)
+    logger.images("x", torch.rand(1, 2, 2), 1)
+    logger.parameters(nn.Linear(1, 1), 1)
+    logger.embedding("x", torch.rand(2, 2))
+    logger.hparams({}, {})
+    logger.config("a: 1")
+    assert not logger.graph(nn.Linear(1, 1), torch.rand(1, 1))
+    assert logger.flush() == 3
+    logger.close()
+
+
+def test_everything_off(tmp_path: Path) -> None:
+    logger = Logger(tmp_path, tensorboard=False, images=False, embedding=False)
+    train(logger, 1, 10)
+    logger.images("x", torch.rand(1, 2, 2), 1)
+    logger.parameters(nn.Linear(1, 1), 1)
+    logger.embedding("x", torch.rand(2, 2))
+    logger.hparams({}, {})
+    logger.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_scalars_off_leaves_the_row_its_metrics(tmp_path: Path) -> None:
+    logger = Logger(tmp_path, scalars=False)
+    train(logger, 1, 10)
+    logger.hparams({}, {"val/accuracy": 0.5})
+    logger.close()
+    assert accumulate(tmp_path).Tags()["scalars"] == ["val/accuracy"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_full_disk_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    logger = Logger(tmp_path)
+    logger.scalars("train", {"loss": 1.0}, 1)
+    with pytest.raises(TrainingError, match=r"metrics\.jsonl .*No space left on device.*dlx resume"):
+        logger.flush()
+    logger.close()  # says it no second time
+
+
+def test_unwritable_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"file.*cannot be written.*hydra\.run\.dir"):
+        Logger(tmp_path / "file" / "run")
+
+
+def test_plain_scalars_import_nothing_heavy(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from dlx.logger import Logger
+logger = Logger({str(tmp_path)!r})
+logger.scalars("train", {{"loss": 1.0}}, 1)
+logger.hparams({{"a": 1}}, {{"x": 2.0}})
+logger.config("a: 1")
+logger.close()
+heavy = {{"tensorboard", "google.protobuf", "PIL", "matplotlib", "torchvision", "tensorflow"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+# -- figures
+
+
+def test_grid_places_pictures_row_by_row() -> None:
+    sheet = figures.grid(torch.arange(5).view(5, 1, 1, 1).expand(5, 1, 2, 3) / 5, columns=2, padding=1, scale=1)
+    assert sheet.shape == (1, 3 * 3 + 1, 2 * 4 + 1)
+    assert [[round(sheet[0, 1 + 3 * i, 1 + 4 * j].item(), 1) for j in range(2)] for i in range(3)] == [
+        [0.0, 0.2],
+        [0.4, 0.6],
+        [0.8, 0.5],
+    ]
+    assert figures.grid(torch.full((2, 8, 8), 255, dtype=torch.uint8)).max() == 1
+
+
+def test_filters_are_scaled_each_for_itself() -> None:
+    sheet = figures.filters(torch.tensor([[1.0, 0, -1, 0], [100, 0, -100, 0]]), (2, 2))
+    assert set(sheet.unique().tolist()) == {0.0, 0.5, 1.0}
+    assert figures.filters(torch.randn(4, 8, 3, 3)).shape[0] == 1
+    assert figures.filters(torch.randn(4, 3, 5, 5)).shape[0] == 3
+    assert figures.filters(torch.zeros(2, 4), (2, 2)).isfinite().all()
+
+
+def test_drawn_figures_are_pictures_and_leave_matplotlib_alone(tmp_path: Path) -> None:
+    counts = torch.tensor([[5, 1], [0, 3]])
+    x = torch.linspace(0, 1, 20)
+    drawn = [
+        figures.confusion_matrix(counts),
+        figures.confusion_matrix(counts, ["a long name that is cut", "b"]),
+        figures.confusion_matrix(torch.eye(100, dtype=torch.int64)),
+        figures.scatter(torch.randn(50, 2), torch.arange(50) % 12),
+        figures.scatter(torch.randn(50, 2)),
+        figures.lines({"one": (x, x.square()), "two": (x, x + 1)}, "title", "x", "y", logarithmic=True),
+    ]
+    for picture in drawn:
+        assert picture.shape[0] == 3
+        assert 0 <= picture.min() < picture.max() <= 1
+        figures.save_png(tmp_path / "figures" / "picture.png", picture)
+    assert "matplotlib.pyplot" not in sys.modules
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["picture.png"]
+
+
+def test_confusion_matrix_colours_rows_by_share() -> None:
+    same = figures.confusion_matrix(torch.tensor([[90, 10], [9, 1]]))
+    blue, orange = (same[2] > same[0] + 0.2).sum(), (same[0] > same[2] + 0.2).sum()
+    assert blue > 0  # 90 of 100 right
+    assert orange > 0  # 9 of 10 wrong
