@@ -1,0 +1,182 @@
+"""The user's own arrays: an .npz file with inputs and targets, or an .npy file with inputs alone."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlx.datasets import files, labels
+from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.images import Images
+from dlx.datasets.tabular import Table
+from dlx.errors import UsageError
+from dlx.types import Count, Fraction
+
+PARTS = ("train", "val", "test")
+
+
+class Npz(Dataset):
+    """Arrays whose first dimension counts examples: `x` and `y`, or `x_train`, `y_train`, `x_test`, … .
+
+    Args:
+        path: of the file.
+        x, y: names of the arrays, before `_train`, `_val`, `_test`; a file without `y` has no labels.
+        layout: what an example is. `auto` takes (examples, features) for vectors, (examples, height, width) and
+            four dimensions for images, channels first or last.
+        target_type: `classes`, `numbers`, or `auto`: text, and up to twenty different whole numbers, are classes.
+        scale: `auto` is `standard` for vectors and `unit` for images; `unit` divides bytes by 255 and leaves floats.
+        scale_target: as in `Table`, for a regression.
+        augment: as in `Images`.
+        shape, classes, outputs, seed, val, test, limit: as in `Dataset`.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        x: str = "x",
+        y: str = "y",
+        layout: Literal["auto", "vector", "image", "sequence", "symbols"] = "auto",
+        target_type: Literal["auto", "classes", "numbers"] = "auto",
+        shape: Sequence[int] | None = None,
+        classes: Count | None = None,
+        outputs: Count | None = None,
+        seed: int = 0,
+        val: Fraction = 0.1,
+        test: Fraction = 0.2,
+        limit: Count | None = None,
+        scale: Literal["auto", "none", "standard", "minmax", "unit", "symmetric"] = "auto",
+        scale_target: Literal["none", "standard"] = "standard",
+        augment: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(shape, classes, outputs, seed, val, test, limit)
+        self.path, self.x, self.y, self.layout, self.target_type = path, x, y, layout, target_type
+        self.scale, self.scale_target, self.augment = scale, scale_target, augment
+        self.how: Images | Table | None = None  # scales and augments, once the layout is known
+
+    @property
+    def source(self) -> str:
+        return str(self.path)
+
+    def read(self) -> dict[str, Split | Stream]:
+        path = files.existing(self.path, "dataset.path", "FILE.npz")
+        arrays = _arrays(path, self.x)
+        names = {part: f"_{part}" if f"{self.x}_{part}" in arrays else "" for part in PARTS}
+        names = {part: end for part, end in names.items() if end or part == "train"}
+        if f"{self.x}{names['train']}" not in arrays:
+            raise UsageError(
+                f"{path} holds the arrays {', '.join(arrays) or 'none'}; needed: {self.x} or {self.x}_train; "
+                "type dataset.x=NAME (and dataset.y=NAME for the targets)"
+            )
+        first = arrays[f"{self.x}{names['train']}"]
+        self.kind = self._kind(first)
+        parts: dict[str, Split | Stream] = {}
+        for part, end in names.items():
+            x, y = arrays[f"{self.x}{end}"], arrays.get(f"{self.y}{end}")
+            parts[part] = self._split(x, y, f"{path}: {self.x}{end}", f"{path}: {self.y}{end}")
+        self._choose(first)
+        return parts
+
+    def _kind(self, x: np.ndarray) -> str:
+        if self.layout != "auto":
+            return self.layout
+        return {1: "vector", 2: "vector", 3: "image", 4: "image"}.get(x.ndim, "vector")
+
+    def _split(self, values: np.ndarray, targets: np.ndarray | None, what: str, target: str) -> Split:
+        if values.dtype.kind not in "biuf":
+            raise UsageError(f"{what} holds values of type {values.dtype}; needed: numbers")
+        if values.ndim == 0:
+            raise UsageError(f"{what} is a single number; needed: an array whose first dimension counts examples")
+        x = self._shaped(torch.from_numpy(_native(values)), what)
+        if targets is None:
+            return Split(x)
+        if len(targets) != len(values):
+            raise UsageError(f"{what} has {len(values)} examples and {target} {len(targets)}; needed: the same number")
+        if targets.ndim == 2 and targets.shape[1] == 1:
+            targets = targets[:, 0]
+        y, self.names = labels.encode(targets, target, self.target_type, self.names)
+        self.target_type = "classes" if self.names else "numbers"  # the other parts follow
+        return Split(x, y)
+
+    def _shaped(self, x: Tensor, what: str) -> Tensor:
+        """Examples as the layout has them: images (n, C, H, W), vectors (n, features)."""
+        if self.kind == "symbols":
+            if x.is_floating_point() or x.ndim != 2:
+                raise UsageError(
+                    f"{what} has shape {list(x.shape)} and type {x.dtype}; needed: (examples, time) integers"
+                )
+            self.names = [str(symbol) for symbol in range(int(x.max()) + 1)] if self.names is None else self.names
+            return x.long()
+        if self.kind != "image":
+            return x.float().view(len(x), 1) if x.ndim == 1 else x.float()
+        if x.ndim == 4 and x.shape[1] not in (1, 3, 4) and x.shape[3] in (1, 3, 4):  # channels last
+            x = x.permute(0, 3, 1, 2).contiguous()
+        if x.ndim == 3:
+            x = x[:, None]
+        if x.ndim != 4:
+            raise UsageError(
+                f"{what} has shape {list(x.shape)}; needed: (examples, channels, height, width) for images"
+            )
+        return x if x.dtype == torch.uint8 else x.float()
+
+    def _choose(self, x: np.ndarray) -> None:
+        """Who scales: `Images` or `Table`."""
+        allowed = {"image": ("none", "unit", "symmetric", "standard"), "symbols": ("none",)}
+        options = allowed.get(self.kind, ("none", "standard", "minmax"))
+        default = {"image": "unit", "symbols": "none"}.get(self.kind, "standard")
+        scale: Any = default if self.scale == "auto" else self.scale
+        if scale not in options:
+            raise UsageError(
+                f"dataset.scale={scale} was given; {self.path} holds {self.kind} data: {', '.join(options)}"
+            )
+        if self.kind == "image":
+            self.how = Images(seed=self.seed, scale=scale, augment=self.augment)
+            self.how.levels = 255.0 if x.dtype == np.uint8 else 1.0
+            return
+        if self.kind != "symbols":
+            self.how = Table(scale=scale, scale_target=self.scale_target)
+
+    @property
+    def levels(self) -> float:
+        """The value that stands for full intensity in images."""
+        return self.how.levels if isinstance(self.how, Images) else 1.0
+
+    def prepare(self, train: Split | Stream) -> None:
+        if self.how is not None:
+            self.how.splits = self.splits
+            self.how.prepare(train)
+            self.target_mean, self.target_std = self.how.target_mean, self.how.target_std
+
+    def random(self, train: bool) -> bool:
+        return self.how is not None and self.how.random(train)
+
+    def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
+        return x if self.how is None else self.how.transform(x, train, generator)
+
+
+def _arrays(path: Path, x: str) -> dict[str, np.ndarray]:
+    """Arrays of a file by name; an .npy file has one, `x`."""
+    try:
+        # Without pickle: a stranger's file is data, not code.
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {x: loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(
+            f"{path} cannot be read ({error}); needed: arrays of numbers, such as numpy.savez({path.name!r}, x=x, y=y) "
+            "writes"
+        ) from error
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """A type and byte order that torch knows."""
+    if values.dtype.kind == "u" and values.dtype != np.uint8:
+        values = values.astype(np.int64)
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8)
+    return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))
