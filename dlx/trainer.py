@@ -47,7 +47,7 @@ class Trainer:
 
     def __init__(
         self,
-        epochs: Count = 30,
+        epochs: Count = 60,
         max_steps: Count | None = None,
         batch: Count | Literal["full"] = 64,
         device: str = "auto",
@@ -79,7 +79,8 @@ class Trainer:
         self.step_in_epoch = 0
         self.best: float | None = None
         self.best_epoch = 0
-        self.waited = 0  # validations since the best one
+        self.mark: float | None = None  # what the next validation has to beat by min_delta
+        self.waited = 0  # validations since it was set
         self.sums: dict[str, tuple[Tensor, int]] = {}  # of this epoch's training values
         self.latest: dict[str, float] = {}
         self.finished = False
@@ -211,12 +212,14 @@ class Trainer:
         if value is None or math.isnan(value):
             return
         sign = 1 if self.task.mode == "max" else -1
-        if self.best is None or sign * (value - self.best) > self.min_delta:
-            self.best, self.best_epoch, self.waited = value, self.epoch, 0
-            about = {"epoch": self.epoch, "step": self.step, "metric": f"val/{self.task.monitor}", "value": value}
-            self.checkpoints.best(self.model.state_dict(), about)
+        if self.mark is None or sign * (value - self.mark) > self.min_delta:
+            self.mark, self.waited = value, 0
         else:
             self.waited += 1
+        if self.best is None or sign * (value - self.best) >= 0:  # of equals the newest: on a small validation split accuracy ties early, by luck
+            self.best, self.best_epoch = value, self.epoch
+            about = {"epoch": self.epoch, "step": self.step, "metric": f"val/{self.task.monitor}", "value": value}
+            self.checkpoints.best(self.model.state_dict(), about)
 
     def evaluate(self, split: str) -> dict[str, float]:
         """The task's metrics on a split, with the model as it is."""
@@ -270,7 +273,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loop stands."""
-        names = ("epoch", "step", "step_in_epoch", "best", "best_epoch", "waited", "latest")
+        names = ("epoch", "step", "step_in_epoch", "best", "best_epoch", "mark", "waited", "latest")
         return {name: getattr(self, name) for name in names} | {
             "sums": {name: [torch.as_tensor(total), count] for name, (total, count) in self.sums.items()}
         }
