@@ -1,0 +1,151 @@
+"""dlx from Python: `run = dlx.train("model=lenet5", "dataset=mnist")`, `dlx.load("last")`."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, open_dict
+from torch import Tensor, nn
+
+from dlx import trained
+from dlx.compose import prepare, trust_own
+from dlx.errors import UsageError
+from dlx.inputs import Inputs, examples, read
+from dlx.run import Parts, train_in
+from dlx.rundir import Run, find
+from dlx.saved import config_of
+from dlx.search import places
+from dlx.tasks.task import Task
+
+Array = np.ndarray | Tensor
+
+
+class Trained:
+    """A trained run. Data and model are read when they are first needed.
+
+    Args:
+        run: where it lies.
+        overrides: `key=value`, changes of where the data is and where to compute.
+        checkpoint: `best` or `last`; None takes the best one, or the last where no best one was chosen.
+    """
+
+    def __init__(self, run: Run, overrides: Sequence[str] = (), checkpoint: trained.Which | None = None) -> None:
+        self._run, self._overrides, self._which = run, tuple(overrides), checkpoint
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items() if name.startswith("test/"))
+        return f"<dlx run {self.directory}{': ' + values if values else ''}>"
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self._run.directory
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Everything in run.json."""
+        return self._run.read()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Final values, such as `test/accuracy`."""
+        return self.about.get("metrics", {})
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The complete configuration."""
+        return config_of(self._run)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Dataset, task, model, procedure, trainer and loader, the model with its trained weights."""
+        return trained.load(self._run, self._overrides, self._which)[0]
+
+    @property
+    def model(self) -> nn.Module:
+        """The trained model, in evaluation mode on its device."""
+        return self.parts.model
+
+    @property
+    def task(self) -> Task:
+        """What it was trained for."""
+        return self.parts.task
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names of the classes, where the data has them."""
+        return self.parts.dataset.names
+
+    def evaluate(self, split: str = "test") -> dict[str, float]:
+        """Metrics of a split, `split/metric` each."""
+        return trained.measure(self.parts, split)
+
+    def predict(self, x: Any) -> Any:
+        """Labels (n,), or values (n, ...), for raw examples.
+
+        Args:
+            x: numpy array or tensor, (n, *shape) or one example, in the units of the data, before scaling; or the path
+                of a file or folder that `dlx predict` takes.
+
+        Returns:
+            A tensor for a tensor, else a numpy array.
+        """
+        return next(iter(self.predictions(x).values()))
+
+    def predictions(self, x: Any) -> dict[str, Any]:
+        """As `predict`, with everything that the task tells: for classes, `label` and `probability`."""
+        dataset = self.parts.dataset
+        given = read(Path(x), dataset) if isinstance(x, str | Path) else Inputs(examples(x, dataset))
+        columns = trained.predict(self.parts, given.x)
+        if isinstance(x, Tensor):
+            return {name: value.to(x.device) for name, value in columns.items()}
+        return {name: value.numpy() for name, value in columns.items()}
+
+    def sample(self, n: int = 64, seed: int | None = None) -> Tensor:
+        """What the model generates, (n, *shape), in the units of the data.
+
+        Raises:
+            UsageError: it does not generate.
+        """
+        from dlx.outputs import raw
+
+        return raw(trained.sample(self.parts, n, seed), self.parts.dataset)
+
+
+def train(*overrides: str) -> Trained:
+    """Train as `dlx train` does, in a new run directory below outputs/.
+
+    Args:
+        overrides: `key=value`, as on the command line; `hydra.run.dir=…` names the directory.
+
+    Raises:
+        UsageError: the configuration or the data is not good; nothing is left behind.
+        TrainingError: the loss is not finite, or the disk is full.
+        Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
+    """
+    prepared = prepare(overrides, places())
+    if prepared.multirun:
+        raise UsageError("several values were given for one run; needed: one value for each key")
+    config, hydra = prepared.config, prepared.config.hydra
+    directory = Path(hydra.run.dir)
+    choices = {group: name for group, name in hydra.runtime.choices.items() if name and not group.startswith("hydra")}
+    with open_dict(config):
+        del config["hydra"]
+    trust_own(config)
+    return Trained(train_in(directory, config, {"overrides": list(overrides), **choices}))
+
+
+def load(run: str | Path, *overrides: str, checkpoint: trained.Which | None = None) -> Trained:
+    """A run that was trained before.
+
+    Args:
+        run: its directory, its id, or `last`.
+        overrides: `key=value`, changes of where the data is and where to compute: `trainer.device=cpu`.
+        checkpoint: `best` or `last`; None takes the best one, or the last where no best one was chosen.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    return Trained(find(str(run)), overrides, checkpoint)

@@ -1,0 +1,33 @@
+"""`dlx evaluate`: the metrics of a split."""
+
+from typing import Any
+
+import click
+
+from dlx.rundir import find
+
+
+@click.command("evaluate")
+@click.argument("run")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "val", "test"]))
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON map.")
+def command(run: str, overrides: tuple[str, ...], split: str, checkpoint: Any, as_json: bool) -> None:
+    """Measure a trained model on one split of its data.
+
+    RUN is a directory, a run's id, or `last`. KEY=VALUE may change where the data lies (dataset.root=…) and how it is
+    computed (trainer.device=…, trainer.batch=…).
+    """
+    from dlx import terminal
+
+    found = find(run)
+    from dlx.trained import load, measure
+
+    parts, which = load(found, overrides, checkpoint, verb="evaluate")
+    metrics = measure(parts, split)
+    if as_json:
+        terminal.document(metrics)
+        return
+    terminal.note(f"{found.directory}, {which}.pt, {len(parts.dataset.splits[split])} examples")
+    terminal.table([{"metric": name, "value": value} for name, value in metrics.items()])

@@ -1,0 +1,47 @@
+"""`dlx predict`: what a trained model says of new examples."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlx.rundir import find
+
+SHOWN = 40  # rows on a terminal
+
+
+@click.command("predict")
+@click.argument("run")
+@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help=".csv, .npz, .npy, .png, or a folder of images.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
+def command(run: str, input: Path, overrides: tuple[str, ...], output: Path | None, checkpoint: Any) -> None:
+    """Predict for INPUT: .npy, .npz, .csv, .txt, an image, or a folder of images.
+
+    Values are as in the data before scaling: the training run's own scaling is applied. RUN is a directory, a run's
+    id, or `last`. Without -o the predictions go to standard output: a table on a terminal, CSV elsewhere.
+    """
+    from dlx import terminal
+
+    found = find(run)
+    from dlx import inputs, outputs
+    from dlx.trained import load, predict
+
+    parts, _ = load(found, overrides, checkpoint, verb="predict")
+    given = inputs.read(input, parts.dataset)
+    if given.note:
+        terminal.note(given.note)
+    columns = predict(parts, given.x)
+    if output is not None:
+        written = outputs.save(output, columns, parts.dataset, given.files)
+        terminal.note(f"{len(given.x)} predictions written to {written[0] if len(written) == 1 else output}")
+        return
+    rows = outputs.rows(columns, parts.dataset.names, given.files)
+    if not sys.stdout.isatty():
+        outputs.write_csv(rows)
+        return
+    terminal.table(rows[:SHOWN])
+    if len(rows) > SHOWN:
+        terminal.note(f"{SHOWN} of {len(rows)} rows are shown; type -o FILE.csv for all")

@@ -1,0 +1,44 @@
+"""`dlx sample`: what a model generates."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlx.rundir import find
+
+
+@click.command("sample")
+@click.argument("run")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("-n", "number", default=64, show_default=True, type=click.IntRange(min=1), help="How many.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help=".png, .npz, .npy, .csv, or a folder of images.")
+@click.option("--seed", type=click.IntRange(min=0), help="Default: the run's own.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
+def command(
+    run: str, overrides: tuple[str, ...], number: int, output: Path | None, seed: int | None, checkpoint: Any
+) -> None:
+    """Draw examples from a model that generates.
+
+    RUN is a directory, a run's id, or `last`. Without -o images go to sample.png, everything else to standard output
+    as CSV. Values are in the units of the data: the training run's scaling is undone.
+    """
+    from dlx import terminal
+
+    found = find(run)
+    from dlx import outputs
+    from dlx.trained import load, sample
+
+    parts, _ = load(found, overrides, checkpoint, verb="sample")
+    made = outputs.raw(sample(parts, number, seed), parts.dataset)
+    shape = parts.dataset.shape or ()
+    images = outputs.is_images(made) or (len(shape) == 3 and made[0].numel() == parts.dataset.shape)
+    if output is None and images:
+        output = Path("sample.png")
+    if output is None:
+        outputs.write_csv(outputs.rows({"x": made.flatten(1)}, parts.dataset.columns), sys.stdout)
+        return
+    columns = {"x": made.flatten(1) if output.suffix == ".csv" else made}
+    written = outputs.save(output, columns, parts.dataset)
+    terminal.note(f"{number} samples written to {written[0] if len(written) == 1 else output}")

@@ -1,0 +1,214 @@
+"""A trained model as a file that runs without dlx: torch.export's .pt2, ONNX, or an estimator's .skops."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from dlx.errors import UsageError
+from dlx.run import Parts
+
+ENDINGS = (".onnx", ".pt2", ".skops")
+EMBEDDED = 2**30  # bytes of weights above which ONNX keeps them in a file beside it; protobuf ends at 2 GiB
+RELATIVE = 1e-4  # of the largest output: float32 sums in another order
+
+
+class Exported(NamedTuple):
+    """What was written, and how well it agrees with the model."""
+
+    path: Path
+    examples: int  # of real data on which both were compared, in batches of several sizes
+    difference: float  # largest, absolute
+    shape: list[int]  # of the input, without the batch
+
+
+def export(parts: Parts, path: Path) -> Exported:
+    """Write a trained model, and compare what was written with it on real data before it takes its name.
+
+    The input is what the model sees: a batch of any size, after the dataset's scaling.
+
+    Args:
+        parts: a trained run's, on the processor.
+        path: .onnx, .pt2 or .skops.
+
+    Raises:
+        UsageError: another ending, a model that cannot be exported, a missing package, or a file that gives other
+            results than the model.
+    """
+    if path.suffix not in ENDINGS:
+        raise UsageError(f"-o {path} was given; needed: a name that ends in {', '.join(ENDINGS)}")
+    estimator = getattr(parts.model, "estimator", None)
+    if path.suffix == ".skops":
+        return _skops(parts, path)
+    if estimator is not None:
+        raise UsageError(
+            f"{type(parts.model).__name__} wraps scikit-learn's {type(estimator).__name__}, which torch cannot "
+            f"export; type -o {path.with_suffix('.skops')}"
+        )
+    if path.suffix == ".onnx":
+        needed = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+        if needed:
+            raise UsageError(f".onnx needs {', '.join(needed)}; type pip install 'dlx[export]', or -o FILE.pt2")
+    x = examples(parts)
+    model = parts.model.eval()
+    aside = path.with_name(f".new-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _calm():
+            program = _program(model, x)
+            if path.suffix == ".onnx":
+                _write_onnx(program, model, aside)
+            else:
+                torch.export.save(program, aside)
+        run = _onnx(aside) if path.suffix == ".onnx" else _pt2(aside)
+        difference = agree(model, run, x)
+        _take_name(aside, path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another place") from error
+    finally:
+        for left in (aside, _data(aside)):
+            left.unlink(missing_ok=True)
+    return Exported(path, len(x), difference, list(x.shape[1:]))
+
+
+def examples(parts: Parts, number: int = 16) -> Tensor:
+    """Real inputs as the model sees them, (up to `number`, *shape)."""
+    split = next(name for name in ("test", "val", "train") if parts.data.has(name))
+    return next(iter(parts.data.split(split))).x[:number]
+
+
+@torch.no_grad()
+def agree(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: Tensor) -> float:
+    """The largest difference between a model and what was exported, over batches of several sizes.
+
+    Raises:
+        UsageError: it is larger than rounding explains.
+    """
+    largest = 0.0
+    for size in sorted({1, min(2, len(x)), min(5, len(x)), len(x)}):
+        wanted = [value for value in pytree.tree_leaves(model(x[:size])) if isinstance(value, Tensor)]
+        given = run(x[:size])
+        for a, b in zip(wanted, given, strict=True):
+            difference = float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
+            if not difference <= RELATIVE * max(1.0, float(a.abs().max())):
+                raise UsageError(
+                    f"the exported file gives other results than the model for a batch of {size} (largest difference "
+                    f"{difference:.3g}), so it was not kept: the model draws random numbers, or the exporter does not "
+                    "know one of its operators; type -o with the other of .onnx and .pt2"
+                )
+            largest = max(largest, difference)
+    return largest
+
+
+def _program(model: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
+    """The model's graph for any batch size."""
+    sizes = ({0: torch.export.Dim("batch", min=1)},)
+    try:
+        with torch.no_grad():
+            return torch.export.export(model, (x[: max(2, min(len(x), 4))],), dynamic_shapes=sizes)
+    except Exception as error:  # the tracer fails in many ways on what it cannot follow
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UsageError(
+            f"{type(model).__name__} cannot be exported: torch.export says {reason.strip()[:300]}; needed: a forward "
+            "pass whose course does not depend on the values or on the size of the batch"
+        ) from error
+
+
+def _write_onnx(program: torch.export.ExportedProgram, model: nn.Module, path: Path) -> None:
+    size = sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])
+    try:
+        torch.onnx.export(
+            program,
+            f=path,
+            dynamo=True,
+            input_names=["x"],
+            external_data=size > EMBEDDED,
+            verbose=False,
+        )
+    except OSError:
+        raise
+    except Exception as error:  # onnxscript has errors of its own for operators without a translation
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UsageError(
+            f"{type(model).__name__} cannot be written as ONNX: {reason.strip()[:300]}; type -o FILE.pt2"
+        ) from error
+
+
+def _onnx(path: Path) -> Callable[[Tensor], list[Tensor]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: [torch.from_numpy(value) for value in session.run(None, {name: x.numpy()})]
+
+
+def _pt2(path: Path) -> Callable[[Tensor], list[Tensor]]:
+    module = torch.export.load(path).module()
+    return lambda x: [value for value in pytree.tree_leaves(module(x)) if isinstance(value, Tensor)]
+
+
+def _skops(parts: Parts, path: Path) -> Exported:
+    estimator = getattr(parts.model, "estimator", None)
+    if estimator is None:
+        raise UsageError(f"-o {path} is for scikit-learn's estimators; type -o {path.with_suffix('.pt2')}")
+    from skops import io
+
+    x = examples(parts)
+    aside = path.with_name(f".new-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        io.dump(estimator, aside)
+        again = io.load(aside, trusted=io.get_untrusted_types(file=aside))  # our own bytes, written just now
+        for name in ("predict_proba", "predict", "transform"):
+            if hasattr(estimator, name):
+                rows = x.flatten(1).numpy()
+                if not (getattr(estimator, name)(rows) == getattr(again, name)(rows)).all():
+                    raise UsageError(f"{path}: the file gives other results than the estimator, so it was not kept")
+                break
+        _take_name(aside, path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another place") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return Exported(path, len(x), 0.0, [x[0].numel()])
+
+
+def _data(path: Path) -> Path:
+    """Where ONNX keeps weights that are too large for one file."""
+    return path.with_name(path.name + ".data")
+
+
+def _take_name(aside: Path, path: Path) -> None:
+    if _data(aside).exists():  # the model names this file, so it must be written under its last name
+        import onnx
+
+        onnx.save(onnx.load(aside), path, save_as_external_data=True, location=_data(path).name)
+        return
+    os.replace(aside, path)
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """The exporters warn of their own deprecated insides and log what they do; neither is for the user."""
+    loud: list[tuple[Any, int]] = []
+    for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
+        logger = logging.getLogger(name)
+        loud.append((logger, logger.level))
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in loud:
+            logger.setLevel(level)

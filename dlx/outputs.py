@@ -1,0 +1,146 @@
+"""Predictions and samples as files: rows of text, numpy arrays, or images."""
+
+import csv
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlx.datasets.dataset import Dataset
+from dlx.errors import UsageError
+from dlx.figures import grid, save_png
+
+Row = dict[str, Any]
+
+
+def raw(x: Tensor, dataset: Dataset) -> Tensor:
+    """What a model generates, in the units of the data: the dataset's scaling undone.
+
+    Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.
+
+    Args:
+        x: (n, *shape), as `dataset.transform` would give it.
+        dataset: loaded.
+    """
+    shape = tuple(dataset.shape or ())
+    if not x.is_floating_point() or tuple(x.shape[1:]) != shape:
+        return x
+    top = float(getattr(dataset, "levels", 1.0))
+    low = dataset.transform(torch.zeros(1, *shape), False, None)
+    high = dataset.transform(torch.full((1, *shape), top), False, None)
+    span = high - low
+    return torch.where(span == 0, x, (x - low) / torch.where(span == 0, 1, span) * top)
+
+
+def rows(columns: Mapping[str, Tensor], names: Sequence[str] | None, files: Sequence[str] | None = None) -> list[Row]:
+    """One mapping of names to values for each example.
+
+    Args:
+        columns: (examples,) or (examples, k) each.
+        names: of the classes; labels are shown by them, and so are columns of one value for each class.
+        files: where the examples came from.
+
+    Raises:
+        UsageError: a column has more dimensions than a table.
+    """
+    table: dict[str, list[Any]] = {}
+    if files is not None:
+        table["file"] = list(files)
+    for name, values in columns.items():
+        flat = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        if flat.ndim == 1:
+            named = name == "label" and names
+            table[name] = [names[v] if named and names and 0 <= v < len(names) else v for v in flat.tolist()]
+        elif flat.ndim == 2:
+            same = names is not None and len(names) == flat.shape[1]
+            for k in range(flat.shape[1]):
+                table[f"{name}_{names[k] if same and names else k}"] = flat[:, k].tolist()
+        else:
+            raise UsageError(
+                f"{name} has shape {list(values.shape)}, which is no table; type -o FILE.npz"
+                + (", or -o FILE.png" if is_images(values) else "")
+            )
+    return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+
+
+def write_csv(table: Sequence[Row], file: TextIO | None = None) -> None:
+    """Rows as CSV with a header, on standard output if no file is given; floats to seven digits."""
+    out = csv.writer(file or sys.stdout, lineterminator="\n")
+    out.writerow(table[0])
+    out.writerows([f"{v:.7g}" if isinstance(v, float) else v for v in row.values()] for row in table)
+
+
+def save(path: Path, columns: Mapping[str, Tensor], dataset: Dataset, files: Sequence[str] | None = None) -> list[Path]:
+    """Write columns as the file's name asks: .csv, .npz, .npy (the first column), an image, or a folder of images.
+
+    Args:
+        path: where; a name without an ending is a folder.
+        columns: (examples, ...) each.
+        dataset: loaded; its class names, and what its intensities mean.
+        files: where the examples came from; a folder's images are named like them.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: another ending, values that do not fit it, or a place that cannot be written.
+    """
+    first = next(iter(columns.values()))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        match path.suffix.lower():
+            case ".csv":
+                table = rows(columns, dataset.names, files)
+                with path.open("w", newline="", encoding="utf-8") as file:
+                    write_csv(table, file)
+            case ".npz":
+                arrays = {name: value.numpy() for name, value in columns.items()}
+                np.savez(path, **arrays, **({"files": np.array(files)} if files else {}))  # type: ignore[arg-type]
+            case ".npy":
+                np.save(path, first.numpy(), allow_pickle=False)
+            case ".png":
+                images = _pixels(first, dataset, path)
+                save_png(path, images[0] if len(images) == 1 else grid(images))
+            case "":
+                return _folder(path, _pixels(first, dataset, path), files)
+            case other:
+                raise UsageError(f"-o {path} was given; needed: .csv, .npz, .npy, .png or a folder, not {other}")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another place") from error
+    return [path]
+
+
+def is_images(values: Tensor) -> bool:
+    """Whether values (n, ...) are pictures: (n, 1, H, W) or (n, 3, H, W)."""
+    return values.ndim == 4 and values.shape[1] in (1, 3)
+
+
+def _pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
+    """Bytes (n, C, H, W) of images in the units of the data."""
+    shape = tuple(dataset.shape or ())
+    if values.ndim == 2 and len(shape) == 3 and values.shape[1] == math.prod(shape):
+        values = values.view(-1, *shape)
+    if not is_images(values):
+        raise UsageError(
+            f"-o {path} was given; needed: images, (examples, 1 or 3, height, width); the values have shape "
+            f"{list(values.shape)}; type -o FILE.csv or -o FILE.npz"
+        )
+    levels = float(getattr(dataset, "levels", 1.0))
+    return (values.float() * (255 / levels)).round().clamp(0, 255).to(torch.uint8)
+
+
+def _folder(path: Path, images: Tensor, files: Sequence[str] | None) -> list[Path]:
+    width = len(str(len(images) - 1))
+    names = [Path(name).with_suffix(".png") for name in files] if files else None
+    written = []
+    for i, image in enumerate(images):
+        name = names[i] if names else Path(f"{i:0{width}}.png")
+        target = path / (name.name if name.is_absolute() else name)
+        save_png(target, image)
+        written.append(target)
+    return written

@@ -1,0 +1,90 @@
+"""What verbs print: a rich table on a terminal, plain aligned text elsewhere, one JSON document where asked."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Print rows; the columns are the keys of all of them, in the order in which they appear."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[text(row.get(column)) for column in columns] for row in rows]
+    numeric = [any(_number(row.get(c)) for row in rows) for c in columns]
+    if sys.stdout.isatty():
+        _rich(columns, cells, numeric, title)
+    else:
+        _plain(columns, cells, numeric)
+
+
+def _rich(columns: list[str], cells: list[list[str]], numeric: list[bool], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column, right in zip(columns, numeric, strict=True):
+        drawn.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        drawn.add_row(*map(Text, row))  # Text: a list such as [256] would be read as markup
+    Console().print(drawn)
+
+
+def _plain(columns: list[str], cells: list[list[str]], numeric: list[bool]) -> None:
+    lines = [columns, *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        )
+        print("  ".join(padded).rstrip())
+
+
+def document(content: Any) -> None:
+    """Print the one JSON document of `--json`; NaN and infinity, which JSON lacks, become null."""
+    print(json.dumps(_finite(content), indent=2, ensure_ascii=False, default=str))
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def note(message: str) -> None:
+    """Tell something beside the result, on standard error."""
+    print(message, file=sys.stderr)
+
+
+def text(value: Any) -> str:
+    """A value as a table shows it: floats to five digits, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return str(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def sparkline(values: Iterable[float | None], width: int = 24) -> str:
+    """A curve in one line of block characters; values that are not finite leave a gap."""
+    points = [v if v is not None and math.isfinite(v) else math.nan for v in values]
+    if len(points) > width:
+        points = [points[round(i * (len(points) - 1) / (width - 1))] for i in range(width)]
+    finite = [v for v in points if not math.isnan(v)]
+    if not finite:
+        return ""
+    low, span = min(finite), max(finite) - min(finite)
+    return "".join(" " if math.isnan(v) else BARS[round((v - low) / span * 7) if span else 3] for v in points)

@@ -1,0 +1,125 @@
+"""A trained model, back from its run directory, which stays as it is."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dlx import checkpoint, runtime
+from dlx.errors import UsageError
+from dlx.evaluate import evaluate
+from dlx.run import Parts, assemble
+from dlx.rundir import Run
+from dlx.saved import LOOKING, parsed
+from dlx.trust import trusted
+
+Which = Literal["best", "last"]
+
+
+def load(run: Run, overrides: Sequence[str] = (), which: Which | None = None, verb: str = "load") -> tuple[Parts, str]:
+    """Every part of a run with the weights of a checkpoint, ready to be looked at.
+
+    Args:
+        run: where it lies.
+        overrides: changes of where the data is and where to compute.
+        which: the checkpoint; None takes the best one, or the last where no best one was chosen.
+        verb: for messages.
+
+    Returns:
+        The parts, the model in evaluation mode, and the name of the checkpoint.
+
+    Raises:
+        UsageError: the run, its configuration or its checkpoint is not there or not good.
+    """
+    config = trusted(run, overrides, LOOKING, verb)
+    # Compiling takes longer than looking.
+    if not any(key == "trainer.compile" for key, _ in parsed(overrides)):
+        config.trainer.compile = False
+    if config.procedure.get("compile"):
+        config.procedure.compile = None
+    chosen: Which = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
+    parts = assemble(config)
+    restore(parts, run, chosen)
+    return parts, chosen
+
+
+def restore(parts: Parts, run: Run, which: Which) -> None:
+    """Give the model the weights of a checkpoint.
+
+    Raises:
+        UsageError: it is not there, is damaged, or is of another model.
+    """
+    path = run.checkpoints / f"{which}.pt"
+    content = checkpoint.load(path, parts.trainer.device)
+    try:
+        parts.model.load_state_dict(content["model"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise UsageError(
+            f"{path} does not fit the model {type(parts.model).__name__} ({' '.join(lines[:3])[:300]}); needed: the "
+            "weights of the model that config.yaml describes, by the dlx and the modules that it was trained with"
+        ) from error
+    parts.model.eval()
+
+
+def measure(parts: Parts, split: str) -> dict[str, float]:
+    """The task's metrics on a split, `split/metric` each; the same at every call.
+
+    Raises:
+        UsageError: the dataset has no such split.
+    """
+    if not parts.data.has(split):
+        raise UsageError(
+            f"split {split} was given; {parts.dataset.source} has {', '.join(parts.dataset.splits)}; "
+            "type --split with one of them"
+        )
+    runtime.seed(parts.config.seed)
+    with _precision(parts):
+        metrics = evaluate(parts.model, parts.task, parts.data.split(split))
+    return {f"{split}/{name}": value for name, value in metrics.items()}
+
+
+@torch.no_grad()
+def predict(parts: Parts, x: Tensor) -> dict[str, Tensor]:
+    """What the model says of raw examples, in the units of the data.
+
+    Args:
+        parts: a trained run's.
+        x: (examples, *shape) as the dataset holds them, before scaling.
+
+    Returns:
+        Columns (examples, ...) on the CPU; the first is the prediction itself.
+    """
+    dataset, device = parts.dataset, parts.trainer.device
+    runtime.seed(parts.config.seed)
+    columns: dict[str, list[Tensor]] = {}
+    with _precision(parts):
+        for chunk in x.split(parts.data.evaluated):
+            given = dataset.transform(chunk.to(device), False, None)
+            for name, value in parts.task.predictions(parts.model, given).items():
+                columns.setdefault(name, []).append(value.float().cpu() if value.is_floating_point() else value.cpu())
+    return {name: torch.cat(values) for name, values in columns.items()}
+
+
+@torch.no_grad()
+def sample(parts: Parts, n: int, seed: int | None = None) -> Tensor:
+    """`n` examples that the model generates, (n, *shape) on the CPU.
+
+    Raises:
+        UsageError: the model does not generate.
+    """
+    generate = getattr(parts.model, "sample", None)
+    if not callable(generate):
+        raise UsageError(
+            f"the model {type(parts.model).__name__} was given; needed: one that generates (has sample(n)), such as "
+            "gan or rbm; type dlx list models to see them"
+        )
+    runtime.seed(parts.config.seed if seed is None else seed)
+    with _precision(parts):
+        made: Tensor = generate(n)
+    return made.float().cpu() if made.is_floating_point() else made.cpu()
+
+
+def _precision(parts: Parts) -> Any:
+    return runtime.autocast(parts.trainer.device, parts.trainer.precision)  # type: ignore[arg-type]

@@ -1,0 +1,34 @@
+"""Whose code a saved configuration may name: ours, the libraries', and the user's own, which ./conf names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from dlx.rundir import Run
+from dlx.saved import changed, config_of, parsed
+from dlx.search import import_from_here, own_packages
+
+
+def trusted(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -> DictConfig:
+    """A run's configuration with overrides, which may construct only what the user trusts.
+
+    A run directory is data that may come from anybody, its `allow` included. What is trusted is what the user typed,
+    and the modules that the user's own ./conf names, unless one stands within the run directory itself.
+
+    Args:
+        run: where it lies.
+        overrides: `key=value`.
+        may: keys that they may change.
+        verb: whose they are, for messages.
+
+    Raises:
+        UsageError: as `dlx.saved.changed`.
+    """
+    config = changed(config_of(run), overrides, may, verb)
+    typed = dict(parsed(overrides)).get("allow") or []
+    within = Path.cwd().resolve().is_relative_to(run.directory.resolve())
+    config.allow = sorted({*([typed] if isinstance(typed, str) else typed), *([] if within else own_packages())})
+    if not within:
+        import_from_here()
+    return config
