@@ -6,6 +6,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -231,7 +232,9 @@ def _pictures(path: Path) -> list[Picture]:
     paths = sorted(tuple(name.split("/")) for name in names if os.path.splitext(name)[1].lower() in ENDINGS)
     kept = [parts for parts in paths if not any(part.startswith((".", "__")) for part in parts)]
     # An archive often holds one folder that holds the rest: what all paths begin with tells nothing.
-    depth = len(os.path.commonprefix([parts[:-1] for parts in kept])) if kept else 0
+    folders = sorted({parts[:-1] for parts in kept}) or [()]
+    same = (a == b for a, b in zip(folders[0], folders[-1], strict=False))
+    depth = sum(takewhile(bool, same))  # in sorted order, the first and the last differ the earliest
     tops = {parts[depth].lower() for parts in kept if len(parts) > depth + 1}
     split = tops <= set(PARTS) and "train" in {PARTS.get(top) for top in tops}
     found = []
