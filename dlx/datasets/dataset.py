@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +64,6 @@ class Dataset:
     """
 
     kind: str  # image, vector, sequence (of vectors), symbols (sequences of them); not set where only loading tells
-    labelled: ClassVar[bool] = True  # whether integer y are classes
 
     def __init__(
         self,
@@ -160,7 +159,9 @@ class Dataset:
             raise UsageError(f"{self.source} holds no examples; needed: at least one")
         x, y = (train.x[0], train.y) if isinstance(train, Split) else (train.data[0][0], train.y)
         classes: int | None = self.classes
-        if self.labelled and y is not None and not y.is_floating_point():
+        if self.kind == "symbols":
+            classes = len(self.names or ())
+        elif y is not None and not y.is_floating_point():
             classes = len(self.names) if self.names else int(y.max()) + 1
         outputs = y.shape[1] if y is not None and y.ndim == 2 else classes or x.numel()
         for name, found in (("shape", tuple(x.shape)), ("classes", classes), ("outputs", outputs)):
@@ -177,7 +178,7 @@ class Dataset:
 
     def _check_labels(self, part: Split | Stream) -> None:
         y, classes = part.y, self.classes
-        if y is None or y.is_floating_point() or classes is None or not self.labelled:
+        if y is None or y.is_floating_point() or classes is None or self.kind == "symbols":
             return
         if classes < 2:
             raise UsageError(f"{self.source} has one class only; needed: two or more, or another target")

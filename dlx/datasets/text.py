@@ -1,0 +1,122 @@
+"""The user's own text, as sequences of characters."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dlx.datasets import files
+from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.errors import UsageError
+from dlx.types import Count, Fraction
+
+
+class Text(Dataset):
+    """Consecutive pieces of a text, each a sequence of symbols (length,); the last one is padded with zeros.
+
+    The text is cut in its own order: training, then validation, then test, so that no piece continues in another split.
+
+    Args:
+        path: of the file; a relative one is also looked for below the data folders (DLX_DATA, ./data, ~/.cache/dlx).
+        length: characters of a piece.
+        alphabet: `all` keeps every character; `letters` has 27 symbols, lower-case a to z and the space, which also
+            stands for any run of other characters.
+        encoding: of the file.
+        root: folder that holds the data, instead of the data folders.
+        shape, classes, outputs, seed, val, test, limit: as in `Dataset`; `classes` is the number of symbols.
+    """
+
+    kind = "symbols"
+
+    def __init__(
+        self,
+        path: str | None = None,
+        length: Count = 64,
+        alphabet: Literal["all", "letters"] = "all",
+        encoding: str = "utf-8",
+        root: str | None = None,
+        shape: Sequence[int] | None = None,
+        classes: Count | None = None,
+        outputs: Count | None = None,
+        seed: int = 0,
+        val: Fraction = 0.05,
+        test: Fraction = 0.05,
+        limit: Count | None = None,
+    ) -> None:
+        super().__init__(shape, classes, outputs, seed, val, test, limit)
+        self.path, self.length, self.alphabet, self.encoding, self.root = path, length, alphabet, encoding, root
+
+    @property
+    def source(self) -> str:
+        return str(self.path)
+
+    def read(self) -> dict[str, Split | Stream]:
+        text = self._characters(self._find())
+        self.names = sorted(set(text)) if self.alphabet == "all" else [" ", *map(chr, range(ord("a"), ord("z") + 1))]
+        pieces = -(-len(text) // self.length)
+        test, val = round(self.test * pieces), round(self.val * pieces)
+        if self.limit is not None:
+            pieces = min(pieces, self.limit + val + test)
+        cuts = [max(pieces - test - val, 1) * self.length, max(pieces - test, 1) * self.length]
+        parts = {"train": text[: cuts[0]], "val": text[cuts[0] : cuts[1]], "test": text[cuts[1] : pieces * self.length]}
+        return {name: self._pieces(self.encode(part)) for name, part in parts.items() if part}
+
+    def _find(self) -> Path:
+        if self.path is not None and not Path(self.path).expanduser().is_file():
+            folder = files.find([self.path], self.root)
+            if folder is not None:
+                return folder / self.path
+            raise UsageError(
+                f"dataset.path={self.path} was looked for here and in {files.looked(self.root, self.path)} and not "
+                "found; type dataset.path=FILE.txt, or set DLX_DATA to the folder that holds it"
+            )
+        return files.existing(self.path, "dataset.path", "FILE.txt")
+
+    def _characters(self, path: Path) -> str:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; needed: a text file; type dataset.path=FILE.txt")
+        try:
+            text = path.read_text(encoding="utf-8-sig" if self.encoding == "utf-8" else self.encoding)
+        except (OSError, UnicodeError, LookupError) as error:
+            raise UsageError(
+                f"{path} cannot be read as {self.encoding} ({error}); type its encoding, as dataset.encoding=latin-1"
+            ) from error
+        if self.alphabet == "letters":
+            kept = "".join(c if "a" <= c <= "z" else " " for c in text.lower())
+            text = " ".join(kept.split())
+        if not text:
+            raise UsageError(f"{path} holds no text")
+        return text
+
+    def encode(self, text: str) -> Tensor:
+        """Symbols (characters,) of a text.
+
+        Raises:
+            UsageError: a character that the training text does not have.
+        """
+        index = {character: i for i, character in enumerate(self.names or [])}
+        try:
+            return torch.tensor([index[character] for character in text], dtype=torch.int64)
+        except KeyError as error:
+            raise UsageError(f"{error.args[0]!r} is not among the {len(index)} characters of {self.path}") from error
+
+    def decode(self, symbols: Tensor) -> str:
+        """The text of symbols (characters,)."""
+        names = self.names or []
+        return "".join(names[i] for i in symbols.tolist())
+
+    def _pieces(self, symbols: Tensor) -> Split:
+        pieces = -(-len(symbols) // self.length)
+        x = torch.zeros(pieces * self.length, dtype=torch.int64)
+        x[: len(symbols)] = symbols
+        lengths = torch.full((pieces,), self.length)
+        lengths[-1] = len(symbols) - (pieces - 1) * self.length
+        return Split(x.view(pieces, self.length), lengths=lengths)
+
+    def inputs(self, path: Path) -> Tensor:
+        return self._pieces(self.encode(self._characters(path))).x
+
+    def _divide(self, parts: dict[str, Split | Stream]) -> dict[str, Split | Stream]:
+        return parts
