@@ -1,6 +1,8 @@
 """The whole program: build the parts, then train, resume or evaluate."""
 
 import contextlib
+import os
+import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +68,8 @@ def resume(run: Run, config: DictConfig) -> Run:
     parts = assemble(config)
     content, note = Checkpoints(run.checkpoints).resume(parts.trainer.device)
     parts.trainer.restore(content, parts.model, parts.procedure)
-    run.update(status="running", resumed=[*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}])
+    resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
+    run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)  # dlx runs asks if it lives
     (run.directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
     _learn(run, parts, resumed=True, note=note)
     return run
