@@ -146,7 +146,8 @@ class EventFile:
         if purge_step is not None:
             for path in earlier:
                 _forget(path, b"_hparams_/")  # else TensorBoard keeps to the first session's
-            self._event(field(7, field(1, 1)), step=purge_step)  # SessionLog.status = START
+        # SessionLog.status = START. The second and later ones purge, so the first file needs one too.
+        self._event(field(7, field(1, 1)), step=purge_step or 0)
         self.flush()
 
     def scalars(self, points: Sequence[Point]) -> None:

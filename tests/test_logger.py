@@ -14,6 +14,7 @@ import torch
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as ServerAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.context import RequestContext
@@ -224,8 +225,11 @@ def test_resumed_curves_equal_uninterrupted_ones(tmp_path: Path) -> None:
         return [{**line, "time": 0} for line in curves.read(directory / "metrics.jsonl")]
 
     assert content(broken) == content(whole)
+    # What the server holds, without its fast loader.
+    server = ServerAccumulator(str(broken), tensor_size_guidance={"scalars": 0}).Reload()
     for tag in ("train/loss", "train/rate", "val/accuracy"):
         assert points(broken, tag) == points(whole, tag)
+        assert [point.step for point in server.Tensors(tag)] == [step for step, _ in points(whole, tag)]
 
 
 def test_resume_before_the_first_step_and_without_a_file(tmp_path: Path) -> None:
