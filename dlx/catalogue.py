@@ -1,0 +1,204 @@
+"""What there is to choose from: every file of every group on the search path, read as plain YAML.
+
+The registry is the folder. Whether a model fits a dataset is decided from class attributes in source text, so that
+`dlx list --fits` answers without building anything.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlx.search import GROUPS, Places
+from dlx.signature import Signature, signature
+from dlx.source import NotFound
+
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_OVERRIDE = re.compile(r"^override\s+/?(?P<group>[\w/]+)$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a group, and what the files that it builds upon say."""
+
+    group: str
+    name: str
+    file: Path
+    origin: str  # "built-in" or "user"
+    description: str
+    node: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, str] = field(default_factory=dict)  # group choices that it brings along
+
+    @property
+    def target(self) -> str | None:
+        """The class that it configures; experiments and an empty scheduler have none."""
+        return self.node.get("_target_")
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """Literal attributes of that class."""
+        found = constructor(self.target)
+        return found.attributes if found else {}
+
+
+def constructor(target: str | None) -> Signature | None:
+    """The signature of a `_target_`, None where there is none or it is not found."""
+    try:
+        return signature(target) if target else None
+    except NotFound:
+        return None
+
+
+class Catalogue:
+    """All groups and entries on a search path.
+
+    Args:
+        where: the search path.
+    """
+
+    def __init__(self, where: Places) -> None:
+        self.where = where
+
+    @cached_property
+    def defaults(self) -> dict[str, str | None]:
+        """Each group's choice unless told otherwise, from the primary configuration."""
+        file = self.where.file(self.where.name)
+        listed = (read(file) if file else {}).get("defaults") or []
+        pairs = [pair for item in listed if isinstance(item, Mapping) for pair in item.items()]
+        return {str(key): value for key, value in pairs if not str(key).startswith("override ")}
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups, dlx's in their order, then what the user added."""
+        found = {
+            folder.name
+            for place in self.where.all
+            for folder in place.iterdir()
+            if folder.is_dir() and folder.name != "hydra" and any(folder.rglob("*.y*ml"))
+        }
+        return (*(group for group in GROUPS if group in found), *sorted(found - set(GROUPS)))
+
+    def names(self, group: str) -> list[str]:
+        """Options of a group, sorted."""
+        return sorted({name for name, _ in self._files(group)})
+
+    def entries(self, group: str) -> list[Entry]:
+        """Entries of a group, sorted by name."""
+        return [entry for name in self.names(group) if (entry := self.entry(group, name))]
+
+    @cache  # noqa: B019 - a catalogue lives as long as one command
+    def entry(self, group: str, name: str) -> Entry | None:
+        """One entry, the user's rather than a built-in one of the same name; None where there is none."""
+        file = next((file for known, file in self._files(group) if known == name), None)
+        if file is None:
+            return None
+        origin = "built-in" if file.is_relative_to(self.where.main) else "user"
+        node, overrides = self._composed(group, file)
+        return Entry(group, name, file, origin, description(file), node, overrides)
+
+    def _files(self, group: str) -> Iterator[tuple[str, Path]]:
+        for place in self.where.all:
+            for file in sorted((place / group).rglob("*.y*ml")):
+                yield file.relative_to(place / group).with_suffix("").as_posix(), file
+
+    def _composed(self, group: str, file: Path, depth: int = 0) -> tuple[dict[str, Any], dict[str, str]]:
+        """The group's node and the choices of a file, over those of the files in its defaults list."""
+        content = read(file)
+        listed = content.pop("defaults", None) or []
+        node: dict[str, Any] = {}
+        overrides: dict[str, str] = {}
+        for item in listed if depth < 20 else []:
+            base, choice = _item(group, item)
+            overrides |= choice
+            if base and (below := self.where.file(base)):
+                inner, brought = self._composed(group, below, depth + 1)
+                node, overrides = {**node, **inner}, {**brought, **overrides}
+        own = content.get(group, {}) if _global(file) else content
+        return {**node, **(own if isinstance(own, dict) else {})}, overrides
+
+    def task(self, model: Entry, dataset: Entry) -> Entry | None:
+        """The task of a model on a dataset: the model's, else the dataset's, else the default."""
+        name = model.overrides.get("task") or dataset.overrides.get("task") or self.defaults.get("task")
+        return self.entry("task", name) if name else None
+
+    def fits(self, model: Entry, dataset: Entry) -> bool:
+        """Whether a model can be trained on a dataset, as far as text tells."""
+        task = self.task(model, dataset)
+        return accepts(model.attributes, dataset.attributes, dataset.node) and (
+            task is None or met(task.attributes.get("needs"), dataset.node)
+        )
+
+    def fitting(self, group: str, model: Entry | None = None, dataset: Entry | None = None) -> list[Entry]:
+        """Models that fit a dataset, or datasets that fit a model."""
+        if group == "model" and dataset is not None:
+            return [entry for entry in self.entries("model") if self.fits(entry, dataset)]
+        if group == "dataset" and model is not None:
+            return [entry for entry in self.entries("dataset") if self.fits(model, entry)]
+        return self.entries(group)
+
+
+def accepts(model: Mapping[str, Any], dataset: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
+    """Whether a model takes examples of a dataset's kind and size; what is not declared is no obstacle.
+
+    Args:
+        model: attributes of the model's class; `accepts` names kinds, `min_size` is an image's least height and width.
+        dataset: attributes of the dataset's class.
+        node: the dataset's configuration.
+    """
+    kinds, kind = model.get("accepts"), dataset.get("kind")
+    if kinds is not None and kind is not None and kind not in ((kinds,) if isinstance(kinds, str) else kinds):
+        return False
+    least, shape = model.get("min_size"), node.get("shape")
+    if isinstance(least, int) and kind == "image" and isinstance(shape, list):
+        return all(size >= least for size in shape[1:] if isinstance(size, int))
+    return True
+
+
+def met(needs: str | None, dataset: Mapping[str, Any]) -> bool:
+    """Whether a dataset has what a task needs; one whose shape is known only after loading may have it."""
+    if needs is None or dataset.get("shape") is None:
+        return True
+    has_classes = dataset.get("classes") is not None
+    return has_classes if needs == "classes" else not has_classes and dataset.get("outputs") is not None
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; empty where it holds none or cannot be read (Hydra says why when it is chosen)."""
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def description(file: Path) -> str:
+    """The first comment of a file that is no `@package` line."""
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        text = line.strip()
+        if text.startswith("#") and not text.lstrip("# ").startswith("@package"):
+            return text.lstrip("# ").rstrip()
+        if text and not text.startswith("#"):
+            break
+    return ""
+
+
+def _global(file: Path) -> bool:
+    head = file.read_text(encoding="utf-8", errors="replace")[:400]
+    return re.search(r"^#\s*@package\s+_global_\s*$", head, re.MULTILINE) is not None
+
+
+def _item(group: str, item: Any) -> tuple[str | None, dict[str, str]]:
+    """A defaults list's item: the file that it builds upon, or the choice that it brings."""
+    if isinstance(item, str):
+        return (None, {}) if item == "_self_" else (item[1:] if item.startswith("/") else f"{group}/{item}", {})
+    if isinstance(item, Mapping) and len(item) == 1:
+        key, value = next(iter(item.items()))
+        if found := _OVERRIDE.match(str(key)):
+            return None, {found["group"]: value}
+        if str(key).startswith("/") and isinstance(value, str):
+            return f"{str(key)[1:]}/{value}", {}
+    return None, {}

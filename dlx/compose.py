@@ -1,0 +1,215 @@
+"""From `key=value` words to a configuration, every mistake in them found first.
+
+What the command line and the Python interface share. Imports Hydra, not torch.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.utils import create_config_search_path
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.version import VersionBase, setbase
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from dlx.catalogue import Catalogue
+from dlx.keys import Keys
+from dlx.origin import Origins
+from dlx.overrides import Word, cases, check_choices, check_sweeps, parse
+from dlx.report import ConfigError, Problem
+from dlx.search import Places, import_from_here, own_packages, places, searching
+from dlx.validate import Validation, check_fit
+
+
+class Prepared(NamedTuple):
+    """A command line without mistakes."""
+
+    overrides: list[str]  # as Hydra is to see them
+    config: DictConfig  # of the first job, Hydra's node included
+    multirun: bool
+
+
+def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> DictConfig:
+    """The configuration of `dlx train` with these overrides, from the working directory's `./conf` and dlx's own.
+
+    Args:
+        overrides: as on the command line, `["model=lenet5", "optimizer.lr=3e-3"]`.
+        config_dir: a further directory of configuration files, searched first.
+
+    Raises:
+        ConfigError: a UsageError that names every mistake, its remedy, and the file and line of the right key.
+    """
+    config = prepare(overrides, places(config_dir)).config
+    with open_dict(config):
+        del config["hydra"]
+    trust_own(config)
+    return config
+
+
+def trust_own(config: DictConfig) -> None:
+    """Add the user's own modules, as the working directory's `./conf` names them, to what may be built."""
+    own = own_packages()
+    if own:
+        with open_dict(config):
+            config.allow = sorted({*(config.get("allow") or []), *own})
+
+
+def prepare(overrides: Sequence[str], where: Places, multirun: bool = False) -> Prepared:
+    """Overrides checked and completed: a key that a constructor takes, though no YAML lists it, gets Hydra's `++`.
+
+    Raises:
+        ConfigError: the mistakes, all of them.
+    """
+    import_from_here()
+    with _loading(where) as loader:
+        preparation = _Preparation(loader, where, list(overrides), multirun)
+        return preparation.run()
+
+
+@contextmanager
+def _loading(where: Places) -> Iterator[ConfigLoaderImpl]:
+    """Hydra's loader on our search path, without touching the state of a Hydra application around us."""
+    base, current = VersionBase.instance().getbase(), HydraConfig.instance().cfg
+    setbase("1.3")
+    setup_globals()
+    register_resolvers()
+    try:
+        with searching(where):
+            yield ConfigLoaderImpl(create_config_search_path(str(where.main)))
+    finally:
+        HydraConfig.instance().cfg = current
+        VersionBase.instance().version_base = base
+
+
+def register_resolvers() -> None:
+    """`${run_id:}`, eight hexadecimal digits; the same within one configuration, new for each.
+
+    An argument makes another one of it: the jobs of a sweep share what the sweep resolved, so they pass their number.
+    """
+    OmegaConf.register_new_resolver("run_id", lambda *of: secrets.token_hex(4), use_cache=True, replace=True)
+
+
+class _Preparation:
+    """The state of one `prepare`: mistakes are collected on the way."""
+
+    def __init__(self, loader: ConfigLoaderImpl, where: Places, overrides: list[str], multirun: bool) -> None:
+        self.loader, self.where, self.texts, self.multirun = loader, where, overrides, multirun
+        self.catalogue = Catalogue(where)
+        self.problems: list[Problem] = []
+
+    def run(self) -> Prepared:
+        words, unread = parse(self.texts, self.loader, self.catalogue)
+        mode = next((word.parsed.value() for word in words if word.key == "hydra.mode"), None)
+        self.multirun = self.multirun or str(mode).upper() == "MULTIRUN"
+        wrong = check_sweeps(words, self.multirun) + check_choices(words, self.loader, self.catalogue)
+        self.problems += [*unread, *wrong]
+        bad = {problem.given for problem in wrong}
+        good = [word for word in words if word.text not in bad]
+        rewritten = {word.text: word.text for word in good}
+        first: DictConfig | None = None
+        for choices in cases(good):
+            config = self._case(choices, good, rewritten)
+            first = first if first is not None else config
+        if self.problems or first is None:
+            order = {text: place for place, text in enumerate(self.texts)}
+            raise ConfigError(sorted(self.problems, key=lambda problem: order.get(problem.given, len(order))))
+        return Prepared([rewritten[text] for text in self.texts], first, self.multirun)
+
+    def _case(self, choices: list[str], words: list[Word], rewritten: dict[str, str]) -> DictConfig | None:
+        """Check one combination of groups with every value; None where it cannot be composed."""
+        values = [word for word in words if not word.is_group]
+        config = self._load([*choices, *(word.text for word in values if word.key == "hydra.searchpath")])
+        if config is None:
+            return None
+        origins = Origins(self.where, lambda: self._files(choices))
+        keys = Keys(_tree(config), self.catalogue, origins)
+        usable = []
+        for word in values:
+            if problem := keys.check(word):
+                self.problems.append(problem)
+                continue
+            if not (keys.has(word.path) or word.parsed.is_delete() or word.parsed.is_force_add()):
+                rewritten[word.text] = "++" + word.text.lstrip("+")
+            if self._apply(config, _first(word, rewritten[word.text])):
+                usable.append(word)
+        self._name(config, words)
+        self._validate(config, origins, {word.path: word.text for word in words})
+        for word in usable:
+            for option in word.options[1:]:
+                changed = config.copy()
+                if self._apply(changed, f"++{word.key}={option}"):
+                    given = {word.path: f"{word.key}={option}"}
+                    self.problems += Validation(changed, origins, given).run()
+        return config
+
+    def _apply(self, config: DictConfig, text: str) -> bool:
+        """Set one value, as Hydra does after merging the files."""
+        try:
+            override = OverridesParser.create().parse_overrides([text])
+            ConfigLoaderImpl._apply_overrides_to_config(override, config)
+        except HydraException as error:
+            self.problems.append(explain(error, self.texts))
+            return False
+        return True
+
+    def _name(self, config: DictConfig, words: list[Word]) -> None:
+        """What Hydra notes of the overrides, which a run directory may be named by."""
+        own = [word.parsed for word in words if not word.hydra]
+        style = config.hydra.job.config.override_dirname
+        config.hydra.overrides.task = [word.input_line for word in own]
+        config.hydra.job.override_dirname = get_overrides_dirname(
+            own, kv_sep=style.kv_sep, item_sep=style.item_sep, exclude_keys=style.exclude_keys
+        )
+
+    def _validate(self, config: DictConfig, origins: Origins, given: Mapping[tuple[str, ...], str]) -> None:
+        HydraConfig.instance().cfg = config  # type: ignore[assignment]  # so that ${hydra:…} resolves, as it will in the job
+        self.problems += Validation(config, origins, given).run()
+        self.problems += check_fit(config, config.hydra.runtime.choices, self.catalogue, given)
+        lost = [group for group in ("model", "dataset", "task", "procedure", "trainer") if not config.get(group)]
+        if lost:
+            file = self.where.file(self.where.name)
+            what = f"nothing is chosen from {', '.join(lost)}"
+            remedy = "give each group a choice in its defaults list, or name that file otherwise than dlx's own"
+            self.problems.append(Problem(str(file), what, remedy))
+
+    def _load(self, overrides: list[str]) -> DictConfig | None:
+        try:
+            return self.loader.load_configuration(self.where.name, overrides, run_mode=RunMode.RUN)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+            self.problems.append(explain(error, overrides))
+            return None
+
+    def _files(self, choices: list[str]) -> list[tuple[str, str]]:
+        """The files that a configuration was merged from, in order, and the package of each."""
+        found = self.loader.compute_defaults_list(self.where.name, choices, RunMode.RUN).defaults
+        return [(item.config_path, item.package or "") for item in found if item.config_path]
+
+
+def _tree(config: DictConfig) -> dict[str, Any]:
+    tree = OmegaConf.to_container(config)
+    assert isinstance(tree, dict)
+    return {str(key): value for key, value in tree.items()}
+
+
+def _first(word: Word, text: str) -> str:
+    """An override with the first value of its sweep."""
+    return f"{text.partition('=')[0]}={word.options[0]}" if word.swept and word.options else text
+
+
+def explain(error: Exception, overrides: Sequence[str] = ()) -> Problem:
+    """Hydra's own errors as one of ours."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
+    text = " ".join(f"{error} {cause or ''}".split("Search path:")[0].split("\nSee https://")[0].split())
+    given = next((override for override in overrides if override in text), "")
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        return Problem(f"{mark.name}:{mark.line + 1}", f"this is no YAML: {error.problem}")
+    return Problem(given or "hydra", text)

@@ -1,0 +1,77 @@
+"""Where a key of a composed configuration is written: the YAML file and line that had the last word."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path as File
+from typing import Any
+
+import yaml
+
+from dlx.report import Where
+from dlx.search import Places
+
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Path = tuple[str, ...]  # the parts of a dotted key
+
+
+class Origins:
+    """Files and lines of the keys of one configuration, read when the first is asked for.
+
+    Args:
+        where: the search path.
+        files: gives, for each configuration that was merged, in order, its path (`optimizer/adam`) and its package
+            (`optimizer`, empty for the root).
+    """
+
+    def __init__(self, where: Places, files: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        self.where, self.files = where, files
+
+    @cached_property
+    def _read(self) -> tuple[dict[Path, Where], dict[str, Where]]:
+        """Lines of the keys, and of the defaults lists that choose from a group."""
+        keys: dict[Path, Where] = {}
+        choices: dict[str, Where] = {}
+        for config_path, package in self.files():
+            file = self.where.file(config_path)
+            if file is None:
+                continue  # Hydra's own, and structured ones
+            prefix = tuple(package.split(".")) if package else ()
+            for path, line in lines(file):
+                if path[0] == "defaults":
+                    choices.setdefault(path[-1].removeprefix("override ").strip("/"), Where(file, line))
+                else:
+                    keys[prefix + path] = Where(file, line)
+        return keys, choices
+
+    def __getitem__(self, path: Path) -> Where | None:
+        """Where a key is written, or else what it lies in."""
+        while path:
+            if path in self._read[0]:
+                return self._read[0][path]
+            path = path[:-1]
+        return None
+
+    def choice(self, group: str) -> Where | None:
+        """Where a defaults list chooses from a group."""
+        return self._read[1].get(group)
+
+
+def lines(file: File) -> Iterator[tuple[Path, int]]:
+    """Every key of a YAML file and its line, counted from 1."""
+    try:
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return
+    yield from _walk(root, ())
+
+
+def _walk(node: Any, path: Path) -> Iterator[tuple[Path, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            yield inner, key.start_mark.line + 1
+            yield from _walk(value, inner)
+    elif isinstance(node, yaml.SequenceNode):
+        for place, value in enumerate(node.value):
+            yield (*path, str(place)), value.start_mark.line + 1
+            yield from _walk(value, (*path, str(place)))

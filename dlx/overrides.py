@@ -1,0 +1,159 @@
+"""The `key=value` words of a command line: parsed, sorted into group choices and values, sweeps laid out as cases."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from dlx.catalogue import Catalogue
+from dlx.report import Problem, Where, closest, listed
+
+
+@dataclass
+class Word:
+    """One override."""
+
+    text: str
+    parsed: Override
+    is_group: bool
+    options: list[str] = field(default_factory=list)  # what a sweep goes through, or the one value, as text
+
+    @property
+    def key(self) -> str:
+        """The group or dotted key, without prefix and package."""
+        return self.parsed.key_or_group
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The key's parts; `hidden[0]` and `hidden.0` are the same."""
+        return tuple(self.key.replace("[", ".").replace("]", "").split("."))
+
+    @property
+    def swept(self) -> bool:
+        """Whether it takes several values in turn."""
+        return self.parsed.is_sweep_override()
+
+    @property
+    def hydra(self) -> bool:
+        """Whether it configures Hydra itself."""
+        return self.parsed.is_hydra_override()
+
+    def case(self, number: int) -> str:
+        """The override with one value of its sweep, `options` taken in turn."""
+        if not self.swept:
+            return self.text
+        return f"{self.parsed.get_key_element()}={self.options[number % len(self.options)]}"
+
+
+def parse(texts: Sequence[str], loader: Any, catalogue: Catalogue) -> tuple[list[Word], list[Problem]]:
+    """Overrides as words, and what is wrong with those that cannot be one."""
+    parser = OverridesParser.create(config_loader=loader)
+    words, problems = [], []
+    for text in texts:
+        try:
+            parsed = parser.parse_overrides([text])[0]
+            is_group = not parsed.key_or_group.startswith("hydra.") and loader_has(loader, parsed.key_or_group)
+            word = Word(text, parsed, is_group)
+            word.options = _options(word)
+        except HydraException as error:
+            problems.append(_unparsable(text, error, catalogue))
+        else:
+            words.append(word)
+    return words, problems
+
+
+def loader_has(loader: Any, group: str) -> bool:
+    """Whether a group has files on the search path."""
+    return "." not in group and bool(loader.get_group_options(group, ObjectType.CONFIG))
+
+
+def _options(word: Word) -> list[str]:
+    if word.parsed.is_discrete_sweep():
+        return list(word.parsed.sweep_string_iterator())
+    if word.swept:  # interval(a, b): some sweepers draw from it; both ends must be good
+        value = word.parsed.value()
+        return [str(getattr(value, "start", None)), str(getattr(value, "end", None))]
+    return []
+
+
+def _unparsable(text: str, error: HydraException, catalogue: Catalogue) -> Problem:
+    if "=" not in text:
+        homes = [group for group in catalogue.groups if text in catalogue.names(group)]
+        if homes:
+            return Problem(text, "a word without a key was given; needed: key=value", f"type {homes[0]}={text}")
+        return Problem(text, "a word without a key was given; needed: key=value", "type dlx --help")
+    key, _, value = text.partition("=")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" ^")]
+    reason = next(
+        (line for line in lines if not line.startswith(("Error parsing", "See ", "LexerNo"))), "its characters"
+    )
+    if " " in key:
+        return Problem(text, "spaces stand around the =", f"type {key.strip()}={value.strip()}")
+    return Problem(
+        text, f"the value cannot be read ({reason})", f"to give it as text, type '{key}=\"{value}\"', quotes included"
+    )
+
+
+def check_sweeps(words: Iterable[Word], multirun: bool) -> list[Problem]:
+    """Several values where one is needed."""
+    if multirun:
+        return []
+    return [
+        Problem(
+            word.text,
+            "several values were given for one run",
+            f"to run them all, type dlx train -m {word.text}"
+            + ("" if word.is_group else f"; to give a list, type {word.key}=[{','.join(word.options)}]"),
+        )
+        for word in words
+        if word.swept
+    ]
+
+
+def check_choices(words: Iterable[Word], loader: Any, catalogue: Catalogue) -> list[Problem]:
+    """Options that a group does not have."""
+    problems = []
+    for word in words:
+        if not word.is_group or word.parsed.is_delete():
+            continue
+        for option in chosen(word):
+            parent, _, name = f"{word.key}/{option}".rpartition("/")
+            if option == "null" or name in loader.get_group_options(parent, ObjectType.CONFIG):
+                continue
+            known = catalogue.names(word.key) or loader.get_group_options(word.key, ObjectType.CONFIG)
+            problems.append(_no_option(word, option, known, catalogue))
+    return problems
+
+
+def chosen(word: Word) -> list[str]:
+    """The options that a group's override names: one, those of a sweep, or those of a list."""
+    if word.swept:
+        return word.options
+    value = word.parsed.value()
+    values = value if isinstance(value, list) else [value]
+    return ["null" if entry is None else str(entry) for entry in values]
+
+
+def _no_option(word: Word, option: str, known: Sequence[str], catalogue: Catalogue) -> Problem:
+    near = closest(option, known)
+    entry = catalogue.entry(word.key, near) if near else None
+    what = f"there is no {word.key} {option}; " + (f"did you mean {near}?" if near else f"there are {listed(known)}")
+    elsewhere = [group for group in catalogue.groups if group != word.key and option in catalogue.names(group)]
+    remedy = f"type {word.key}={near}" if near else f"type dlx list {word.key}s"
+    if elsewhere and not near:
+        remedy = f"{option} is a {elsewhere[0]}: type {elsewhere[0]}={option}"
+    return Problem(word.text, what, remedy, Where(entry.file, 1) if entry else None)
+
+
+def cases(words: Sequence[Word]) -> list[list[str]]:
+    """Group choices of a sweep in few cases, each option in at least one of them; without a sweep, one case.
+
+    The full product is Hydra's to compose, job by job.
+    """
+    groups = [word for word in words if word.is_group]
+    count = max((len(word.options) for word in groups if word.swept), default=1)
+    return [[word.case(number) for word in groups] for number in range(count)]

@@ -1,0 +1,66 @@
+"""All mistakes at once: what was given, what is needed, what to type, and the file and line where it belongs."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from dlx.errors import UsageError
+
+
+class Where(NamedTuple):
+    """A line of a file."""
+
+    file: Path
+    line: int
+
+    def __str__(self) -> str:
+        try:
+            near = self.file.relative_to(Path.cwd())
+        except ValueError:
+            near = self.file
+        return f"{near}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake."""
+
+    given: str  # as it was typed, or `file:line`
+    what: str  # what is wrong with it and what is needed
+    remedy: str = ""  # what to type
+    where: Where | None = None  # where the right key lives
+
+    def __str__(self) -> str:
+        joint = " " if self.what.endswith("?") else "; "
+        text = f"{self.given}: {self.what}" + (f"{joint}{self.remedy}" if self.remedy else "")
+        return text + (f"\n    {self.where}" if self.where else "")
+
+
+class ConfigError(UsageError):
+    """A configuration with mistakes, all of them in `problems`; nothing was started."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        count = len(self.problems)
+        head = f"{count} mistakes in the configuration" if count > 1 else "a mistake in the configuration"
+        super().__init__(f"{head}; nothing was started\n" + "\n".join(f"  {_indented(p)}" for p in self.problems))
+
+
+def _indented(problem: Problem) -> str:
+    return str(problem).replace("\n", "\n  ")
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, None where none is near."""
+    lowered = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[found[0]] if found else None
+
+
+def listed(names: Iterable[str], most: int = 24) -> str:
+    """Names in a sentence, the first ones of very many."""
+    known = list(names)
+    shown = ", ".join(known[:most])
+    return f"{shown} and {len(known) - most} more" if len(known) > most else shown

@@ -1,0 +1,169 @@
+"""What a value may be: the annotations of a constructor, read from source text and checked without importing it.
+
+An annotation that is not understood accepts everything: a check that is in doubt stays silent, and the constructor
+itself has the last word.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlx.types import Range
+
+
+class Kind:
+    """Accepts everything; the kinds below accept less. `str()` says what is needed."""
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a plain value (from YAML or the command line) may be given."""
+        return True
+
+    def accepts_in(self, value: Any) -> bool:
+        """As `accepts`, for an entry of a list or mapping, where an object (`_target_`) may stand for any value."""
+        return (isinstance(value, Mapping) and "_target_" in value) or self.accepts(value)
+
+    def __str__(self) -> str:
+        return "anything"
+
+
+ANYTHING = Kind()
+
+
+class Thing(Kind):
+    """An object that no plain value can stand for, such as a tensor: `float | Tensor` asks for a number here."""
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, Mapping)
+
+    def __str__(self) -> str:
+        return "an object (_target_)"
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A whole or a real number within a range. `true` is no number, and 3.0 is no whole number."""
+
+    whole: bool
+    range: Range | None = None
+
+    def accepts(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        return self.range is None or value in self.range
+
+    def __str__(self) -> str:
+        name = "a whole number" if self.whole else "a number"
+        if self.range is None:
+            return name
+        joint = " of " if str(self.range).startswith("at least") else " "
+        return f"{name}{joint}{self.range}"
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """A string; a path too."""
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def __str__(self) -> str:
+        return "text"
+
+
+@dataclass(frozen=True)
+class Truth(Kind):
+    """True or false."""
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def __str__(self) -> str:
+        return "true or false"
+
+
+@dataclass(frozen=True)
+class Choice(Kind):
+    """One of a few values. `32` and `"32"` differ, and so do `1` and `true`."""
+
+    values: tuple[Any, ...]
+
+    def accepts(self, value: Any) -> bool:
+        return any(type(value) is type(known) and value == known for known in self.values)
+
+    def __str__(self) -> str:
+        names = list(dict.fromkeys(shown(value) for value in self.values))
+        return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+
+
+@dataclass(frozen=True)
+class Listing(Kind):
+    """A list whose entries are all of one kind, or of one kind each."""
+
+    of: tuple[Kind, ...] = (ANYTHING,)
+    fixed: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return False
+        if self.fixed:
+            return len(value) == len(self.of) and all(map(Kind.accepts_in, self.of, value))
+        return all(self.of[0].accepts_in(entry) for entry in value)
+
+    def __str__(self) -> str:
+        if self.fixed:
+            return f"a list of {len(self.of)}: {', '.join(map(str, self.of))}"
+        return "a list" if self.of[0] is ANYTHING else f"a list, each entry {self.of[0]}"
+
+
+@dataclass(frozen=True)
+class Table(Kind):
+    """A mapping from names to values of one kind."""
+
+    of: Kind = ANYTHING
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, Mapping) and all(self.of.accepts_in(entry) for entry in value.values())
+
+    def __str__(self) -> str:
+        return "a mapping" if self.of is ANYTHING else f"a mapping whose values are each {self.of}"
+
+
+@dataclass(frozen=True)
+class Either(Kind):
+    """Any of several kinds."""
+
+    kinds: tuple[Kind, ...]
+
+    def accepts(self, value: Any) -> bool:
+        return any(kind.accepts(value) for kind in self.kinds)
+
+    def __str__(self) -> str:
+        return " or ".join(dict.fromkeys(map(str, self.kinds)))
+
+
+def either(kinds: Sequence[Kind]) -> Kind:
+    """The union of several kinds; one that accepts everything makes the whole accept everything."""
+    flat = [part for kind in kinds for part in (kind.kinds if isinstance(kind, Either) else (kind,))]
+    flat = [kind for kind in flat if not isinstance(kind, Thing)] or [ANYTHING]
+    if any(type(kind) is Kind for kind in flat):
+        return ANYTHING
+    choices = tuple(value for kind in flat if isinstance(kind, Choice) for value in kind.values)
+    rest = [kind for kind in dict.fromkeys(flat) if not isinstance(kind, Choice)]
+    # null reads best at the end: "a whole number of at least 1 or null".
+    values = tuple(sorted(dict.fromkeys(choices), key=lambda value: value is None)) if choices else ()
+    merged = rest + ([Choice(values)] if values else [])
+    return merged[0] if len(merged) == 1 else Either(tuple(merged))
+
+
+def shown(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{shown(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(shown, value)) + "]"
+    return str(value)

@@ -1,0 +1,283 @@
+"""A composed configuration against the constructors that it names: every key, type and range, without torch."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlx.build import ALLOWED
+from dlx.catalogue import Catalogue, accepts, constructor, met
+from dlx.keys import FILLED, RESERVED, parameters
+from dlx.origin import Origins
+from dlx.report import Problem, Where, closest, listed
+from dlx.schema import Choice, Kind, Listing, Number, Text, shown
+from dlx.search import own_packages
+from dlx.signature import Parameter, Signature, signature
+from dlx.source import Definition, Module, NotFound, locate
+from dlx.types import Range
+
+# Keys of the root that are no group.
+ROOT: dict[str, Kind] = {"seed": Number(True, Range(0)), "allow": Listing((Text(),))}
+Path = tuple[str, ...]
+
+
+class Validation:
+    """One check of one configuration.
+
+    Args:
+        config: composed, overrides applied, Hydra's own node left out.
+        origins: where keys are written.
+        given: what was typed for a key, by its path.
+    """
+
+    def __init__(self, config: DictConfig, origins: Origins, given: Mapping[Path, str]) -> None:
+        self.config, self.origins, self.given = config, origins, given
+        self.problems: list[Problem] = []
+        allow = config.get("allow")
+        named = [name for name in allow if isinstance(name, str)] if isinstance(allow, ListConfig) else []
+        self.allowed = (*ALLOWED, *(f"{name}." for name in [*named, *own_packages()]))
+
+    def run(self) -> list[Problem]:
+        """Everything that is wrong."""
+        for key, kind in ROOT.items():
+            if key in self.config:
+                self._value((key,), kind, self.config)
+        self._node((), self.config)
+        return self.problems
+
+    def _node(self, path: Path, node: Container) -> None:
+        if isinstance(node, DictConfig) and not _empty(node) and "_target_" in node:
+            self._object(path, node)
+        for key in _keys(node):
+            if OmegaConf.is_missing(node, key):
+                self._missing((*path, str(key)), node)
+            elif not OmegaConf.is_interpolation(node, key):
+                inner = node[key]
+                if isinstance(inner, DictConfig | ListConfig) and not _empty(inner):
+                    self._node((*path, str(key)), inner)
+            else:
+                self._resolves((*path, str(key)), node, key)
+
+    def _object(self, path: Path, node: DictConfig) -> None:
+        target = node.get("_target_")
+        found = self._constructor((*path, "_target_"), target)
+        if found is None:
+            return
+        known = parameters(path, found)
+        for key in map(str, node):
+            if key in RESERVED:
+                continue
+            if key in known:
+                self._value((*path, key), known[key].kind, node)
+            elif not found.open:
+                self._foreign((*path, key), found, known)
+        if not (node.get("_partial_") or "_args_" in node):
+            self._complete(path, node, found)
+
+    def _constructor(self, path: Path, target: Any) -> Signature | None:
+        """The signature of a target that may be built."""
+        if not isinstance(target, str):
+            self._add(path, f"_target_ was given {shown(target)}; needed: the dotted name of a class")
+            return None
+        try:
+            place = locate(target)
+            found = signature(target)
+        except NotFound as error:
+            near = closest(target.rpartition(".")[2], error.names)
+            remedy = f"did you mean {target.rpartition('.')[0]}.{near}?" if near else ""
+            self._add(path, f"_target_: {target} is not there: {error}", remedy)
+            return None
+        if not self._trusted(target, place):
+            top = _home(place).split(".")[0]
+            self._add(
+                path,
+                f"_target_: {target} is not among what may be built ({', '.join(self.allowed)})",
+                f"if you trust it, type allow=[{top}]",
+            )
+            return None
+        return found
+
+    def _trusted(self, target: str, place: Definition | Module) -> bool:
+        # `dlx.run.os.system` begins with an allowed name too: where the class is defined decides.
+        return f"{target}.".startswith(self.allowed) and f"{_home(place)}.".startswith(self.allowed)
+
+    def _value(self, path: Path, kind: Kind, node: DictConfig) -> None:
+        key = path[-1]
+        if OmegaConf.is_missing(node, key):
+            return
+        try:
+            value = node[key]
+            plain = OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
+        except OmegaConfBaseException:
+            return  # told by `_resolves`
+        if plain is None and OmegaConf.is_interpolation(node, key):
+            return  # a size that is known only after loading
+        if not (kind.accepts_in(plain)):
+            self._add(path, f"{_dotted(path)} was given {shown(plain)}; needed: {kind}", _example(path, kind, plain))
+
+    def _foreign(self, path: Path, found: Signature, known: Mapping[str, Parameter]) -> None:
+        near = closest(path[-1], known)
+        what = f"{found.target} takes no {path[-1]}; "
+        what += f"did you mean {near}?" if near else f"it takes {listed(known) or 'nothing'}"
+        where = (
+            Where(known[near].file, known[near].line) if near else Where(found.file, found.line) if found.file else None
+        )
+        self._add(path, what, "", where)
+
+    def _complete(self, path: Path, node: DictConfig, found: Signature) -> None:
+        filled = FILLED.get(path[0], set())
+        for name, parameter in found.parameters.items():
+            if not parameter.required or name in node:
+                continue
+            if name in filled and path[0] != "procedure":
+                self._add(path, f"{path[0]} waits for its {name}", "write _partial_: true beside its _target_")
+            elif name in filled and not self.config.get(name):
+                self._add(path, f"{found.target} needs an {name}", f"type {name}=adam (dlx list {name}s)")
+            if name in filled:
+                continue
+            what = f"{_dotted((*path, name))} has no value; needed: {parameter.kind}"
+            self._add((*path, name), what, f"type {_dotted((*path, name))}=…", Where(parameter.file, parameter.line))
+
+    def _missing(self, path: Path, node: Container) -> None:
+        found = constructor(node.get("_target_")) if isinstance(node, DictConfig) else None
+        kind = found.parameters[path[-1]].kind if found and path[-1] in found.parameters else None
+        what = "has no value" + (f"; needed: {kind}" if kind else "")
+        self._add(path, f"{_dotted(path)} {what}", f"type {_dotted(path)}=…")
+
+    def _resolves(self, path: Path, node: Container, key: Any) -> None:
+        try:
+            _ = node[key]
+        except OmegaConfBaseException as error:
+            if "MISSING" in str(error) or "???" in str(error) or "Missing" in type(error).__name__:
+                return  # the missing value itself is told
+            self._add(path, f"{_dotted(path)} cannot be resolved: {str(error).splitlines()[0]}")
+
+    def _add(self, path: Path, what: str, remedy: str = "", where: Where | None = None) -> None:
+        typed = self._typed(path)
+        origin = self.origins[path]
+        given = typed or (str(origin) if origin else _dotted(path))
+        self.problems.append(Problem(given, what, remedy, where or (origin if typed else None)))
+
+    def _typed(self, path: Path) -> str | None:
+        """What was typed for a key, or for what it lies in."""
+        while path:
+            if path in self.given:
+                return self.given[path]
+            path = path[:-1]
+        return None
+
+
+def check_fit(
+    config: DictConfig, choices: Mapping[str, Any], catalogue: Catalogue, given: Mapping[Path, str]
+) -> list[Problem]:
+    """Whether the model takes the dataset's examples, and the dataset has what the task needs."""
+    nodes = {name: _plain(config.get(name)) for name in ("model", "dataset", "task")}
+    attributes = {}
+    for name, node in nodes.items():
+        found = constructor(node.get("_target_"))
+        attributes[name] = found.attributes if found else {}
+    if not accepts(attributes["model"], attributes["dataset"], nodes["dataset"]):
+        return [_no_fit(choices, attributes, nodes, catalogue, given)]
+    if not met(attributes["task"].get("needs"), nodes["dataset"]):
+        return [_unmet(choices, attributes["task"]["needs"], catalogue, given)]
+    return []
+
+
+def _no_fit(
+    choices: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+    nodes: Mapping[str, Any],
+    catalogue: Catalogue,
+    given: Any,
+) -> Problem:
+    model, dataset = str(choices.get("model")), str(choices.get("dataset"))
+    takes = attributes["model"].get("accepts")
+    kinds = " or ".join([takes] if isinstance(takes, str) else takes or [])
+    least = attributes["model"].get("min_size")
+    size = f" of at least {least}×{least}" if least else ""
+    shape, kind = nodes["dataset"].get("shape"), attributes["dataset"].get("kind")
+    has = f"{kind} data" + (f" of shape {shown(shape)}" if shape else "")
+    sets, models = _alternatives(model, dataset, catalogue)
+    what = f"{model} takes {kinds} data{size}; {dataset} is {has}; {model} fits {listed(sets, 12) or 'no dataset here'}"
+    what += f"; {dataset} is fit by {listed(models, 12)}" if models else ""
+    remedy = f"type dataset={sets[0]}" if sets else ""
+    remedy += f"{' or ' if remedy else 'type '}model={models[0]}" if models else ""
+    return Problem(_typed_choices(model, dataset, given), what, remedy, _file(catalogue, "model", model))
+
+
+def _unmet(choices: Mapping[str, Any], needs: str, catalogue: Catalogue, given: Any) -> Problem:
+    model, dataset, task = (str(choices.get(name)) for name in ("model", "dataset", "task"))
+    has = "no classes" if needs == "classes" else "no targets to regress on"
+    sets, models = _alternatives(model, dataset, catalogue)
+    what = f"task={task} needs {needs}; {dataset} has {has}"
+    own = catalogue.entry("dataset", dataset)
+    other = own.overrides.get("task") if own else None
+    brought = catalogue.entry("model", model)
+    if brought and brought.overrides.get("task") == task:  # the model is made for this task
+        what += f"; {model} fits {listed(sets, 12) or 'no dataset here'}"
+        remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
+    else:
+        remedy = f"task={other}" if other and other != task else f"dataset={sets[0]}" if sets else ""
+    typed = given.get(("task",)) or _typed_choices(model, dataset, given)
+    return Problem(typed, what, f"type {remedy}" if remedy else "", _file(catalogue, "task", task))
+
+
+def _alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:
+    """Datasets that fit the model, and models that fit the dataset."""
+    learner, data = catalogue.entry("model", model), catalogue.entry("dataset", dataset)
+    sets = [entry.name for entry in catalogue.fitting("dataset", model=learner)] if learner else []
+    models = [entry.name for entry in catalogue.fitting("model", dataset=data)] if data else []
+    return sets, models
+
+
+def _typed_choices(model: str, dataset: str, given: Mapping[Path, str]) -> str:
+    typed = [given[(name,)] for name in ("model", "dataset") if (name,) in given]
+    return " ".join(typed) or f"model={model} dataset={dataset}"
+
+
+def _file(catalogue: Catalogue, group: str, name: str) -> Where | None:
+    entry = catalogue.entry(group, name)
+    return Where(entry.file, 1) if entry else None
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    if not isinstance(node, DictConfig) or _empty(node):
+        return {}
+    with contextlib.suppress(OmegaConfBaseException):
+        plain = OmegaConf.to_container(node, resolve=True)
+        return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+    plain = OmegaConf.to_container(node)
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
+def _home(place: Definition | Module) -> str:
+    return place.module.name if isinstance(place, Definition) else place.name
+
+
+def _keys(node: Container) -> Iterator[Any]:
+    yield from (range(len(node)) if isinstance(node, ListConfig) else [key for key in node if key != "hydra"])
+
+
+def _empty(node: Container) -> bool:
+    return node._is_none() or node._is_missing()
+
+
+def _dotted(path: Sequence[str]) -> str:
+    return ".".join(path)
+
+
+def _example(path: Path, kind: Kind, value: Any) -> str:
+    """What to type instead, where that can be told."""
+    key = _dotted(path)
+    if isinstance(kind, Choice):
+        near = closest(str(value), map(shown, kind.values))
+        return f"type {key}={near}" if near else ""
+    if isinstance(kind, Listing) and not isinstance(value, list):
+        return f"type {key}=[{shown(value)}]" if kind.accepts([value]) else ""
+    if kind.accepts(str(value)) and isinstance(value, int | float):
+        return f"type '{key}=\"{shown(value)}\"', quotes included"
+    if isinstance(value, float) and value.is_integer() and kind.accepts(int(value)):
+        return f"type {key}={int(value)}"
+    return ""
