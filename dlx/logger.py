@@ -182,7 +182,7 @@ class Logger:
             picture: (C, H, W) or (H, W), float in [0, 1] or uint8.
             step: steps taken so far.
         """
-        if self.directory is None or not self._shown["images"]:
+        if self.directory is None or not self.draws("images"):
             return
         picture = picture if picture.ndim == 3 else picture[None]
         data = figures.png(picture)
@@ -212,7 +212,7 @@ class Logger:
 
     def histograms(self, model: nn.Module, step: int, bins: int = 40) -> None:
         """Histograms of the weights, now."""
-        if self._events is None or not self._shown["histograms"]:
+        if self._events is None or not self.draws("histograms"):
             return
         from dlx.histogram import encode
 
@@ -229,7 +229,7 @@ class Logger:
             model: called on the example alone.
             example: (batch, *shape), on the model's device; one example is enough.
         """
-        if self._events is None or not self._shown["graph"]:
+        if self._events is None or not self.draws("graph"):
             return False
         from dlx.graph import encode, watch
 
@@ -255,7 +255,7 @@ class Logger:
             config: may be nested; of `_target_` only the class's name is shown, as the value of its group.
             metrics: by tag, `test/accuracy`; None at the beginning.
         """
-        if self._events is None or not self._shown["hparams"]:
+        if self._events is None or not self.draws("hparams"):
             return
         self._write()
         with self._writing(self._events.path):
@@ -280,7 +280,7 @@ class Logger:
             labels: N of anything that has a text.
             images: (N, C, H, W) in [0, 1] or uint8, shown at the points.
         """
-        if self.directory is None or not self._shown["embedding"]:
+        if self.directory is None or not self.draws("embedding"):
             return
         from dlx import projector
 
