@@ -1,7 +1,5 @@
 """What is given for prediction: arrays, tables and images, in the form in which a dataset holds its examples."""
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlx.datasets import sheet
 from dlx.datasets.dataset import Dataset, Split
+from dlx.datasets.image_folder import ENDINGS, Decode, Pictures
+from dlx.datasets.sheet import Sheet
 from dlx.errors import UsageError
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+TARGETS = ("target", "label", "class", "y")  # names of a column that is no feature
 KINDS = ".npy, .npz, .csv, .txt, an image, or a folder of images"
 
 
@@ -37,7 +38,7 @@ def read(path: Path, dataset: Dataset) -> Inputs:
     if not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: {KINDS}")
     suffix = path.suffix.lower()
-    if path.is_dir() or suffix in IMAGES:
+    if path.is_dir() or suffix in ENDINGS:
         return _images(path, dataset)
     if suffix in (".npy", ".npz"):
         return Inputs(examples(_array(path), dataset, str(path)))
@@ -142,100 +143,74 @@ def _array(path: Path) -> np.ndarray:
 
 def _table(path: Path, dataset: Dataset) -> Tensor:
     """Rows of numbers; columns are found by their names where both the file and the dataset have names."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    rows: list[list[str]]
-    if delimiter in first:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter)]
-    else:
-        rows = [line.split() for line in text.splitlines()]
-    lines = [(number, row) for number, row in enumerate(rows, 1) if any(row)]
-    if not lines:
-        raise UsageError(f"{path} holds no rows; needed: {_needed(dataset)}")
-    header = lines[0][1] if any(_value(cell) is None for cell in lines[0][1]) else None
-    if header is not None:
-        lines = lines[1:]
-    width = len(header or lines[0][1])
-    chosen = _columns(header, width, dataset, path)
-    values = np.empty((len(lines), len(chosen)))
-    for i, (number, row) in enumerate(lines):
-        if len(row) != width:
-            raise UsageError(f"{path}, line {number} has {len(row)} columns; needed: {width}, as in the first line")
-        for j, column in enumerate(chosen):
-            value = _value(row[column])
-            if value is None:
-                name = header[column] if header else column
-                raise UsageError(f"{path}, line {number}, column {name}: {row[column]!r} was given; needed: a number")
-            values[i, j] = value
-    return torch.from_numpy(values)
+    found = sheet.read(path)
+    columns = []
+    for place in _columns(found, dataset):
+        numbers, text = found.numbers(place)
+        row = int(np.flatnonzero(np.isnan(numbers))[0]) if np.isnan(numbers).any() else text
+        if row is not None:
+            raise UsageError(f"{found.where(row, place)}: {found.rows[row][place]!r} was given; needed: a number")
+        columns.append(numbers)
+    return torch.from_numpy(np.stack(columns, 1))
 
 
-def _columns(header: Sequence[str] | None, width: int, dataset: Dataset, path: Path) -> list[int]:
+def _columns(found: Sheet, dataset: Dataset) -> list[int]:
     """Which columns hold the features: the target's is left out where the header names it."""
-    size = int(np.prod(dataset.shape or ()))
-    if header is not None and dataset.columns:
-        missing = [name for name in dataset.columns if name not in header]
+    size, width = int(np.prod(dataset.shape or ())), len(found.names)
+    if found.named and dataset.columns:
+        missing = [name for name in dataset.columns if name not in found.names]
         if not missing:
-            return [header.index(name) for name in dataset.columns]
-        if set(dataset.columns) & set(header):
-            raise UsageError(f"{path} lacks the columns {', '.join(missing)}; needed: {', '.join(dataset.columns)}")
-    if header is not None and width == size + 1:
-        target = str(getattr(dataset, "target", None) or "target")
-        named = [
-            i for i, name in enumerate(header) if name.lower() in (target.lower(), "target", "label", "class", "y")
-        ]
-        if len(named) == 1:
-            return [i for i in range(width) if i != named[0]]
+            return [found.names.index(name) for name in dataset.columns]
+        if set(dataset.columns) & set(found.names):
+            raise UsageError(
+                f"{found.path} lacks the columns {', '.join(missing)}; needed: {', '.join(dataset.columns)}"
+            )
+    if found.named and width == size + 1:
+        target = [i for i, name in enumerate(found.names) if name.lower() in TARGETS]
+        if len(target) == 1:
+            return [i for i in range(width) if i != target[0]]
     if width != size:
-        raise UsageError(f"{path} has {width} columns; needed: {size}: {_needed(dataset)}, without a target")
+        raise UsageError(f"{found.path} has {width} columns; needed: {size}: {_needed(dataset)}, without a target")
     return list(range(width))
-
-
-def _value(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
 
 
 def _images(path: Path, dataset: Dataset) -> Inputs:
     shape = dataset.shape or ()
-    if len(shape) != 3 or shape[0] not in (1, 3, 4):
+    if len(shape) != 3 or shape[0] not in (1, 3):
         raise UsageError(f"{path} was given; needed: {_needed(dataset)}, which are no images")
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES)
+    folder = path if path.is_dir() else path.parent
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
     if not files:
-        raise UsageError(f"the folder {path} holds no images ({', '.join(IMAGES)})")
-    kept = dtype(dataset)
-    levels = float(getattr(dataset, "levels", 255))
+        raise UsageError(f"the folder {path} holds no images ({', '.join(sorted(ENDINGS))})")
+    names = [file.relative_to(folder).as_posix() for file in files]
+    reader = Pictures(names, None, Decode(folder, shape[1], shape[2], shape[0], exact=False))
+    kept, levels = dtype(dataset), float(getattr(dataset, "levels", 255))
     x = torch.empty((len(files), *shape), dtype=kept)
-    resized: set[tuple[int, int]] = set()
-    for i, file in enumerate(files):
-        pixels, size = _image(file, shape)
-        if size != (shape[2], shape[1]):
-            resized.add(size)
-        scaled = pixels.float() * (levels / 255)
-        x[i] = scaled if kept.is_floating_point else scaled.round().to(kept)
-    note = None
-    if resized:
-        width, height = min(resized)
-        others = f" and {len(resized) - 1} other sizes" if len(resized) > 1 else ""
-        note = f"images of {width}×{height}{others} were resized to {shape[2]}×{shape[1]} pixels"
-    names = [str(file if path.is_file() else file.relative_to(path)) for file in files]
-    return Inputs(x, names, note)
+    sizes = set()
+    for i, name in enumerate(names):
+        try:
+            scaled = reader.picture(name).float() * (levels / 255)
+        except UsageError as error:
+            raise UsageError(
+                f"the image {files[i]} cannot be read ({error.__cause__}); correct or remove it"
+            ) from error
+        x[i] = scaled if kept.is_floating_point else scaled.round()
+        sizes.add(_size(files[i]))
+    return Inputs(x, [str(path)] if path.is_file() else names, _resized(sizes - {(shape[2], shape[1])}, shape))
 
 
-def _image(file: Path, shape: tuple[int, ...]) -> tuple[Tensor, tuple[int, int]]:
-    """Pixels (C, H, W) uint8, and the file's own (width, height)."""
-    from PIL import Image, ImageOps
+def _size(file: Path) -> tuple[int, int]:
+    """Width and height of an image, upright."""
+    from PIL import Image
 
-    channels, height, width = shape
-    try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened).convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UsageError(f"the image {file} cannot be read ({error}); correct or remove it") from error
-    size = image.size
-    if size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return torch.from_numpy(np.array(image)).view(height, width, channels).movedim(-1, 0), size
+    with Image.open(file) as opened:
+        width, height = opened.size
+        return (height, width) if opened.getexif().get(274, 1) >= 5 else (width, height)  # EXIF: on its side
+
+
+def _resized(sizes: set[tuple[int, int]], shape: tuple[int, ...]) -> str | None:
+    if not sizes:
+        return None
+    width, height = min(sizes)
+    others = f" and {len(sizes) - 1} other sizes" if len(sizes) > 1 else ""
+    return f"images of {width}×{height}{others} were brought to {shape[2]}×{shape[1]} pixels"

@@ -68,6 +68,14 @@ def rows(columns: Mapping[str, Tensor], names: Sequence[str] | None, files: Sequ
     return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
 
 
+def lines(values: Tensor, dataset: Dataset) -> list[str]:
+    """A line of text for each example: decoded where the dataset is text, else its numbers."""
+    decode = getattr(dataset, "decode", None)
+    if callable(decode) and not values.is_floating_point() and values.ndim == 2:
+        return [str(decode(row)) for row in values]
+    return [" ".join(f"{v:.7g}" if isinstance(v, float) else str(v) for v in row.flatten().tolist()) for row in values]
+
+
 def write_csv(table: Sequence[Row], file: TextIO | None = None) -> None:
     """Rows as CSV with a header, on standard output if no file is given; floats to seven digits."""
     out = csv.writer(file or sys.stdout, lineterminator="\n")
@@ -76,7 +84,7 @@ def write_csv(table: Sequence[Row], file: TextIO | None = None) -> None:
 
 
 def save(path: Path, columns: Mapping[str, Tensor], dataset: Dataset, files: Sequence[str] | None = None) -> list[Path]:
-    """Write columns as the file's name asks: .csv, .npz, .npy (the first column), an image, or a folder of images.
+    """Write columns as the file's name asks: .csv, .npz, .npy, .txt, .png (the first column), or a folder of images.
 
     Args:
         path: where; a name without an ending is a folder.
@@ -101,6 +109,8 @@ def save(path: Path, columns: Mapping[str, Tensor], dataset: Dataset, files: Seq
             case ".npz":
                 arrays = {name: value.numpy() for name, value in columns.items()}
                 np.savez(path, **arrays, **({"files": np.array(files)} if files else {}))  # type: ignore[arg-type]
+            case ".txt":
+                path.write_text("\n".join(lines(first, dataset)) + "\n", encoding="utf-8")
             case ".npy":
                 np.save(path, first.numpy(), allow_pickle=False)
             case ".png":
@@ -109,7 +119,7 @@ def save(path: Path, columns: Mapping[str, Tensor], dataset: Dataset, files: Seq
             case "":
                 return _folder(path, _pixels(first, dataset, path), files)
             case other:
-                raise UsageError(f"-o {path} was given; needed: .csv, .npz, .npy, .png or a folder, not {other}")
+                raise UsageError(f"-o {path} was given; needed: .csv, .txt, .npz, .npy, .png or a folder, not {other}")
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another place") from error
     return [path]

@@ -128,8 +128,11 @@ def _problem(config: DictConfig, key: str, value: Any) -> str | None:
     except OmegaConfBaseException:
         node = None
     if isinstance(node, DictConfig) and not isinstance(value, dict):
-        single = next((f"{key}.{inner}" for inner in map(str, node) if not inner.startswith("_")), f"{key}.…")
-        return f"{key}={value} names a whole group; needed: single keys of a run's configuration, such as {single}=…"
+        inner = [name for name in ("root", "path", "device", *map(str, node)) if name in node and name[0] != "_"]
+        return (
+            f"{key}={shown(value)} was given, which chooses anew; needed: single keys of what the run has, such as "
+            f"{'.'.join([key, *inner[:1]])}=…"
+        )
     place, _, name = key.rpartition(".")
     parent = OmegaConf.select(config, place) if place else config
     if isinstance(parent, DictConfig) and parent:

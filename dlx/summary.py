@@ -86,9 +86,10 @@ def trace(model: nn.Module, x: Tensor) -> Summary:
     hooks = [module.register_forward_hook(_recorder(name, outputs)) for name, module in layers.items()]
     counter = FlopCounterMode(display=False)
     total: int | None = None
+    # oneDNN runs a whole LSTM as one operator, which the counter does not know.
+    (onednn, *_) = torch.backends.mkldnn.set_flags(_enabled=False)
     try:
-        # oneDNN runs a whole LSTM as one operator, which the counter does not know.
-        with counter, torch.backends.mkldnn.flags(enabled=False):
+        with counter:
             result = model(x)
         total = counter.get_total_flops() // 2
     except Exception as error:  # an estimator that was not fitted, a table of probabilities: nothing to trace
@@ -96,6 +97,7 @@ def trace(model: nn.Module, x: Tensor) -> Summary:
             raise RuntimeError(str(error)) from error
         result = None
     finally:
+        torch.backends.mkldnn.set_flags(_enabled=onednn)
         for hook in hooks:
             hook.remove()
     flops = {name.partition(".")[2]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}

@@ -1,5 +1,6 @@
 """What verbs print: a rich table on a terminal, plain aligned text elsewhere, one JSON document where asked."""
 
+import itertools
 import json
 import math
 import sys
@@ -79,10 +80,11 @@ def _number(value: Any) -> bool:
 
 
 def sparkline(values: Iterable[float | None], width: int = 24) -> str:
-    """A curve in one line of block characters; values that are not finite leave a gap."""
+    """A curve in one line of block characters, long ones averaged; values that are not finite leave a gap."""
     points = [v if v is not None and math.isfinite(v) else math.nan for v in values]
     if len(points) > width:
-        points = [points[round(i * (len(points) - 1) / (width - 1))] for i in range(width)]
+        cuts = [round(i * len(points) / width) for i in range(width + 1)]
+        points = [sum(points[a:b]) / (b - a) for a, b in itertools.pairwise(cuts)]
     finite = [v for v in points if not math.isnan(v)]
     if not finite:
         return ""

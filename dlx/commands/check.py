@@ -31,7 +31,13 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
         code = max(code, failed)
         if everything and not as_json and sys.stderr.isatty():
             terminal.note(f"{len(rows)}: {choice} {row['result']}")
-    terminal.document(rows) if as_json else terminal.table(rows)
+    if as_json:
+        terminal.document(rows)
+    else:
+        terminal.table([{key: value for key, value in row.items() if key != "message"} for row in rows])
+        for row in rows:
+            if "message" in row:
+                print(f"\n{row['configuration']}: {row['message']}")
     if code:
         sys.exit(code)
 

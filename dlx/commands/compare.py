@@ -117,9 +117,18 @@ def _curves(found: Sequence[Run], labels: Sequence[str]) -> Rows:
     rows: Rows = []
     for tag in sorted(tags):
         for label, run in zip(labels, records, strict=True):
-            values = [float(one[tag]) for one in run if tag in one]
+            values = _epochs(run, tag)
             finite = [value for value in values if math.isfinite(value)]
             if finite:
                 ends = {"last": finite[-1], "lowest": min(finite), "highest": max(finite)}
                 rows.append({"curve": tag, "run": label, **ends, "": sparkline(values)})
     return rows
+
+
+def _epochs(records: Sequence[dict[str, Any]], tag: str) -> list[float]:
+    """The mean of a tag in each epoch."""
+    by_epoch: dict[int, list[float]] = {}
+    for one in records:
+        if tag in one:
+            by_epoch.setdefault(int(one["epoch"]), []).append(float(one[tag]))
+    return [sum(values) / len(values) for values in by_epoch.values()]

@@ -1,6 +1,6 @@
 """`dlx sample`: what a model generates."""
 
-import sys
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from dlx.rundir import find
 @click.argument("run")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("-n", "number", default=64, show_default=True, type=click.IntRange(min=1), help="How many.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help=".png, .npz, .npy, .csv, or a folder of images.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help=".png, .npz, .npy, .csv, .txt, or a folder.")
 @click.option("--seed", type=click.IntRange(min=0), help="Default: the run's own.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
 def command(
@@ -33,11 +33,13 @@ def command(
     parts, _ = load(found, overrides, checkpoint, verb="sample")
     made = outputs.raw(sample(parts, number, seed), parts.dataset)
     shape = parts.dataset.shape or ()
-    images = outputs.is_images(made) or (len(shape) == 3 and made[0].numel() == parts.dataset.shape)
-    if output is None and images:
+    if output is None and len(shape) == 3 and made[0].numel() == math.prod(shape):
         output = Path("sample.png")
+    if output is None and hasattr(parts.dataset, "decode"):
+        print("\n\n".join(outputs.lines(made, parts.dataset)))
+        return
     if output is None:
-        outputs.write_csv(outputs.rows({"x": made.flatten(1)}, parts.dataset.columns), sys.stdout)
+        outputs.write_csv(outputs.rows({"x": made.flatten(1)}, parts.dataset.columns))
         return
     columns = {"x": made.flatten(1) if output.suffix == ".csv" else made}
     written = outputs.save(output, columns, parts.dataset)
