@@ -70,6 +70,8 @@ class Loader:
 
     def train(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """One pass over the training split, without its first `start` batches; the others are exactly the same."""
+        if start >= self.steps:
+            return
         order = self._order(epoch)
         first = start // self.gathered
         size = self.batch * self.gathered
@@ -148,27 +150,22 @@ class _Streamed:
 
     def __init__(self, stream: Stream, dataset: Dataset, device: torch.device, workers: int) -> None:
         self.transform, self.device = dataset.transform, device
-        self.plan: list[list[int]] = []
+        self.plan: list[list[int]] = []  # rows of each chunk, refilled for every pass
+        # Workers live for one pass: kept, those of three splits would sit in memory together, and a pass that is
+        # abandoned half way would be waited for.
         self.loader = DataLoader(
             _Rows(stream.data),
-            batch_sampler=self,
+            batch_sampler=self.plan,
             num_workers=workers,
             collate_fn=_same,
             pin_memory=device.type == "cuda",
-            persistent_workers=workers > 0,
             generator=torch.Generator(),  # else the loader would draw from the global one at every pass
         )
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.plan)
-
-    def __len__(self) -> int:
-        return len(self.plan)
 
     def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[Split]:
         """As `_Resident.chunks`."""
         rows = torch.arange(examples) if order is None else order[:examples]
-        self.plan = [part.tolist() for part in rows[start:].split(size)]
+        self.plan[:] = [part.tolist() for part in rows[start:].split(size)]
         for got in self.loader:
             if isinstance(got, UsageError):
                 raise got
