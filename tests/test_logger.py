@@ -169,6 +169,28 @@ def test_one_line_a_step_across_flushes(tmp_path: Path) -> None:
         assert list(json.loads(line))[:3] == ["step", "epoch", "time"]
 
 
+class Elsewhere(torch.Tensor):
+    """A tensor that says it is on another device: those are fetched together."""
+
+    is_cpu = False
+
+    def item(self) -> float:
+        raise AssertionError("a device was waited for")
+
+
+def test_tensors_of_a_device_are_fetched_together(tmp_path: Path) -> None:
+    logger = Logger(tmp_path)
+    given = [0.1, 2, True, 3.5]
+    dtypes = [torch.float32, torch.int64, torch.bool, torch.bfloat16]
+    for step, (value, dtype) in enumerate(zip(given, dtypes, strict=True)):
+        tensor = torch.tensor([value], dtype=dtype).as_subclass(Elsewhere)
+        logger.scalars("train", {"there": tensor, "here": torch.tensor(float(step)), "plain": step}, step)
+    logger.close()
+    lines = curves.read(tmp_path / "metrics.jsonl")
+    assert [np.float32(line["train/there"]) for line in lines] == [np.float32(value) for value in given]
+    assert [line["train/here"] for line in lines] == [line["train/plain"] for line in lines] == [0, 1, 2, 3]
+
+
 def test_values_that_are_not_finite(tmp_path: Path) -> None:
     logger = Logger(tmp_path, every=5)
     for step in range(1, 12):
