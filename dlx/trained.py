@@ -99,7 +99,10 @@ def predict(parts: Parts, x: Tensor) -> dict[str, Tensor]:
             given = dataset.transform(chunk.to(device), False, None)
             for name, value in parts.task.predictions(parts.model, given).items():
                 columns.setdefault(name, []).append(value.float().cpu() if value.is_floating_point() else value.cpu())
-    return {name: torch.cat(values) for name, values in columns.items()}
+    whole = {name: torch.cat(values) for name, values in columns.items()}
+    if dataset.target_mean is not None and dataset.target_std is not None and "prediction" in whole:
+        whole["prediction"] = whole["prediction"] * dataset.target_std + dataset.target_mean
+    return whole
 
 
 @torch.no_grad()

@@ -126,9 +126,11 @@ def _curves(found: Sequence[Run], labels: Sequence[str]) -> Rows:
 
 
 def _epochs(records: Sequence[dict[str, Any]], tag: str) -> list[float]:
-    """The mean of a tag in each epoch."""
+    """The mean of a tag in each epoch. An epoch's last line is the first one that counts it as finished."""
     by_epoch: dict[int, list[float]] = {}
+    finished = 0
     for one in records:
         if tag in one:
-            by_epoch.setdefault(int(one["epoch"]), []).append(float(one[tag]))
+            by_epoch.setdefault(finished, []).append(float(one[tag]))
+        finished = int(one["epoch"])
     return [sum(values) / len(values) for values in by_epoch.values()]
