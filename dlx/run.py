@@ -156,6 +156,7 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
     checkpoints = Checkpoints(run.checkpoints)
     with _books(run, trainer, started):
         try:
+            logger.hparams(_plain(parts.config))
             if not resumed:
                 _introduce(parts, logger)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
@@ -166,9 +167,8 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
 
 
 def _introduce(parts: Parts, logger: Logger) -> None:
-    """What TensorBoard shows before the first step: configuration, the HParams row, the graph."""
+    """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
     logger.config(OmegaConf.to_yaml(parts.config, resolve=True))
-    logger.hparams(_plain(parts.config))
     if logger.draws("graph"):
         state = runtime.random_state()  # a model that draws must not learn otherwise for having been drawn
         parts.model.eval()

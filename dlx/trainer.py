@@ -108,16 +108,18 @@ class Trainer:
         self.saved_at = time.monotonic()
         model.train()
         progress.start(self.epochs, data.steps, self.epoch, self.step_in_epoch)
-        with runtime.interrupts() as interrupt:
-            while not self._over():
-                started, before = time.monotonic(), self.step
-                self._pass(interrupt)
-                if self.step_in_epoch < data.steps:
-                    break  # max_steps ended it half way
-                self._end_epoch(time.monotonic() - started, self.step - before)
-            self.finished = True
-            self._save()
-        progress.close()
+        try:
+            with runtime.interrupts() as interrupt:
+                while not self._over():
+                    started, before = time.monotonic(), self.step
+                    self._pass(interrupt)
+                    if self.step_in_epoch < data.steps:
+                        break  # max_steps ended it half way
+                    self._end_epoch(time.monotonic() - started, self.step - before)
+                self.finished = True
+                self._save()
+        finally:
+            progress.close()
 
     def _over(self) -> bool:
         return (
@@ -139,9 +141,9 @@ class Trainer:
                 self.step_in_epoch += 1
                 self._note(values)
                 log("train", values, self.step)
+                show(self.step_in_epoch)
                 if self.step % due == 0:
                     self._check()
-                    show(self.step_in_epoch)
                     if time.monotonic() - self.saved_at > self.save_every:
                         self._save()
                 if interrupt:
@@ -261,6 +263,7 @@ class Trainer:
     # -- what a resumed run needs --------------------------------------------------------------------------------
 
     def _save(self) -> None:
+        self.logger.flush()  # the curves on the disk never end before the checkpoint that goes on from them
         self.checkpoints.last(
             {
                 "model": self.model.state_dict(),
