@@ -62,8 +62,14 @@ def trust_own(config: DictConfig) -> None:
             config.allow = sorted({*(config.get("allow") or []), *own})
 
 
-def prepare(overrides: Sequence[str], where: Places, multirun: bool = False) -> Prepared:
+def prepare(overrides: Sequence[str], where: Places, multirun: bool = False, found: Sequence[Problem] = ()) -> Prepared:
     """Overrides checked and completed: a key that a constructor takes, though no YAML lists it, gets Hydra's `++`.
+
+    Args:
+        overrides: words of a command line.
+        where: the search path.
+        multirun: whether sweeps are wanted.
+        found: mistakes found before, told together with those found here.
 
     Raises:
         ConfigError: the mistakes, all of them.
@@ -71,6 +77,7 @@ def prepare(overrides: Sequence[str], where: Places, multirun: bool = False) -> 
     import_from_here()
     with _loading(where) as loader:
         preparation = _Preparation(loader, where, list(overrides), multirun)
+        preparation.problems += found
         return preparation.run()
 
 
@@ -119,9 +126,15 @@ class _Preparation:
             config = self._case(choices, good, rewritten)
             first = first if first is not None else config
         if self.problems or first is None:
-            order = {text: place for place, text in enumerate(self.texts)}
-            raise ConfigError(sorted(self.problems, key=lambda problem: order.get(problem.given, len(order))))
+            raise ConfigError(self._ordered())
         return Prepared([rewritten[text] for text in self.texts], first, self.multirun)
+
+    def _ordered(self) -> list[Problem]:
+        """The mistakes in the order in which they were typed; without advice to type another mistake."""
+        order = {text: place for place, text in enumerate(self.texts)}
+        wrong = {f"type {problem.given}" for problem in self.problems}
+        told = [problem for problem in self.problems if problem.remedy not in wrong]
+        return sorted(told, key=lambda problem: order.get(problem.given, len(order)))
 
     def _case(self, choices: list[str], words: list[Word], rewritten: dict[str, str]) -> DictConfig | None:
         """Check one combination of groups with every value; None where it cannot be composed."""

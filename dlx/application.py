@@ -1,0 +1,178 @@
+"""`dlx train` as a Hydra application: its options, the check beforehand, and the hand-over."""
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlx.compose import Prepared, explain, prepare
+from dlx.errors import DlxError, UsageError
+from dlx.job import Job, Stopped, existing, failures
+from dlx.report import ConfigError, Problem, closest
+from dlx.search import places, searching
+
+
+def parser() -> argparse.ArgumentParser:
+    """Hydra's own parser, its errors ours."""
+    made = get_args_parser()
+
+    def error(message: str) -> NoReturn:
+        raise UsageError(f"{message}; type dlx --help")
+
+    made.error = error  # type: ignore[method-assign]
+    return made
+
+
+def arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
+    """Options and overrides of a command line, in any order, and what is wrong with unknown options.
+
+    Raises:
+        UsageError: a known option with a wrong value.
+    """
+    given = list(words)
+    for place, word in enumerate(given[:-1]):  # `--info model=gan`: the override is not the option's value
+        if word in ("--info", "-i") and "=" in given[place + 1]:
+            given[place] = "--info=all"
+    known = parser()
+    args, unknown = known.parse_known_intermixed_args(given)
+    modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, name)]
+    if len(modes) > 1:
+        raise UsageError(f"{' and '.join(modes)} were given; needed: one of them")
+    if args.resolve and not args.cfg:
+        raise UsageError("--resolve was given without --cfg; type dlx --cfg job --resolve")
+    options = [option for action in known._actions for option in action.option_strings]
+    problems = []
+    for word in unknown:
+        near = closest(word.partition("=")[0], [option for option in options if option.startswith("--")])
+        key, _, value = word.lstrip("-").partition("=")
+        if near:
+            problems.append(Problem(word, f"there is no such option; did you mean {near}?", "type dlx --help"))
+        elif word.startswith("-"):
+            following = given[given.index(word) + 1 :][:1]
+            if not value and following and following[0] in args.overrides and "=" not in following[0]:
+                value = following[0]
+                args.overrides.remove(value)
+            problems.append(Problem(word, "values are given without dashes", f"type {key}={value or '…'}"))
+            args.overrides += [f"{key}={value}"] if value else []
+    return args, problems
+
+
+def run(words: Sequence[str]) -> int:
+    """`dlx train WORDS`. Returns the exit code: 0, or 3 where jobs of a sweep failed.
+
+    Raises:
+        UsageError: mistakes, all of them, before anything was made.
+        DlxError: what the run raised.
+    """
+    args, problems = arguments(words)
+    if args.experimental_rerun:
+        raise UsageError("--experimental-rerun loads a pickle, which dlx never does; type dlx resume RUN")
+    where = places(args.config_dir, args.config_path, args.config_name)
+    args.config_dir = args.config_path = args.config_name = None  # `where` has them
+    job = Job()
+    sweep: Path | None = None
+    if not (args.shell_completion or args.hydra_help) or problems:
+        prepared = prepare(args.overrides, where, args.multirun, problems)
+        args.overrides = prepared.overrides
+        if args.package:
+            _check_package(args.package, prepared)
+        if not (args.cfg or args.info):
+            key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
+            directory = _directory(prepared, key)
+            args.overrides = _fixed(args.overrides, key, directory)
+            job = Job(existing(directory.absolute()))
+            sweep = directory if prepared.multirun else None
+    with searching(where), _raised():
+        try:
+            _run_hydra(args, parser(), job, str(where.main), where.name)
+        except (HydraException, OmegaConfBaseException) as error:
+            if sweep is None or not any(failures(sweep)):
+                raise ConfigError([explain(error, args.overrides)]) from error
+        except Stopped as stop:
+            raise stop.error from stop.error.__cause__
+        except OSError as error:
+            if error.filename and str(error.filename).startswith(str(Path.cwd() / "outputs")):
+                raise UsageError(_unwritable(Path(error.filename), error.strerror or "")) from error
+            raise
+        except Exception:
+            if sweep is None or not any(failures(sweep)):
+                raise
+    return _summary(sweep) if sweep is not None else 0
+
+
+def _check_package(package: str, prepared: Prepared) -> None:
+    config = prepared.config
+    if package != "_global_" and OmegaConf.select(config, package) is None:
+        near = closest(package, [str(key) for key in config])
+        raise UsageError(f"--package {package} is not in the configuration; type {near or 'dlx --cfg job'}")
+
+
+def _directory(prepared: Prepared, key: str) -> Path:
+    """Where the run is written, decided once: an id and a time that are read twice would differ.
+
+    Raises:
+        UsageError: there is a run already, or no directory can be made there.
+    """
+    try:
+        directory = Path(str(OmegaConf.select(prepared.config, key)))
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{key} cannot be resolved: {str(error).splitlines()[0]}; type {key}=…") from error
+    if (directory / "run.json").exists():
+        raise UsageError(
+            f"{key}={directory} was given; it already holds a run; "
+            f"type dlx resume {directory} to go on with it, or another {key}="
+        )
+    nearest = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise UsageError(_unwritable(directory, f"{nearest} is a file"))
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(_unwritable(directory, f"{nearest} may not be written to"))
+    return directory
+
+
+def _unwritable(directory: Path, reason: str) -> str:
+    return (
+        f"the run directory {directory} cannot be made: {reason}; needed: a writable directory; "
+        "type hydra.run.dir=… with another one"
+    )
+
+
+def _fixed(overrides: Sequence[str], key: str, directory: Path) -> list[str]:
+    quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\$")
+    return [*(word for word in overrides if word.partition("=")[0].lstrip("+") != key), f"{key}='{quoted}'"]
+
+
+@contextmanager
+def _raised() -> Iterator[None]:
+    """Have Hydra raise its errors, which it would print."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _summary(sweep: Path) -> int:
+    """The jobs of a sweep that failed, named at its end; 3 where there are any."""
+    failed = list(failures(sweep))
+    if not failed:
+        return 0
+    lines = [f"  job {entry['job']} ({entry['overrides']}): {entry['error']}" for entry in failed]
+    text = f"{len(failed)} of the sweep's jobs failed; the others are in {sweep}\n" + "\n".join(lines)
+    raise SweepError(text)
+
+
+class SweepError(DlxError):
+    """Some jobs of a sweep failed, all were tried. Exit code 3."""
+
+    exit_code = 3

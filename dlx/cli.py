@@ -1,0 +1,110 @@
+"""The command line: verbs, and `key=value` without a verb, which means train.
+
+Nothing here imports torch; each verb's module is loaded when it is asked for.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from dlx.errors import DlxError, UsageError
+
+VERBS = {
+    "train": "train what the overrides describe; the same as no verb",
+    "resume": "go on with a run in its directory: dlx resume RUN",
+    "evaluate": "measure a run's model on a split: dlx evaluate RUN --split test",
+    "predict": "what a run's model says of new data: dlx predict RUN INPUT -o FILE",
+    "sample": "draw from a run's generative model: dlx sample RUN -n 64",
+    "list": "what there is to choose from: dlx list models --fits dataset=mnist",
+    "info": "layers, shapes, parameters and multiply-adds, without training: dlx info model=lenet5",
+    "check": "compose, build and take one step, leaving nothing behind: dlx check model=lenet5, or --all",
+    "runs": "the runs below outputs/, filtered and sorted: dlx runs --where model=mlp --best test/accuracy",
+    "compare": "runs side by side: dlx compare RUN RUN",
+    "export": "write a run's model as ONNX or a torch program: dlx export RUN -o FILE.onnx",
+    "tensorboard": "show the curves: dlx tensorboard [RUN or DIR]",
+    "doctor": "versions, devices, writable directories, data found",
+}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run a command line and exit: 0; 1 failed; 2 bad usage; 3 some jobs of a sweep failed; 130 interrupted."""
+    from dlx.console import show_error
+
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":  # ours from here on: `application` sets it for its own ends
+        os.environ.setdefault("DLX_DEBUG", "1")
+    try:
+        code = run(list(sys.argv[1:] if words is None else words))
+    except DlxError as error:
+        show_error(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("dlx: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader of `dlx list | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        show_error(error)
+        code = 1
+    sys.exit(code)
+
+
+def run(words: list[str]) -> int:
+    """One command line. Returns the exit code.
+
+    Raises:
+        DlxError: what its user can act on.
+    """
+    verb = words[0] if words else ""
+    if verb in VERBS and verb != "train":
+        return command(verb, words[1:])
+    rest = words[1:] if verb == "train" else words
+    if not words or _asks(rest, "--help", "-h"):
+        from dlx.help import show
+
+        show(rest)
+        return 0
+    if _asks(rest, "--version"):
+        from dlx.help import version
+
+        print(version())
+        return 0
+    if verb.isidentifier() and verb != "train" and (wrong := unknown_verb(verb)):
+        raise UsageError(wrong)
+    from dlx import application, completion
+
+    if completion.is_query(rest):
+        return completion.query(rest)
+    return application.run(rest)
+
+
+def command(verb: str, words: list[str]) -> int:
+    """A click command of `dlx/commands`."""
+    import click
+
+    try:
+        module = importlib.import_module(f"dlx.commands.{verb}")
+        result = module.command.main(args=words, prog_name=f"dlx {verb}", standalone_mode=False)
+    except click.UsageError as error:
+        hint = f"type {error.ctx.command_path} --help" if error.ctx else f"type dlx {verb} --help"
+        raise UsageError(f"{error.format_message().rstrip('.')}; {hint}") from error
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from error
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def unknown_verb(word: str) -> str | None:
+    """What to say of a bare first word that is no verb; None where it was meant as an override."""
+    from dlx.report import closest
+
+    near = closest(word, VERBS)
+    return f"there is no verb {word}; did you mean dlx {near}? type dlx --help" if near else None
+
+
+def _asks(words: Sequence[str], *options: str) -> bool:
+    return any(word in options for word in words)

@@ -1,0 +1,93 @@
+"""What the commands show: errors on standard error, plain where that is no terminal."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from dlx.errors import DlxError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def table(title: str, rows: Iterable[tuple[str, ...]]) -> None:
+    """A heading and rows of a name, a description and a note; lines stay whole where this is no terminal."""
+    listed = [(*row, "", "")[:3] for row in rows]
+    width = max((len(row[0]) for row in listed), default=0)
+    if not sys.stdout.isatty():
+        print(title)
+        for name, text, note in listed:
+            print(f"  {name:{width}}  {text}{f'  ({note})' if note else ''}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
+    for style, no_wrap in (("cyan", True), ("", False), ("dim", False)):
+        shown.add_column(style=style, no_wrap=no_wrap)
+    for row in listed:
+        shown.add_row(*map(Text, row))
+    console = Console(highlight=False)
+    console.print(Text(title, style="bold"))
+    console.print(shown)
+
+
+def debugging() -> bool:
+    """Whether whole tracebacks are wanted: DLX_DEBUG=1, which HYDRA_FULL_ERROR=1 stands for too."""
+    return os.environ.get("DLX_DEBUG", "") not in ("", "0")
+
+
+def show_error(error: BaseException, name: str = "dlx") -> None:
+    """An error as its user can use it: a DlxError's message; otherwise a traceback from the user's own code on."""
+    if debugging():
+        traceback.print_exception(error)
+    elif isinstance(error, DlxError):
+        _print(f"{name}: {error}")
+    else:
+        _print(_short(_cause(error), name))
+
+
+def _print(text: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    head, newline, rest = text.partition("\n")
+    lines = Text(head, style="bold red").append(newline)
+    for line in rest.splitlines(keepends=True):  # the lines that only name a file stand back
+        lines.append(line, style="dim" if line.startswith("      ") else "")
+    console.print(lines)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What was raised within a constructor, without Hydra's account of how it got there."""
+    while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _short(error: BaseException, name: str) -> str:
+    """The traceback from the first frame of the user's own files; without one, the place of the error alone."""
+    kind = f"{type(error).__name__}: {error}"
+    more = "DLX_DEBUG=1 shows the whole traceback"
+    own = _own_frames(error.__traceback__)
+    if own is not None:
+        frames = "".join(traceback.format_tb(own))
+        return f"{name}: {kind}\nTraceback (most recent call last), from your own code on:\n{frames}{more}"
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f"\n  in {frame[0].filename}:{frame[0].lineno} ({frame[0].name})" if frame else ""
+    return f"{name}: {kind}{place}\n{more}"
+
+
+def _own_frames(trace: TracebackType | None) -> TracebackType | None:
+    here = Path.cwd()
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        inside = file.is_relative_to(here) and not file.is_relative_to(_PACKAGE)
+        if inside and "site-packages" not in file.parts and file.name != "dlx":
+            return trace
+        trace = trace.tb_next
+    return None

@@ -1,0 +1,111 @@
+"""One job of Hydra's: train, and leave nothing behind where nothing was started."""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from dlx.compose import trust_own
+from dlx.console import show_error
+from dlx.errors import DlxError, Interrupted
+
+FAILED = "failed.jsonl"  # in a sweep's directory: one line for each job that failed
+
+
+class Stopped(BaseException):
+    """Carries an error past Hydra, which would announce it before it is shown.
+
+    Args:
+        error: what the job raised.
+    """
+
+    def __init__(self, error: DlxError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Job:
+    """The function that Hydra calls with a composed configuration, for one run or for each of a sweep.
+
+    Args:
+        existing: directories that were there before; they stay, whatever happens.
+    """
+
+    existing: frozenset[Path] = frozenset()
+
+    def __call__(self, config: DictConfig) -> Any:
+        """Train. Returns the best monitored validation metric, which a sweeper may optimise."""
+        hydra = HydraConfig.get()
+        directory = Path(hydra.runtime.output_dir)
+        trust_own(config)
+        try:
+            from dlx.run import train
+
+            return _objective(train(config))
+        except Interrupted as stop:  # of a sweep too: the jobs after this one are not wanted either
+            raise Stopped(stop) from stop
+        except Exception as error:
+            self._tidy(directory)
+            if hydra.mode == RunMode.MULTIRUN:
+                _record(Path(hydra.sweep.dir), hydra, error)
+                raise
+            if isinstance(error, DlxError):
+                raise Stopped(error) from error
+            raise
+        except KeyboardInterrupt:
+            self._tidy(directory)
+            raise
+
+    def _tidy(self, directory: Path) -> None:
+        """Remove what Hydra made, if no run came of it: a run has a run.json."""
+        if (directory / "run.json").exists():
+            return
+        notes = directory / ".hydra"
+        if notes not in self.existing:
+            for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+                (notes / name).unlink(missing_ok=True)
+        for folder in (notes, directory, *directory.parents):
+            if folder in self.existing or not folder.exists():
+                continue
+            try:
+                folder.rmdir()
+            except OSError:  # something else lies in it
+                break
+
+
+def existing(directory: Path) -> frozenset[Path]:
+    """The directories, from `directory` up, that are there already, and its `.hydra`."""
+    return frozenset(folder for folder in (directory / ".hydra", directory, *directory.parents) if folder.exists())
+
+
+def _objective(metrics: dict[str, float]) -> Any:
+    best = [value for name, value in metrics.items() if name.startswith("val/best_") and math.isfinite(value)]
+    return best[0] if best else metrics
+
+
+def _record(sweep: Path, hydra: Any, error: Exception) -> None:
+    """Note a failed job where the command that started the sweep finds it, whatever process the job ran in."""
+    words = " ".join(hydra.overrides.task)
+    show_error(error, name=f"job {hydra.job.num} ({words})")
+    line = {
+        "job": hydra.job.num,
+        "overrides": words,
+        "error": str(error).splitlines()[0] if str(error) else repr(error),
+    }
+    with contextlib.suppress(OSError), (sweep / FAILED).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def failures(sweep: Path) -> Iterator[dict[str, Any]]:
+    """The jobs of a sweep that failed, in the order in which they did."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in (sweep / FAILED).read_text(encoding="utf-8").splitlines():
+            yield json.loads(line)
