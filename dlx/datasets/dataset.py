@@ -158,7 +158,7 @@ class Dataset:
         if len(train) == 0:
             raise UsageError(f"{self.source} holds no examples; needed: at least one")
         x, y = (train.x[0], train.y) if isinstance(train, Split) else (train.data[0][0], train.y)
-        classes: int | None = self.classes
+        classes: int | None = None
         if self.kind == "symbols":
             classes = len(self.names or ())
         elif y is not None and not y.is_floating_point():

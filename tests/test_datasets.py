@@ -1,0 +1,496 @@
+"""Built-in data: equal to its source, split without overlap, scaled by the training split alone."""
+
+import gzip
+import inspect
+import math
+import pickle
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.datasets
+import torch
+from omegaconf import OmegaConf
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from torch import Tensor
+
+from dlx.build import build
+from dlx.datasets import idx
+from dlx.datasets.dataset import Dataset, Split, stratified
+from dlx.datasets.images import Images
+from dlx.datasets.transforms import Augment, warp, window
+from dlx.errors import UsageError
+from tests.conftest import ROOT
+
+FILES = sorted((ROOT / "conf" / "dataset").glob("*.yaml"))
+HERE = ["digits", "iris", "wine", "breast_cancer", "diabetes", "moons", "blobs", "ring", "grid25", "casino"]
+
+
+def make(name: str, **changes) -> Dataset:
+    """A dataset as its YAML file describes it, not loaded."""
+    config = OmegaConf.load(ROOT / "conf" / "dataset" / f"{name}.yaml")
+    config.seed = 0
+    for key, value in changes.items():
+        OmegaConf.update(config, f"dataset.{key.replace('__', '.')}", value)
+    return build(config, "dataset")
+
+
+def load(name: str, **changes) -> Dataset:
+    dataset = make(name, **changes)
+    dataset.load()
+    return dataset
+
+
+def together(dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """All examples, sorted."""
+    x = torch.cat([part.x.flatten(1).double() for part in dataset.splits.values()])
+    y = torch.cat([part.y.view(len(part), -1).double() for part in dataset.splits.values()])
+    rows = torch.tensor(sorted(torch.cat([x, y], 1).tolist()), dtype=torch.float64)
+    return rows[:, : x.shape[1]], rows[:, x.shape[1] :]
+
+
+# -- configuration ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_yaml_file_names_every_argument_and_describes_itself(file: Path) -> None:
+    first, second = file.read_text(encoding="utf-8").splitlines()[:2]
+    assert first == "# @package _global_"
+    assert second.startswith("# ")
+    config = OmegaConf.load(file)
+    config.seed = 0
+    node = OmegaConf.to_container(config.dataset, resolve=True)
+    module, _, name = node.pop("_target_").rpartition(".")
+    kind = getattr(__import__(module, fromlist=[name]), name)
+    assert node.keys() == inspect.signature(kind).parameters.keys()
+    assert inspect.getdoc(kind)
+    declared = {key: value for key, value in node.items() if key not in ("shape", "classes", "outputs", "path")}
+    for key, parameter in inspect.signature(kind).parameters.items():
+        wanted = {"augment": {"flip": 0, "crop": 0, "rotate": 0, "zoom": 0, "shear": 0}, "ignore": []}
+        special = (file.stem, key) in {("shakespeare", "length"), ("diabetes", "scale_target")} or key == "val"
+        if key in declared and not special:
+            assert declared[key] == wanted.get(key, parameter.default), key
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_splits_are_disjoint_complete_and_repeatable(name: str) -> None:
+    dataset, again, other = load(name), load(name), load(name, seed=1)
+    assert list(dataset.splits) == ["train", "test", "val"] or set(dataset.splits) == {"train", "val", "test"}
+    sizes = {part: len(split) for part, split in dataset.splits.items()}
+    total = sum(sizes.values())
+    assert sizes["test"] == round(0.2 * total)
+    assert sizes["val"] == round(0.1 * (total - sizes["test"]))
+    for part, split in dataset.splits.items():
+        assert torch.equal(split.x, again.splits[part].x)
+        assert not torch.equal(split.x, other.splits[part].x)
+        assert split.x.shape[1:] == dataset.shape
+    if dataset.classes is not None and dataset.splits["train"].y is not None:
+        shares = [part.y.bincount(minlength=dataset.classes) / len(part) for part in dataset.splits.values()]
+        for share, part in zip(shares, dataset.splits.values(), strict=True):
+            assert (share - shares[0]).abs().max() < 2 / len(part)
+
+
+@pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer", "diabetes"])
+def test_the_data_is_scikit_learns(name: str) -> None:
+    x, y = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    changes = {"scale_target": "none"} if name == "diabetes" else {}
+    got_x, got_y = together(load(name, **changes))
+    order = sorted(np.column_stack([x.astype(np.float32), y]).tolist())
+    assert torch.allclose(torch.cat([got_x, got_y], 1), torch.tensor(order, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer", "diabetes"])
+def test_the_data_is_the_same_where_scikit_learn_keeps_its_files_elsewhere(name, monkeypatch) -> None:
+    mine = together(load(name))
+    monkeypatch.setattr("dlx.datasets.tabular._numbers", lambda *arguments, **names: None)
+    theirs = together(load(name))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_stratified_keeps_every_class_within_one_of_its_share() -> None:
+    y = torch.tensor([0] * 70 + [1] * 23 + [2] * 7)
+    chosen, rest = stratified(torch.arange(100), y, 31, torch.Generator().manual_seed(0))
+    assert sorted([*chosen.tolist(), *rest.tolist()]) == list(range(100))
+    assert len(chosen) == 31
+    assert (y[chosen].bincount() - torch.tensor([21.7, 7.13, 2.17])).abs().max() < 1
+
+
+def test_the_test_split_does_not_depend_on_the_others() -> None:
+    one, two = load("digits", val=0.1), load("digits", val=0.3, limit=100)
+    assert torch.equal(one.splits["test"].x, two.splits["test"].x)
+    assert len(two.splits["train"]) == 100
+    assert two.splits["train"].y.bincount().min() >= 9
+    assert list(load("digits", val=0, test=0).splits) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": [1, 28, 28]}, r"dataset\.shape=\[1, 28, 28\] was given; digits has \[1, 8, 8\]"),
+        ({"classes": 9}, r"dataset\.classes=9 was given; digits has 10; type dataset\.classes=10"),
+        ({"outputs": 1}, r"dataset\.outputs=1 was given"),
+        ({"augment__flop": 1}, r"dataset\.augment\.flop was given; needed: some of flip, crop"),
+        ({"augment__crop": -1}, r"dataset\.augment\.crop=-1 was given"),
+        ({"binarize": "threshold", "scale": "none"}, r"type dataset\.scale=unit"),
+    ],
+)
+def test_what_is_declared_is_checked(changes: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load("digits", **changes)
+
+
+def test_a_regression_has_no_classes() -> None:
+    with pytest.raises(UsageError, match=r"has no labels; type dataset\.classes=null"):
+        load("diabetes", classes=3)
+
+
+# -- scaling ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scale", "scaler"), [("standard", StandardScaler()), ("minmax", MinMaxScaler())])
+def test_tables_are_scaled_by_the_training_split(scale: str, scaler) -> None:
+    dataset = load("wine", scale=scale)
+    scaler.fit(dataset.splits["train"].x.double().numpy())
+    for part in dataset.splits.values():
+        wanted = scaler.transform(part.x.double().numpy())
+        assert np.allclose(dataset.transform(part.x, False).numpy(), wanted, atol=1e-4)
+
+
+def test_targets_are_scaled_and_lead_back() -> None:
+    raw, scaled = load("diabetes", scale_target="none"), load("diabetes")
+    y = scaled.splits["train"].y
+    assert y.shape[1] == scaled.outputs == 1
+    assert abs(float(y.mean())) < 1e-5
+    assert abs(float(y.std(correction=0)) - 1) < 1e-5
+    for part in ("train", "val", "test"):
+        back = scaled.splits[part].y * scaled.target_std + scaled.target_mean
+        assert torch.allclose(back, raw.splits[part].y, atol=1e-3)
+
+
+def test_images_are_scaled() -> None:
+    dataset = load("digits")
+    x = dataset.splits["train"].x
+    assert x.dtype == torch.uint8
+    assert torch.equal(dataset.transform(x, False), x.float() / 16)
+    assert torch.equal(load("digits", scale="none").transform(x, False), x.float())
+    symmetric = load("digits", scale="symmetric").transform(x, False)
+    assert (float(symmetric.min()), float(symmetric.max())) == (-1, 1)
+    standard = load("digits", scale="standard")
+    got = standard.transform(x, False)
+    assert abs(float(got.mean())) < 1e-4
+    assert abs(float(got.std()) - 1) < 1e-3
+    given = load("digits", scale="standard", mean=[0.5], std=[0.25]).transform(x, False)
+    assert torch.allclose(given, (x / 16 - 0.5) / 0.25)
+
+
+def test_binarization() -> None:
+    x = load("digits").splits["train"].x
+    assert torch.equal(load("digits", binarize="threshold").transform(x, False), (x >= 8).float())
+    dataset = load("digits", binarize="stochastic")
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.stack([dataset.transform(x[:50], True, generator) for _ in range(400)]).mean(0)
+    assert (mean - x[:50] / 16).abs().max() < 5 * 0.5 / 400**0.5
+    assert torch.equal(dataset.transform(x, False), dataset.transform(x, False))
+
+
+# -- augmentation, against torchvision's one image at a time ----------------------------------------------------------
+
+
+@pytest.fixture
+def pictures() -> Tensor:
+    return torch.randint(0, 256, (12, 3, 9, 14), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+
+
+def test_windows_equal_pad_crop_and_flip(pictures: Tensor) -> None:
+    from torchvision.transforms import functional as F
+
+    generator = torch.Generator().manual_seed(0)
+    top, left = torch.randint(0, 7, (2, 12), generator=generator)
+    mirrored = torch.arange(12) % 2 == 0
+    got = window(pictures, 3, top, left, mirrored)
+    for i, image in enumerate(pictures):
+        wanted = F.crop(F.pad(image, [3, 3, 3, 3]), int(top[i]), int(left[i]), 9, 14)
+        assert torch.equal(got[i], F.hflip(wanted) if mirrored[i] else wanted)
+
+
+def test_warping_equals_torchvisions_affine(pictures: Tensor) -> None:
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as F
+
+    angle, zoom = torch.linspace(-60, 60, 12), torch.linspace(0.7, 1.4, 12)
+    shear = torch.linspace(20, -30, 12)
+    got = warp(pictures.float(), angle, zoom, shear)
+    for i, image in enumerate(pictures.float()):
+        wanted = F.affine(
+            image, float(angle[i]), [0, 0], float(zoom[i]), [float(shear[i]), 0.0], InterpolationMode.BILINEAR
+        )
+        assert torch.allclose(got[i], wanted, atol=0.02)
+
+
+def test_augmentation_draws_every_shift_and_both_sides() -> None:
+    marked = torch.zeros(4000, 1, 7, 7, dtype=torch.uint8)
+    marked[:, 0, 3, 2] = 1  # left of the middle
+    got = Augment({"flip": True, "crop": 1})(marked, torch.Generator().manual_seed(0))
+    places = got[:, 0].nonzero()[:, 1:]
+    counts = dict.fromkeys(product((2, 3, 4), (1, 2, 3, 4, 5)), 0)
+    for place in places.tolist():
+        counts[tuple(place)] += 1
+    # A mirrored window moves the mark from column 2 ± 1 to 4 ± 1; the middle column is reached from both sides.
+    for (_, column), count in counts.items():
+        chance = (2 if column == 3 else 1) / 18
+        assert abs(count / 4000 - chance) < 5 * (chance / 4000) ** 0.5
+
+
+def test_augmentation_only_where_it_is_asked_for() -> None:
+    dataset = load("digits")
+    assert not dataset.random(True)
+    dataset = load("digits", augment__rotate=15)
+    assert (dataset.random(True), dataset.random(False)) == (True, False)
+    x = dataset.splits["train"].x
+    assert torch.equal(dataset.transform(x, False), x / 16)
+    turned = dataset.transform(x, True, torch.Generator().manual_seed(0))
+    assert turned.shape == x.shape
+    assert 0 <= float(turned.min()) <= float(turned.max()) <= 1
+    assert not Augment({"flip": 0})
+
+
+# -- files of the MNIST family, CIFAR and SVHN, as torchvision lays them out ------------------------------------------
+
+
+def write_idx(path: Path, values: np.ndarray, compress: bool = False) -> None:
+    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+    content = header + values.astype(np.uint8).tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if compress:
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(content))
+    else:
+        path.write_bytes(content)
+
+
+def write_mnist(folder: Path, stems=("train", "t10k"), first: int = 0, compress: bool = False) -> None:
+    random = np.random.default_rng(0)
+    for stem, count in zip(stems, (120, 30), strict=True):
+        images = random.integers(0, 256, (count, 28, 28))
+        write_idx(folder / f"{stem}-images-idx3-ubyte", images, compress)
+        write_idx(folder / f"{stem}-labels-idx1-ubyte", np.arange(count) % 10 + first, compress)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST")]
+)
+def test_the_mnist_family_is_read_as_torchvision_reads_it(name, folder, compress, tmp_path, monkeypatch) -> None:
+    import torchvision.datasets
+
+    write_mnist(tmp_path / folder / "raw", compress=compress)
+    monkeypatch.setenv("DLX_DATA", str(tmp_path))
+    dataset = load(name)
+    assert {part: len(split) for part, split in dataset.splits.items()} == {"train": 110, "val": 10, "test": 30}
+    assert (dataset.shape, dataset.classes, len(dataset.names)) == ((1, 28, 28), 10, 10)
+    write_mnist(tmp_path / folder / "raw")
+    theirs = getattr(torchvision.datasets, folder)(str(tmp_path), train=False)
+    assert torch.equal(dataset.splits["test"].x[:, 0], theirs.data)
+    assert torch.equal(dataset.splits["test"].y, theirs.targets)
+    if name != "mnist":
+        assert len(theirs.classes) == 10
+
+
+def test_emnist_stands_upright(tmp_path) -> None:
+    write_mnist(tmp_path / "EMNIST" / "raw", ("emnist-letters-train", "emnist-letters-test"), first=1)
+    with pytest.raises(UsageError, match=r"type dataset\.classes=26"):
+        load("emnist", root=str(tmp_path), split="letters")
+    dataset = load("emnist", root=str(tmp_path), split="letters", classes=26)
+    raw = idx.read(tmp_path / "EMNIST" / "raw" / "emnist-letters-test-images-idx3-ubyte")
+    assert torch.equal(dataset.splits["test"].x[:, 0], raw.transpose(1, 2))
+    assert dataset.splits["test"].y[:3].tolist() == [0, 1, 2]
+    assert dataset.outputs == 26
+    sizes = {"byclass": 62, "bymerge": 47, "balanced": 47, "letters": 26, "digits": 10, "mnist": 10}
+    assert {part: len(make("emnist", split=part).class_names) for part in sizes} == sizes
+
+
+@pytest.mark.parametrize(("name", "folder"), [("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python")])
+def test_cifar(name: str, folder: str, tmp_path: Path, monkeypatch) -> None:
+    random = np.random.default_rng(0)
+    (tmp_path / folder).mkdir()
+    key, batches, meta, names = {
+        "cifar10": ("labels", [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], "batches.meta", "label_names"),
+        "cifar100": ("fine_labels", ["train", "test"], "meta", "fine_label_names"),
+    }[name]
+    classes = 10 if name == "cifar10" else 100
+    written = {}
+    for batch in batches:
+        written[batch] = random.integers(0, 256, (200, 3072), dtype=np.uint8)
+        content = {"data": written[batch], key: [i % classes for i in range(200)]}
+        (tmp_path / folder / batch).write_bytes(pickle.dumps(content))
+    (tmp_path / folder / meta).write_bytes(pickle.dumps({names: [f"c{i}" for i in range(classes)]}))
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5=None: Path(path).is_file())
+    dataset = load(name, root=str(tmp_path))
+    test = written[batches[-1]].reshape(-1, 3, 32, 32)
+    assert np.array_equal(dataset.splits["test"].x.numpy(), test)
+    assert dataset.names[3] == "c3"
+    assert len(dataset.splits["val"]) == len(batches[:-1]) * 20
+
+
+@pytest.mark.parametrize("below", ["", "svhn"])
+def test_svhn(below: str, tmp_path: Path, monkeypatch) -> None:
+    import scipy.io
+
+    (tmp_path / below).mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    for part in ("train", "test"):
+        x = random.integers(0, 256, (32, 32, 3, 40), dtype=np.uint8)
+        y = np.arange(40)[:, None] % 10 + 1  # the files call the zero ten
+        scipy.io.savemat(tmp_path / below / f"{part}_32x32.mat", {"X": x, "y": y})
+    monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda path, md5=None: Path(path).is_file())
+    dataset = load("svhn", root=str(tmp_path))
+    assert np.array_equal(dataset.splits["test"].x.numpy(), x.transpose(3, 2, 0, 1))
+    assert dataset.splits["test"].y[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
+def test_a_missing_data_directory(name: str, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(UsageError, match=r"dataset\.root=/no/where was given; there is no such folder"):
+        load(name, root="/no/where")
+    monkeypatch.setenv("DLX_DATA", "/no/where")
+    with pytest.raises(UsageError, match="DLX_DATA=/no/where was given"):
+        load(name)
+    with pytest.raises(
+        UsageError, match=r"not found; type dataset\.download=true to fetch it, or dataset\.root=FOLDER"
+    ):
+        load(name, root=str(tmp_path), download=False)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_no_network(name: str, tmp_path: Path, monkeypatch) -> None:
+    from urllib.error import URLError
+
+    def refuse(*arguments, **names):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(UsageError, match=r"(?s)was looked for in .* and not found; fetching it .* failed .*DLX_DATA"):
+        load(name, root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-1], "its header says"),
+        (lambda content: b"<html>" + content, "is not an IDX file"),
+    ],
+)
+def test_a_damaged_file(damage, message: str, tmp_path: Path) -> None:
+    write_mnist(tmp_path / "MNIST" / "raw")
+    file = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(UsageError, match=f"t10k-images-idx3-ubyte .*{message}"):
+        load("mnist", root=str(tmp_path))
+    file.unlink()
+    (tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bnothing")
+    with pytest.raises(UsageError, match=r"\.gz cannot be read"):
+        load("mnist", root=str(tmp_path))
+
+
+# -- generated data ---------------------------------------------------------------------------------------------------
+
+
+def test_moons_lie_where_scikit_learn_draws_them() -> None:
+    dataset = make("moons", noise=0.0, examples=100)
+    split = dataset.read()["train"]
+    x, y = sklearn.datasets.make_moons(100, shuffle=False)
+    assert np.allclose(split.x.numpy(), x, atol=1e-6)
+    assert np.array_equal(split.y.numpy(), y)
+
+
+@pytest.mark.parametrize(("name", "modes", "std"), [("ring", 8, 0.02), ("grid25", 25, 0.05), ("blobs", 3, 1.0)])
+def test_mixtures_have_their_centres(name: str, modes: int, std: float) -> None:
+    dataset = load(name)
+    x, y = (torch.cat([getattr(part, which) for part in dataset.splits.values()]) for which in "xy")
+    assert dataset.centres.shape == (modes, 2)
+    for mode, centre in enumerate(dataset.centres):
+        points = x[y == mode]
+        assert (points.mean(0) - centre).abs().max() < 5 * std / len(points) ** 0.5
+        assert abs(float((points - centre).std()) / std - 1) < 0.2
+    if name == "ring":
+        assert torch.allclose(dataset.centres.norm(dim=1), torch.tensor(2.0))
+        assert torch.allclose(dataset.centres[0], torch.tensor([2.0, 0.0]))
+    if name == "grid25":
+        assert sorted(dataset.centres[:, 0].unique().tolist()) == [-4, -2, 0, 2, 4]
+
+
+def test_more_examples_do_not_move_the_blobs() -> None:
+    assert torch.equal(load("blobs").centres, load("blobs", examples=2000).centres)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_bars_and_stripes_are_all_of_them(size: int) -> None:
+    wanted = set()
+    for bits in product((0, 1), repeat=size * size) if size < 4 else ():
+        image = np.array(bits).reshape(size, size)
+        if (image == image[0]).all() or (image == image[:, :1]).all():
+            wanted.add(bits)
+    dataset = load("bars_and_stripes", size=size)
+    got = dataset.transform(dataset.splits["train"].x, False).flatten(1).int().tolist()
+    assert len(got) == len({tuple(row) for row in got}) == 2 ** (size + 1) - 2
+    assert size == 4 or {tuple(row) for row in got} == wanted
+    assert set(dataset.splits) == {"train", "val", "test"}
+
+
+def test_the_casino_rolls_by_its_model() -> None:
+    dataset = make("casino", examples=2000)
+    split = dataset.read()["train"]
+    states, lengths = dataset.states, split.lengths
+    within = torch.arange(150) < lengths[:, None]
+    assert (int(lengths.min()), int(lengths.max())) == (50, 150)
+    assert (split.x[~within] == 0).all()
+    for state in (0, 1):
+        rolls = split.x[within & (states == state)]
+        share = rolls.bincount(minlength=6) / len(rolls)
+        assert (share - dataset.emission[state]).abs().max() < 5 * 0.5 / len(rolls) ** 0.5
+    before, after = states[:, :-1].flatten(), states[:, 1:].flatten()
+    for state, change in ((0, 0.05), (1, 0.1)):
+        moved = (after[before == state] != state).double()
+        assert abs(float(moved.mean()) - change) < 5 * math.sqrt(change / len(moved))
+
+
+# -- what is not finite, or not there ---------------------------------------------------------------------------------
+
+
+class Bad(Dataset):
+    kind = "vector"
+
+    def __init__(self, x: Tensor, y: Tensor | None = None) -> None:
+        super().__init__()
+        self.x, self.y = x, y
+
+    def read(self):
+        return {"train": Split(self.x, self.y)}
+
+
+def test_values_that_are_not_finite_are_named() -> None:
+    x = torch.zeros(10, 3)
+    x[4, 2] = math.nan
+    with pytest.raises(
+        UsageError, match=r"bad: the inputs of its train part hold nan at row 4, column 2 \(counted from 0; 1"
+    ):
+        Bad(x).load()
+    y = torch.zeros(10, 1)
+    y[7] = math.inf
+    with pytest.raises(UsageError, match="the targets of its train part hold inf at row 7"):
+        Bad(torch.zeros(10, 3), y).load()
+
+
+def test_labels_are_checked() -> None:
+    with pytest.raises(UsageError, match="has one class only"):
+        Bad(torch.zeros(10, 3), torch.zeros(10).long()).load()
+    with pytest.raises(UsageError, match="row 2 has label -1; needed: labels from 0 to 4"):
+        Bad(torch.zeros(5, 3), torch.tensor([0, 1, -1, 3, 4])).load()
+    with pytest.raises(UsageError, match="holds no examples"):
+        Bad(torch.zeros(0, 3)).load()
+
+
+def test_a_constant_channel_stays_at_zero() -> None:
+    dataset = Images(scale="standard")
+    dataset.prepare(Split(torch.full((5, 1, 2, 2), 9, dtype=torch.uint8)))
+    assert torch.equal(dataset.transform(torch.full((1, 1, 2, 2), 9), False), torch.zeros(1, 1, 2, 2))
