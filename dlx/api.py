@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from dlx import trained
@@ -15,9 +15,10 @@ from dlx.errors import UsageError
 from dlx.inputs import Inputs, examples, read
 from dlx.run import Parts, train_in
 from dlx.rundir import Run, find
-from dlx.saved import config_of
+from dlx.saved import LOOKING, config_of
 from dlx.search import places
 from dlx.tasks.task import Task
+from dlx.trust import trusted
 
 Array = np.ndarray | Tensor
 
@@ -61,7 +62,7 @@ class Trained:
     @cached_property
     def parts(self) -> Parts:
         """Dataset, task, model, procedure, trainer and loader, the model with its trained weights."""
-        return trained.load(self._run, self._overrides, self._which)[0]
+        return trained.load(self._run, trusted(self._run, self._overrides, LOOKING, "load"), self._which)[0]
 
     @property
     def model(self) -> nn.Module:
@@ -128,13 +129,24 @@ def train(*overrides: str) -> Trained:
     prepared = prepare(overrides, places())
     if prepared.multirun:
         raise UsageError("several values were given for one run; needed: one value for each key")
-    config, hydra = prepared.config, prepared.config.hydra
-    directory = Path(hydra.run.dir)
+    config = prepared.config
+    hydra, directory = config.hydra, Path(config.hydra.run.dir)
     choices = {group: name for group, name in hydra.runtime.choices.items() if name and not group.startswith("hydra")}
     with open_dict(config):
         del config["hydra"]
     trust_own(config)
-    return Trained(train_in(directory, config, {"overrides": list(overrides), **choices}))
+    try:
+        return Trained(train_in(directory, config, {"overrides": list(overrides), **choices}))
+    finally:
+        if (directory / "run.json").exists():
+            _keep(directory / ".hydra", config=config, hydra={"hydra": hydra}, overrides=list(overrides))
+
+
+def _keep(directory: Path, **contents: Any) -> None:
+    """What Hydra itself writes beside a run of the command line."""
+    directory.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        OmegaConf.save(content, directory / f"{name}.yaml")
 
 
 def load(run: str | Path, *overrides: str, checkpoint: trained.Which | None = None) -> Trained:

@@ -1,9 +1,9 @@
 """A trained model, back from its run directory, which stays as it is."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
 from dlx import checkpoint, runtime
@@ -11,31 +11,27 @@ from dlx.errors import UsageError
 from dlx.evaluate import evaluate
 from dlx.run import Parts, assemble
 from dlx.rundir import Run
-from dlx.saved import LOOKING, parsed
-from dlx.trust import trusted
+from dlx.saved import copied
 
 Which = Literal["best", "last"]
 
 
-def load(run: Run, overrides: Sequence[str] = (), which: Which | None = None, verb: str = "load") -> tuple[Parts, str]:
+def load(run: Run, config: DictConfig, which: Which | None = None) -> tuple[Parts, Which]:
     """Every part of a run with the weights of a checkpoint, ready to be looked at.
 
     Args:
         run: where it lies.
-        overrides: changes of where the data is and where to compute.
+        config: its configuration, from `dlx.trust.trusted`.
         which: the checkpoint; None takes the best one, or the last where no best one was chosen.
-        verb: for messages.
 
     Returns:
         The parts, the model in evaluation mode, and the name of the checkpoint.
 
     Raises:
-        UsageError: the run, its configuration or its checkpoint is not there or not good.
+        UsageError: its data or its checkpoint is not there or not good.
     """
-    config = trusted(run, overrides, LOOKING, verb)
-    # Compiling takes longer than looking.
-    if not any(key == "trainer.compile" for key, _ in parsed(overrides)):
-        config.trainer.compile = False
+    config = copied(config)
+    config.trainer.compile = False  # it takes longer than looking
     if config.procedure.get("compile"):
         config.procedure.compile = None
     chosen: Which = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")

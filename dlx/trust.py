@@ -5,8 +5,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from dlx.build import ALLOWED, check
 from dlx.rundir import Run
-from dlx.saved import changed, config_of, parsed
+from dlx.saved import changed, config_of, flat, parsed
 from dlx.search import import_from_here, own_packages
 
 
@@ -31,4 +32,8 @@ def trusted(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -
     config.allow = sorted({*([typed] if isinstance(typed, str) else typed), *([] if within else own_packages())})
     if not within:
         import_from_here()
+    for key, target in flat(config).items():
+        # A foreign name is told before anything heavy is imported; what an allowed one leads to, `build` looks at.
+        if key.endswith("_target_") and not str(target).startswith(ALLOWED):
+            check(str(target), list(config.allow))
     return config

@@ -20,11 +20,14 @@ def command(run: str, overrides: tuple[str, ...], split: str, checkpoint: Any, a
     computed (trainer.device=…, trainer.batch=…).
     """
     from dlx import terminal
+    from dlx.saved import LOOKING
+    from dlx.trust import trusted
 
     found = find(run)
+    config = trusted(found, overrides, LOOKING, "evaluate")
     from dlx.trained import load, measure
 
-    parts, which = load(found, overrides, checkpoint, verb="evaluate")
+    parts, which = load(found, config, checkpoint)
     metrics = measure(parts, split)
     if as_json:
         terminal.document(metrics)

@@ -22,13 +22,16 @@ def command(run: str, overrides: tuple[str, ...], output: Path, checkpoint: Any)
     it is kept. RUN is a directory, a run's id, or `last`.
     """
     from dlx import terminal
+    from dlx.saved import LOOKING
+    from dlx.trust import trusted
 
     found = find(run)
+    # The file is for any machine, so it is made and compared on the processor, whatever the model was trained on.
+    config = trusted(found, [*overrides, "trainer.device=cpu", "trainer.precision=32"], LOOKING, "export")
     from dlx.export import export
     from dlx.trained import load
 
-    # The file is for any machine, so it is made and compared on the processor, whatever the model was trained on.
-    parts, _ = load(found, [*overrides, "trainer.device=cpu", "trainer.precision=32"], checkpoint, verb="export")
+    parts, _ = load(found, config, checkpoint)
     made = export(parts, output)
     size = output.stat().st_size
     terminal.note(

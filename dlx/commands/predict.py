@@ -24,12 +24,15 @@ def command(run: str, input: Path, overrides: tuple[str, ...], output: Path | No
     id, or `last`. Without -o the predictions go to standard output: a table on a terminal, CSV elsewhere.
     """
     from dlx import terminal
+    from dlx.saved import LOOKING
+    from dlx.trust import trusted
 
     found = find(run)
+    config = trusted(found, overrides, LOOKING, "predict")
     from dlx import inputs, outputs
     from dlx.trained import load, predict
 
-    parts, _ = load(found, overrides, checkpoint, verb="predict")
+    parts, _ = load(found, config, checkpoint)
     given = inputs.read(input, parts.dataset)
     if given.note:
         terminal.note(given.note)

@@ -25,12 +25,15 @@ def command(
     as CSV. Values are in the units of the data: the training run's scaling is undone.
     """
     from dlx import terminal
+    from dlx.saved import LOOKING
+    from dlx.trust import trusted
 
     found = find(run)
+    config = trusted(found, overrides, LOOKING, "sample")
     from dlx import outputs
     from dlx.trained import load, sample
 
-    parts, _ = load(found, overrides, checkpoint, verb="sample")
+    parts, _ = load(found, config, checkpoint)
     made = outputs.raw(sample(parts, number, seed), parts.dataset)
     shape = parts.dataset.shape or ()
     if output is None and len(shape) == 3 and made[0].numel() == math.prod(shape):
