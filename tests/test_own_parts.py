@@ -1,0 +1,79 @@
+"""The README's example of one's own network, dataset and procedure, run as written."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A user's directory holding the README's files."""
+    section = README[README.index("## Your own parts") :]
+    blocks = re.findall(r"```(python|yaml)\n(.*?)```", section, flags=re.DOTALL)
+    (tmp_path / "mine.py").write_text("\n\n".join(text for kind, text in blocks if kind == "python"))
+    yamls = [text for kind, text in blocks if kind == "yaml"]
+    for text, name in zip(yamls, ("model/highway", "dataset/parity", "procedure/random_search"), strict=True):
+        path = tmp_path / "conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def dlx(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dlx", *words], cwd=place, capture_output=True, text=True, check=False, env=os.environ
+    )
+
+
+def metrics(place: Path) -> dict[str, float]:
+    done = dlx(place, "runs", "--json")
+    return json.loads(done.stdout)[0]["metrics"]
+
+
+def test_own_network_learns_resumes_and_is_evaluated(place):
+    done = dlx(place, "train", "model=highway", "model.bias=-2", "optimizer.lr=3e-3", "trainer.epochs=10")
+    assert done.returncode == 0, done.stderr
+    assert metrics(place)["test/accuracy"] > 0.9
+    done = dlx(place, "resume", "last", "trainer.epochs=12")
+    assert done.returncode == 0, done.stderr
+    done = dlx(place, "evaluate", "last", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["test/accuracy"] > 0.9
+
+
+def test_own_dataset_and_procedure(place):
+    words = ("model=highway", "dataset=parity", "procedure=random_search", "trainer.epochs=4")
+    done = dlx(place, "train", *words)
+    assert done.returncode == 0, done.stderr
+    lines = (next(place.glob("outputs/parity/highway/*")) / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["epoch"] == 4
+    done = dlx(place, "train", "dataset=parity", "trainer.epochs=60", "optimizer.lr=5e-3")
+    assert done.returncode == 0, done.stderr
+    assert metrics(place)["test/accuracy"] > 0.9, "an MLP learns the parity of eight bits"
+
+
+def test_own_parts_are_listed_and_mistyped_keys_found(place):
+    listed = json.loads(dlx(place, "list", "models", "--json").stdout)
+    assert any(entry["name"] == "highway" for entry in listed)
+    wrong = dlx(place, "train", "model=highway", "model.biass=1")
+    assert wrong.returncode == 2
+    assert "bias" in wrong.stderr
+    assert not (place / "outputs").exists()
+
+
+def test_a_strangers_run_may_not_bring_its_own_code(place):
+    assert dlx(place, "train", "model=highway", "trainer.epochs=1").returncode == 0
+    shutil.rmtree(place / "conf")  # now nothing of the user's own names mine.Highway
+    refused = dlx(place, "evaluate", "last")
+    assert refused.returncode == 2
+    assert "mine.Highway" in refused.stderr
+    assert "allow=[mine]" in refused.stderr
+    assert dlx(place, "evaluate", "last", "allow=[mine]").returncode == 0
