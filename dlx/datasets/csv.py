@@ -79,7 +79,7 @@ class Csv(Table):
         self.chosen, self.ignore, self.one_hot, self.missing = columns, list(ignore), one_hot, missing
         self.header, self.delimiter, self.decimal, self.encoding = header, delimiter, decimal, encoding
         self.features: list[Feature] = []
-        self.named, self.total, self.target_places = False, 0, list[int]()  # of the training file
+        self.named, self.header_names, self.target_places = False, list[str](), list[int]()  # of the training file
         self.fill = torch.zeros(())  # (features,) what stands for a gap
 
     @property
@@ -88,7 +88,7 @@ class Csv(Table):
 
     def read(self) -> dict[str, Split | Stream]:
         found = self._sheet(files.existing(self.path, "dataset.path", "FILE.csv"))
-        self.named, self.total = found.named, len(found.names)
+        self.named, self.header_names = found.named, found.names
         targets = self.target_places = [found.place(column, "dataset.target") for column in self.targets]
         self.target = found.names[targets[0]] if targets else None
         self.features = self._features(found, targets)
@@ -98,9 +98,9 @@ class Csv(Table):
             other = self._sheet(files.existing(self.test_path, "dataset.test_path", "FILE.csv"))
             if other.named and found.named:
                 targets = [other.place(found.names[i], "dataset.target") for i in targets]
-            elif len(other.names) != self.total:
+            elif len(other.names) != len(self.header_names):
                 raise UsageError(
-                    f"{other.path} has {len(other.names)} columns; needed: {self.total}, as in {self.path}"
+                    f"{other.path} has {len(other.names)} columns; needed: {len(self.header_names)}, as in {self.path}"
                 )
             parts["test"] = self._split(other, targets)
         return parts
@@ -120,7 +120,11 @@ class Csv(Table):
 
     def inputs(self, path: Path) -> Tensor:
         """Raw features (n, features) of another file; a target in it is passed over."""
-        x = self._values(self._sheet(path))
+        # One row may look like a header, or a header like a row: the training file's names tell.
+        given = sheet.read(path, self.delimiter, False, self.encoding)
+        if not self.named or set(given.rows[0]) & set(self.header_names):
+            given = self._sheet(path)
+        x = self._values(given)
         return torch.where(x.isnan(), self.fill, x) if self.missing == "mean" else x
 
     # -- columns -----------------------------------------------------------------------------------------------------
@@ -171,11 +175,15 @@ class Csv(Table):
         if found.named and self.named:
             return [found.place(feature.name, f"{self.path}: column") for feature in self.features]
         places = [feature.place for feature in self.features]
-        if len(found.names) == self.total:
+        if len(found.names) == len(self.header_names):
             return places
-        if len(found.names) == self.total - len(self.target_places):  # rows to predict, which have no target
+        if len(found.names) == len(self.header_names) - len(
+            self.target_places
+        ):  # rows to predict, which have no target
             return [place - sum(target < place for target in self.target_places) for place in places]
-        raise UsageError(f"{found.path} has {len(found.names)} columns; needed: {self.total}, as in {self.path}")
+        raise UsageError(
+            f"{found.path} has {len(found.names)} columns; needed: {len(self.header_names)}, as in {self.path}"
+        )
 
     def _values(self, found: Sheet) -> Tensor:
         """Features (rows, columns) of a file, NaN for gaps."""

@@ -161,11 +161,9 @@ def _arrays(path: Path, x: str) -> dict[str, np.ndarray]:
     """Arrays of a file by name; an .npy file has one, `x`."""
     try:
         # Without pickle: a stranger's file is data, not code.
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {x: loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {x: loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(
             f"{path} cannot be read ({error}); needed: arrays of numbers, such as numpy.savez({path.name!r}, x=x, y=y) "

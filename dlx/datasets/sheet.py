@@ -170,12 +170,11 @@ def _is_header(rows: list[list[str]]) -> bool:
     below = [_number(cell) for cell in rows[1]] if len(rows) > 1 else first
     if any(a is None and b is not None for a, b in zip(first, below, strict=False)):
         return True
-    # pandas names columns without a name 0, 1, 2, …; with a text target the rule above does not see it.
-    return (
-        len(rows) > 1
-        and None in first
-        and all(a is None or cell == str(i) for i, (a, cell) in enumerate(zip(first, rows[0], strict=True)))
+    # pandas calls columns without names 0, 1, 2, …: numbers, but not the data's.
+    counted = rows[0][0] == "0" and all(
+        a is None or cell == str(i) for i, (a, cell) in enumerate(zip(first, rows[0], strict=True))
     )
+    return counted and len(rows) > 1 and (len(first) > 2 or None in first or None in below)
 
 
 def _number(cell: str) -> float | None:
