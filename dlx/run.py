@@ -1,6 +1,7 @@
 """The whole program: build the parts, then train, resume or evaluate."""
 
 import contextlib
+import copy
 import os
 import platform
 import time
@@ -64,10 +65,12 @@ def train_in(directory: Path, config: DictConfig, about: dict[str, Any]) -> Run:
 
 
 def resume(run: Run, config: DictConfig) -> Run:
-    """Go on in the same run directory, from its newest whole checkpoint."""
+    """Go on in the same run directory, from its newest whole checkpoint; from the beginning if none was saved yet."""
     parts = assemble(config)
-    content, note = Checkpoints(run.checkpoints).resume(parts.trainer.device)
-    parts.trainer.restore(content, parts.model, parts.procedure)
+    note: str | None = "no checkpoint had been saved: beginning anew"
+    if any(run.checkpoints.glob("*.pt")):
+        content, note = Checkpoints(run.checkpoints).resume(parts.trainer.device)
+        parts.trainer.restore(content, parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
     run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)  # dlx runs asks if it lives
     (run.directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
@@ -81,7 +84,7 @@ def assemble(config: DictConfig) -> Parts:
     Raises:
         UsageError: the data is not there or not good, or a part refuses its values.
     """
-    config = OmegaConf.create(OmegaConf.to_container(config))  # ours to complete; the caller's stays as it was
+    config = copy.deepcopy(config)  # ours to complete; the caller's stays as it was
     runtime.seed(config.seed)
     trainer: Trainer = build(config, "trainer")
     dataset: Dataset = build(config, "dataset")
@@ -92,20 +95,21 @@ def assemble(config: DictConfig) -> Parts:
     runtime.seed(config.seed)  # weights do not depend on how much randomness the data took
     model: nn.Module = build(config, "model").to(trainer.device)
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
-    procedure: Procedure = build(
-        config, "procedure", optimizer=optional(config, "optimizer"), scheduler=scheduler(config)
-    )
-    procedure.scaler = trainer.loss_scale()
-    procedure.bind(model, task)
     data = Loader(
         dataset,
         batch=trainer.batch,
         device=trainer.device,
         seed=config.seed,
-        shuffle=procedure.shuffle,
         memory=trainer.memory,
         workers=trainer.workers,
     )
+    updates = -(-data.steps // int(config.procedure.get("accumulate", 1)))
+    procedure: Procedure = build(
+        config, "procedure", optimizer=optional(config, "optimizer"), scheduler=scheduler(config, updates)
+    )
+    data.shuffle = data.shuffle and procedure.shuffle
+    procedure.scaler = trainer.loss_scale()
+    procedure.bind(model, task)
     return Parts(config, dataset, task, model, procedure, trainer, data, machine)
 
 
