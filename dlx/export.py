@@ -30,7 +30,7 @@ class Exported(NamedTuple):
     shape: list[int]  # of the input, without the batch
 
 
-def export(parts: Parts, path: Path) -> Exported:
+def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
     """Write a trained model, and compare what was written with it on real data before it takes its name.
 
     The input is what the model sees: a batch of any size, after the dataset's scaling.
@@ -38,6 +38,7 @@ def export(parts: Parts, path: Path) -> Exported:
     Args:
         parts: a trained run's, on the processor.
         path: .onnx, .pt2 or .skops.
+        part: name of a module within the model; None for the whole.
 
     Raises:
         UsageError: another ending, a model that cannot be exported, a missing package, or a file that gives other
@@ -57,8 +58,7 @@ def export(parts: Parts, path: Path) -> Exported:
         needed = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
         if needed:
             raise UsageError(f".onnx needs {', '.join(needed)}; type pip install 'dlx[export]', or -o FILE.pt2")
-    x = examples(parts)
-    model = parts.model.eval()
+    model, x = (parts.model.eval(), examples(parts)) if part is None else _part(parts, part)
     aside = path.with_name(f".new-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +83,29 @@ def examples(parts: Parts, number: int = 16) -> Tensor:
     """Real inputs as the model sees them, (up to `number`, *shape)."""
     split = next(name for name in ("test", "val", "train") if parts.data.has(name))
     return next(iter(parts.data.split(split))).x[:number]
+
+
+@torch.no_grad()
+def _part(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
+    """A module within the model, and what it is given while the model predicts, or else generates."""
+    model = parts.model.eval()
+    modules = dict(model.named_modules())
+    if name not in modules:
+        known = [known for known in modules if known and known.count(".") < 2]
+        raise UsageError(f"--module {name} was given; {type(model).__name__} has {', '.join(known)}")
+    seen: list[Any] = []
+    hook = modules[name].register_forward_pre_hook(lambda module, given: seen.extend(given))
+    x = examples(parts)
+    try:
+        model(x)
+        generate: Any = getattr(model, "sample", None)
+        if not seen and callable(generate):
+            generate(len(x))
+    finally:
+        hook.remove()
+    if len(seen) != 1 or not isinstance(seen[0], Tensor):
+        raise UsageError(f"--module {name} was given; needed: a part that is used once, with one tensor")
+    return modules[name], seen[0]
 
 
 @torch.no_grad()

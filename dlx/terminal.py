@@ -22,17 +22,21 @@ def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
 
 
 def _rich(columns: list[str], cells: list[list[str]], numeric: list[bool], title: str) -> None:
-    from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    drawn = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold cyan")
     for column, right in zip(columns, numeric, strict=True):
-        drawn.add_column(column, justify="right" if right else "left", overflow="fold")
+        drawn.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in cells:
         drawn.add_row(*map(Text, row))  # Text: a list such as [256] would be read as markup
-    Console().print(drawn)
+    # Too wide a table runs over the line's end; folded cells would be harder to read, and to copy.
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    console = Console(highlight=False)
+    console.width = max(console.width, sum(widths) + 2 * len(widths))
+    console.print(drawn)
 
 
 def _plain(columns: list[str], cells: list[list[str]], numeric: list[bool]) -> None:

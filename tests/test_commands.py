@@ -482,15 +482,15 @@ def test_compare(digits, tmp_path):
     found = json.loads(dlx("compare", digits.directory, other.directory, "--json"))
     a, b = (run["run"] for run in found["runs"])
     assert {row["key"]: (row[a], row[b]) for row in found["settings"]} == {
-        "optimizer.lr": ("0.01", "0.02"),
-        "trainer.epochs": ("2", "3"),
+        "optimizer.lr": (0.01, 0.02),
+        "trainer.epochs": (2, 3),
     }
     row = next(row for row in found["metrics"] if row["metric"] == "test/accuracy")
     assert (row[a], row[b]) == (digits.read()["metrics"]["test/accuracy"], other.read()["metrics"]["test/accuracy"])
     assert row["difference"] == pytest.approx(row[b] - row[a])
     curve = next(row for row in found["curves"] if row["run"] == b and row["curve"] == "train/loss")
     assert curve["last"] == pytest.approx(other.read()["metrics"]["train/loss"])
-    assert len(curve[""]) == 3
+    assert len(curve["trend"]) == 3
     assert "optimizer.lr" in dlx("compare", digits.directory, other.directory)
     with pytest.raises(UsageError, match="twice"):
         dlx("compare", digits.directory, digits.directory)
@@ -545,6 +545,20 @@ def test_resume_after_a_kill_and_a_damaged_checkpoint(mine, capfd):
     assert "previous.pt" in said + "".join(capfd.readouterr())
 
 
+def test_resume_after_a_kill_before_the_first_checkpoint(mine, digits):
+    import shutil
+
+    shutil.rmtree(mine.checkpoints)
+    mine.update(status="running", pid=0, host="elsewhere", metrics={})
+    with pytest.raises(UsageError, match="still being trained"):
+        dlx("resume", mine.directory)
+    mine.update(status="interrupted")
+    dlx("resume", mine.directory)
+    again, first = mine.read(), digits.read()
+    assert (again["status"], again["step"]) == ("finished", first["step"])
+    assert again["metrics"]["test/loss"] == first["metrics"]["test/loss"]
+
+
 # -- export ------------------------------------------------------------------------------------------------------------
 
 
@@ -563,6 +577,17 @@ def test_export(digits, images, name):
     assert np.allclose(given[1], truth(digits, images), atol=1e-4)
     assert np.allclose(given[0], given[1][:1], atol=1e-4)
     assert [p.name for p in Path().iterdir() if p.is_file()] == [name]
+
+
+def test_export_of_a_part(tmp_path):
+    run = _trained(tmp_path / "gan", "model=gan", "trainer.max_steps=3")
+    dlx("export", run.directory, "--module", "generator", "-o", "generator.onnx")
+    import onnxruntime
+
+    made = onnxruntime.InferenceSession("generator.onnx").run(None, {"x": np.zeros((3, 64), np.float32)})[0]
+    assert made.shape == (3, 1, 8, 8)
+    with pytest.raises(UsageError, match="generator"):
+        dlx("export", run.directory, "--module", "genrator", "-o", "generator.onnx")
 
 
 def test_export_is_not_kept_if_it_differs(digits, monkeypatch):

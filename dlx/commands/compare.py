@@ -38,6 +38,9 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         terminal.document(parts)
         return
+    from dlx.schema import shown
+
+    parts["settings"] = [{key: shown(value) for key, value in row.items()} for row in parts["settings"]]
     for name, rows in parts.items():
         if rows:
             print(f"\n{name}" if name != "runs" else name)
@@ -79,15 +82,13 @@ def _settings(found: Sequence[Run], labels: Sequence[str]) -> Rows:
 
 def _side_by_side(columns: Sequence[dict[str, Any]], labels: Sequence[str], title: str) -> Rows:
     """Entries whose values differ (all of them if there is one column only)."""
-    from dlx.schema import shown
-
     keys = dict.fromkeys(key for column in columns for key in column)
     rows: Rows = []
     for key in keys:
         values = [column.get(key) for column in columns]
         if len(columns) == 1 or any(value != values[0] for value in values):
-            cells = [shown(column[key]) if key in column else "" for column in columns]
-            rows.append({title: key, **dict(zip(labels, cells, strict=True))})
+            cells = {label: column[key] for label, column in zip(labels, columns, strict=True) if key in column}
+            rows.append({title: key, **cells})
     return rows
 
 
@@ -121,7 +122,7 @@ def _curves(found: Sequence[Run], labels: Sequence[str]) -> Rows:
             finite = [value for value in values if math.isfinite(value)]
             if finite:
                 ends = {"last": finite[-1], "lowest": min(finite), "highest": max(finite)}
-                rows.append({"curve": tag, "run": label, **ends, "": sparkline(values)})
+                rows.append({"curve": tag, "run": label, **ends, "trend": sparkline(values)})
     return rows
 
 

@@ -14,8 +14,9 @@ from dlx.rundir import find
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="FILE.onnx, FILE.pt2 or FILE.skops."
 )
+@click.option("--module", "part", metavar="NAME", help="A part of the model, such as a GAN's generator.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
-def command(run: str, overrides: tuple[str, ...], output: Path, checkpoint: Any) -> None:
+def command(run: str, overrides: tuple[str, ...], output: Path, part: str | None, checkpoint: Any) -> None:
     """Write a trained model as ONNX, as a torch.export program, or (estimators) as skops.
 
     The file takes batches of any size, after the dataset's scaling. It is compared with the model on real data before
@@ -32,7 +33,7 @@ def command(run: str, overrides: tuple[str, ...], output: Path, checkpoint: Any)
     from dlx.trained import load
 
     parts, _ = load(found, config, checkpoint)
-    made = export(parts, output)
+    made = export(parts, output, part)
     size = output.stat().st_size
     terminal.note(
         f"{made.path} ({size:,} bytes) takes (batch, {', '.join(map(str, made.shape))}); on {made.examples} examples, "

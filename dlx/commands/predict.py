@@ -41,10 +41,12 @@ def command(run: str, input: Path, overrides: tuple[str, ...], output: Path | No
         written = outputs.save(output, columns, parts.dataset, given.files)
         terminal.note(f"{len(given.x)} predictions written to {written[0] if len(written) == 1 else output}")
         return
-    rows = outputs.rows(columns, parts.dataset.names, given.files)
     if not sys.stdout.isatty():
-        outputs.write_csv(rows)
+        outputs.write_csv(outputs.rows(columns, parts.dataset.names, given.files))
         return
+    if "label" in columns and "probability" in columns:  # the others are for files: there is no room for a hundred
+        columns["probability"] = columns["probability"].amax(1)
+    rows = outputs.rows(columns, parts.dataset.names, given.files)
     terminal.table(rows[:SHOWN])
     if len(rows) > SHOWN:
         terminal.note(f"{SHOWN} of {len(rows)} rows are shown; type -o FILE.csv for all")

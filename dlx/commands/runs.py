@@ -1,5 +1,6 @@
 """`dlx runs`: what was trained here, and how well."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,17 @@ def key_metric(metrics: dict[str, float]) -> str | None:
     return None
 
 
+def _local(started: str | None) -> str:
+    """A time in the zone of whoever looks, to the minute."""
+    return f"{datetime.fromisoformat(started).astimezone():%Y-%m-%d %H:%M}" if started else ""
+
+
 def _row(run: Run, about: dict[str, Any], metric: str | None) -> dict[str, Any]:
     metrics = about.get("metrics") or {}
     name = metric or key_metric(metrics)
     return {
         "id": about.get("id"),
-        "started": str(about.get("started", ""))[:16].replace("T", " "),
+        "started": _local(about.get("started")),
         "status": status(about),
         "model": about.get("model"),
         "dataset": about.get("dataset"),
