@@ -22,7 +22,7 @@ def build(config: DictConfig, name: str, without: tuple[str, ...] = (), **given:
         config: the whole configuration, so that interpolations resolve; `config.allow` names further packages.
         name: the group, or a path within it.
         without: keys that are not the constructor's.
-        given: values for the constructor, passed only where it takes them.
+        given: values for the constructor, passed only where it takes them and the configuration has none.
 
     Raises:
         UsageError: a `_target_` that is not allowed, or values that the constructor refuses.
@@ -35,7 +35,7 @@ def build(config: DictConfig, name: str, without: tuple[str, ...] = (), **given:
     for target in _targets(plain):
         check(target, list(config.get("allow") or []))
     taken = inspect.signature(get_class(plain["_target_"])).parameters
-    extra = {key: value for key, value in given.items() if key in taken}
+    extra = {key: value for key, value in given.items() if key in taken and plain.get(key) is None}
     try:
         return instantiate(plain, **extra, _convert_="all")
     except InstantiationException as error:
@@ -47,17 +47,22 @@ def build(config: DictConfig, name: str, without: tuple[str, ...] = (), **given:
         raise
 
 
-def optional(config: DictConfig, name: str, without: tuple[str, ...] = ()) -> Any:
+def optional(config: DictConfig, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
     """As `build`, for an optimizer or a scheduler, which wait for their parameters; None for an empty group."""
     node = config.get(name)
-    return build(config, name, without=without) if node and node.get("_target_") else None
+    return build(config, name, without=without, **given) if node and node.get("_target_") else None
 
 
-def scheduler(config: DictConfig) -> Any:
-    """The schedule's constructor, which waits for its optimizer; None for a constant rate."""
+def scheduler(config: DictConfig, updates: int) -> Any:
+    """The schedule's constructor, which waits for its optimizer; None for a constant rate.
+
+    Args:
+        config: the whole configuration.
+        updates: of an epoch, for schedulers that ask for `steps_per_epoch`.
+    """
     from dlx.procedures.schedule import Schedule
 
-    made = optional(config, "scheduler", without=("interval",))
+    made = optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
     return made and partial(Schedule, made, interval=config.scheduler.get("interval", "epoch"))
 
 

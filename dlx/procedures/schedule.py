@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import torch
 
+from dlx.errors import TrainingError, UsageError
+
 
 class Schedule:
     """One torch.optim.lr_scheduler and its rhythm.
@@ -13,6 +15,9 @@ class Schedule:
         scheduler: a scheduler class without its optimizer.
         optimizer: what it schedules.
         interval: step it after each update or at the end of each epoch. ReduceLROnPlateau waits for a validation.
+
+    Raises:
+        UsageError: the scheduler refuses its values.
     """
 
     def __init__(
@@ -21,19 +26,31 @@ class Schedule:
         optimizer: torch.optim.Optimizer,
         interval: Literal["step", "epoch"] = "epoch",
     ) -> None:
-        self.scheduler = scheduler(optimizer)
+        try:
+            self.scheduler = scheduler(optimizer)
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            raise UsageError(f"the scheduler refused its values: {error}; dlx info scheduler=… shows them") from error
         self.plateau = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         self.interval = interval
 
     def step(self) -> None:
         """After an update."""
         if self.interval == "step" and not self.plateau:
-            self.scheduler.step()
+            self._advance()
 
     def end_epoch(self) -> None:
         """After an epoch."""
         if self.interval == "epoch" and not self.plateau:
+            self._advance()
+
+    def _advance(self) -> None:
+        try:
             self.scheduler.step()
+        except ValueError as error:  # one cycle, resumed for more epochs than it was made for
+            raise TrainingError(
+                f"the scheduler is at its end ({error}); needed: a schedule made for the whole run; "
+                "train anew with more trainer.epochs, or with scheduler=constant"
+            ) from error
 
     def validated(self, value: float) -> None:
         """After a validation, with the monitored metric."""
