@@ -19,6 +19,7 @@ from dlx.build import build
 from dlx.datasets import idx
 from dlx.datasets.dataset import Dataset, Split, stratified
 from dlx.datasets.images import Images
+from dlx.datasets.tabular import Table
 from dlx.datasets.transforms import Augment, warp, window
 from dlx.errors import UsageError
 from tests.conftest import ROOT
@@ -492,5 +493,22 @@ def test_labels_are_checked() -> None:
 
 def test_a_constant_channel_stays_at_zero() -> None:
     dataset = Images(scale="standard")
+    dataset.shape = (1, 2, 2)
     dataset.prepare(Split(torch.full((5, 1, 2, 2), 9, dtype=torch.uint8)))
-    assert torch.equal(dataset.transform(torch.full((1, 1, 2, 2), 9), False), torch.zeros(1, 1, 2, 2))
+    assert dataset.transform(torch.full((1, 1, 2, 2), 9), False).abs().max() < 1e-6
+    table = Table()
+    table.prepare(Split(torch.full((1000, 1), 0.1)))
+    assert table.transform(torch.full((1, 1), 0.1), False).abs().max() < 1e-6
+
+
+def test_transforming_leaves_its_input_alone() -> None:
+    for scale in ("none", "unit", "symmetric"):
+        x = torch.rand(2, 1, 3, 3)
+        before = x.clone()
+        Images(scale=scale).transform(x, False)
+        assert torch.equal(x, before)
+
+
+def test_mean_and_std_are_one_number_a_channel() -> None:
+    with pytest.raises(UsageError, match="one number for each channel"):
+        load("digits", scale="standard", mean=[0.1, 0.2], std=[1.0, 1.0])

@@ -40,7 +40,6 @@ def images(examples: int = 101, stream: bool = False, bad: int | None = None, **
     )
     held = Stream(Rows(split, bad), split.y) if stream else split
     dataset.splits = {"train": held, "val": held}
-    dataset.prepare(held)
     return dataset
 
 
@@ -161,6 +160,7 @@ def test_a_split_may_be_iterated_again_in_large_batches() -> None:
 
 def test_memory_bounds_what_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGEST", 4 * 40 * 30)  # thirty examples
+    monkeypatch.setattr(module, "CACHED", 4 * 40 * 30)
     loader = Loader(images(augment=AUGMENT), batch=8)
     assert (loader.gathered, loader.evaluated) == (3, 30)
     assert same(list(loader.train(0))[4:], list(loader.train(0, 4)))

@@ -49,19 +49,26 @@ class Images(Dataset):
         if (mean is not None or std is not None) and scale != "standard":
             raise UsageError(f"dataset.mean and dataset.std do nothing with scale={scale}; type dataset.scale=standard")
         self.scale, self.binarize, self.augment = scale, binarize, Augment(augment)
-        self.mean = None if mean is None else _channels(mean)
-        self.std = None if std is None else _channels(std)
+        self.mean, self.std = mean and list(mean), std and list(std)
+        self.factor, self.offset = torch.ones(()), torch.zeros(())  # of `standard`: (channels, 1, 1)
 
     def prepare(self, train: Split | Stream) -> None:
-        if self.scale != "standard" or (self.mean is not None and self.std is not None):
+        if self.scale != "standard":
             return
-        if isinstance(train, Split):
-            x = train.x
-        else:  # a sample is enough: the mean of a thousand images
-            x = torch.stack([train.data[row][0] for row in range(min(len(train), 1000))])
-        mean, std = _moments(x, self.levels)
-        self.mean = mean if self.mean is None else self.mean
-        self.std = std if self.std is None else self.std
+        if self.mean is None or self.std is None:
+            # A sample of a stream is enough: it is in random order already.
+            x = train.x if isinstance(train, Split) else _first(train, 1000)
+            mean, std = _moments(x, self.levels)
+            self.mean, self.std = self.mean or mean, self.std or std
+        m, s = torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
+        if len(m) != len(s) or self.shape is None or len(m) not in (1, self.shape[0]):
+            raise UsageError(
+                f"dataset.mean={self.mean} and dataset.std={self.std} were given; needed: one number for each channel "
+                f"of {self.shape and list(self.shape)}"
+            )
+        # (x / levels - mean) / std as one product and one sum.
+        self.factor = (1 / (s * self.levels)).float()[:, None, None]
+        self.offset = (-m / s).float()[:, None, None]
 
     def random(self, train: bool) -> bool:
         return self.binarize == "stochastic" or (train and bool(self.augment))
@@ -72,29 +79,26 @@ class Images(Dataset):
         if train and self.augment:
             assert generator is not None
             x = self.augment(x, generator)
-        x = x.float()
+        x = x.to(torch.float32, copy=True)  # a copy even of floats: what follows works in place
         if self.scale == "none":
             return x
-        x = x / self.levels
+        if self.scale == "standard":
+            self.factor, self.offset = self.factor.to(x.device), self.offset.to(x.device)
+            return x.mul_(self.factor).add_(self.offset)
+        x.div_(self.levels)
         if self.binarize == "threshold":
             return (x >= 0.5).float()
         if self.binarize == "stochastic":
             return torch.rand(x.shape, generator=generator, device=x.device).lt(x).float()
-        if self.scale == "symmetric":
-            return x.mul_(2).sub_(1)
-        if self.scale == "standard":
-            assert self.mean is not None
-            assert self.std is not None
-            return x.sub_(self.mean.to(x.device)).div_(self.std.to(x.device))
-        return x
+        return x.mul_(2).sub_(1) if self.scale == "symmetric" else x
 
 
-def _channels(values: Sequence[float]) -> Tensor:
-    return torch.tensor(list(values), dtype=torch.float32)[:, None, None]
+def _first(stream: Stream, most: int) -> Tensor:
+    return torch.stack([stream.data[row][0] for row in range(min(len(stream), most))])
 
 
-def _moments(x: Tensor, levels: float) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, (C, 1, 1), in [0, 1]; summed in float64, in parts."""
+def _moments(x: Tensor, levels: float) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of x (n, C, H, W), in [0, 1]; summed in float64, in parts."""
     C = x.shape[1]
     total, squares = torch.zeros(C, dtype=torch.float64), torch.zeros(C, dtype=torch.float64)
     for part in x.split(4096):
@@ -103,5 +107,5 @@ def _moments(x: Tensor, levels: float) -> tuple[Tensor, Tensor]:
         squares += values.square().sum((0, 2, 3))
     mean = total * C / x.numel()
     std = (squares * C / x.numel() - mean.square()).clamp(min=0).sqrt()
-    std[std == 0] = 1  # a constant channel stays at zero
-    return mean.float()[:, None, None], std.float()[:, None, None]
+    std[std < 1e-6] = 1  # a constant channel stays at zero
+    return mean.tolist(), std.tolist()

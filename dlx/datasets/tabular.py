@@ -67,7 +67,8 @@ def _standard(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column, as float32; 1 for a constant column."""
     wide = values.double()
     mean, std = wide.mean(0), wide.std(0, correction=0)
-    return mean.float(), torch.where(std > 0, std, 1).float()
+    # Rounding leaves a constant column a tiny spread, which must not be blown up.
+    return mean.float(), torch.where(std > 1e-7 * mean.abs(), std, 1).float()
 
 
 class Digits(Images):
