@@ -309,6 +309,9 @@ def test_pictures(shape: tuple, found: tuple) -> None:
     got = dataset.transform(dataset.splits["test"].x, False)
     assert got.shape[1:] == found
     assert abs(float(got.mean()) - 0.5) < 0.05
+    standard = arrays(scale="standard")
+    train = standard.transform(standard.splits["train"].x, False)
+    assert train.mean((0, 2, 3)).abs().max() < 1e-4
     np.savez("data.npz", x=pixels / 255, y=Y)
     assert torch.allclose(arrays().transform(arrays().splits["test"].x, False), got, atol=1e-6)
 

@@ -61,10 +61,10 @@ class Images(Dataset):
             mean, std = _moments(x, self.levels)
             self.mean, self.std = self.mean or mean, self.std or std
         m, s = torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
-        if len(m) != len(s) or self.shape is None or len(m) not in (1, self.shape[0]):
+        if len(m) != len(s) or self.shape is None or len(m) not in (1, self.shape[0]) or bool((s <= 0).any()):
             raise UsageError(
                 f"dataset.mean={self.mean} and dataset.std={self.std} were given; needed: one number for each channel "
-                f"of {self.shape and list(self.shape)}"
+                f"of {self.shape and list(self.shape)}, standard deviations above zero"
             )
         # (x / levels - mean) / std as one product and one sum.
         self.factor = (1 / (s * self.levels)).float()[:, None, None]

@@ -146,7 +146,7 @@ class Npz(Dataset):
 
     def prepare(self, train: Split | Stream) -> None:
         if self.how is not None:
-            self.how.splits = self.splits
+            self.how.splits, self.how.shape = self.splits, self.shape
             self.how.prepare(train)
             self.target_mean, self.target_std = self.how.target_mean, self.how.target_std
 
