@@ -21,12 +21,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.catalogue import Catalogue
+from dlx.fit import check_fit, check_pairs
 from dlx.keys import Keys
 from dlx.origin import Origins
 from dlx.overrides import Word, cases, check_choices, check_sweeps, parse
 from dlx.report import ConfigError, Problem
 from dlx.search import Places, import_from_here, own_packages, places, searching
-from dlx.validate import Validation, check_fit
+from dlx.validate import Validation
 
 
 class Prepared(NamedTuple):
@@ -125,6 +126,7 @@ class _Preparation:
         for choices in cases(good):
             config = self._case(choices, good, rewritten)
             first = first if first is not None else config
+        self.problems += check_pairs(good, self.catalogue, self.problems)
         if self.problems or first is None:
             raise ConfigError(self._ordered())
         return Prepared([rewritten[text] for text in self.texts], first, self.multirun)
@@ -184,8 +186,8 @@ class _Preparation:
 
     def _validate(self, config: DictConfig, origins: Origins, given: Mapping[tuple[str, ...], str]) -> None:
         HydraConfig.instance().cfg = config  # type: ignore[assignment]  # so that ${hydra:…} resolves, as it will in the job
-        self.problems += Validation(config, origins, given).run()
-        self.problems += check_fit(config, config.hydra.runtime.choices, self.catalogue, given)
+        unfit = check_fit(config, config.hydra.runtime.choices, self.catalogue, given)
+        self.problems += [*Validation(config, origins, given, not unfit).run(), *unfit]
         lost = [group for group in ("model", "dataset", "task", "procedure", "trainer") if not config.get(group)]
         if lost:
             file = self.where.file(self.where.name)

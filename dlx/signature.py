@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dlx import annotation
-from dlx.schema import Choice, Kind, either
+from dlx.constraints import constraints
+from dlx.schema import ANYTHING, Choice, Kind, either
 from dlx.source import Definition, Module, NotFound, locate, resolve
 
 UNKNOWN: Any = type("Unknown", (), {"__repr__": lambda self: "…"})()  # a default that is no literal
@@ -29,6 +30,7 @@ class Parameter:
     line: int
     required: bool
     default: Any = None
+    owner: Definition | None = None  # the class, which may say more of it than an annotation does
 
     @property
     def file(self) -> Path:
@@ -43,8 +45,12 @@ class Parameter:
     @cached_property
     def kind(self) -> Kind:
         """What may be given: the annotation, and null where that is the default."""
-        kind = annotation.kind(self.module, self.node)
+        kind = annotation.kind(self.module, self.node) if self.node else self._constrained()
         return either([kind, Choice((None,))]) if self.default is None and not self.required else kind
+
+    def _constrained(self) -> Kind:
+        known = constraints(self.owner) if self.owner else {}
+        return known.get(self.name, ANYTHING)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,12 @@ class Signature:
         """Literal class attributes, inherited ones included: `kind`, `accepts`, `needs`, `monitor`."""
         found = self.definition
         return _attributes(found) if found is not None and isinstance(found.node, ast.ClassDef) else {}
+
+    @property
+    def init(self) -> ast.FunctionDef | None:
+        """The constructor that the class itself has."""
+        body = self.definition.node.body if self.definition and isinstance(self.definition.node, ast.ClassDef) else []
+        return next((item for item in body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
 
 
 def signature(target: str) -> Signature:
@@ -123,7 +135,8 @@ def _arguments(
 def _parameter(
     place: Definition, name: str, note: ast.expr | None, line: int, default: ast.expr | None, required: bool = True
 ) -> Parameter:
-    return Parameter(name, place.module, note, line, required and default is None, _literal(place.module, default))
+    value = _literal(place.module, default)
+    return Parameter(name, place.module, note, line, required and default is None, value, place)
 
 
 def _forwarded(

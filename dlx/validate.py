@@ -1,6 +1,5 @@
 """A composed configuration against the constructors that it names: every key, type and range, without torch."""
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,13 +7,14 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.build import ALLOWED
-from dlx.catalogue import Catalogue, accepts, constructor, met
+from dlx.catalogue import constructor
+from dlx.guards import refusals
 from dlx.keys import FILLED, RESERVED, parameters
 from dlx.origin import Origins
 from dlx.report import Problem, Where, closest, listed
 from dlx.schema import Choice, Kind, Listing, Number, Text, shown
 from dlx.search import own_packages
-from dlx.signature import Parameter, Signature, signature
+from dlx.signature import UNKNOWN, Parameter, Signature, signature
 from dlx.source import Definition, Module, NotFound, locate
 from dlx.types import Range
 
@@ -30,10 +30,11 @@ class Validation:
         config: composed, overrides applied, Hydra's own node left out.
         origins: where keys are written.
         given: what was typed for a key, by its path.
+        fits: whether the model fits the dataset; if not, what the model says of it has been said.
     """
 
-    def __init__(self, config: DictConfig, origins: Origins, given: Mapping[Path, str]) -> None:
-        self.config, self.origins, self.given = config, origins, given
+    def __init__(self, config: DictConfig, origins: Origins, given: Mapping[Path, str], fits: bool = True) -> None:
+        self.config, self.origins, self.given, self.fits = config, origins, given, fits
         self.problems: list[Problem] = []
         allow = config.get("allow")
         named = [name for name in allow if isinstance(name, str)] if isinstance(allow, ListConfig) else []
@@ -65,7 +66,7 @@ class Validation:
         found = self._constructor((*path, "_target_"), target)
         if found is None:
             return
-        known = parameters(path, found)
+        known, before = parameters(path, found), len(self.problems)
         for key in map(str, node):
             if key in RESERVED:
                 continue
@@ -75,6 +76,8 @@ class Validation:
                 self._foreign((*path, key), found, known)
         if not (node.get("_partial_") or "_args_" in node):
             self._complete(path, node, found)
+        if len(self.problems) == before and (self.fits or path != ("model",)):  # else told already
+            self._refused(path, found, known, node)
 
     def _constructor(self, path: Path, target: Any) -> Signature | None:
         """The signature of a target that may be built."""
@@ -105,16 +108,8 @@ class Validation:
 
     def _value(self, path: Path, kind: Kind, node: DictConfig) -> None:
         key = path[-1]
-        if OmegaConf.is_missing(node, key):
-            return
-        try:
-            value = node[key]
-            plain = OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
-        except OmegaConfBaseException:
-            return  # told by `_resolves`
-        if plain is None and OmegaConf.is_interpolation(node, key):
-            return  # a size that is known only after loading
-        if not (kind.accepts_in(plain)):
+        plain = self._plain(node, key)
+        if plain is not UNKNOWN and not kind.accepts_in(plain):
             self._add(path, f"{_dotted(path)} was given {shown(plain)}; needed: {kind}", _example(path, kind, plain))
 
     def _foreign(self, path: Path, found: Signature, known: Mapping[str, Parameter]) -> None:
@@ -125,6 +120,23 @@ class Validation:
             Where(known[near].file, known[near].line) if near else Where(found.file, found.line) if found.file else None
         )
         self._add(path, what, "", where)
+
+    def _refused(self, path: Path, found: Signature, known: Mapping[str, Parameter], node: DictConfig) -> None:
+        """What the constructor would refuse, although each value by itself is of the right type."""
+        values = {name: self._plain(node, name) for name in known if name in node}
+        for refusal in refusals(found, values):
+            name = next((name for name in refusal.names if self._typed((*path, name))), refusal.names[0])
+            given = f"{_dotted((*path, name))} was given {shown(values.get(name, found.parameters[name].default))}"
+            self._add((*path, name), refusal.message or f"{given}; needed: {refusal.needed}")
+
+    def _plain(self, node: DictConfig, key: str) -> Any:
+        """A value without interpolations; UNKNOWN where it is missing or known only after loading."""
+        try:
+            value = node[key]
+            plain = OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
+        except OmegaConfBaseException:
+            return UNKNOWN
+        return UNKNOWN if plain is None and OmegaConf.is_interpolation(node, key) else plain
 
     def _complete(self, path: Path, node: DictConfig, found: Signature) -> None:
         filled = FILLED.get(path[0], set())
@@ -167,89 +179,6 @@ class Validation:
                 return self.given[path]
             path = path[:-1]
         return None
-
-
-def check_fit(
-    config: DictConfig, choices: Mapping[str, Any], catalogue: Catalogue, given: Mapping[Path, str]
-) -> list[Problem]:
-    """Whether the model takes the dataset's examples, and the dataset has what the task needs."""
-    nodes = {name: _plain(config.get(name)) for name in ("model", "dataset", "task")}
-    attributes = {}
-    for name, node in nodes.items():
-        found = constructor(node.get("_target_"))
-        attributes[name] = found.attributes if found else {}
-    if not accepts(attributes["model"], attributes["dataset"], nodes["dataset"]):
-        return [_no_fit(choices, attributes, nodes, catalogue, given)]
-    if not met(attributes["task"].get("needs"), nodes["dataset"]):
-        return [_unmet(choices, attributes["task"]["needs"], catalogue, given)]
-    return []
-
-
-def _no_fit(
-    choices: Mapping[str, Any],
-    attributes: Mapping[str, Any],
-    nodes: Mapping[str, Any],
-    catalogue: Catalogue,
-    given: Any,
-) -> Problem:
-    model, dataset = str(choices.get("model")), str(choices.get("dataset"))
-    takes = attributes["model"].get("accepts")
-    kinds = " or ".join([takes] if isinstance(takes, str) else takes or [])
-    least = attributes["model"].get("min_size")
-    size = f" of at least {least}×{least}" if least else ""
-    shape, kind = nodes["dataset"].get("shape"), attributes["dataset"].get("kind")
-    has = f"{kind} data" + (f" of shape {shown(shape)}" if shape else "")
-    sets, models = _alternatives(model, dataset, catalogue)
-    what = f"{model} takes {kinds} data{size}; {dataset} is {has}; {model} fits {listed(sets, 12) or 'no dataset here'}"
-    what += f"; {dataset} is fit by {listed(models, 12)}" if models else ""
-    remedy = f"type dataset={sets[0]}" if sets else ""
-    remedy += f"{' or ' if remedy else 'type '}model={models[0]}" if models else ""
-    return Problem(_typed_choices(model, dataset, given), what, remedy, _file(catalogue, "model", model))
-
-
-def _unmet(choices: Mapping[str, Any], needs: str, catalogue: Catalogue, given: Any) -> Problem:
-    model, dataset, task = (str(choices.get(name)) for name in ("model", "dataset", "task"))
-    has = "no classes" if needs == "classes" else "no targets to regress on"
-    sets, models = _alternatives(model, dataset, catalogue)
-    what = f"task={task} needs {needs}; {dataset} has {has}"
-    own = catalogue.entry("dataset", dataset)
-    other = own.overrides.get("task") if own else None
-    brought = catalogue.entry("model", model)
-    if brought and brought.overrides.get("task") == task:  # the model is made for this task
-        what += f"; {model} fits {listed(sets, 12) or 'no dataset here'}"
-        remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
-    else:
-        remedy = f"task={other}" if other and other != task else f"dataset={sets[0]}" if sets else ""
-    typed = given.get(("task",)) or _typed_choices(model, dataset, given)
-    return Problem(typed, what, f"type {remedy}" if remedy else "", _file(catalogue, "task", task))
-
-
-def _alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:
-    """Datasets that fit the model, and models that fit the dataset."""
-    learner, data = catalogue.entry("model", model), catalogue.entry("dataset", dataset)
-    sets = [entry.name for entry in catalogue.fitting("dataset", model=learner)] if learner else []
-    models = [entry.name for entry in catalogue.fitting("model", dataset=data)] if data else []
-    return sets, models
-
-
-def _typed_choices(model: str, dataset: str, given: Mapping[Path, str]) -> str:
-    typed = [given[(name,)] for name in ("model", "dataset") if (name,) in given]
-    return " ".join(typed) or f"model={model} dataset={dataset}"
-
-
-def _file(catalogue: Catalogue, group: str, name: str) -> Where | None:
-    entry = catalogue.entry(group, name)
-    return Where(entry.file, 1) if entry else None
-
-
-def _plain(node: Any) -> dict[str, Any]:
-    if not isinstance(node, DictConfig) or _empty(node):
-        return {}
-    with contextlib.suppress(OmegaConfBaseException):
-        plain = OmegaConf.to_container(node, resolve=True)
-        return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
-    plain = OmegaConf.to_container(node)
-    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
 
 
 def _home(place: Definition | Module) -> str:

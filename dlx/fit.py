@@ -1,0 +1,128 @@
+"""Whether a model fits a dataset, and the dataset the task; if not, what does."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlx.catalogue import Catalogue, accepts, constructor, met
+from dlx.overrides import Word, chosen
+from dlx.report import Problem, Where, listed
+from dlx.schema import shown
+
+
+def check_fit(
+    config: DictConfig, choices: Mapping[str, Any], catalogue: Catalogue, given: Mapping[tuple[str, ...], str]
+) -> list[Problem]:
+    """Whether the model takes the dataset's examples, and the dataset has what the task needs."""
+    nodes = {name: _plain(config.get(name)) for name in ("model", "dataset", "task")}
+    attributes = {}
+    for name, node in nodes.items():
+        found = constructor(node.get("_target_"))
+        attributes[name] = found.attributes if found else {}
+    if not accepts(attributes["model"], attributes["dataset"], nodes["dataset"]):
+        return [_no_fit(choices, attributes, nodes, catalogue, given)]
+    if not met(attributes["task"].get("needs"), nodes["dataset"]):
+        return [_unmet(choices, attributes["task"]["needs"], catalogue, given)]
+    return []
+
+
+def _no_fit(
+    choices: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+    nodes: Mapping[str, Any],
+    catalogue: Catalogue,
+    given: Any,
+) -> Problem:
+    model, dataset = str(choices.get("model")), str(choices.get("dataset"))
+    takes = attributes["model"].get("accepts")
+    kinds = " or ".join([takes] if isinstance(takes, str) else takes or [])
+    least = attributes["model"].get("min_size")
+    size = f" of at least {least}×{least}" if least else ""
+    shape, kind = nodes["dataset"].get("shape"), attributes["dataset"].get("kind")
+    has = f"{kind} data" + (f" of shape {shown(shape)}" if shape else "")
+    sets, models = _alternatives(model, dataset, catalogue)
+    what = f"{model} takes {kinds} data{size}; {dataset} is {has}; {model} fits {listed(sets, 12) or 'no dataset here'}"
+    what += f"; {dataset} is fit by {listed(models, 12)}" if models else ""
+    remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
+    remedy = f"type {remedy}" if remedy else ""
+    return Problem(_typed_choices(model, dataset, given), what, remedy, _file(catalogue, "model", model))
+
+
+def _unmet(choices: Mapping[str, Any], needs: str, catalogue: Catalogue, given: Any) -> Problem:
+    model, dataset, task = (str(choices.get(name)) for name in ("model", "dataset", "task"))
+    has = "no classes" if needs == "classes" else "no targets to regress on"
+    sets, models = _alternatives(model, dataset, catalogue)
+    what = f"task={task} needs {needs}; {dataset} has {has}"
+    own = catalogue.entry("dataset", dataset)
+    other = own.overrides.get("task") if own else None
+    brought = catalogue.entry("model", model)
+    if brought and brought.overrides.get("task") == task:  # the model is made for this task
+        what += f"; {model} fits {listed(sets, 12) or 'no dataset here'}"
+        remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
+    else:
+        remedy = f"task={other}" if other and other != task else f"dataset={sets[0]}" if sets else ""
+    typed = given.get(("task",)) or _typed_choices(model, dataset, given)
+    return Problem(typed, what, f"type {remedy}" if remedy else "", _file(catalogue, "task", task))
+
+
+def _alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:
+    """Datasets that fit the model, and models that fit the dataset; the model's own and the defaults first."""
+    learner, data = catalogue.entry("model", model), catalogue.entry("dataset", dataset)
+    sets = [entry.name for entry in catalogue.fitting("dataset", model=learner)] if learner else []
+    models = [entry.name for entry in catalogue.fitting("model", dataset=data)] if data else []
+    first = (learner.overrides.get("dataset") if learner else None, *catalogue.defaults.values())
+    return sorted(sets, key=lambda name: name not in first), sorted(models, key=lambda name: name not in first)
+
+
+def _typed_choices(model: str, dataset: str, given: Mapping[tuple[str, ...], str]) -> str:
+    typed = [given[(name,)] for name in ("model", "dataset") if (name,) in given]
+    return " ".join(typed) or f"model={model} dataset={dataset}"
+
+
+def _file(catalogue: Catalogue, group: str, name: str) -> Where | None:
+    entry = catalogue.entry(group, name)
+    return Where(entry.file, 1) if entry else None
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return {}
+    with contextlib.suppress(OmegaConfBaseException):
+        plain = OmegaConf.to_container(node, resolve=True)
+        return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+    plain = OmegaConf.to_container(node)
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
+def check_pairs(words: Sequence[Word], catalogue: Catalogue, told: Sequence[Problem]) -> list[Problem]:
+    """Models and datasets of a sweep that do not fit, beyond the combinations that were composed.
+
+    Args:
+        words: the overrides.
+        catalogue: what they choose from.
+        told: mistakes already found; a pair in one of them is not named again.
+    """
+    asked = {word.key: word for word in words if word.is_group}
+    model, dataset = asked.get("model"), asked.get("dataset")
+    if model is None or dataset is None or not (model.swept or dataset.swept):
+        return []
+    task = catalogue.entry("task", chosen(asked["task"])[0]) if "task" in asked else None
+    problems = []
+    for learner in filter(None, (catalogue.entry("model", name) for name in chosen(model))):
+        for data in filter(None, (catalogue.entry("dataset", name) for name in chosen(dataset))):
+            fits = accepts(learner.attributes, data.attributes, data.node) and (
+                met(task.attributes.get("needs"), data.node) if task else catalogue.fits(learner, data)
+            )
+            if not fits and not any(_about(problem, learner.name, data.name) for problem in told):
+                what = f"{learner.name} does not fit {data.name}"
+                problems.append(
+                    Problem(f"{model.text} {dataset.text}", what, f"type dlx list datasets --fits model={learner.name}")
+                )
+    return problems
+
+
+def _about(problem: Problem, model: str, dataset: str) -> bool:
+    return f"{model} takes" in problem.what and f"; {dataset} is" in problem.what
