@@ -69,7 +69,7 @@ def test_a_yaml_file_names_every_argument_and_describes_itself(file: Path) -> No
     declared = {key: value for key, value in node.items() if key not in ("shape", "classes", "outputs", "path")}
     for key, parameter in inspect.signature(kind).parameters.items():
         wanted = {"augment": {"flip": 0, "crop": 0, "rotate": 0, "zoom": 0, "shear": 0}, "ignore": []}
-        special = (file.stem, key) in {("shakespeare", "length"), ("diabetes", "scale_target")} or key == "val"
+        special = (file.stem, key) in {("digits28", "size"), ("diabetes", "scale_target")} or key == "val"
         if key in declared and not special:
             assert declared[key] == wanted.get(key, parameter.default), key
 
@@ -107,6 +107,19 @@ def test_the_data_is_the_same_where_scikit_learn_keeps_its_files_elsewhere(name,
     monkeypatch.setattr("dlx.datasets.tabular._numbers", lambda *arguments, **names: None)
     theirs = together(load(name))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_enlarged_digits_are_the_same_digits() -> None:
+    from PIL import Image
+
+    small, large = load("digits"), load("digits28")
+    assert large.shape == (1, 28, 28)
+    assert large.levels == 255
+    for part in ("train", "test"):
+        assert torch.equal(small.splits[part].y, large.splits[part].y)
+    for a, b in zip(small.splits["test"].x[:5, 0], large.splits["test"].x[:5, 0], strict=True):
+        wanted = Image.fromarray(a.float().numpy() * (255 / 16)).resize((28, 28), Image.Resampling.BILINEAR)
+        assert np.abs(np.asarray(wanted) - b.numpy()).max() <= 0.51
 
 
 def test_stratified_keeps_every_class_within_one_of_its_share() -> None:
