@@ -198,9 +198,9 @@ def _finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
         tested = trainer.evaluate("test")
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
-    trainer.pictures()
+    run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
     logger.hparams(_plain(parts.config), metrics)
-    run.update(metrics=metrics)
+    trainer.pictures()
     return metrics
 
 
