@@ -495,6 +495,16 @@ def test_values_that_are_not_finite_are_named() -> None:
         Bad(torch.zeros(10, 3), y).load()
 
 
+def test_a_dataset_of_ones_own_needs_read_alone() -> None:
+    class Mine(Dataset):
+        def read(self):
+            return {"train": Split(torch.zeros(10, 2, 3), torch.zeros(10))}
+
+    mine = Mine()
+    mine.load()
+    assert (mine.kind, mine.shape, mine.classes, mine.outputs) == ("sequence", (2, 3), None, 1)
+
+
 def test_labels_are_checked() -> None:
     with pytest.raises(UsageError, match="has one class only"):
         Bad(torch.zeros(10, 3), torch.zeros(10).long()).load()

@@ -158,12 +158,15 @@ class Dataset:
         if len(train) == 0:
             raise UsageError(f"{self.source} holds no examples; needed: at least one")
         x, y = (train.x[0], train.y) if isinstance(train, Split) else (train.data[0][0], train.y)
+        if not hasattr(self, "kind"):
+            self.kind = {1: "vector", 3: "image"}.get(x.ndim, "sequence")
         classes: int | None = None
         if self.kind == "symbols":
             classes = len(self.names or ())
         elif y is not None and not y.is_floating_point():
             classes = len(self.names) if self.names else int(y.max()) + 1
-        outputs = y.shape[1] if y is not None and y.ndim == 2 else classes or x.numel()
+        columns = y.shape[1:].numel() if y is not None and y.is_floating_point() else None
+        outputs = columns or classes or x.numel()
         for name, found in (("shape", tuple(x.shape)), ("classes", classes), ("outputs", outputs)):
             declared = getattr(self, name)
             if declared is not None and declared != found:
