@@ -1,4 +1,4 @@
-"""Images: augmentation against torchvision, and the files of MNIST and its kin, CIFAR and SVHN as torchvision has them."""
+"""Images: augmentation against torchvision, and the files of MNIST, CIFAR and SVHN as torchvision has them."""
 
 import gzip
 import pickle
