@@ -110,9 +110,7 @@ class Trained:
         Raises:
             UsageError: it does not generate.
         """
-        from dlx.outputs import raw
-
-        return raw(trained.sample(self.parts, n, seed), self.parts.dataset)
+        return trained.sample(self.parts, n, seed)
 
 
 def train(*overrides: str) -> Trained:

@@ -18,25 +18,6 @@ from dlx.figures import grid, save_png
 Row = dict[str, Any]
 
 
-def raw(x: Tensor, dataset: Dataset) -> Tensor:
-    """What a model generates, in the units of the data: the dataset's scaling undone.
-
-    Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.
-
-    Args:
-        x: (n, *shape), as `dataset.transform` would give it.
-        dataset: loaded.
-    """
-    shape = tuple(dataset.shape or ())
-    if not x.is_floating_point() or tuple(x.shape[1:]) != shape:
-        return x
-    top = float(getattr(dataset, "levels", 1.0))
-    low = dataset.transform(torch.zeros(1, *shape), False, None)
-    high = dataset.transform(torch.full((1, *shape), top), False, None)
-    span = high - low
-    return torch.where(span == 0, x, (x - low) / torch.where(span == 0, 1, span) * top)
-
-
 def rows(columns: Mapping[str, Tensor], names: Sequence[str] | None, files: Sequence[str] | None = None) -> list[Row]:
     """One mapping of names to values for each example.
 
@@ -45,8 +26,8 @@ def rows(columns: Mapping[str, Tensor], names: Sequence[str] | None, files: Sequ
         names: of the classes; labels are shown by them, and so are columns of one value for each class.
         files: where the examples came from.
 
-    Raises:
-        UsageError: a column has more dimensions than a table.
+    Returns:
+        Rows. Columns of several values an example become as many, named by the class or counted.
     """
     table: dict[str, list[Any]] = {}
     if files is not None:
@@ -56,15 +37,11 @@ def rows(columns: Mapping[str, Tensor], names: Sequence[str] | None, files: Sequ
         if flat.ndim == 1:
             named = name == "label" and names
             table[name] = [names[v] if named and names and 0 <= v < len(names) else v for v in flat.tolist()]
-        elif flat.ndim == 2:
+        else:
+            flat = flat.flatten(1)
             same = names is not None and len(names) == flat.shape[1]
             for k in range(flat.shape[1]):
                 table[f"{name}_{names[k] if same and names else k}"] = flat[:, k].tolist()
-        else:
-            raise UsageError(
-                f"{name} has shape {list(values.shape)}, which is no table; type -o FILE.npz"
-                + (", or -o FILE.png" if is_images(values) else "")
-            )
     return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
 
 

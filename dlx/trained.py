@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from dlx import checkpoint, runtime
+from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
 from dlx.run import Parts, assemble
@@ -98,12 +99,14 @@ def predict(parts: Parts, x: Tensor) -> dict[str, Tensor]:
     whole = {name: torch.cat(values) for name, values in columns.items()}
     if dataset.target_mean is not None and dataset.target_std is not None and "prediction" in whole:
         whole["prediction"] = whole["prediction"] * dataset.target_std + dataset.target_mean
+    if "reconstruction" in whole:
+        whole["reconstruction"] = _raw(whole["reconstruction"], dataset)
     return whole
 
 
 @torch.no_grad()
 def sample(parts: Parts, n: int, seed: int | None = None) -> Tensor:
-    """`n` examples that the model generates, (n, *shape) on the CPU.
+    """`n` examples that the model generates, (n, *shape) on the CPU, in the units of the data.
 
     Raises:
         UsageError: the model does not generate.
@@ -117,7 +120,26 @@ def sample(parts: Parts, n: int, seed: int | None = None) -> Tensor:
     runtime.seed(parts.config.seed if seed is None else seed)
     with _precision(parts):
         made: Tensor = generate(n)
-    return made.float().cpu() if made.is_floating_point() else made.cpu()
+    return _raw(made.float().cpu() if made.is_floating_point() else made.cpu(), parts.dataset)
+
+
+def _raw(x: Tensor, dataset: Dataset) -> Tensor:
+    """What a model generates, in the units of the data: the dataset's scaling undone.
+
+    Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.
+
+    Args:
+        x: (n, *shape), as `dataset.transform` would give it.
+        dataset: loaded.
+    """
+    shape = tuple(dataset.shape or ())
+    if not x.is_floating_point() or tuple(x.shape[1:]) != shape:
+        return x
+    top = float(getattr(dataset, "levels", 1.0))
+    low = dataset.transform(torch.zeros(1, *shape), False, None)
+    high = dataset.transform(torch.full((1, *shape), top), False, None)
+    span = high - low
+    return torch.where(span == 0, x, (x - low) / torch.where(span == 0, 1, span) * top)
 
 
 def _precision(parts: Parts) -> Any:

@@ -8,7 +8,7 @@ import click
 
 from dlx.rundir import find
 
-SHOWN = 40  # rows on a terminal
+SHOWN, WIDE = 40, 12  # rows, and values of one column, on a terminal
 
 
 @click.command("predict")
@@ -44,8 +44,13 @@ def command(run: str, input: Path, overrides: tuple[str, ...], output: Path | No
     if not sys.stdout.isatty():
         outputs.write_csv(outputs.rows(columns, parts.dataset.names, given.files))
         return
-    if "label" in columns and "probability" in columns:  # the others are for files: there is no room for a hundred
-        columns["probability"] = columns["probability"].amax(1)
+    if "label" in columns and "probability" in columns:
+        columns["probability"] = columns["probability"].amax(1)  # of that label: there is no room for a hundred
+    wide = [name for name, values in columns.items() if values[0].numel() > WIDE]
+    for name in wide:
+        terminal.note(f"{name}: {list(columns.pop(name).shape[1:])} each; type -o FILE.npz, .csv or (images) .png")
+    if not columns:
+        return
     rows = outputs.rows(columns, parts.dataset.names, given.files)
     terminal.table(rows[:SHOWN])
     if len(rows) > SHOWN:

@@ -34,7 +34,7 @@ def command(
     from dlx.trained import load, sample
 
     parts, _ = load(found, config, checkpoint)
-    made = outputs.raw(sample(parts, number, seed), parts.dataset)
+    made = sample(parts, number, seed)
     shape = parts.dataset.shape or ()
     if output is None and len(shape) == 3 and made[0].numel() == math.prod(shape):
         output = Path("sample.png")
