@@ -1,0 +1,70 @@
+"""Learning at once: gather the training split, then fit, as scikit-learn does."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.procedures.procedure import Procedure
+from dlx.tasks.task import Task
+from dlx.types import Count
+
+
+@runtime_checkable
+class Fittable(Protocol):
+    """What this procedure needs of a model."""
+
+    def fit(self, x: Tensor, y: Tensor | None) -> Mapping[str, float] | None:
+        """Learn from all examples x (examples, *shape), with labels or targets y; may tell numbers of the fit."""
+
+
+class Fit(Procedure):
+    """Steps gather the examples in the order of the dataset; the end of the pass fits them, and then all is done.
+
+    Args:
+        threads: that the libraries beneath scikit-learn (BLAS, OpenMP) may take for the fit; null leaves it to them.
+            With three or more, k-means sums in the order in which threads happen to finish, and two runs may differ
+            in the last bit; 1 makes them equal.
+    """
+
+    requires = Fittable
+    shuffle = False  # the same order as in `dataset.splits["train"]`: a fit by hand gives the same
+
+    def __init__(self, threads: Count | None = None) -> None:
+        self.threads = threads
+        self.x: list[Tensor] = []  # on the CPU, whatever the device
+        self.y: list[Tensor] = []
+
+    def bind(self, model: nn.Module, task: Task) -> None:
+        super().bind(model, task)
+        self.learner = cast(Fittable, model)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        self.x.append(batch.x.detach().cpu())
+        if batch.y is not None:
+            self.y.append(batch.y.cpu())
+        return {}
+
+    def end_epoch(self) -> dict[str, Tensor]:
+        with self._threads():
+            told = self.learner.fit(torch.cat(self.x), torch.cat(self.y) if self.y else None)
+        self.x, self.y, self.done = [], [], True
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in (told or {}).items()}
+
+    def _threads(self) -> contextlib.AbstractContextManager[Any]:
+        if self.threads is None:
+            return contextlib.nullcontext()
+        from threadpoolctl import threadpool_limits
+
+        return threadpool_limits(self.threads)
+
+    def state_dict(self) -> dict[str, Any]:
+        """With what was gathered: a run that is cut off within the pass goes on where it stood."""
+        return {**super().state_dict(), "x": self.x, "y": self.y}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.x, self.y = ([part.cpu() for part in state[name]] for name in ("x", "y"))

@@ -1,0 +1,132 @@
+"""Clustering: which examples belong together."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.tasks.task import Task
+from dlx.types import Count
+
+if TYPE_CHECKING:
+    from dlx.datasets.dataset import Dataset
+
+
+class Divided(NamedTuple):
+    """A split and where its examples belong."""
+
+    x: Tensor  # (examples, features) float64, on the CPU
+    clusters: Tensor  # (examples,) int64
+    labels: Tensor | None  # (examples,) int64, where the dataset has them
+
+
+class Clustering(Task):
+    """Models give the index of each example's cluster, (batch,) integers.
+
+    `inertia` is the sum over the split of each example's squared distance to the centre of its cluster, and
+    `squared_distance` its mean. The centres are the model's own, `centres` (clusters, *shape), where it has them, else
+    the means of what it put together. `clusters` counts those that hold an example. `silhouette` (Rousseeuw 1987), in
+    [-1, 1], compares distances within clusters to those to the next one. Where the dataset has labels, which no model
+    saw, `adjusted_rand_index` (Hubert, Arabie 1985; 1 for agreement, 0 on average by chance) and
+    `normalised_mutual_information` (in [0, 1]) compare the clusters with them.
+
+    Args:
+        sample: the silhouette is that of so many examples at most, since it takes the distances of all pairs.
+    """
+
+    needs: ClassVar[str | None] = None
+    monitor = "inertia"
+    mode: Literal["min", "max"] = "min"
+
+    def __init__(self, sample: Count = 2000) -> None:
+        self.sample = sample
+        self.names: list[str] | None = None
+        self.shape: tuple[int, ...] = ()
+
+    def attach(self, dataset: "Dataset") -> None:
+        self.names, self.shape = dataset.names, dataset.shape or ()
+
+    def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """None of a single example; see `whole`."""
+        return {}
+
+    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+
+        x, clusters, labels = divide(model, batches)
+        distance = squared_distances(x, clusters, getattr(model, "centres", None))
+        values = {
+            "inertia": float(distance.sum()),
+            "squared_distance": float(distance.mean()),
+            "clusters": float(len(clusters.unique())),
+        }
+        if labels is not None:
+            values["adjusted_rand_index"] = float(adjusted_rand_score(labels, clusters))
+            values["normalised_mutual_information"] = float(normalized_mutual_info_score(labels, clusters))
+        seen = slice(0, self.sample)
+        if 1 < len(clusters[seen].unique()) < len(clusters[seen]):  # else it is not defined
+            values["silhouette"] = float(silhouette_score(x[seen], clusters[seen]))
+        return values
+
+    def predict(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Indices of clusters, (batch,)."""
+        return model(x)
+
+    def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        """Indices of clusters, (batch,)."""
+        return {"cluster": model(x)}
+
+    def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """The split in the plane of its two first principal components, by cluster and by label; centres as images."""
+        from dlx.figures import grid, scatter
+
+        x, clusters, labels = divide(model, batches)
+        points = plane(x[: self.sample])
+        drawn = {"clusters": scatter(points, clusters[: self.sample], title="clusters")}
+        if labels is not None:
+            drawn["labels"] = scatter(points, labels[: self.sample], self.names, title="labels")
+        centres = getattr(model, "centres", None)
+        if centres is not None and len(self.shape) == 3 and self.shape[0] in (1, 3):
+            low, high = x.min(), x.max()  # the data's range, whatever its scaling
+            drawn["centres"] = grid(((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1))
+        return drawn
+
+
+def divide(model: nn.Module, batches: Iterable[Batch]) -> Divided:
+    """A whole split, and the clusters that a model finds in it."""
+    parts = [(batch.x.flatten(1).cpu().double(), model(batch.x).cpu().long(), batch.y) for batch in batches]
+    xs, clusters, ys = zip(*parts, strict=True)
+    labelled = all(y is not None and y.ndim == 1 and not y.is_floating_point() for y in ys)
+    labels = torch.cat([y.cpu() for y in ys if y is not None]) if labelled else None
+    return Divided(torch.cat(xs), torch.cat(clusters), labels)
+
+
+def squared_distances(x: Tensor, clusters: Tensor, centres: Tensor | None = None) -> Tensor:
+    """Squared Euclidean distance of each example to the centre of its cluster, (examples,).
+
+    Args:
+        x: (examples, features) float64.
+        clusters: (examples,) int64.
+        centres: (clusters, ...); if None, the means of the clusters.
+    """
+    if centres is None:
+        _, clusters = clusters.unique(return_inverse=True)
+        counts = clusters.bincount()
+        centres = x.new_zeros(len(counts), x.shape[1]).index_add_(0, clusters, x) / counts[:, None]
+    return (x - centres.detach().to(x).flatten(1)[clusters]).square().sum(1)
+
+
+def plane(x: Tensor) -> Tensor:
+    """x (examples, features) in the plane of its two first principal components, (examples, 2); a plane's points stay.
+
+    One feature becomes the first coordinate, and the second is 0.
+    """
+    if x.shape[1] <= 2:
+        return torch.nn.functional.pad(x, (0, 2 - x.shape[1]))
+    centred = x - x.mean(0)
+    covariance = (centred.T @ centred).numpy()
+    _, directions = np.linalg.eigh(covariance)  # the largest eigenvalue last
+    return centred @ torch.from_numpy(directions[:, [-1, -2]].copy())

@@ -1,0 +1,109 @@
+"""Reconstruction: to give back what was seen, out of less."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.errors import UsageError
+from dlx.tasks.task import Task, first
+from dlx.types import Count
+
+if TYPE_CHECKING:
+    from dlx.datasets.dataset import Dataset
+
+
+class Reconstruction(Task):
+    """Models give `reconstruct(x)`, of the shape of x, (batch, *shape).
+
+    `squared_error` is the squared distance between an example and its reconstruction, summed over its elements (as
+    Hinton and Salakhutdinov 2006 report it), `mse` the same divided by their number. `explained_variance` is the part
+    of the split's variance that the reconstructions keep, 1 for perfect ones, 0 where the split's mean would do as
+    well.
+
+    Args:
+        loss: what is minimised where the model learns by gradients: `mse`, or `cross_entropy` in nats, summed over
+            the elements, for data and reconstructions in [0, 1].
+        pictured: how many examples are drawn above their reconstructions.
+    """
+
+    needs: ClassVar[str | None] = None
+    monitor = "mse"
+    mode: Literal["min", "max"] = "min"
+
+    def __init__(self, loss: Literal["mse", "cross_entropy"] = "mse", pictured: Count = 10) -> None:
+        self.kind = loss
+        self.pictured = pictured
+        self.shape: tuple[int, ...] = ()
+
+    def attach(self, dataset: "Dataset") -> None:
+        self.shape = dataset.shape or ()
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        again = reconstruct(model, batch.x)
+        if self.kind == "mse":
+            return F.mse_loss(again, batch.x.to(again.dtype))
+        return _cross_entropy(again, batch.x).mean()
+
+    def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        wide = torch.float32 if batch.x.device.type == "mps" else torch.float64
+        x, again = batch.x.flatten(1).to(wide), reconstruct(model, batch.x).flatten(1).to(wide)
+        squares = (x - again).square()
+        values = {"squared_error": squares.sum(1), "mse": squares.mean(1), "x": x, "x2": x.square()}
+        if self.kind == "cross_entropy":
+            values["loss"] = _cross_entropy(again, x)
+        return values
+
+    def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        final = {name: float(mean) for name, mean in means.items() if name not in ("x", "x2")}
+        variance = float((means["x2"] - means["x"].square()).sum())
+        if variance > 0:
+            final["explained_variance"] = 1 - final["squared_error"] / variance
+        return final
+
+    def predict(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Reconstructions, (batch, *shape)."""
+        return reconstruct(model, x)
+
+    def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        """Reconstructions (batch, *shape), and codes (batch, ...) where the model has them."""
+        columns = {"reconstruction": reconstruct(model, x)}
+        encode = getattr(model, "encode", None)
+        return {**columns, "code": encode(x)} if callable(encode) else columns
+
+    def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """Examples in the upper row, their reconstructions below."""
+        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
+            return {}
+        from dlx.figures import grid
+
+        x = first(batches, self.pictured)
+        both = torch.cat([x, reconstruct(model, x).to(x.dtype)]).cpu()
+        low, high = x.min().cpu(), x.max().cpu()  # the data's range, whatever its scaling
+        shown = ((both - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+        return {"reconstructions": grid(shown, columns=len(x))}
+
+
+def reconstruct(model: nn.Module, x: Tensor) -> Tensor:
+    """What the model gives back of x, (batch, *shape).
+
+    Raises:
+        UsageError: the model does not reconstruct.
+    """
+    found = getattr(model, "reconstruct", None)
+    if not callable(found):
+        raise UsageError(
+            f"task=reconstruction was given the model {type(model).__name__}; needed: one with reconstruct(x), such "
+            "as pca or rbm; type another task= (dlx list tasks)"
+        )
+    again: Tensor = found(x)
+    return again
+
+
+def _cross_entropy(again: Tensor, x: Tensor) -> Tensor:  # (batch,), in nats
+    # As F.binary_cross_entropy, its floor of -100 too; that one refuses to run under autocast on a GPU.
+    log_p, log_q = again.log().clamp(min=-100), (1 - again).log().clamp(min=-100)
+    return -(x * log_p + (1 - x) * log_q).flatten(1).sum(1)
