@@ -18,6 +18,7 @@ from dlx.signature import Signature, signature
 from dlx.source import NotFound
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INNER = re.compile(r"^\$\{(?P<group>\w+)\.(?P<key>\w+)\}$")
 _OVERRIDE = re.compile(r"^override\s+/?(?P<group>[\w/]+)$")
 
 
@@ -98,7 +99,7 @@ class Catalogue:
             return None
         origin = "built-in" if file.is_relative_to(self.where.main) else "user"
         node, overrides = self._composed(group, file)
-        return Entry(group, name, file, origin, description(file), node, overrides)
+        return Entry(group, name, file, origin, description(file), _resolved(node, group, node), overrides)
 
     def _files(self, group: str) -> Iterator[tuple[str, Path]]:
         for place in self.where.all:
@@ -184,6 +185,16 @@ def description(file: Path) -> str:
         if text and not text.startswith("#"):
             break
     return ""
+
+
+def _resolved(value: Any, group: str, node: Mapping[str, Any]) -> Any:
+    """Values with `${dataset.size}` replaced within the dataset itself; what refers elsewhere stays."""
+    if isinstance(value, dict):
+        return {key: _resolved(entry, group, node) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_resolved(entry, group, node) for entry in value]
+    inner = _INNER.match(value) if isinstance(value, str) else None
+    return node.get(inner["key"], value) if inner and inner["group"] == group else value
 
 
 def _global(file: Path) -> bool:

@@ -88,7 +88,8 @@ def command(verb: str, words: list[str]) -> int:
         result = module.command.main(args=words, prog_name=f"dlx {verb}", standalone_mode=False)
     except click.UsageError as error:
         hint = f"type {error.ctx.command_path} --help" if error.ctx else f"type dlx {verb} --help"
-        raise UsageError(f"{error.format_message().rstrip('.')}; {hint}") from error
+        message = error.format_message().rstrip(".")
+        raise UsageError(f"{message}{'' if message.endswith('?') else ';'} {hint}") from error
     except click.ClickException as error:
         raise UsageError(error.format_message()) from error
     except click.Abort as error:

@@ -4,7 +4,7 @@ What the command line and the Python interface share. Imports Hydra, not torch.
 """
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -156,7 +156,7 @@ class _Preparation:
             if self._apply(config, _first(word, rewritten[word.text])):
                 usable.append(word)
         self._name(config, words)
-        self._validate(config, origins, {word.path: word.text for word in words})
+        self._validate(config, origins, words)
         for word in usable:
             for option in word.options[1:]:
                 changed = config.copy()
@@ -184,10 +184,12 @@ class _Preparation:
             own, kv_sep=style.kv_sep, item_sep=style.item_sep, exclude_keys=style.exclude_keys
         )
 
-    def _validate(self, config: DictConfig, origins: Origins, given: Mapping[tuple[str, ...], str]) -> None:
+    def _validate(self, config: DictConfig, origins: Origins, words: list[Word]) -> None:
         HydraConfig.instance().cfg = config  # type: ignore[assignment]  # so that ${hydra:…} resolves, as it will in the job
-        unfit = check_fit(config, config.hydra.runtime.choices, self.catalogue, given)
-        self.problems += [*Validation(config, origins, given, not unfit).run(), *unfit]
+        typed = {word.path: word.text for word in words}
+        values = {word.path: word.text for word in words if not word.is_group or word.parsed.is_delete()}
+        unfit = check_fit(config, config.hydra.runtime.choices, self.catalogue, typed)
+        self.problems += [*Validation(config, origins, values, not unfit).run(), *unfit]
         lost = [group for group in ("model", "dataset", "task", "procedure", "trainer") if not config.get(group)]
         if lost:
             file = self.where.file(self.where.name)

@@ -20,7 +20,8 @@ def check_fit(
     nodes = {name: _plain(config.get(name)) for name in ("model", "dataset", "task")}
     attributes = {}
     for name, node in nodes.items():
-        found = constructor(node.get("_target_"))
+        target = node.get("_target_")
+        found = constructor(target) if isinstance(target, str) else None
         attributes[name] = found.attributes if found else {}
     if not accepts(attributes["model"], attributes["dataset"], nodes["dataset"]):
         return [_no_fit(choices, attributes, nodes, catalogue, given)]

@@ -20,8 +20,12 @@ class Kind:
         return True
 
     def accepts_in(self, value: Any) -> bool:
-        """As `accepts`, for an entry of a list or mapping, where an object (`_target_`) may stand for any value."""
-        return (isinstance(value, Mapping) and "_target_" in value) or self.accepts(value)
+        """As `accepts`; but an object (`_target_`) may stand for any value, and objects by name for a list."""
+        if isinstance(value, Mapping) and value:
+            named = all(isinstance(entry, Mapping) and "_target_" in entry for entry in value.values())
+            if "_target_" in value or named:
+                return True
+        return self.accepts(value)
 
     def __str__(self) -> str:
         return "anything"

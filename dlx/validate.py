@@ -29,7 +29,7 @@ class Validation:
     Args:
         config: composed, overrides applied, Hydra's own node left out.
         origins: where keys are written.
-        given: what was typed for a key, by its path.
+        given: what was typed for a key, by its path; choices of groups left out, as their files are named instead.
         fits: whether the model fits the dataset; if not, what the model says of it has been said.
     """
 
@@ -146,7 +146,7 @@ class Validation:
             if name in filled and path[0] != "procedure":
                 self._add(path, f"{path[0]} waits for its {name}", "write _partial_: true beside its _target_")
             elif name in filled and not self.config.get(name):
-                self._add(path, f"{found.target} needs an {name}", f"type {name}=adam (dlx list {name}s)")
+                self._add((name,), f"{found.target} needs an {name}", f"type {name}=adam (dlx list {name}s)")
             if name in filled:
                 continue
             what = f"{_dotted((*path, name))} has no value; needed: {parameter.kind}"
@@ -154,6 +154,8 @@ class Validation:
 
     def _missing(self, path: Path, node: Container) -> None:
         found = constructor(node.get("_target_")) if isinstance(node, DictConfig) else None
+        if found and not found.open and path[-1] not in found.parameters:
+            return  # an unknown key, told as such
         kind = found.parameters[path[-1]].kind if found and path[-1] in found.parameters else None
         what = "has no value" + (f"; needed: {kind}" if kind else "")
         self._add(path, f"{_dotted(path)} {what}", f"type {_dotted(path)}=…")
@@ -203,7 +205,7 @@ def _example(path: Path, kind: Kind, value: Any) -> str:
     if isinstance(kind, Choice):
         near = closest(str(value), map(shown, kind.values))
         return f"type {key}={near}" if near else ""
-    if isinstance(kind, Listing) and not isinstance(value, list):
+    if isinstance(kind, Listing) and not isinstance(value, list | dict):
         return f"type {key}=[{shown(value)}]" if kind.accepts([value]) else ""
     if kind.accepts(str(value)) and isinstance(value, int | float):
         return f"type '{key}=\"{shown(value)}\"', quotes included"
