@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_
 from torch import nn
 
 from dlx.batch import Batch
+from dlx.errors import UsageError
 from dlx.evaluate import evaluate
 from dlx.tasks.classification import Classification
 from dlx.tasks.regression import Regression
@@ -79,3 +80,31 @@ def test_evaluation_leaves_the_model_in_its_mode():
     model.eval()
     evaluate(model, Classification(), [Batch(x, torch.zeros(20, dtype=torch.int64))])
     assert not model.training
+
+
+def test_standardised_targets_are_told_in_their_own_units():
+    class Data:
+        classes, target_mean, target_std = None, torch.tensor([50.0]), torch.tensor([10.0])
+
+    torch.manual_seed(0)
+    y, task = torch.randn(100, 1), Regression()
+    task.attach(Data())  # type: ignore[arg-type]
+    model = nn.Linear(1, 1)
+    got = evaluate(model, task, [Batch(y, y)])
+    truth, predicted = y * 10 + 50, model(y).detach() * 10 + 50
+    assert got["rmse"] == pytest.approx(mean_squared_error(truth, predicted) ** 0.5, rel=1e-5)
+    assert got["mae"] == pytest.approx(mean_absolute_error(truth, predicted), rel=1e-5)
+    assert got["r2"] == pytest.approx(r2_score(truth, predicted), rel=1e-5)
+    assert got["loss"] == pytest.approx(mean_squared_error(y, model(y).detach()), rel=1e-5)
+    assert torch.allclose(task.predict(model, y).float(), predicted)
+
+
+def test_a_task_says_when_the_data_is_not_for_it():
+    class Data:
+        classes, names, target_mean, target_std = None, None, None, None
+
+    with pytest.raises(UsageError, match="task=regression"):
+        Classification().attach(Data())  # type: ignore[arg-type]
+    Data.classes = 3
+    with pytest.raises(UsageError, match="task=classification"):
+        Regression().attach(Data())  # type: ignore[arg-type]

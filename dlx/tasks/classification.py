@@ -40,6 +40,7 @@ class Classification(Task):
         self.names: list[str] | None = None
 
     def attach(self, dataset: "Dataset") -> None:
+        super().attach(dataset)
         self.names = dataset.names
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -1,7 +1,7 @@
 """Regression: numbers for each example."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +10,15 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.tasks.task import Task, labels_of
 
+if TYPE_CHECKING:
+    from dlx.datasets.dataset import Dataset
+
 
 class Regression(Task):
     """Models give predictions, (batch, outputs) or (batch,); `r2` is the coefficient of determination.
 
-    With several outputs `r2` is their plain average, as in scikit-learn's `r2_score`.
+    Where the dataset standardises its targets, the loss is that of the standardised ones; everything else is in the
+    units of the data. With several outputs `r2` is their plain average, as in scikit-learn's `r2_score`.
 
     Args:
         loss: what is minimised: squared error, absolute error, or Huber's (1964) with its bend at 1.
@@ -26,6 +30,17 @@ class Regression(Task):
 
     def __init__(self, loss: Literal["mse", "mae", "huber"] = "mse") -> None:
         self.kind = loss
+        self.mean, self.std = torch.zeros(1), torch.ones(1)  # (outputs,) of standardised targets
+
+    def attach(self, dataset: "Dataset") -> None:
+        super().attach(dataset)
+        if dataset.target_mean is not None and dataset.target_std is not None:
+            self.mean, self.std = dataset.target_mean, dataset.target_std
+
+    def _in_units(self, values: Tensor) -> Tensor:
+        """Standardised values (batch, outputs) in the units of the data, float64 where the device has it."""
+        wide = values if values.device.type == "mps" else values.double()
+        return wide * self.std.to(wide) + self.mean.to(wide)
 
     def _losses(self, prediction: Tensor, y: Tensor) -> Tensor:  # (batch, outputs)
         if self.kind == "mse":
@@ -39,11 +54,11 @@ class Regression(Task):
         return self._losses(_columns(model(batch.x)), y).mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        y = _columns(labels_of(batch)).double() if batch.x.device.type != "mps" else _columns(labels_of(batch))
-        prediction = _columns(model(batch.x)).to(y.dtype)
+        scaled, target = _columns(model(batch.x)), _columns(labels_of(batch))
+        prediction, y = self._in_units(scaled), self._in_units(target)
         error = prediction - y
         return {
-            "loss": self._losses(prediction, y).mean(1),
+            "loss": self._losses(scaled, target).mean(1),
             "mse": error.square(),
             "mae": error.abs().mean(1),
             "y": y,
@@ -64,8 +79,8 @@ class Regression(Task):
         }
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Predictions, (batch, outputs)."""
-        return _columns(model(x))
+        """Predictions (batch, outputs), in the units of the data."""
+        return self._in_units(_columns(model(x)))
 
 
 def _columns(values: Tensor) -> Tensor:

@@ -21,7 +21,15 @@ class Task:
     mode: Literal["min", "max"] = "min"
 
     def attach(self, dataset: "Dataset") -> None:
-        """Learn what the task shows of a dataset (class names, true centres); called once, after it was loaded."""
+        """Learn what the task shows of a dataset (class names, true centres); called once, after it was loaded.
+
+        Raises:
+            UsageError: the dataset lacks what the task needs; what a user's own file holds is known only now.
+        """
+        if self.needs == "classes" and dataset.classes is None:
+            raise UsageError("this task needs classes, and the dataset's targets are numbers; type task=regression")
+        if self.needs == "targets" and dataset.classes is not None:
+            raise UsageError("this task needs numbers, and the dataset's targets are classes; type task=classification")
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Scalar to minimise, the mean over the batch."""
