@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -46,13 +47,16 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
     """
     if path.suffix not in ENDINGS:
         raise UsageError(f"-o {path} was given; needed: a name that ends in {', '.join(ENDINGS)}")
-    estimator = getattr(parts.model, "estimator", None)
+    learner = getattr(parts.model, "pipeline", None)
+    wrapped = callable(getattr(learner, "get_params", None))  # one of scikit-learn's
+    if wrapped and path.suffix == ".skops":
+        return _skops(parts.model, examples(parts), path)
     if path.suffix == ".skops":
-        return _skops(parts, path)
-    if estimator is not None:
+        raise UsageError(f"-o {path} is for scikit-learn's estimators; type -o {path.with_suffix('.pt2')}")
+    if wrapped:
         raise UsageError(
-            f"{type(parts.model).__name__} wraps scikit-learn's {type(estimator).__name__}, which torch cannot "
-            f"export; type -o {path.with_suffix('.skops')}"
+            f"{type(parts.model).__name__} wraps scikit-learn's {type(learner).__name__}, which torch cannot export; "
+            f"type -o {path.with_suffix('.skops')}"
         )
     if path.suffix == ".onnx":
         needed = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
@@ -180,30 +184,26 @@ def _pt2(path: Path) -> Callable[[Tensor], list[Tensor]]:
     return lambda x: [value for value in pytree.tree_leaves(module(x)) if isinstance(value, Tensor)]
 
 
-def _skops(parts: Parts, path: Path) -> Exported:
-    estimator = getattr(parts.model, "estimator", None)
-    if estimator is None:
-        raise UsageError(f"-o {path} is for scikit-learn's estimators; type -o {path.with_suffix('.pt2')}")
+def _skops(model: Any, x: Tensor, path: Path) -> Exported:
+    """scikit-learn's pipeline, scaling included, in the bytes that checkpoints hold."""
     from skops import io
 
-    x = examples(parts)
+    from dlx.models.estimator_bytes import dumps
+
+    data = dumps(model.pipeline)
+    again = io.loads(data, trusted=io.get_untrusted_types(data=data))  # written a moment ago, by us
+    rows = x.flatten(1).cpu().double().numpy()
+    method = next(name for name in ("predict_proba", "predict", "transform") if hasattr(again, name))
+    if not np.array_equal(getattr(model.pipeline, method)(rows), getattr(again, method)(rows)):
+        raise UsageError(f"{path}: what was written gives other results than the estimator, so it was not kept")
     aside = path.with_name(f".new-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        io.dump(estimator, aside)
-        again = io.load(aside, trusted=io.get_untrusted_types(file=aside))  # our own bytes, written just now
-        for name in ("predict_proba", "predict", "transform"):
-            if hasattr(estimator, name):
-                rows = x.flatten(1).numpy()
-                if not (getattr(estimator, name)(rows) == getattr(again, name)(rows)).all():
-                    raise UsageError(f"{path}: the file gives other results than the estimator, so it was not kept")
-                break
-        _take_name(aside, path)
+        aside.write_bytes(data)
+        os.replace(aside, path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another place") from error
-    finally:
-        aside.unlink(missing_ok=True)
-    return Exported(path, len(x), 0.0, [x[0].numel()])
+    return Exported(path, len(x), 0.0, [rows.shape[1]])
 
 
 def _data(path: Path) -> Path:

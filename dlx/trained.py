@@ -95,10 +95,8 @@ def predict(parts: Parts, x: Tensor) -> dict[str, Tensor]:
         for chunk in x.split(parts.data.evaluated):
             given = dataset.transform(chunk.to(device), False, None)
             for name, value in parts.task.predictions(parts.model, given).items():
-                columns.setdefault(name, []).append(value.float().cpu() if value.is_floating_point() else value.cpu())
+                columns.setdefault(name, []).append(_plain(value))
     whole = {name: torch.cat(values) for name, values in columns.items()}
-    if dataset.target_mean is not None and dataset.target_std is not None and "prediction" in whole:
-        whole["prediction"] = whole["prediction"] * dataset.target_std + dataset.target_mean
     if "reconstruction" in whole:
         whole["reconstruction"] = _raw(whole["reconstruction"], dataset)
     return whole
@@ -120,7 +118,12 @@ def sample(parts: Parts, n: int, seed: int | None = None) -> Tensor:
     runtime.seed(parts.config.seed if seed is None else seed)
     with _precision(parts):
         made: Tensor = generate(n)
-    return _raw(made.float().cpu() if made.is_floating_point() else made.cpu(), parts.dataset)
+    return _raw(_plain(made), parts.dataset)
+
+
+def _plain(values: Tensor) -> Tensor:
+    """On the processor, in a type that numpy has."""
+    return values.cpu().float() if values.dtype in (torch.bfloat16, torch.float16) else values.cpu()
 
 
 def _raw(x: Tensor, dataset: Dataset) -> Tensor:

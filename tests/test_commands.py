@@ -522,6 +522,11 @@ def test_resume_by_steps_and_by_patience(tmp_path):
     assert "trainer.patience=null" in dlx("resume", run.directory)
 
 
+def test_resume_knows_when_a_learner_is_done(tmp_path):
+    run = _trained(tmp_path / "run", "model=naive_bayes")
+    assert "another pass would change nothing" in dlx("resume", run.directory, "trainer.epochs=3")
+
+
 def test_resume_refuses_another_run(mine):
     with pytest.raises(UsageError, match=r"optimizer\.lr: 0\.01 → 0\.1\n"):
         dlx("resume", mine.directory, "optimizer.lr=0.1", "trainer.epochs=9")
@@ -588,6 +593,22 @@ def test_export_of_a_part(tmp_path):
     assert made.shape == (3, 1, 8, 8)
     with pytest.raises(UsageError, match="generator"):
         dlx("export", run.directory, "--module", "genrator", "-o", "generator.onnx")
+
+
+def test_export_of_an_estimator(tmp_path):
+    run = _trained(tmp_path / "run", "model=logistic", "model.scale=standard", "dataset=iris")
+    dlx("export", run.directory, "-o", "net.skops")
+    from skops import io
+
+    from dlx.saved import config_of
+    from dlx.trained import load
+
+    pipeline = io.load("net.skops", trusted=[])
+    parts, _ = load(run, config_of(run))
+    for batch in parts.data.split("test"):
+        assert (pipeline.predict(batch.x.numpy()) == parts.task.predict(parts.model, batch.x).numpy()).all()
+    with pytest.raises(UsageError, match=r"net\.skops"):
+        dlx("export", run.directory, "-o", "net.onnx")
 
 
 def test_export_is_not_kept_if_it_differs(digits, monkeypatch):

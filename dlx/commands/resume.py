@@ -44,6 +44,11 @@ def _nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | 
     """Why a finished run would not go on, and what to type; None if it would."""
     if about.get("status") != "finished":
         return None
+    from dlx.checkpoint import Checkpoints
+
+    content, _ = Checkpoints(run.checkpoints).resume()
+    if content["procedure"].get("done"):
+        return "nothing left to do: another pass would change nothing; type dlx train … for a new run"
     again = f"type dlx resume {run.directory}"
     epoch, step = int(about.get("epoch", 0)), int(about.get("step", 0))
     trainer = config.trainer
@@ -52,17 +57,7 @@ def _nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | 
     if trainer.get("max_steps") is not None and step >= trainer.max_steps:
         more = f"trainer.max_steps={2 * step}, or trainer.max_steps=null"
         return f"nothing left to do: {step} of {trainer.max_steps} steps are done; {again} {more}"
-    return _stopped(run, config, again)
-
-
-def _stopped(run: Run, config: DictConfig, again: str) -> str | None:
-    """As `_nothing_left`, for a run that stopped before its epochs were over: its checkpoint knows why."""
-    from dlx.checkpoint import Checkpoints
-
-    content, _ = Checkpoints(run.checkpoints).resume()
-    if content["procedure"].get("done"):
-        return "nothing left to do: another pass would change nothing; type dlx train … for a new run"
-    waited, patience = content["trainer"]["waited"], config.trainer.get("patience")
+    waited, patience = content["trainer"]["waited"], trainer.get("patience")
     if patience is not None and waited >= patience:
         return (
             f"nothing left to do: it stopped early, after {waited} validations without a better one; "
