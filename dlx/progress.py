@@ -121,13 +121,14 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
-    def summary(self, metrics: Mapping[str, float], directory: Path | str, seconds: float) -> None:
+    def summary(self, metrics: Mapping[str, float], directory: Path | str, seconds: float, done: bool = False) -> None:
         """The final numbers, how long it took, and the commands that suggest themselves.
 
         Args:
             metrics: by tag, `test/accuracy`.
             directory: of the run.
             seconds: of the whole training.
+            done: another pass would change nothing.
         """
         self.close()
         if self.quiet:
@@ -149,7 +150,8 @@ class Progress:
         self.tell(f"{_duration(seconds)} · {run}")
         self.tell(f"  dlx tensorboard {name}")
         self.tell(f"  dlx evaluate {name}")
-        self.tell(f"  dlx resume {name} trainer.epochs={2 * self._epochs}")
+        if not done:
+            self.tell(f"  dlx resume {name} trainer.epochs={2 * self._epochs}")
 
     def tell(self, line: str) -> None:
         """Write a line, unless quiet. Training goes on when nobody reads any more."""

@@ -167,7 +167,7 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
             metrics = _finish(run, parts, logger)
         finally:
             logger.close()
-    progress.summary(metrics, run.directory, time.monotonic() - started)
+    progress.summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
 
 
 def _introduce(parts: Parts, logger: Logger) -> None:

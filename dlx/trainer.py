@@ -115,7 +115,7 @@ class Trainer:
                     self._pass(interrupt)
                     if self.step_in_epoch < data.steps:
                         break  # max_steps ended it half way
-                    self._end_epoch(time.monotonic() - started, self.step - before)
+                    self._end_epoch(started, self.step - before)
                 self.finished = True
                 self._save()
         finally:
@@ -153,14 +153,14 @@ class Trainer:
                 if self.step == self.max_steps:
                     return
 
-    def _end_epoch(self, seconds: float, steps: int) -> None:
+    def _end_epoch(self, started: float, steps: int) -> None:
         with runtime.autocast(self.device, self.precision):  # type: ignore[arg-type]
             values = self.procedure.end_epoch()
         self._note(values)
         self.epoch += 1
         self.step_in_epoch = 0
         self.logger.epoch = self.epoch
-        rate = {"steps_per_second": steps / max(seconds, 1e-9)}
+        rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
         self.logger.parameters(self.model, self.step)
         self._check()
@@ -170,7 +170,7 @@ class Trainer:
             self._validate()
         if self.pictures_every and self.epoch % self.pictures_every == 0:
             self.pictures()
-        self.progress.epoch(self.epoch, self.latest, seconds)
+        self.progress.epoch(self.epoch, self.latest, time.monotonic() - started)
         if time.monotonic() - self.saved_at > self.save_every:
             self._save()
 
@@ -218,7 +218,9 @@ class Trainer:
             self.mark, self.waited = value, 0
         else:
             self.waited += 1
-        if self.best is None or sign * (value - self.best) >= 0:  # of equals the newest: on a small validation split accuracy ties early, by luck
+        if (
+            self.best is None or sign * (value - self.best) >= 0
+        ):  # of equals the newest: on a small validation split accuracy ties early, by luck
             self.best, self.best_epoch = value, self.epoch
             about = {"epoch": self.epoch, "step": self.step, "metric": f"val/{self.task.monitor}", "value": value}
             self.checkpoints.best(self.model.state_dict(), about)
