@@ -7,7 +7,7 @@ lists, tuples and mappings are understood, directly or through an alias in any m
 import ast
 
 from dlx.schema import ANYTHING, Choice, Kind, Listing, Number, Table, Text, Thing, Truth, either
-from dlx.source import Definition, Module, resolve
+from dlx.source import Definition, Module, imported, resolve
 from dlx.types import Range
 
 _PLAIN: dict[str, Kind] = {
@@ -24,6 +24,7 @@ _PLAIN: dict[str, Kind] = {
     "Mapping": Table(),
     "None": Choice((None,)),
 }
+_STANDARD = {"typing", "collections.abc", "pathlib", "os"}
 _OPAQUE = {"Any", "Tensor", "Callable", "Module", "Optimizer"}  # not worth the search through torch's re-exports
 _LISTS = {"list", "List", "Sequence", "Iterable", "Collection", "MutableSequence", "set", "frozenset", "Set"}
 _TABLES = {"dict", "Dict", "Mapping", "MutableMapping"}
@@ -59,6 +60,8 @@ def _named(place: Module, node: ast.Name | ast.Attribute, depth: int) -> Kind:
     name = _name(node)
     if name in _OPAQUE:
         return Thing() if name == "Tensor" else ANYTHING
+    if name in _PLAIN and imported(place, name) in _STANDARD:  # no need to read what typing makes of it
+        return _PLAIN[name]
     found = resolve(place, node)
     if isinstance(found, Definition) and isinstance(found.node, ast.expr):
         return kind(found.module, found.node, depth + 1)

@@ -24,7 +24,7 @@ from dlx.catalogue import Catalogue
 from dlx.fit import check_fit, check_pairs
 from dlx.keys import Keys
 from dlx.origin import Origins
-from dlx.overrides import Word, cases, check_choices, check_sweeps, parse
+from dlx.overrides import Options, Word, cases, check_choices, check_sweeps, parse
 from dlx.report import ConfigError, Problem
 from dlx.search import Places, import_from_here, own_packages, places, searching
 from dlx.validate import Validation
@@ -114,10 +114,11 @@ class _Preparation:
         self.problems: list[Problem] = []
 
     def run(self) -> Prepared:
-        words, unread = parse(self.texts, self.loader, self.catalogue)
+        options = Options(self.loader, self.where.name, self.texts)
+        words, unread = parse(self.texts, options, self.catalogue)
         mode = next((word.parsed.value() for word in words if word.key == "hydra.mode"), None)
         self.multirun = self.multirun or str(mode).upper() == "MULTIRUN"
-        wrong = check_sweeps(words, self.multirun) + check_choices(words, self.loader, self.catalogue)
+        wrong = check_sweeps(words, self.multirun) + check_choices(words, options, self.catalogue)
         self.problems += [*unread, *wrong]
         bad = {problem.given for problem in wrong}
         good = [word for word in words if word.text not in bad]

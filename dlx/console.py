@@ -51,6 +51,9 @@ def show_error(error: BaseException, name: str = "dlx") -> None:
 
 
 def _print(text: str) -> None:
+    if not sys.stderr.isatty():
+        print(text, file=sys.stderr)
+        return
     from rich.console import Console
     from rich.text import Text
 

@@ -71,7 +71,8 @@ def refusals(found: Signature, values: Mapping[str, Any]) -> Iterator[Refusal]:
                 yield Refusal(its, _message(statement.body[0].exc, known, found), _needed(statement.test))
         elif not isinstance(statement, ast.Expr | ast.If):
             # From here on a name may be bound to another value.
-            known = {name: value for name, value in known.items() if name not in _assigned(statement)}
+            bound = _assigned(statement)
+            known = {name: value for name, value in known.items() if name not in bound}
 
 
 def _assigned(statement: ast.stmt) -> set[str]:

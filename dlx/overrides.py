@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -49,26 +50,48 @@ class Word:
         return f"{self.parsed.get_key_element()}={self.options[number % len(self.options)]}"
 
 
-def parse(texts: Sequence[str], loader: Any, catalogue: Catalogue) -> tuple[list[Word], list[Problem]]:
+class Options:
+    """The files that can be chosen from each group, Hydra's own groups included.
+
+    Args:
+        loader: Hydra's.
+        primary: name of the primary configuration, which may add to the search path.
+        texts: the overrides, which may do so too.
+    """
+
+    def __init__(self, loader: ConfigLoaderImpl, primary: str, texts: Sequence[str] = ()) -> None:
+        self.loader, self.primary = loader, primary
+        self.further = [text for text in texts if text.startswith("hydra.searchpath=")]
+        self.known: dict[str, list[str]] = {}
+
+    def __getitem__(self, group: str) -> list[str]:
+        if group not in self.known:
+            # Asking the loader would copy its repository each time, for the sake of a further search path.
+            ask = partial(self.loader.get_group_options, config_name=self.primary, overrides=self.further)
+            self.known[group] = (ask if self.further else self.loader.repository.get_group_options)(
+                group, results_filter=ObjectType.CONFIG
+            )
+        return self.known[group]
+
+    def is_group(self, key: str) -> bool:
+        """Whether a key is a group with options."""
+        return "." not in key and bool(self[key])
+
+
+def parse(texts: Sequence[str], options: Options, catalogue: Catalogue) -> tuple[list[Word], list[Problem]]:
     """Overrides as words, and what is wrong with those that cannot be one."""
-    parser = OverridesParser.create(config_loader=loader)
+    parser = OverridesParser.create(config_loader=options.loader)
     words, problems = [], []
     for text in texts:
         try:
             parsed = parser.parse_overrides([text])[0]
-            is_group = not parsed.key_or_group.startswith("hydra.") and loader_has(loader, parsed.key_or_group)
-            word = Word(text, parsed, is_group)
+            word = Word(text, parsed, options.is_group(parsed.key_or_group))
             word.options = _options(word)
         except HydraException as error:
             problems.append(_unparsable(text, error, catalogue))
         else:
             words.append(word)
     return words, problems
-
-
-def loader_has(loader: Any, group: str) -> bool:
-    """Whether a group has files on the search path."""
-    return "." not in group and bool(loader.get_group_options(group, ObjectType.CONFIG))
 
 
 def _options(word: Word) -> list[str]:
@@ -114,7 +137,7 @@ def check_sweeps(words: Iterable[Word], multirun: bool) -> list[Problem]:
     ]
 
 
-def check_choices(words: Iterable[Word], loader: Any, catalogue: Catalogue) -> list[Problem]:
+def check_choices(words: Iterable[Word], options: Options, catalogue: Catalogue) -> list[Problem]:
     """Options that a group does not have."""
     problems = []
     for word in words:
@@ -122,9 +145,9 @@ def check_choices(words: Iterable[Word], loader: Any, catalogue: Catalogue) -> l
             continue
         for option in chosen(word):
             parent, _, name = f"{word.key}/{option}".rpartition("/")
-            if option == "null" or name in loader.get_group_options(parent, ObjectType.CONFIG):
+            if option == "null" or name in options[parent]:
                 continue
-            known = catalogue.names(word.key) or loader.get_group_options(word.key, ObjectType.CONFIG)
+            known = catalogue.names(word.key) or options[word.key]
             problems.append(_no_option(word, option, known, catalogue))
     return problems
 

@@ -7,6 +7,7 @@ deeper); from there on, files and their syntax trees are read, and re-exports fo
 import ast
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -155,6 +156,14 @@ def _bound(tree: ast.Module) -> dict[str, Any]:
     return bound
 
 
+def imported(place: Module, name: str) -> str | None:
+    """The module that a name is imported from, None where it is bound otherwise."""
+    match _bound(place.tree).get(name) if place.tree else None:
+        case (ast.ImportFrom() as node, str()):
+            return _absolute(place, node)
+    return None
+
+
 def resolve(place: Module, expression: ast.expr) -> Definition | Module | None:
     """What `Name` or `package.Name` means inside a module."""
     if isinstance(expression, ast.Name):
@@ -181,19 +190,28 @@ def module(name: str) -> Module | None:
     """The module of a dotted name, None where there is none."""
     first, *rest = name.split(".")
     try:
-        spec = importlib.util.find_spec(first) if first else None
-    except (ImportError, ValueError):  # ValueError: a module put into sys.modules by hand, without a spec
+        file, folders = _top(first, (os.getcwd(), *sys.path))
+    except LookupError:
         return None
-    if spec is None:
-        return None
-    folders = [Path(folder) for folder in spec.submodule_search_locations or []]
-    file = Path(spec.origin) if spec.origin else folders[0] if folders else Path(first)
     for part in rest:
         found = next((hit for folder in folders if (hit := _file(folder, part))), None)
         if found is None:
             return None
         file, folders = found, [found if found.is_dir() else found.parent] if _opens(found) else []
     return Module(name, file, _parse(file))
+
+
+@lru_cache(maxsize=256)
+def _top(name: str, path: tuple[str, ...]) -> tuple[Path, list[Path]]:
+    """A top-level module's file and the folders of its submodules; LookupError, which is not cached, for none."""
+    try:
+        spec = importlib.util.find_spec(name) if name else None
+    except (ImportError, ValueError):  # ValueError: a module put into sys.modules by hand, without a spec
+        spec = None
+    if spec is None:
+        raise LookupError(name)
+    folders = [Path(folder) for folder in spec.submodule_search_locations or []]
+    return Path(spec.origin) if spec.origin else folders[0] if folders else Path(name), folders
 
 
 def _opens(file: Path) -> bool:
