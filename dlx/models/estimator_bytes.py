@@ -23,6 +23,7 @@ TRUSTED = (
         for bits in (32, 64)
     ),
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.utils._bunch.Bunch",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.cluster._bisect_k_means._BisectingTree",
@@ -67,7 +68,7 @@ def _renamed(node: Any, files: set[str], names: dict[str, str], ids: dict[int, i
         return [_renamed(part, files, names, ids) for part in node]
     if not isinstance(node, dict):
         return node
-    new = {}
+    new: dict[str, Any] = {}
     for key, value in node.items():
         if key == "__id__":
             # Whether two equal numbers or strings are one object is chance, and nobody can tell.
