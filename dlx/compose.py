@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.utils import create_config_search_path
+from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
@@ -82,8 +83,18 @@ def prepare(overrides: Sequence[str], where: Places, multirun: bool = False, fou
         return preparation.run()
 
 
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader, remembering the files that a configuration was merged from."""
+
+    merged: tuple[tuple[str, str], ...] = ()  # path and package of each, in order
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+        self.merged = tuple((item.config_path, item.package or "") for item in defaults if item.config_path)
+        return super()._compose_config_from_defaults_list(defaults, repo)
+
+
 @contextmanager
-def _loading(where: Places) -> Iterator[ConfigLoaderImpl]:
+def _loading(where: Places) -> Iterator["Loader"]:
     """Hydra's loader on our search path, without touching the state of a Hydra application around us."""
     base, current = VersionBase.instance().getbase(), HydraConfig.instance().cfg
     setbase("1.3")
@@ -91,7 +102,7 @@ def _loading(where: Places) -> Iterator[ConfigLoaderImpl]:
     register_resolvers()
     try:
         with searching(where):
-            yield ConfigLoaderImpl(create_config_search_path(str(where.main)))
+            yield Loader(create_config_search_path(str(where.main)))
     finally:
         HydraConfig.instance().cfg = current
         VersionBase.instance().version_base = base
@@ -108,7 +119,7 @@ def register_resolvers() -> None:
 class _Preparation:
     """The state of one `prepare`: mistakes are collected on the way."""
 
-    def __init__(self, loader: ConfigLoaderImpl, where: Places, overrides: list[str], multirun: bool) -> None:
+    def __init__(self, loader: Loader, where: Places, overrides: list[str], multirun: bool) -> None:
         self.loader, self.where, self.texts, self.multirun = loader, where, overrides, multirun
         self.catalogue = Catalogue(where)
         self.problems: list[Problem] = []
@@ -145,7 +156,7 @@ class _Preparation:
         config = self._load([*choices, *(word.text for word in values if word.key == "hydra.searchpath")])
         if config is None:
             return None
-        origins = Origins(self.where, lambda: self._files(choices))
+        origins = Origins(self.where, self.loader.merged)
         keys = Keys(_tree(config), self.catalogue, origins)
         usable = []
         for word in values:
@@ -204,11 +215,6 @@ class _Preparation:
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             self.problems.append(explain(error, overrides))
             return None
-
-    def _files(self, choices: list[str]) -> list[tuple[str, str]]:
-        """The files that a configuration was merged from, in order, and the package of each."""
-        found = self.loader.compute_defaults_list(self.where.name, choices, RunMode.RUN).defaults
-        return [(item.config_path, item.package or "") for item in found if item.config_path]
 
 
 def _tree(config: DictConfig) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Where a key of a composed configuration is written: the YAML file and line that had the last word."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path as File
 from typing import Any
@@ -19,11 +19,11 @@ class Origins:
 
     Args:
         where: the search path.
-        files: gives, for each configuration that was merged, in order, its path (`optimizer/adam`) and its package
+        files: for each configuration that was merged, in order, its path (`optimizer/adam`) and its package
             (`optimizer`, empty for the root).
     """
 
-    def __init__(self, where: Places, files: Callable[[], Iterable[tuple[str, str]]]) -> None:
+    def __init__(self, where: Places, files: Iterable[tuple[str, str]]) -> None:
         self.where, self.files = where, files
 
     @cached_property
@@ -31,7 +31,7 @@ class Origins:
         """Lines of the keys, and of the defaults lists that choose from a group."""
         keys: dict[Path, Where] = {}
         choices: dict[str, Where] = {}
-        for config_path, package in self.files():
+        for config_path, package in self.files:
             file = self.where.file(config_path)
             if file is None:
                 continue  # Hydra's own, and structured ones
