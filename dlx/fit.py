@@ -1,16 +1,19 @@
 """Whether a model fits a dataset, and the dataset the task; if not, what does."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.catalogue import Catalogue, accepts, constructor, met
+from dlx.catalogue import Catalogue, Entry, accepts, constructor, met
 from dlx.overrides import Word, chosen
-from dlx.report import Problem, Where, listed
+from dlx.report import Problem, Where
 from dlx.schema import shown
+
+MOST = 12  # alternatives that are named
 
 
 def check_fit(
@@ -45,8 +48,8 @@ def _no_fit(
     shape, kind = nodes["dataset"].get("shape"), attributes["dataset"].get("kind")
     has = f"{kind} data" + (f" of shape {shown(shape)}" if shape else "")
     sets, models = _alternatives(model, dataset, catalogue)
-    what = f"{model} takes {kinds} data{size}; {dataset} is {has}; {model} fits {listed(sets, 12) or 'no dataset here'}"
-    what += f"; {dataset} is fit by {listed(models, 12)}" if models else ""
+    what = f"{model} takes {kinds} data{size}; {dataset} is {has}; {model} fits {_several(sets) or 'no dataset here'}"
+    what += f"; {dataset} is fit by {_several(models)}" if models else ""
     remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
     remedy = f"type {remedy}" if remedy else ""
     return Problem(_typed_choices(model, dataset, given), what, remedy, _file(catalogue, "model", model))
@@ -58,24 +61,35 @@ def _unmet(choices: Mapping[str, Any], needs: str, catalogue: Catalogue, given: 
     sets, models = _alternatives(model, dataset, catalogue)
     what = f"task={task} needs {needs}; {dataset} has {has}"
     own = catalogue.entry("dataset", dataset)
-    other = own.overrides.get("task") if own else None
+    other = (own.overrides.get("task") if own else None) or catalogue.defaults.get("task")
     brought = catalogue.entry("model", model)
     if brought and brought.overrides.get("task") == task:  # the model is made for this task
-        what += f"; {model} fits {listed(sets, 12) or 'no dataset here'}"
+        what += f"; {model} fits {_several(sets) or 'no dataset here'}"
         remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
     else:
-        remedy = f"task={other}" if other and other != task else f"dataset={sets[0]}" if sets else ""
+        having = (entry.name for entry in catalogue.entries("dataset") if met(needs, entry.node))
+        remedy = f"task={other}" if other and other != task else f"dataset={next(having, '…')}"
     typed = given.get(("task",)) or _typed_choices(model, dataset, given)
     return Problem(typed, what, f"type {remedy}" if remedy else "", _file(catalogue, "task", task))
 
 
 def _alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:
-    """Datasets that fit the model, and models that fit the dataset; the model's own and the defaults first."""
+    """A few datasets that fit the model, and models that fit the dataset; the model's own and the defaults first."""
     learner, data = catalogue.entry("model", model), catalogue.entry("dataset", dataset)
-    sets = [entry.name for entry in catalogue.fitting("dataset", model=learner)] if learner else []
-    models = [entry.name for entry in catalogue.fitting("model", dataset=data)] if data else []
     first = (learner.overrides.get("dataset") if learner else None, *catalogue.defaults.values())
-    return sorted(sets, key=lambda name: name not in first), sorted(models, key=lambda name: name not in first)
+
+    def some(group: str, fits: Callable[[Entry], bool]) -> list[str]:
+        names = sorted(catalogue.names(group), key=lambda name: name not in first)
+        found = (name for name in names if (entry := catalogue.entry(group, name)) and fits(entry))
+        return list(islice(found, MOST))  # reading the sources of all would take its time
+
+    sets = some("dataset", lambda entry: catalogue.fits(learner, entry)) if learner else []
+    models = some("model", lambda entry: catalogue.fits(entry, data)) if data else []
+    return sets, models
+
+
+def _several(names: Sequence[str]) -> str:
+    return ", ".join(names) + " and more" * (len(names) == MOST)
 
 
 def _typed_choices(model: str, dataset: str, given: Mapping[tuple[str, ...], str]) -> str:
