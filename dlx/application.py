@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlx.compose import Prepared, explain, prepare
 from dlx.errors import DlxError, UsageError
-from dlx.job import Job, Stopped, existing, failures
+from dlx.job import FAILED, Job, Stopped, existing, failures
 from dlx.report import ConfigError, Problem, closest
-from dlx.search import places, searching
+from dlx.search import own_packages, places, searching
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,8 +87,10 @@ def run(words: Sequence[str]) -> int:
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
             directory = _directory(prepared, key)
             args.overrides = _fixed(args.overrides, key, directory)
-            job = Job(existing(directory.absolute()))
-            sweep = directory if prepared.multirun else None
+            job = Job(existing(directory.absolute()), tuple(own_packages()))
+            if prepared.multirun:
+                sweep = directory.absolute()
+                (sweep / FAILED).unlink(missing_ok=True)  # of an earlier sweep into the same directory
     with searching(where), _raised():
         try:
             _run_hydra(args, parser(), job, str(where.main), where.name)
@@ -167,8 +169,9 @@ def _summary(sweep: Path) -> int:
     failed = list(failures(sweep))
     if not failed:
         return 0
+    place = sweep.relative_to(Path.cwd()) if sweep.is_relative_to(Path.cwd()) else sweep
     lines = [f"  job {entry['job']} ({entry['overrides']}): {entry['error']}" for entry in failed]
-    text = f"{len(failed)} of the sweep's jobs failed; the others are in {sweep}\n" + "\n".join(lines)
+    text = f"{len(failed)} of the sweep's jobs failed; the others are in {place}\n" + "\n".join(lines)
     raise SweepError(text)
 
 

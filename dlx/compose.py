@@ -56,9 +56,9 @@ def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> Dic
     return config
 
 
-def trust_own(config: DictConfig) -> None:
+def trust_own(config: DictConfig, own: Sequence[str] | None = None) -> None:
     """Add the user's own modules, as the working directory's `./conf` names them, to what may be built."""
-    own = own_packages()
+    own = own_packages() if own is None else own
     if own:
         with open_dict(config):
             config.allow = sorted({*(config.get("allow") or []), *own})
@@ -141,7 +141,8 @@ class _Preparation:
         self.problems += check_pairs(good, self.catalogue, self.problems)
         if self.problems or first is None:
             raise ConfigError(self._ordered())
-        return Prepared([rewritten[text] for text in self.texts], first, self.multirun)
+        multirun = self.multirun or first.hydra.mode == RunMode.MULTIRUN  # an experiment may ask for a sweep
+        return Prepared([rewritten[text] for text in self.texts], first, multirun)
 
     def _ordered(self) -> list[Problem]:
         """The mistakes in the order in which they were typed; without advice to type another mistake."""

@@ -63,12 +63,15 @@ def _unmet(choices: Mapping[str, Any], needs: str, catalogue: Catalogue, given: 
     own = catalogue.entry("dataset", dataset)
     other = (own.overrides.get("task") if own else None) or catalogue.defaults.get("task")
     brought = catalogue.entry("model", model)
-    if brought and brought.overrides.get("task") == task:  # the model is made for this task
+    if ("task",) in given and other != task:
+        remedy = f"task={other}"
+    elif brought and brought.overrides.get("task") == task:  # the model is made for this task
         what += f"; {model} fits {_several(sets) or 'no dataset here'}"
         remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
     else:
+        what += f"; {dataset} is fit by {_several(models) or 'no model here'}"
         having = (entry.name for entry in catalogue.entries("dataset") if met(needs, entry.node))
-        remedy = f"task={other}" if other and other != task else f"dataset={next(having, '…')}"
+        remedy = f"model={models[0]}" if models else f"dataset={next(having, '…')}"
     typed = given.get(("task",)) or _typed_choices(model, dataset, given)
     return Problem(typed, what, f"type {remedy}" if remedy else "", _file(catalogue, "task", task))
 

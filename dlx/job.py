@@ -37,15 +37,17 @@ class Job:
 
     Args:
         existing: directories that were there before; they stay, whatever happens.
+        own: the user's own modules, which may be built; read before Hydra may change the working directory.
     """
 
     existing: frozenset[Path] = frozenset()
+    own: tuple[str, ...] = ()
 
     def __call__(self, config: DictConfig) -> Any:
         """Train. Returns the best monitored validation metric, which a sweeper may optimise."""
         hydra = HydraConfig.get()
         directory = Path(hydra.runtime.output_dir)
-        trust_own(config)
+        trust_own(config, self.own)
         try:
             from dlx.run import train
 
@@ -55,7 +57,7 @@ class Job:
         except Exception as error:
             self._tidy(directory)
             if hydra.mode == RunMode.MULTIRUN:
-                _record(Path(hydra.sweep.dir), hydra, error)
+                _record(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
                 raise
             if isinstance(error, DlxError):
                 raise Stopped(error) from error

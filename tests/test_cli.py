@@ -92,40 +92,52 @@ def test_one_report_names_every_mistake_with_its_remedy_and_place():
     assert done.stderr.splitlines()[0].startswith("dlx: 7 mistakes")
 
 
+TOGETHER = {
+    "trainer.epochs=0": "a whole number of at least 1",
+    "trainer.batch=half": "or full",
+    "trainer.save_every=1e-3x": "a number of at least 0",
+    "trainer.precision=8": "one of 32, 16, bf16",
+    "trainer.device=0": "needed: text",
+    "model.dropout=1": "in [0, 1)",
+    "model.hidden=64": "type model.hidden=[64]",
+    "task.loss=hing": "type task.loss=hinge",
+    "optimizer.lr=fast": "needed: a number",
+    "allow=os": "type allow=[os]",
+    "lr=0.1": "type optimizer.lr=0.1",
+    "epochs=3": "type trainer.epochs=3",
+    "optimiser=sgd": "type optimizer=sgd",
+    "modle=lenet": "type model=lenet5",
+    "scheduler.gamma=0.5": "gamma belongs to scheduler=exponential",
+    "dataset.augment.flipp=1": "did you mean flip?",
+    "model=mnist": "mnist is a dataset: type dataset=mnist",
+    "lenet5": "type model=lenet5",
+    "hydra.run.dri=x": "did you mean dir?",
+    "hydra.job.chdir=abc": "not a valid bool",
+    "hydra/launcher=nothing": "there is no hydra/launcher nothing",
+    "optimizer.eps=0.1,0.2": "type dlx train -m optimizer.eps=0.1,0.2",
+    "optimizer=adam,sgd": "type dlx train -m optimizer=adam,sgd",
+    "dataset.seed=f(x)": "quotes included",
+    "+optimizer.weight_decay=1": "type optimizer.weight_decay=1",
+    "+model.colour=red": "takes no colour",
+    "~optimizer.lrr": "did you mean lr?",
+    "seed=???": "seed has no value",
+    "model.outputs=${nowhere}": "cannot be resolved",
+}
+
+
+def test_all_kinds_of_mistakes_stand_in_one_report():
+    told = mistakes(*TOGETHER)
+    assert list(told) == list(TOGETHER)
+    assert [word for word, text in TOGETHER.items() if text not in told[word]] == []
+
+
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("trainer.epochs=0", "a whole number of at least 1"),
         ("trainer.epochs=1.5", "a whole number"),
-        ("trainer.batch=half", "or full"),
-        ("model.dropout=1", "in [0, 1)"),
-        ("model.hidden=64", "type model.hidden=[64]"),
-        ("task.loss=hing", "type task.loss=hinge"),
         ("optimizer.lr=-1", "needed: 0.0 <= lr"),
-        ("optimizer.lr=fast", "needed: a number"),
         ("optimizer.betas=[0.9,2.0]", "betas[1] < 1.0"),
-        ("trainer.device=0", "needed: text"),
-        ("allow=os", "type allow=[os]"),
-        ("lr=0.1", "type optimizer.lr=0.1"),
-        ("epochs=3", "type trainer.epochs=3"),
-        ("optimiser=sgd", "type optimizer=sgd"),
-        ("modle=lenet", "type model=lenet5"),
-        ("scheduler.gamma=0.5", "gamma belongs to scheduler=exponential"),
-        ("dataset.augment.flipp=1", "did you mean flip?"),
-        ("model=mnist", "mnist is a dataset: type dataset=mnist"),
-        ("lenet5", "type model=lenet5"),
-        ("hydra.run.dri=x", "did you mean dir?"),
-        ("hydra.job.chdir=abc", "not a valid bool"),
-        ("hydra/launcher=joblib", "there is no hydra/launcher joblib"),
-        ("optimizer.lr=0.1,0.2", "type dlx train -m optimizer.lr=0.1,0.2"),
-        ("model=mlp,lenet5", "type dlx train -m model=mlp,lenet5"),
-        ("dataset.seed=f(x)", "quotes included"),
-        ("+optimizer.lr=1", "type optimizer.lr=1"),
-        ("+model.colour=red", "takes no colour"),
-        ("~optimizer.lrr", "did you mean lr?"),
         ("~optimizer", "needs an optimizer"),
-        ("seed=???", "seed has no value"),
-        ("model.outputs=${nowhere}", "cannot be resolved"),
         ("model._target_=dlx.models.mlp.MPL", "did you mean dlx.models.mlp.MLP?"),
         ("model._target_=os.system", "type allow=[os]"),
         ("model._target_=dlx.run.time.sleep", "not among what may be built"),
@@ -177,6 +189,12 @@ def test_a_model_that_does_not_fit_says_what_fits():
 def test_a_task_without_its_labels():
     assert "type task=regression" in mistakes("dataset=diabetes", "task=classification")["task=classification"]
     assert compose(["dataset=diabetes"]).task._target_.endswith("Regression")
+
+
+def test_a_dataset_without_labels_names_models_for_it():
+    (told,) = mistakes("dataset=bars_and_stripes").values()
+    assert "needs classes" in told
+    assert "type model=" in told
 
 
 def test_every_pair_of_a_sweep_is_checked(main):
@@ -468,6 +486,21 @@ def test_a_sweep_runs_every_job_and_names_those_that_failed(main, job):
         "0-mlp-digits-",
         "2-mlp-digits-",
     ]
+
+
+def test_an_earlier_sweeps_failures_are_not_this_ones(main, job):
+    seen = job(lambda config: None)
+    Path("sweep").mkdir()
+    Path("sweep/failed.jsonl").write_text('{"job": 0, "overrides": "", "error": "old"}\n')
+    assert main("-m", "seed=0,1", "hydra.sweep.dir=sweep")[0] == 0
+    assert len(seen) == 2
+
+
+def test_own_code_is_trusted_in_a_changed_directory(main, job, mine):
+    seen = job(lambda config: Path("here").write_text(""))
+    assert main("model=mine", "hydra.job.chdir=true", "hydra.run.dir=run")[0] == 0
+    assert seen[0].allow == ["mine"]
+    assert Path("run/here").exists()
 
 
 def test_a_sweep_that_is_interrupted_stops(main, job):
