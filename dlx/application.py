@@ -77,6 +77,7 @@ def run(words: Sequence[str]) -> int:
     where = places(args.config_dir, args.config_path, args.config_name)
     args.config_dir = args.config_path = args.config_name = None  # `where` has them
     job = Job()
+    directory: Path | None = None
     sweep: Path | None = None
     if not (args.shell_completion or args.hydra_help) or problems:
         prepared = prepare(args.overrides, where, args.multirun, problems)
@@ -99,11 +100,9 @@ def run(words: Sequence[str]) -> int:
                 raise ConfigError([explain(error, args.overrides)]) from error
         except Stopped as stop:
             raise stop.error from stop.error.__cause__
-        except OSError as error:
-            if error.filename and str(error.filename).startswith(str(Path.cwd() / "outputs")):
-                raise UsageError(_unwritable(Path(error.filename), error.strerror or "")) from error
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and directory and not directory.exists():  # Hydra could not make it
+                raise UsageError(_unwritable(directory, error.strerror or str(error))) from error
             if sweep is None or not any(failures(sweep)):
                 raise
     return _summary(sweep) if sweep is not None else 0
