@@ -4,6 +4,7 @@ import contextlib
 import copy
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,7 +157,8 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
     progress = Progress()
     logger = trainer.make_logger(run.directory, resume_step=trainer.step if resumed else None)
     about = run.read()
-    progress.plan(about, parts.config, parts.data.steps, note=note)
+    steps = min(trainer.epochs * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
+    progress.plan(about, parts.config, parts.data.steps, note=note or parts.procedure.advice(steps))
     checkpoints = Checkpoints(run.checkpoints)
     with _books(run, trainer, started):
         try:

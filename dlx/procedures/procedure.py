@@ -52,6 +52,9 @@ class Procedure(ABC):
     def validated(self, metrics: dict[str, float]) -> None:  # noqa: B027 - a hook that most have no use for
         """Hear the validation metrics, after each validation."""
 
+    def advice(self, steps: int) -> str | None:  # noqa: B027 - a hook that most have no use for
+        """What would make a run of so many steps faster, to be shown before it starts; None for nothing."""
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs beside the model: tensors, numbers, strings, lists and dicts only."""
         return {"done": self.done}
