@@ -12,11 +12,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
-from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from dlx.errors import TrainingError, UsageError
@@ -31,7 +29,8 @@ class Estimator(nn.Module):
     """Base: an estimator behind an optional scaling, fitted at once, kept in `state_dict` as skops' bytes.
 
     It computes on the processor, in float64 and on flattened examples, exactly as scikit-learn alone would. Until it
-    is fitted it says nothing: equal scores, zeros.
+    is fitted it says nothing: equal scores, zeros. What `fit` gave is what `state_dict` holds; changes to the estimator
+    behind its back are not saved.
 
     Args:
         estimator: any of scikit-learn's, or one of its kind.
@@ -55,6 +54,7 @@ class Estimator(nn.Module):
         self._check(estimator)
         scalers: dict[str, Any] = {"standard": StandardScaler, "minmax": MinMaxScaler}
         self.pipeline: Any = estimator if scale == "none" else make_pipeline(scalers[scale](), estimator)
+        self.saved = torch.empty(0, dtype=torch.uint8)
 
     @property
     def estimator(self) -> Any:
@@ -64,11 +64,7 @@ class Estimator(nn.Module):
     @property
     def fitted(self) -> bool:
         """Whether it has learned."""
-        try:
-            check_is_fitted(self.pipeline)
-        except NotFittedError:
-            return False
-        return True
+        return len(self.saved) > 0
 
     def fit(self, x: Tensor, y: Tensor | None = None) -> dict[str, float]:
         """Learn from all examples at once, forgetting what was learned before.
@@ -86,6 +82,8 @@ class Estimator(nn.Module):
         targets = self._targets(y)
         with self._heard():
             self.pipeline.fit(_rows(x), targets)
+        # At once: a search tree counts its queries, and a saved tree read again has other bytes between its fields.
+        self.saved = torch.frombuffer(bytearray(dumps(self.pipeline)), dtype=torch.uint8)
         steps = getattr(self.estimator, "n_iter_", None)
         return {} if steps is None else {"iterations": float(np.max(steps))}
 
@@ -102,7 +100,7 @@ class Estimator(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """skops' bytes, (size,) uint8; none before the fit."""
-        return torch.frombuffer(bytearray(dumps(self.pipeline)), dtype=torch.uint8) if self.fitted else _nothing()
+        return self.saved
 
     def set_extra_state(self, state: Tensor) -> None:
         """Undo `get_extra_state`.
@@ -111,7 +109,7 @@ class Estimator(nn.Module):
             UsageError: the bytes hold a type that is not trusted, or another estimator than this one.
         """
         if len(state) == 0:
-            self.pipeline = clone(self.pipeline)
+            self.pipeline, self.saved = clone(self.pipeline), state.cpu()
             return
         own = _types(self.pipeline)
         with self._heard():  # of another version of scikit-learn
@@ -121,7 +119,7 @@ class Estimator(nn.Module):
                 f"the checkpoint holds {_name(found)}; needed: {_name(self.pipeline)}, as model.estimator and "
                 "model.scale say"
             )
-        self.pipeline = found
+        self.pipeline, self.saved = found, state.cpu().clone()
 
     def _check(self, estimator: Any) -> None:
         missing = [name for name in self.needed if not callable(getattr(estimator, name, None))]
@@ -135,7 +133,8 @@ class Estimator(nn.Module):
             )
         for part in [estimator, *_parts(estimator)]:
             try:
-                getattr(part, "_validate_params", lambda: None)()
+                if hasattr(part, "_parameter_constraints"):  # scikit-learn's own; others check when they fit
+                    part._validate_params()
             except ValueError as error:
                 raise UsageError(
                     f"model.estimator was given a value that it refuses: {error}; type model.estimator.NAME=VALUE "
@@ -345,10 +344,6 @@ def _rows(x: Tensor) -> np.ndarray:
 def _like(values: Tensor, x: Tensor) -> Tensor:
     """On x's device, in float64 where it has that."""
     return values.to(x.device, torch.float32 if x.device.type == "mps" else torch.float64)
-
-
-def _nothing() -> Tensor:
-    return torch.empty(0, dtype=torch.uint8)
 
 
 def _parts(estimator: Any) -> list[Any]:

@@ -35,7 +35,7 @@ TRUSTED = (
 
 
 def dumps(estimator: Any) -> bytes:
-    """The bytes of an estimator, fitted or not; equal estimators give equal bytes.
+    """The bytes of an estimator, fitted or not; equal fits give equal bytes.
 
     skops names its parts by addresses in memory and zip adds the time: here both are replaced, else a resumed run's
     checkpoint would differ from an uninterrupted one's.
