@@ -17,6 +17,7 @@ from sklearn.datasets import load_diabetes, load_digits
 
 from dlx.errors import UsageError
 from dlx.rundir import Run
+from tests.conftest import MODELS
 
 SHORT = ("trainer.epochs=2", "model.hidden=[32]", "optimizer.lr=0.01")
 
@@ -37,7 +38,7 @@ def digits(tmp_path_factory):
 
 
 def _trained(directory, *overrides):
-    from dlx.compose import compose
+    from dlx.config.compose import compose
     from dlx.run import train_in
 
     config = compose(["trainer.device=cpu", "trainer.threads=1", *overrides])
@@ -403,6 +404,18 @@ def test_check_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="this machine has"):
         dlx("check", "trainer.device=cuda:9")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_passes_the_check_and_is_summed_up(model):
+    from dlx.commands import check
+
+    row, code = check._row(f"model={model}", ("trainer.device=cpu", "trainer.threads=1"))
+    assert (row["result"], code) == ("ok", 0), row
+    found = json.loads(dlx("info", f"model={model}", "--json"))
+    assert found["parameters"] == row["parameters"]
+    assert found["macs"] is None or found["macs"] >= 0
+    assert not Path("outputs").exists()
 
 
 def test_check_all_goes_on_after_an_error(own):
