@@ -14,8 +14,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlx.errors import UsageError
+
 Gradients = tuple[Tensor, ...] | list[Tensor]
 Updater = Callable[[Gradients], None]
+
+
+def made(optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """The optimizer of these parameters.
+
+    Raises:
+        UsageError: there are none, or the optimizer refuses its values.
+    """
+    if not params:
+        raise UsageError(
+            "the model has no trainable parameters, so there is nothing to learn by gradients; needed: another way of "
+            "learning; leave procedure= out to use the model's own, or type procedure=fit"
+        )
+    try:
+        return optimizer(params)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"the optimizer refused its values: {error}; dlx list optimizers shows working ones"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.optimizers.fused import updater
+from dlx.optimizers.fused import made, updater
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
@@ -200,7 +200,7 @@ class _Player:
         watch: int,
     ) -> None:
         self.params = [p for p in network.parameters() if p.requires_grad]
-        self.optimizer = optimizer(self.params)
+        self.optimizer = made(optimizer, self.params)
         if lr is not None:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
