@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from dlx import trained
-from dlx.compose import prepare, trust_own
+from dlx.config.compose import prepare, trust_own
+from dlx.config.search import places
 from dlx.errors import UsageError
 from dlx.inputs import Inputs, examples, read
 from dlx.run import Parts, train_in
 from dlx.rundir import Run, find
 from dlx.saved import LOOKING, config_of
-from dlx.search import places
 from dlx.tasks.task import Task
 from dlx.trust import trusted
 

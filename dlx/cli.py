@@ -29,7 +29,7 @@ VERBS = {
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0; 1 failed; 2 bad usage; 3 some jobs of a sweep failed; 130 interrupted."""
-    from dlx.console import show_error
+    from dlx.commandline.console import show_error
 
     if os.environ.get("HYDRA_FULL_ERROR") == "1":  # ours from here on: `application` sets it for its own ends
         os.environ.setdefault("DLX_DEBUG", "1")
@@ -61,18 +61,18 @@ def run(words: list[str]) -> int:
         return command(verb, words[1:])
     rest = words[1:] if verb == "train" else words
     if not words or _asks(rest, "--help", "-h"):
-        from dlx.help import show
+        from dlx.commandline.help import show
 
         show(rest)
         return 0
     if _asks(rest, "--version"):
-        from dlx.help import version
+        from dlx.commandline.help import version
 
         print(version())
         return 0
     if verb.isidentifier() and verb != "train" and (wrong := unknown_verb(verb)):
         raise UsageError(wrong)
-    from dlx import application, completion
+    from dlx.commandline import application, completion
 
     if completion.is_query(rest):
         return completion.query(rest)
@@ -101,7 +101,7 @@ def command(verb: str, words: list[str]) -> int:
 
 def unknown_verb(word: str) -> str | None:
     """What to say of a bare first word that is no verb; None where it was meant as an override."""
-    from dlx.report import closest
+    from dlx.config.report import closest
 
     near = closest(word, VERBS)
     return f"there is no verb {word}; did you mean dlx {near}? type dlx --help" if near else None

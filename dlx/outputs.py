@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
-from dlx.figures import grid, save_png
+from dlx.logs.figures import grid, save_png
 
 Row = dict[str, Any]
 

@@ -20,9 +20,9 @@ from dlx.checkpoint import Checkpoints, load
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
 from dlx.errors import DlxError, Interrupted
-from dlx.logger import Logger
+from dlx.logs.logger import Logger
+from dlx.logs.progress import Progress
 from dlx.procedures.procedure import Procedure
-from dlx.progress import Progress
 from dlx.rundir import Run, now
 from dlx.tasks.task import Task, first
 from dlx.trainer import Trainer

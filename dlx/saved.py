@@ -7,10 +7,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.catalogue import constructor
+from dlx.config.catalogue import constructor
+from dlx.config.schema import shown
 from dlx.errors import UsageError
 from dlx.rundir import Run
-from dlx.schema import shown
 
 # Where and how long a run computes, and what it tells: nothing of it changes what a step learns.
 RUNNING = (

@@ -13,10 +13,10 @@ from dlx.checkpoint import Checkpoints
 from dlx.datasets.loader import Loader
 from dlx.errors import Interrupted, TrainingError
 from dlx.evaluate import evaluate
-from dlx.logger import Logger
+from dlx.logs.logger import Logger
+from dlx.logs.progress import Progress
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
-from dlx.progress import Progress
 from dlx.tasks.task import Task, first
 from dlx.types import Count, Natural, NonNegative
 

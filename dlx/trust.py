@@ -6,9 +6,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dlx.build import ALLOWED, check
+from dlx.config.search import import_from_here, own_packages
 from dlx.rundir import Run
 from dlx.saved import changed, config_of, flat, parsed
-from dlx.search import import_from_here, own_packages
 
 
 def trusted(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -> DictConfig:

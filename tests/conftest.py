@@ -29,7 +29,7 @@ def train(tmp_path: Path) -> Callable:
     """Train in-process: `train("name", "model=rbm", …)` gives the Run in `tmp_path/name`."""
 
     def run(name: str, *overrides: str):
-        from dlx.compose import compose
+        from dlx.config.compose import compose
         from dlx.run import train_in
 
         config = compose(["trainer.device=cpu", "trainer.threads=1", *overrides])

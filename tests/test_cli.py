@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dlx.compose import compose
+from dlx.config.compose import compose
+from dlx.config.report import ConfigError
 from dlx.errors import TrainingError, UsageError
-from dlx.report import ConfigError
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent

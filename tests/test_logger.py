@@ -25,9 +25,9 @@ from tensorboard.plugins.hparams.list_session_groups import Handler
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from torch import nn
 
-from dlx import curves, events, figures, graph
 from dlx.errors import TrainingError, UsageError
-from dlx.logger import Logger, flat
+from dlx.logs import curves, events, figures, graph
+from dlx.logs.logger import Logger, flat
 
 
 def accumulate(directory: Path) -> EventAccumulator:
@@ -483,7 +483,7 @@ def test_unwritable_directory(tmp_path: Path) -> None:
 def test_plain_scalars_import_nothing_heavy(tmp_path: Path) -> None:
     script = f"""
 import sys
-from dlx.logger import Logger
+from dlx.logs.logger import Logger
 logger = Logger({str(tmp_path)!r})
 logger.scalars("train", {{"loss": 1.0}}, 1)
 logger.hparams({{"a": 1}}, {{"x": 2.0}})

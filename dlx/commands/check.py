@@ -19,7 +19,7 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
     With --all, KEY=VALUE holds for every model and experiment. The exit code is 2 if a configuration is wrong, 1 if
     one fails otherwise.
     """
-    from dlx import terminal
+    from dlx.commandline import terminal
 
     if not everything and not as_json:
         _print(_rehearsed(overrides))
@@ -44,15 +44,15 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
 
 def _choices() -> list[str]:
     """model=… and experiment=… for everything on the search path."""
-    from dlx.catalogue import Catalogue
-    from dlx.search import places
+    from dlx.config.catalogue import Catalogue
+    from dlx.config.search import places
 
     catalogue = Catalogue(places())
     return [f"{group}={name}" for group in ("model", "experiment") for name in catalogue.names(group)]
 
 
 def _rehearsed(overrides: Any) -> Any:
-    from dlx.compose import compose
+    from dlx.config.compose import compose
 
     config = compose(list(overrides))
     from dlx.rehearsal import rehearse
@@ -79,7 +79,7 @@ def _row(choice: str, overrides: tuple[str, ...]) -> tuple[dict[str, Any], int]:
 
 
 def _print(found: Any) -> None:
-    from dlx.terminal import text
+    from dlx.commandline.terminal import text
 
     print(f"ok: {found.parameters:,} parameters")
     for title, values in (("one step", found.learned), ("a few examples", found.measured)):

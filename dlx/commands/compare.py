@@ -21,7 +21,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
 
     RUN is a directory, a run's id, or `last`. One RUN alone is shown in full.
     """
-    from dlx import terminal
+    from dlx.commandline import terminal
 
     found = list({run.directory.resolve(): run for run in map(find, names)}.values())
     if len(found) < len(names):
@@ -38,7 +38,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         terminal.document(parts)
         return
-    from dlx.schema import shown
+    from dlx.config.schema import shown
 
     parts["settings"] = [{key: shown(value) for key, value in row.items()} for row in parts["settings"]]
     for name, rows in parts.items():
@@ -108,8 +108,8 @@ def _metrics(columns: Sequence[dict[str, float]], labels: Sequence[str]) -> Rows
 
 def _curves(found: Sequence[Run], labels: Sequence[str]) -> Rows:
     """The epochs' curves: training loss, and the validation split's metrics, with their last, lowest, highest value."""
-    from dlx import curves
-    from dlx.terminal import sparkline
+    from dlx.commandline.terminal import sparkline
+    from dlx.logs import curves
 
     tags: dict[str, None] = {}
     records = [curves.read(run.directory / "metrics.jsonl") for run in found]

@@ -20,7 +20,7 @@ SPACE = 2**30  # bytes; less than this is soon full of checkpoints
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON map.")
 def command(as_json: bool) -> None:
     """Versions, devices, writable directories, data found; exit code 1 if something is wrong."""
-    from dlx import terminal
+    from dlx.commandline import terminal
 
     report = examine()
     if as_json:

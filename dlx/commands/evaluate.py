@@ -19,7 +19,7 @@ def command(run: str, overrides: tuple[str, ...], split: str, checkpoint: Any, a
     RUN is a directory, a run's id, or `last`. KEY=VALUE may change where the data lies (dataset.root=…) and how it is
     computed (trainer.device=…, trainer.batch=…).
     """
-    from dlx import terminal
+    from dlx.commandline import terminal
     from dlx.saved import LOOKING
     from dlx.trust import trusted
 

@@ -22,7 +22,7 @@ def command(run: str, overrides: tuple[str, ...], output: Path, part: str | None
     The file takes batches of any size, after the dataset's scaling. It is compared with the model on real data before
     it is kept. RUN is a directory, a run's id, or `last`.
     """
-    from dlx import terminal
+    from dlx.commandline import terminal
     from dlx.saved import LOOKING
     from dlx.trust import trusted
 

@@ -12,9 +12,8 @@ def command(overrides: tuple[str, ...], as_json: bool) -> None:
     The data is read only where its shape is not declared: dlx info model=alexnet dataset.shape=[3,224,224]
     dataset.classes=1000 needs none.
     """
-    from dlx.compose import compose
-
-    from dlx import terminal
+    from dlx.commandline import terminal
+    from dlx.config.compose import compose
     from dlx.saved import parsed
 
     config = compose(list(overrides))

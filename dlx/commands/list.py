@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from dlx.catalogue import Catalogue, Entry
-from dlx.console import table
+from dlx.commandline.console import table
+from dlx.config.catalogue import Catalogue, Entry
+from dlx.config.report import closest, listed
+from dlx.config.search import GROUPS, import_from_here, places
 from dlx.errors import UsageError
-from dlx.report import closest, listed
-from dlx.search import GROUPS, import_from_here, places
 
 PLURALS = {f"{group}s": group for group in GROUPS}
 

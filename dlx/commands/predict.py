@@ -23,7 +23,7 @@ def command(run: str, input: Path, overrides: tuple[str, ...], output: Path | No
     Values are as in the data before scaling: the training run's own scaling is applied. RUN is a directory, a run's
     id, or `last`. Without -o the predictions go to standard output: a table on a terminal, CSV elsewhere.
     """
-    from dlx import terminal
+    from dlx.commandline import terminal
     from dlx.saved import LOOKING
     from dlx.trust import trusted
 

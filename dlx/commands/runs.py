@@ -22,7 +22,7 @@ LOWER = {"loss", "error", "mse", "rmse", "mae", "perplexity", "bits", "nll", "di
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def command(conditions: tuple[str, ...], best: str | None, root: Path, as_json: bool) -> None:
     """List the runs below outputs/, the newest first."""
-    from dlx import terminal
+    from dlx.commandline import terminal
 
     wanted = [_condition(given) for given in conditions]
     found = [(run, about) for run in runs(root) if (about := _read(run)) and _fits(run, about, wanted)]

@@ -24,7 +24,7 @@ def command(
     RUN is a directory, a run's id, or `last`. Without -o images go to sample.png, everything else to standard output
     as CSV. Values are in the units of the data: the training run's scaling is undone.
     """
-    from dlx import terminal
+    from dlx.commandline import terminal
     from dlx.saved import LOOKING
     from dlx.trust import trusted
 

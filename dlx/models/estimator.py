@@ -220,7 +220,7 @@ class Classifier(Estimator):
         weights = getattr(self.estimator, "coef_", None)
         if not isinstance(weights, np.ndarray) or len(self.shape) != 3:
             return {}
-        from dlx.figures import filters
+        from dlx.logs.figures import filters
 
         return {"weights": filters(torch.from_numpy(weights), self.shape)}
 
@@ -324,7 +324,7 @@ class Projector(Estimator):
 
     def pictures(self) -> dict[str, Tensor]:
         """The components as images, and how much of the variance the first k of them explain."""
-        from dlx.figures import filters, lines
+        from dlx.logs.figures import filters, lines
 
         drawn = {}
         if len(self.shape) == 3 and hasattr(self.estimator, "components_"):

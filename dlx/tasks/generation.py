@@ -60,7 +60,7 @@ class Generation(Task):
         return values
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        from dlx import figures
+        from dlx.logs import figures
 
         real = first(batches, self.samples)
         if real.ndim == 4:

@@ -78,7 +78,7 @@ class Reconstruction(Task):
         """Examples in the upper row, their reconstructions below."""
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return {}
-        from dlx.figures import grid
+        from dlx.logs.figures import grid
 
         x = first(batches, self.pictured)
         both = torch.cat([x, reconstruct(model, x).to(x.dtype)]).cpu()

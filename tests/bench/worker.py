@@ -67,10 +67,9 @@ def bare(case: str) -> Turn:
 
 def dlx(case: str, threads: int, *overrides: str) -> Turn:
     """dlx's own loop, with its logger, checkpoints and progress, over a run directory."""
-    from dlx.compose import compose
-    from dlx.progress import Progress
-
     from dlx.checkpoint import Checkpoints
+    from dlx.config.compose import compose
+    from dlx.logs.progress import Progress
     from dlx.run import assemble
 
     place = Path(tempfile.mkdtemp())

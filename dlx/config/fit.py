@@ -8,10 +8,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.catalogue import Catalogue, Entry, accepts, constructor, met
-from dlx.overrides import Word, chosen
-from dlx.report import Problem, Where
-from dlx.schema import shown
+from dlx.config.catalogue import Catalogue, Entry, accepts, constructor, met
+from dlx.config.overrides import Word, chosen
+from dlx.config.report import Problem, Where
+from dlx.config.schema import shown
 
 MOST = 12  # alternatives that are named
 

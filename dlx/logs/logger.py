@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlx import events, figures
-from dlx.curves import COLUMNS, Curves, Record
 from dlx.errors import TrainingError, UsageError
+from dlx.logs import events, figures
+from dlx.logs.curves import COLUMNS, Curves, Record
 from dlx.types import Count
 
 Call = tuple[str, Mapping[str, Tensor | float], int, int, float]  # prefix, values, step, epoch, time
@@ -214,7 +214,7 @@ class Logger:
         """Histograms of the weights, now."""
         if self._events is None or not self.draws("histograms"):
             return
-        from dlx.histogram import encode
+        from dlx.logs.histogram import encode
 
         with self._writing(self._events.path):
             for name, parameter in model.named_parameters():
@@ -231,7 +231,7 @@ class Logger:
         """
         if self._events is None or not self.draws("graph"):
             return False
-        from dlx.graph import encode, watch
+        from dlx.logs.graph import encode, watch
 
         try:
             proto = encode(watch(model, example))
@@ -282,7 +282,7 @@ class Logger:
         """
         if self.directory is None or not self.draws("embedding"):
             return
-        from dlx import projector
+        from dlx.logs import projector
 
         with self._writing(self.directory / "embedding" / name):
             projector.write(self.directory, name, vectors, labels, images)

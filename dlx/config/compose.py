@@ -21,14 +21,14 @@ from hydra.version import VersionBase, setbase
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.catalogue import Catalogue
-from dlx.fit import check_fit, check_pairs
-from dlx.keys import Keys
-from dlx.origin import Origins
-from dlx.overrides import Options, Word, cases, check_choices, check_sweeps, parse
-from dlx.report import ConfigError, Problem
-from dlx.search import Places, import_from_here, own_packages, places, searching
-from dlx.validate import Validation
+from dlx.config.catalogue import Catalogue
+from dlx.config.fit import check_fit, check_pairs
+from dlx.config.keys import Keys
+from dlx.config.origin import Origins
+from dlx.config.overrides import Options, Word, cases, check_choices, check_sweeps, parse
+from dlx.config.report import ConfigError, Problem
+from dlx.config.search import Places, import_from_here, own_packages, places, searching
+from dlx.config.validate import Validation
 
 
 class Prepared(NamedTuple):

@@ -7,15 +7,15 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.build import ALLOWED
-from dlx.catalogue import constructor
-from dlx.guards import refusals
-from dlx.keys import FILLED, RESERVED, parameters
-from dlx.origin import Origins
-from dlx.report import Problem, Where, closest, listed
-from dlx.schema import Choice, Kind, Listing, Number, Text, shown
-from dlx.search import own_packages
-from dlx.signature import UNKNOWN, Parameter, Signature, signature
-from dlx.source import Definition, Module, NotFound, locate
+from dlx.config.catalogue import constructor
+from dlx.config.guards import refusals
+from dlx.config.keys import FILLED, RESERVED, parameters
+from dlx.config.origin import Origins
+from dlx.config.report import Problem, Where, closest, listed
+from dlx.config.schema import Choice, Kind, Listing, Number, Text, shown
+from dlx.config.search import own_packages
+from dlx.config.signature import UNKNOWN, Parameter, Signature, signature
+from dlx.config.source import Definition, Module, NotFound, locate
 from dlx.types import Range
 
 # Keys of the root that are no group.

@@ -186,7 +186,7 @@ class EventFile:
         self._summary(tag, field(4, field(1, height) + field(2, width) + field(3, channels) + field(4, png)), step)
 
     def histogram(self, tag: str, proto: bytes, step: int) -> None:
-        """A HistogramProto, such as `dlx.histogram` makes."""
+        """A HistogramProto, such as `dlx.logs.histogram` makes."""
         self._summary(tag, field(5, proto), step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:

@@ -5,7 +5,7 @@ import struct
 import torch
 from torch import Tensor
 
-from dlx.events import field
+from dlx.logs.events import field
 
 
 @torch.no_grad()

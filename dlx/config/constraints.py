@@ -6,8 +6,8 @@ fitted (`sklearn.utils._param_validation`). Read here, a wrong value is told bef
 
 import ast
 
-from dlx.schema import ANYTHING, Choice, Kind, Listing, Number, Table, Text, Thing, Truth, either
-from dlx.source import Definition, Module, resolve
+from dlx.config.schema import ANYTHING, Choice, Kind, Listing, Number, Table, Text, Thing, Truth, either
+from dlx.config.source import Definition, Module, resolve
 from dlx.types import Range
 
 NAME = "_parameter_constraints"

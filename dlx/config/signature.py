@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dlx import annotation
-from dlx.constraints import constraints
-from dlx.schema import ANYTHING, Choice, Kind, either
-from dlx.source import Definition, Module, NotFound, locate, resolve
+from dlx.config import annotation
+from dlx.config.constraints import constraints
+from dlx.config.schema import ANYTHING, Choice, Kind, either
+from dlx.config.source import Definition, Module, NotFound, locate, resolve
 
 UNKNOWN: Any = type("Unknown", (), {"__repr__": lambda self: "…"})()  # a default that is no literal
 # Bases that add no parameter. torch.nn.Module is among them because it is behind a long way of re-exports.

@@ -6,8 +6,8 @@ lists, tuples and mappings are understood, directly or through an alias in any m
 
 import ast
 
-from dlx.schema import ANYTHING, Choice, Kind, Listing, Number, Table, Text, Thing, Truth, either
-from dlx.source import Definition, Module, imported, resolve
+from dlx.config.schema import ANYTHING, Choice, Kind, Listing, Number, Table, Text, Thing, Truth, either
+from dlx.config.source import Definition, Module, imported, resolve
 from dlx.types import Range
 
 _PLAIN: dict[str, Kind] = {

@@ -6,11 +6,11 @@ A key that the constructor takes may be set without Hydra's `+`; any other is a 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dlx.catalogue import Catalogue, constructor
-from dlx.origin import Origins
-from dlx.overrides import Word
-from dlx.report import Problem, Where, closest, listed
-from dlx.signature import Signature
+from dlx.config.catalogue import Catalogue, constructor
+from dlx.config.origin import Origins
+from dlx.config.overrides import Word
+from dlx.config.report import Problem, Where, closest, listed
+from dlx.config.signature import Signature
 
 RESERVED = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 # Arguments that dlx itself fills in, so that a configuration neither needs nor lists them.
@@ -162,7 +162,7 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _rest(roots: Iterable[str]) -> list[str]:
-    from dlx.search import GROUPS
+    from dlx.config.search import GROUPS
 
     return [key for key in roots if key not in GROUPS and key != "hydra"]
 

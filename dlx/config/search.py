@@ -55,7 +55,7 @@ def places(config_dir: str | None = None, config_path: str | None = None, config
 
 def packaged() -> Path:
     """dlx's own files: `dlx/conf` where it was installed from a wheel, `conf` beside `dlx` in a checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parent.parent  # dlx
     return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
 
 

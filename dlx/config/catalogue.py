@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from dlx.search import GROUPS, Places
-from dlx.signature import Signature, signature
-from dlx.source import NotFound
+from dlx.config.search import GROUPS, Places
+from dlx.config.signature import Signature, signature
+from dlx.config.source import NotFound
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INNER = re.compile(r"^\$\{(?P<group>\w+)\.(?P<key>\w+)\}$")

@@ -12,11 +12,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.compose import Prepared, explain, prepare
+from dlx.commandline.job import FAILED, Job, Stopped, existing, failures
+from dlx.config.compose import Prepared, explain, prepare
+from dlx.config.report import ConfigError, Problem, closest
+from dlx.config.search import own_packages, places, searching
 from dlx.errors import DlxError, UsageError
-from dlx.job import FAILED, Job, Stopped, existing, failures
-from dlx.report import ConfigError, Problem, closest
-from dlx.search import own_packages, places, searching
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from dlx.report import Where
-from dlx.search import Places
+from dlx.config.report import Where
+from dlx.config.search import Places
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Path = tuple[str, ...]  # the parts of a dotted key

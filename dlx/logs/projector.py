@@ -11,7 +11,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlx.figures import save_png
+from dlx.logs.figures import save_png
 
 SPRITE = 8192  # pixels on a side, all that browsers take
 

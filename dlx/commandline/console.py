@@ -9,7 +9,7 @@ from types import TracebackType
 
 from dlx.errors import DlxError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent  # dlx
 
 
 def table(title: str, rows: Iterable[tuple[str, ...]]) -> None:

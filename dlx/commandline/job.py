@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dlx.compose import trust_own
-from dlx.console import show_error
+from dlx.commandline.console import show_error
+from dlx.config.compose import trust_own
 from dlx.errors import DlxError, Interrupted
 
 FAILED = "failed.jsonl"  # in a sweep's directory: one line for each job that failed

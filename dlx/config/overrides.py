@@ -10,8 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from dlx.catalogue import Catalogue
-from dlx.report import Problem, Where, closest, listed
+from dlx.config.catalogue import Catalogue
+from dlx.config.report import Problem, Where, closest, listed
 
 
 @dataclass

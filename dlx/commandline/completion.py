@@ -10,8 +10,8 @@ from pathlib import Path
 from hydra.plugins.completion_plugin import CompletionPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from dlx import application
 from dlx.cli import VERBS
+from dlx.commandline import application
 from dlx.commands.list import PLURALS
 from dlx.errors import UsageError
 
@@ -52,9 +52,9 @@ def query(words: Sequence[str]) -> int:
 
 def _further(overrides: list[str], last: str) -> list[str]:
     """Keys that a constructor takes though no YAML lists them."""
-    from dlx.catalogue import constructor
-    from dlx.compose import compose
-    from dlx.keys import parameters
+    from dlx.config.catalogue import constructor
+    from dlx.config.compose import compose
+    from dlx.config.keys import parameters
 
     path = last.split(".")[:-1]
     try:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from dlx import __version__
-from dlx.catalogue import Catalogue
 from dlx.cli import VERBS
-from dlx.console import table
-from dlx.search import import_from_here, places
+from dlx.commandline.console import table
+from dlx.config.catalogue import Catalogue
+from dlx.config.search import import_from_here, places
 
 OPTIONS = {
     "-m, --multirun": "run every combination: dlx -m model=mlp,lenet5 seed=range(3)",

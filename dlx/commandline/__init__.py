@@ -1,0 +1,1 @@
+"""The command line around the verbs: Hydra's application, help, completion, tables."""

@@ -1,0 +1,1 @@
+"""From `key=value` words to a checked configuration, without importing torch."""

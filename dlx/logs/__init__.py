@@ -1,0 +1,1 @@
+"""What a run writes and shows while it learns: curves, pictures, TensorBoard's files, the terminal."""
