@@ -144,5 +144,5 @@ def interrupts() -> Iterator[Interrupt]:
                 before[number] = signal.signal(number, heard._hear)
         yield heard
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for heeded, handler in before.items():
+            signal.signal(heeded, handler)

@@ -69,7 +69,8 @@ class Generation(Task):
             return {"samples": figures.grid(((made - low) / (high - low)).clamp(0, 1).cpu())}
         if real.ndim == 2 and real.shape[1] == 2:
             made = _draw(model, len(real), real.device)
-            return {"samples": figures.scatter({"data": real.cpu(), "samples": made.cpu()})}
+            which = torch.arange(2).repeat_interleave(torch.tensor([len(real), len(made)]))
+            return {"samples": figures.scatter(torch.cat([real, made]), which, ["data", "samples"])}
         return {}
 
 
