@@ -9,9 +9,21 @@ import pytest
 import sklearn.base
 import skops.io
 import torch
-from sklearn import cluster, decomposition, ensemble, linear_model, naive_bayes, neighbors, svm, tree
-from sklearn.datasets import load_iris
+from sklearn import (
+    cluster,
+    decomposition,
+    discriminant_analysis,
+    ensemble,
+    linear_model,
+    naive_bayes,
+    neighbors,
+    svm,
+    tree,
+)
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import clear_data_home, load_iris
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.metrics import (
     adjusted_rand_score,
     log_loss,
@@ -20,7 +32,7 @@ from sklearn.metrics import (
     silhouette_score,
 )
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from torch import nn
 
 from dlx.batch import Batch
@@ -39,6 +51,8 @@ from tests.conftest import MODELS, ROOT, same
 
 # Written by hand, with scikit-learn's own defaults wherever the YAML claims to have them.
 HAND = {
+    "classifier": lambda: discriminant_analysis.LinearDiscriminantAnalysis(),
+    "regressor": lambda: linear_model.BayesianRidge(),
     "linear": lambda: linear_model.LinearRegression(),
     "ridge": lambda: linear_model.Ridge(random_state=0),
     "lasso": lambda: linear_model.Lasso(alpha=0.01, random_state=0),
@@ -347,8 +361,11 @@ def test_types_that_nobody_named_are_refused():
     nb = naive_bayes.GaussianNB().fit(*(part.numpy() for part in iris()))
     nb.helper_ = Foreign()
     blob = torch.frombuffer(bytearray(skops.io.dumps(nb)), dtype=torch.uint8)
-    with pytest.raises(UsageError, match=r"holds tests\.test_fit\.Foreign; needed: types of scikit-learn"):
+    with pytest.raises(UsageError, match=r"holds tests\.test_fit\.Foreign; needed: classes of scikit-learn"):
         model.load_state_dict({"_extra_state": blob})
+    deletes = FunctionTransformer(clear_data_home, kw_args={"data_home": "here"})
+    with pytest.raises(UsageError, match=r"holds sklearn\.datasets\._base\.clear_data_home; needed"):
+        loads(skops.io.dumps(deletes))
 
 
 def test_another_estimator_or_broken_bytes_are_refused():
@@ -366,21 +383,25 @@ def test_an_estimator_of_the_users_own_is_trusted_where_the_model_names_it():
     x, y = iris()
     model = Classifier(Contrary(), [4], 3)
     model.fit(x[:100], y[:100])
-    data = dumps(model.pipeline)
     with pytest.raises(UsageError, match="Contrary"):
-        loads(data)
+        loads(dumps(model.pipeline))
     again = Classifier(Contrary(), [4], 3)
     again.load_state_dict(model.state_dict())
     assert torch.equal(again(x), model(x))
 
 
-def test_a_calibrated_machine_has_probabilities_and_is_saved():
-    from sklearn.calibration import CalibratedClassifierCV
-
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CalibratedClassifierCV(svm.SVC(), ensemble=False),
+        lambda: GaussianProcessClassifier(),
+        lambda: neighbors.KNeighborsClassifier(p=3),
+    ],
+)
+def test_estimators_with_helpers_of_scikit_learn_are_saved(make):
     x, y = iris()
-    model = Classifier(CalibratedClassifierCV(svm.SVC(), ensemble=False), [4], 3)
+    model, again = Classifier(make(), [4], 3), Classifier(make(), [4], 3)
     model.fit(x, y)
-    again = Classifier(CalibratedClassifierCV(svm.SVC(), ensemble=False), [4], 3)
     again.load_state_dict(model.state_dict())
     assert model.probabilistic
     assert torch.equal(again(x), model(x))

@@ -113,7 +113,7 @@ class Estimator(nn.Module):
             return
         own = _types(self.pipeline)
         with self._heard():  # of another version of scikit-learn
-            found = loads(state.cpu().numpy().tobytes(), own)
+            found = loads(state.cpu().numpy().tobytes(), {name.split(".")[0] for name in own})
         if _types(found) != own:
             raise UsageError(
                 f"the checkpoint holds {_name(found)}; needed: {_name(self.pipeline)}, as model.estimator and "
@@ -354,7 +354,7 @@ def _parts(estimator: Any) -> list[Any]:
 
 
 def _types(estimator: Any) -> set[str]:
-    """Names of the types of an estimator and of those within it. The configuration named them: they are trusted."""
+    """Names of the types of an estimator and of those within it: what the configuration named, and so trusts."""
     kinds = (type(part) for part in [estimator, *_parts(estimator)])
     return {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
 

@@ -3,6 +3,7 @@
 https://skops.readthedocs.io/en/stable/persistence.html
 """
 
+import importlib
 import io
 import json
 import zipfile
@@ -10,28 +11,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from dlx.errors import UsageError
-
-# Fitted trees, neighbours and the like hold these helpers, which skops leaves to its caller to trust. They are
-# scikit-learn's own and run nothing when they are built; a tampered one can still make scikit-learn read nonsense.
-TRUSTED = (
-    "sklearn.tree._tree.Tree",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neighbors._ball_tree.BallTree",
-    *(
-        f"sklearn.metrics._dist_metrics.{name}Distance{bits}"
-        for name in ("Euclidean", "Manhattan", "Chebyshev", "Minkowski", "SEuclidean", "Hamming")
-        for bits in (32, 64)
-    ),
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.utils._bunch.Bunch",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.cluster._bisect_k_means._BisectingTree",
-    "sklearn.cluster._kmeans._kmeans_single_lloyd",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn._loss.loss.HalfTweedieLossIdentity",
-)
 
 
 def dumps(estimator: Any) -> bytes:
@@ -81,29 +60,42 @@ def _renamed(node: Any, files: set[str], names: dict[str, str], ids: dict[int, i
     return new
 
 
-def loads(data: bytes, trusted: Iterable[str] = ()) -> Any:
+def loads(data: bytes, packages: Iterable[str] = ()) -> Any:
     """The estimator that `dumps` wrote.
 
     Args:
         data: skops' bytes.
-        trusted: names of further types that may be built, such as the user's own estimators.
+        packages: whose classes may be built, beside scikit-learn's: those of the user's own estimators.
 
     Raises:
         UsageError: the bytes hold a type that is not trusted, or are not skops' at all.
     """
     import skops.io
 
-    known = sorted({*TRUSTED, *trusted})
     try:
-        foreign = sorted(set(skops.io.get_untrusted_types(data=data)) - set(known))
+        strange = skops.io.get_untrusted_types(data=data)
+        foreign = [name for name in strange if not _is_class(name, {"sklearn", *packages})]
         if not foreign:
-            return skops.io.loads(data, trusted=known)
+            return skops.io.loads(data, trusted=strange)
     except Exception as error:  # a damaged archive, an altered schema: each fails in its own way
         raise UsageError(
             f"a saved estimator cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
             "needed: what dlx saved, by the same scikit-learn and skops"
         ) from error
     raise UsageError(
-        f"a saved estimator holds {', '.join(foreign)}; needed: types of scikit-learn, numpy and scipy, or of the "
-        "estimator that model.estimator names; do not load it unless you know where it comes from"
+        f"a saved estimator holds {', '.join(foreign)}; needed: classes of scikit-learn, numpy and scipy, or of the "
+        "package of the estimator that model.estimator names; do not load it unless you know where it comes from"
     )
+
+
+def _is_class(name: str, packages: set[str]) -> bool:
+    """Whether a name is a class that one of the packages defines.
+
+    skops itself trusts estimators only; fitted ones hold scikit-learn's trees, distances and kernels too. They run
+    nothing when they are built. Functions stay out: scikit-learn has one that deletes a directory.
+    """
+    module, _, attribute = name.rpartition(".")
+    if module.split(".")[0] not in packages:
+        return False
+    found = getattr(importlib.import_module(module), attribute, None)
+    return isinstance(found, type) and found.__module__.split(".")[0] in packages
