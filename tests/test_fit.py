@@ -37,6 +37,7 @@ from torch import nn
 
 from dlx.batch import Batch
 from dlx.checkpoint import load
+from dlx.config.compose import compose
 from dlx.errors import TrainingError, UsageError
 from dlx.evaluate import evaluate
 from dlx.models.estimator import Classifier, Clusterer, Estimator, Projector, Regressor
@@ -405,6 +406,14 @@ def test_estimators_with_helpers_of_scikit_learn_are_saved(make):
     again.load_state_dict(model.state_dict())
     assert model.probabilistic
     assert torch.equal(again(x), model(x))
+
+
+def test_any_estimator_by_name():
+    given = ["model=classifier", "model.estimator._target_=sklearn.linear_model.SGDClassifier", "dataset=iris"]
+    config = compose([*given, "model.estimator.loss=log_loss"])
+    assert assemble(config).model.estimator.loss == "log_loss"
+    with pytest.raises(UsageError, match="did you mean loss"):
+        compose([*given, "model.estimator.losss=log_loss"])
 
 
 # -- clustering --------------------------------------------------------------------------------------------------------

@@ -161,6 +161,8 @@ class _Preparation:
         keys = Keys(_tree(config), self.catalogue, origins)
         usable = []
         for word in values:
+            keys.retarget(word)
+        for word in values:
             if problem := keys.check(word):
                 self.problems.append(problem)
                 continue

@@ -41,6 +41,13 @@ class Keys:
     def __init__(self, tree: Mapping[str, Any], catalogue: Catalogue, origins: Origins) -> None:
         self.tree, self.catalogue, self.origins = tree, catalogue, origins
 
+    def retarget(self, word: Word) -> None:
+        """Take a `_target_` that was typed: the keys beside it are the new object's."""
+        node, depth = self._walk(word.path[:-1])
+        whole = depth == len(word.path) - 1
+        if word.path[-1] == "_target_" and whole and isinstance(node, dict) and not word.swept:
+            node["_target_"] = word.parsed.value()
+
     def check(self, word: Word) -> Problem | None:
         """What is wrong with a word's key; None for a good one."""
         if word.parsed.is_delete():
