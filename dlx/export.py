@@ -142,10 +142,15 @@ def _program(model: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
         with torch.no_grad():
             return torch.export.export(model, (x[: max(2, min(len(x), 4))],), dynamic_shapes=sizes)
     except Exception as error:  # the tracer fails in many ways on what it cannot follow
+        if "specialized" in str(error):
+            raise UsageError(
+                f"{type(model).__name__} cannot be exported: its forward pass fixes the size of the batch; needed: one "
+                "for any size (len(x) makes a fixed number of it, x.shape[0] does not)"
+            ) from error
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UsageError(
             f"{type(model).__name__} cannot be exported: torch.export says {reason.strip()[:300]}; needed: a forward "
-            "pass whose course does not depend on the values or on the size of the batch"
+            "pass whose course does not depend on the values"
         ) from error
 
 

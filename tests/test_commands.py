@@ -633,6 +633,28 @@ def test_export_is_not_kept_if_it_differs(digits, monkeypatch):
     assert not any(Path().glob("*pt2*"))
 
 
+class FixedBatch(torch.nn.Module):
+    def forward(self, x):
+        return torch.zeros(len(x))
+
+
+class DependsOnValues(torch.nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+@pytest.mark.parametrize(("model", "message"), [(FixedBatch, "size of the batch"), (DependsOnValues, "values")])
+def test_what_cannot_be_exported(digits, model, message):
+    from dlx.export import export
+    from dlx.saved import config_of
+    from dlx.trained import load
+
+    parts, _ = load(digits, config_of(digits))
+    with pytest.raises(UsageError, match=message):
+        export(parts._replace(model=model()), Path("net.pt2"))
+    assert not any(Path().glob("*pt2*"))
+
+
 def test_export_errors(digits, monkeypatch):
     with pytest.raises(UsageError, match=r"\.onnx, \.pt2"):
         dlx("export", digits.directory, "-o", "net.h5")
