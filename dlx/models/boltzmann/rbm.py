@@ -1,9 +1,9 @@
 """The restricted Boltzmann machine with binary units.
 
-P. Smolensky, "Information Processing in Dynamical Systems: Foundations of Harmony Theory", 1986; G. E. Hinton, "Training
-Products of Experts by Minimizing Contrastive Divergence", Neural Computation 14, 2002,
-https://doi.org/10.1162/089976602760128018. Initial values as in G. E. Hinton, "A Practical Guide to Training Restricted
-Boltzmann Machines", 2010, §8.
+P. Smolensky, "Information Processing in Dynamical Systems: Foundations of Harmony Theory", 1986. G. E. Hinton,
+"Training Products of Experts by Minimizing Contrastive Divergence", Neural Computation 14, 2002,
+https://doi.org/10.1162/089976602760128018. Initial values as in G. E. Hinton, "A Practical Guide to Training
+Restricted Boltzmann Machines", 2010, §8.
 """
 
 import math
@@ -64,14 +64,14 @@ class RBM(nn.Module):
     def gibbs(self, v: Tensor, steps: int) -> Tensor:
         """`steps` of block Gibbs sampling from v (batch, *shape): binary states of the same shape."""
         for _ in range(steps):
-            v = self.decode(self.encode(v).bernoulli_()).bernoulli_()
+            v = torch.bernoulli(self.decode(torch.bernoulli(self.encode(v))))
         return v
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Probabilities of the visible units at the end of n chains from random states, (n, *shape)."""
         v = torch.rand(n, *self.shape, device=self.W.device).round_()
-        return self.decode(self.encode(self.gibbs(v, self.samples_after)).bernoulli_())
+        return self.decode(torch.bernoulli(self.encode(self.gibbs(v, self.samples_after))))
 
     @torch.no_grad()
     def log_partition(self) -> Tensor | None:
@@ -82,8 +82,9 @@ class RBM(nn.Module):
         visible, hidden = self.W.shape
         if min(visible, hidden) > ENUMERABLE:
             return None
-        W, own, other = (self.W, self.b, self.c) if visible <= hidden else (self.W.T, self.c, self.b)
-        W, own, other = W.double(), own.double(), other.double()
+        W, own, other = self.W.double(), self.b.double(), self.c.double()
+        if visible > hidden:
+            W, own, other = W.T, other, own
         size = len(own)
         total = torch.tensor(-math.inf, dtype=torch.float64, device=W.device)
         codes = torch.arange(2**size, device=W.device)
@@ -94,21 +95,32 @@ class RBM(nn.Module):
         return total
 
     @torch.no_grad()
-    def pseudo_log_likelihood(self, v: Tensor) -> Tensor:
-        """Σ_i log p(v_i | the other units), (batch,) nats, of binary v (batch, *shape): exact, all units in turn.
+    def pseudo_log_likelihood(self, v: Tensor, units: int | None = None) -> Tensor:
+        """Σ_i log p(v_i | all other units), (batch,) nats, of binary v (batch, *shape).
 
-        J. Besag, "Statistical Analysis of Non-Lattice Data", 1975. Flipping unit i changes F by
-        -(v'_i - v_i) b_i and each hidden unit's input by (v'_i - v_i) W_i.
+        J. Besag, "Statistical Analysis of Non-Lattice Data", 1975. Flipping v_i changes the energy's bias term by
+        (1 - 2 v_i) b_i and each hidden unit's input by (1 - 2 v_i) W_i.
+
+        Args:
+            v: binary.
+            units: sum over so many evenly spaced units only, and scale up; None takes all.
         """
         v = v.flatten(1)
+        D = v.shape[1]
+        chosen = torch.linspace(0, D - 1, min(units or D, D)).round().long().tolist()
         inputs = torch.addmm(self.c, v, self.W)  # (batch, hidden)
         before = F.softplus(inputs).sum(1)
         total = torch.zeros_like(before)
-        for i in range(v.shape[1]):
+        for i in chosen:
             change = 1 - 2 * v[:, i]
             after = F.softplus(inputs + change[:, None] * self.W[i]).sum(1)
             total += F.logsigmoid(before - after - change * self.b[i])
-        return total
+        return total * (D / len(chosen))
+
+    def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
+        """What `density` reports of x (batch, *shape), rounded to binary: free energy and pseudo-log-likelihood."""
+        v = x.round()
+        return {"free_energy": self.free_energy(v), "pseudo_log_likelihood": self.pseudo_log_likelihood(v, units=64)}
 
     def pictures(self) -> dict[str, Tensor]:
         """The weights of each hidden unit, for images."""

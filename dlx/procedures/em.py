@@ -1,0 +1,71 @@
+"""Expectation-maximisation: a pass gathers expected counts, its end replaces the parameters.
+
+A. P. Dempster, N. M. Laird, D. B. Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", Journal of the
+Royal Statistical Society B 39, 1977. For hidden Markov models this is the algorithm of Baum and Welch.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.procedures.procedure import Procedure
+from dlx.tasks.task import Task
+from dlx.types import NonNegative
+
+
+@runtime_checkable
+class Expectable(Protocol):
+    """What EM needs of a model."""
+
+    def statistics(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
+        """The E-step of a batch: expected counts, and `log_likelihood`, 0-d, summed over it."""
+
+    def maximize(self, statistics: Mapping[str, Tensor]) -> None:
+        """The M-step: the parameters that the summed counts make most likely."""
+
+
+class EM(Procedure):
+    """Each pass is one iteration, which never lowers the likelihood of the training split.
+
+    Args:
+        tolerance: done when an iteration gains less than this, in nats over the whole training split.
+    """
+
+    requires = Expectable
+    shuffle = False  # sums do not care, and float sums in one order are the same in every run
+
+    def __init__(self, tolerance: NonNegative = 1e-2) -> None:
+        self.tolerance = tolerance
+        self.counts: dict[str, Tensor] = {}
+        self.examples = 0
+        self.before: float | None = None  # log-likelihood at the last iteration
+
+    def bind(self, model: nn.Module, task: Task) -> None:
+        super().bind(model, task)
+        self.learner = cast(Expectable, model)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        for name, value in self.learner.statistics(batch.x, batch.lengths).items():
+            self.counts[name] = self.counts[name] + value if name in self.counts else value
+        self.examples += len(batch.x)
+        return {}
+
+    def end_epoch(self) -> dict[str, Tensor]:
+        self.learner.maximize(self.counts)
+        total = float(self.counts["log_likelihood"])  # of the parameters that this iteration began with
+        self.done = self.before is not None and total - self.before < self.tolerance
+        mean = torch.tensor(total / self.examples, dtype=torch.float64)
+        self.before, self.counts, self.examples = total, {}, 0
+        return {"log_likelihood": mean}
+
+    def state_dict(self) -> dict[str, Any]:
+        """With the counts so far: a run that is cut off within a pass goes on where it stood."""
+        kept = {"counts": self.counts, "examples": self.examples, "before": self.before}
+        return {**super().state_dict(), **kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.counts, self.examples, self.before = state["counts"], state["examples"], state["before"]
