@@ -9,16 +9,16 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
-from dlx import trained
 from dlx.config.compose import prepare, trust_own
 from dlx.config.search import places
 from dlx.errors import UsageError
-from dlx.inputs import Inputs, examples, read
 from dlx.run import Parts, train_in
-from dlx.rundir import Run, find
-from dlx.saved import LOOKING, config_of
+from dlx.runs import trained
+from dlx.runs.inputs import Inputs, examples, read
+from dlx.runs.rundir import Run, find
+from dlx.runs.saved import LOOKING, config_of
+from dlx.runs.trust import trusted
 from dlx.tasks.task import Task
-from dlx.trust import trusted
 
 Array = np.ndarray | Tensor
 

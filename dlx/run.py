@@ -23,7 +23,7 @@ from dlx.errors import DlxError, Interrupted
 from dlx.logs.logger import Logger
 from dlx.logs.progress import Progress
 from dlx.procedures.procedure import Procedure
-from dlx.rundir import Run, now
+from dlx.runs.rundir import Run, now
 from dlx.tasks.task import Task, first
 from dlx.trainer import Trainer
 

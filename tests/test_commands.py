@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_diabetes, load_digits
 
 from dlx.errors import UsageError
-from dlx.rundir import Run
+from dlx.runs.rundir import Run
 from tests.conftest import MODELS
 
 SHORT = ("trainer.epochs=2", "model.hidden=[32]", "optimizer.lr=0.01")
@@ -306,8 +306,8 @@ def test_scaling_is_that_of_the_training_run(tmp_path):
     one = np.array([float(row["prediction"]) for row in _read(_one(run, x[3]))])
     assert one == pytest.approx(found[3], rel=1e-5), "another input has no say in the scaling"
 
-    from dlx.saved import config_of
-    from dlx.trained import load
+    from dlx.runs.saved import config_of
+    from dlx.runs.trained import load
 
     parts, _ = load(run, config_of(run))
     train = parts.dataset.splits["train"]
@@ -392,7 +392,7 @@ def test_info_loads_what_is_not_declared():
 
 def test_macs_of_recurrent_layers():
     """Also on the processor, where oneDNN hides an LSTM's products from the counter."""
-    from dlx.summary import trace
+    from dlx.runs.summary import trace
 
     model = torch.nn.LSTM(8, 16, batch_first=True).eval()
     assert trace(model, torch.zeros(1, 20, 8)).macs == 20 * 4 * 16 * (8 + 16)
@@ -613,8 +613,8 @@ def test_export_of_an_estimator(tmp_path):
     dlx("export", run.directory, "-o", "net.skops")
     from skops import io
 
-    from dlx.saved import config_of
-    from dlx.trained import load
+    from dlx.runs.saved import config_of
+    from dlx.runs.trained import load
 
     pipeline = io.load("net.skops", trusted=[])
     parts, _ = load(run, config_of(run))
@@ -625,7 +625,7 @@ def test_export_of_an_estimator(tmp_path):
 
 
 def test_export_is_not_kept_if_it_differs(digits, monkeypatch):
-    from dlx import export
+    from dlx.runs import export
 
     monkeypatch.setattr(export, "_pt2", lambda path: lambda x: [torch.zeros(len(x), 10)])
     with pytest.raises(UsageError, match="other results"):
@@ -645,9 +645,9 @@ class DependsOnValues(torch.nn.Module):
 
 @pytest.mark.parametrize(("model", "message"), [(FixedBatch, "size of the batch"), (DependsOnValues, "values")])
 def test_what_cannot_be_exported(digits, model, message):
-    from dlx.export import export
-    from dlx.saved import config_of
-    from dlx.trained import load
+    from dlx.runs.export import export
+    from dlx.runs.saved import config_of
+    from dlx.runs.trained import load
 
     parts, _ = load(digits, config_of(digits))
     with pytest.raises(UsageError, match=message):
@@ -660,7 +660,7 @@ def test_export_errors(digits, monkeypatch):
         dlx("export", digits.directory, "-o", "net.h5")
     with pytest.raises(UsageError, match="scikit-learn"):
         dlx("export", digits.directory, "-o", "net.skops")
-    from dlx import export
+    from dlx.runs import export
 
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"dlx\[export\]"):

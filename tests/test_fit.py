@@ -200,7 +200,7 @@ def test_scaling_is_a_pipeline_of_scikit_learn(scale, scaler):
 def test_cut_off_within_the_pass_it_goes_on():
     x, y = iris()
     model = Classifier(tree.DecisionTreeClassifier(random_state=0), [4], 3)
-    first, second = Fit(), Fit(threads=1)
+    first, second = Fit(), Fit()
     first.bind(model, Classification())
     first.step(Batch(x[:70], y[:70]))
     file = io.BytesIO()

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from dlx.errors import UsageError
-from dlx.rundir import Run, find
+from dlx.runs.rundir import Run, find
 
 
 def test_of_two_runs_one_gets_the_directory(tmp_path):

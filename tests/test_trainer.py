@@ -136,7 +136,7 @@ def test_a_signal_finishes_the_step_saves_and_exits_130(tmp_path, number):
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, train, resume):
-    from dlx.rundir import Run
+    from dlx.runs.rundir import Run
 
     process = start(tmp_path)
     time.sleep(0.3)

@@ -55,7 +55,7 @@ def _rehearsed(overrides: Any) -> Any:
     from dlx.config.compose import compose
 
     config = compose(list(overrides))
-    from dlx.rehearsal import rehearse
+    from dlx.runs.rehearsal import rehearse
 
     return rehearse(config)
 

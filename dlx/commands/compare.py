@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
-from dlx.rundir import Run, find
-from dlx.status import status
+from dlx.runs.rundir import Run, find
+from dlx.runs.status import status
 
 Rows = list[dict[str, Any]]
 
@@ -75,7 +75,7 @@ def _versions(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(found: Sequence[Run], labels: Sequence[str]) -> Rows:
-    from dlx.saved import config_of, flat
+    from dlx.runs.saved import config_of, flat
 
     return _side_by_side([flat(config_of(run)) for run in found], labels, "key")
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dlx.datasets.files import home, roots
-from dlx.rundir import PACKAGES, ROOT, version
+from dlx.runs.rundir import PACKAGES, ROOT, version
 
 EXTRAS = {"export": ("onnx", "onnxscript", "onnxruntime"), "bench": ("lightning", "keras")}
 SPACE = 2**30  # bytes; less than this is soon full of checkpoints

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from dlx.rundir import find
+from dlx.runs.rundir import find
 
 
 @click.command("evaluate")
@@ -20,12 +20,12 @@ def command(run: str, overrides: tuple[str, ...], split: str, checkpoint: Any, a
     computed (trainer.device=…, trainer.batch=…).
     """
     from dlx.commandline import terminal
-    from dlx.saved import LOOKING
-    from dlx.trust import trusted
+    from dlx.runs.saved import LOOKING
+    from dlx.runs.trust import trusted
 
     found = find(run)
     config = trusted(found, overrides, LOOKING, "evaluate")
-    from dlx.trained import load, measure
+    from dlx.runs.trained import load, measure
 
     parts, which = load(found, config, checkpoint)
     metrics = measure(parts, split)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dlx.rundir import find
+from dlx.runs.rundir import find
 
 
 @click.command("export")
@@ -23,14 +23,14 @@ def command(run: str, overrides: tuple[str, ...], output: Path, part: str | None
     it is kept. RUN is a directory, a run's id, or `last`.
     """
     from dlx.commandline import terminal
-    from dlx.saved import LOOKING
-    from dlx.trust import trusted
+    from dlx.runs.saved import LOOKING
+    from dlx.runs.trust import trusted
 
     found = find(run)
     # The file is for any machine, so it is made and compared on the processor, whatever the model was trained on.
     config = trusted(found, [*overrides, "trainer.device=cpu", "trainer.precision=32"], LOOKING, "export")
-    from dlx.export import export
-    from dlx.trained import load
+    from dlx.runs.export import export
+    from dlx.runs.trained import load
 
     parts, _ = load(found, config, checkpoint)
     made = export(parts, output, part)

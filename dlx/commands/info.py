@@ -14,13 +14,13 @@ def command(overrides: tuple[str, ...], as_json: bool) -> None:
     """
     from dlx.commandline import terminal
     from dlx.config.compose import compose
-    from dlx.saved import parsed
+    from dlx.runs.saved import parsed
 
     config = compose(list(overrides))
     keys = {key for key, _ in parsed(overrides)}
     if "dataset.classes" in keys and "dataset.outputs" not in keys and config.dataset.get("classes") is not None:
         config.dataset.outputs = config.dataset.classes  # one says how many classes, and means both
-    from dlx.summary import magnitude, shown, summarise
+    from dlx.runs.summary import magnitude, shown, summarise
 
     found = summarise(config)
     if as_json:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dlx.rundir import find
+from dlx.runs.rundir import find
 
 SHOWN, WIDE = 40, 12  # rows, and values of one column, on a terminal
 
@@ -24,13 +24,13 @@ def command(run: str, input: Path, overrides: tuple[str, ...], output: Path | No
     id, or `last`. Without -o the predictions go to standard output: a table on a terminal, CSV elsewhere.
     """
     from dlx.commandline import terminal
-    from dlx.saved import LOOKING
-    from dlx.trust import trusted
+    from dlx.runs.saved import LOOKING
+    from dlx.runs.trust import trusted
 
     found = find(run)
     config = trusted(found, overrides, LOOKING, "predict")
-    from dlx import inputs, outputs
-    from dlx.trained import load, predict
+    from dlx.runs import inputs, outputs
+    from dlx.runs.trained import load, predict
 
     parts, _ = load(found, config, checkpoint)
     given = inputs.read(input, parts.dataset)

@@ -6,8 +6,8 @@ import click
 from omegaconf import DictConfig
 
 from dlx.errors import UsageError
-from dlx.rundir import Run, find
-from dlx.status import alive
+from dlx.runs.rundir import Run, find
+from dlx.runs.status import alive
 
 
 @click.command("resume")
@@ -20,8 +20,8 @@ def command(run: str, overrides: tuple[str, ...]) -> None:
     trainer.patience) and where (trainer.device, dataset.root) it learns, and what it logs and saves; what would have
     made it another run is refused.
     """
-    from dlx.saved import RUNNING
-    from dlx.trust import trusted
+    from dlx.runs.saved import RUNNING
+    from dlx.runs.trust import trusted
 
     found = find(run)
     about = found.read()

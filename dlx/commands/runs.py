@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
-from dlx.rundir import ROOT, Run, runs
-from dlx.status import status
+from dlx.runs.rundir import ROOT, Run, runs
+from dlx.runs.status import status
 
 LOWER = {"loss", "error", "mse", "rmse", "mae", "perplexity", "bits", "nll", "distortion", "inertia", "distance"}
 
@@ -56,7 +56,7 @@ def _fits(run: Run, about: dict[str, Any], wanted: list[tuple[str, str]]) -> boo
         return True
     values = {**about, **about.get("metrics", {}), "status": status(about)}
     if any(key not in values for key, _ in wanted):
-        from dlx.saved import config_of, flat
+        from dlx.runs.saved import config_of, flat
 
         try:
             values = {**flat(config_of(run)), **values}
@@ -67,7 +67,7 @@ def _fits(run: Run, about: dict[str, Any], wanted: list[tuple[str, str]]) -> boo
 
 def _equal(value: Any, typed: str) -> bool:
     """Whether a stored value is what was typed: 0.001 and 1e-3 are the same."""
-    from dlx.saved import parsed
+    from dlx.runs.saved import parsed
 
     if str(value) == typed:
         return True

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dlx.rundir import find
+from dlx.runs.rundir import find
 
 
 @click.command("sample")
@@ -25,13 +25,13 @@ def command(
     as CSV. Values are in the units of the data: the training run's scaling is undone.
     """
     from dlx.commandline import terminal
-    from dlx.saved import LOOKING
-    from dlx.trust import trusted
+    from dlx.runs.saved import LOOKING
+    from dlx.runs.trust import trusted
 
     found = find(run)
     config = trusted(found, overrides, LOOKING, "sample")
-    from dlx import outputs
-    from dlx.trained import load, sample
+    from dlx.runs import outputs
+    from dlx.runs.trained import load, sample
 
     parts, _ = load(found, config, checkpoint)
     made = sample(parts, number, seed)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from dlx.errors import UsageError
-from dlx.rundir import ROOT, find
+from dlx.runs.rundir import ROOT, find
 
 FIRST, TRIED = 6006, 50
 

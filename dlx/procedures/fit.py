@@ -1,6 +1,5 @@
 """Learning at once: gather the training split, then fit, as scikit-learn does."""
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
-from dlx.types import Count
 
 
 @runtime_checkable
@@ -22,19 +20,12 @@ class Fittable(Protocol):
 
 
 class Fit(Procedure):
-    """Steps gather the examples in the order of the dataset; the end of the pass fits them, and then all is done.
-
-    Args:
-        threads: that the libraries beneath scikit-learn (BLAS, OpenMP) may take for the fit; null leaves it to them.
-            With three or more, k-means sums in the order in which threads happen to finish, and two runs may differ
-            in the last bit; 1 makes them equal.
-    """
+    """Steps gather the examples in the order of the dataset; the end of the pass fits them, and then all is done."""
 
     requires = Fittable
     shuffle = False  # the same order as in `dataset.splits["train"]`: a fit by hand gives the same
 
-    def __init__(self, threads: Count | None = None) -> None:
-        self.threads = threads
+    def __init__(self) -> None:
         self.x: list[Tensor] = []  # on the CPU, whatever the device
         self.y: list[Tensor] = []
 
@@ -49,17 +40,9 @@ class Fit(Procedure):
         return {}
 
     def end_epoch(self) -> dict[str, Tensor]:
-        with self._threads():
-            told = self.learner.fit(torch.cat(self.x), torch.cat(self.y) if self.y else None)
+        told = self.learner.fit(torch.cat(self.x), torch.cat(self.y) if self.y else None)
         self.x, self.y, self.done = [], [], True
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in (told or {}).items()}
-
-    def _threads(self) -> contextlib.AbstractContextManager[Any]:
-        if self.threads is None:
-            return contextlib.nullcontext()
-        from threadpoolctl import threadpool_limits
-
-        return threadpool_limits(self.threads)
 
     def state_dict(self) -> dict[str, Any]:
         """With what was gathered: a run that is cut off within the pass goes on where it stood."""

@@ -37,12 +37,12 @@ class Generation(Task):
     def __init__(self, samples: Count = 2500, pictured: Count = 64) -> None:
         self.samples, self.pictured = samples, pictured
         self.centres: Tensor | None = None  # (modes, *shape)
-        self.sigma = 0.0
+        self.std = 0.0  # σ of each
 
     def attach(self, dataset: "Dataset") -> None:
         centres = getattr(dataset, "centres", None)
         if centres is not None:
-            self.centres, self.sigma = torch.as_tensor(centres), float(getattr(dataset, "sigma", 0.0))
+            self.centres, self.std = torch.as_tensor(centres), float(dataset.std)  # type: ignore[attr-defined]
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """None of a single example; see `whole`."""
@@ -53,7 +53,7 @@ class Generation(Task):
         made = _draw(model, self.samples, real.device)
         values = {"diversity": _spread(made) / max(_spread(real), 1e-12)}
         if self.centres is not None:
-            values.update(modes_found(made, self.centres.to(made), self.sigma))
+            values.update(modes_found(made, self.centres.to(made), self.std))
         discriminate = getattr(model, "discriminate", None)
         if callable(discriminate):
             values["discriminator_auc"] = area_under_curve(discriminate(real), discriminate(made))
@@ -74,7 +74,7 @@ class Generation(Task):
         return {}
 
 
-def modes_found(made: Tensor, centres: Tensor, sigma: float) -> dict[str, float]:
+def modes_found(made: Tensor, centres: Tensor, std: float) -> dict[str, float]:
     """How well samples (n, *shape) cover a mixture of round Gaussians at `centres` (modes, *shape).
 
     Returns:
@@ -82,7 +82,7 @@ def modes_found(made: Tensor, centres: Tensor, sigma: float) -> dict[str, float]
         no sample is near a mode.
     """
     distance, nearest = torch.cdist(made.flatten(1), centres.flatten(1)).min(1)
-    near = distance <= 3 * sigma
+    near = distance <= 3 * std
     counts = nearest[near].bincount(minlength=len(centres))
     values = {"modes": float((counts > 0).sum()), "high_quality": float(near.double().mean())}
     if near.any():

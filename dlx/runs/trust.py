@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 
 from dlx.build import ALLOWED, check
 from dlx.config.search import import_from_here, own_packages
-from dlx.rundir import Run
-from dlx.saved import changed, config_of, flat, parsed
+from dlx.runs.rundir import Run
+from dlx.runs.saved import changed, config_of, flat, parsed
 
 
 def trusted(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -> DictConfig:
@@ -24,7 +24,7 @@ def trusted(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -
         verb: whose they are, for messages.
 
     Raises:
-        UsageError: as `dlx.saved.changed`.
+        UsageError: as `dlx.runs.saved.changed`.
     """
     config = changed(config_of(run), overrides, may, verb)
     typed = dict(parsed(overrides)).get("allow") or []

@@ -11,8 +11,8 @@ from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
 from dlx.run import Parts, assemble
-from dlx.rundir import Run
-from dlx.saved import copied
+from dlx.runs.rundir import Run
+from dlx.runs.saved import copied
 
 Which = Literal["best", "last"]
 
@@ -22,7 +22,7 @@ def load(run: Run, config: DictConfig, which: Which | None = None) -> tuple[Part
 
     Args:
         run: where it lies.
-        config: its configuration, from `dlx.trust.trusted`.
+        config: its configuration, from `dlx.runs.trust.trusted`.
         which: the checkpoint; None takes the best one, or the last where no best one was chosen.
 
     Returns:

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dlx.build import build
 from dlx.errors import UsageError
-from dlx.saved import copied
+from dlx.runs.saved import copied
 
 
 class Layer(NamedTuple):

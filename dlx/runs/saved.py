@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dlx.config.catalogue import constructor
 from dlx.config.schema import shown
 from dlx.errors import UsageError
-from dlx.rundir import Run
+from dlx.runs.rundir import Run
 
 # Where and how long a run computes, and what it tells: nothing of it changes what a step learns.
 RUNNING = (

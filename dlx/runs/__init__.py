@@ -1,0 +1,1 @@
+"""Runs and trained models: made, found, read back, looked at, exported."""
