@@ -32,7 +32,8 @@ def made(optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Ten
             "learning; leave procedure= out to use the model's own, or type procedure=fit"
         )
     try:
-        return optimizer(params)
+        with undecorated():
+            return optimizer(params)
     except (ValueError, TypeError) as error:
         raise UsageError(
             f"the optimizer refused its values: {error}; dlx list optimizers shows working ones"

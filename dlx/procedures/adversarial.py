@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.optimizers.fused import made, updater
+from dlx.optimizers.fused import made, undecorated, updater
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
@@ -234,14 +234,17 @@ class _Player:
         return torch.tensor(float(self.optimizer.param_groups[0]["lr"]))
 
     def state_dict(self) -> dict[str, Any]:
+        with undecorated():
+            optimizer = self.optimizer.state_dict()
         return {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "updates": self.updates,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        with undecorated():
+            self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
         self.updates = state["updates"]

@@ -66,8 +66,7 @@ class Backprop(Procedure):
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         self.params = [p for p in model.parameters() if p.requires_grad]
-        with undecorated():
-            self.optimizer = made(self.make_optimizer, self.params)
+        self.optimizer = made(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
         self.update = updater(self.optimizer, self.params)
         self.penalised, self.constrained = penalised(model), constrained(model)
