@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 import os
 import platform
 import sys
@@ -125,7 +126,9 @@ def _complete(config: DictConfig, dataset: Dataset) -> None:
 def _tune(config: DictConfig, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
     """Choose threads and kernels by the size of a step, and say what was chosen."""
     batch = examples if trainer.batch == "full" else min(trainer.batch, examples)
-    work = batch * sum(p.numel() for p in model.parameters())
+    parameters = sum(p.numel() for p in model.parameters())
+    # What has none, such as scikit-learn's, works on all examples at once.
+    work = batch * parameters if parameters else examples * math.prod(config.dataset.shape)
     machine: dict[str, Any] = {"device": str(trainer.device), "precision": trainer.precision}
     if trainer.device.type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(trainer.device)
