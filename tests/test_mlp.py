@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -206,3 +207,72 @@ def test_every_initializer_is_offered_in_the_message():
     with pytest.raises(UsageError) as error:
         initialize(torch.empty(2, 2), "kaiming")
     assert all(name in str(error.value) for name in INITIALIZERS)
+
+
+# -- the deck's two programs -----------------------------------------------------------------------------------------
+
+
+def parts_of(*overrides):
+    from dlx.config.compose import compose
+    from dlx.run import assemble
+
+    return assemble(compose(["trainer.device=cpu", "trainer.threads=1", *overrides]))
+
+
+def test_the_decks_keras_program_step_by_step():
+    """Three Dense(256) and the scores; L1 on the second kernel, L2 on its bias; Adam 0.01 on batches of 32."""
+    parts = parts_of("experiment=deck_keras")
+    dense = [layer for layer in parts.model.modules() if isinstance(layer, nn.Linear)]
+    assert [tuple(layer.weight.shape) for layer in dense] == [(256, 64), (256, 256), (256, 256), (10, 256)]
+    assert [float(layer.bias.detach().unique()) for layer in dense] == [0, 0, 2, 0]
+    W = dense[2].weight.detach()
+    assert (W.T @ W - torch.eye(256)).abs().max() < 1e-5
+    for layer, bound in ((dense[0], 6 / (64 + 256)), (dense[1], 6 / 512), (dense[3], 6 / 266)):  # Glorot's
+        assert layer.weight.abs().max().item() == pytest.approx(math.sqrt(bound), rel=0.02)
+    assert (parts.trainer.epochs, parts.trainer.batch) == (100, 32)
+    layers = [nn.Linear(64, 256), nn.Linear(256, 256), nn.Linear(256, 256), nn.Linear(256, 10)]
+    by_hand = nn.Sequential(nn.Flatten(), layers[0], nn.ReLU(), *layers[1:])
+    with torch.no_grad():
+        for one, two in zip(by_hand.parameters(), parts.model.parameters(), strict=True):
+            one.copy_(two)
+    adam = torch.optim.Adam(by_hand.parameters(), lr=0.01)
+    for _, data in zip(range(10), parts.data.train(0), strict=False):
+        assert data.x.shape == (32, 1, 8, 8)
+        loss = parts.procedure.step(data)["loss"]
+        cost = F.cross_entropy(by_hand(data.x), data.y)
+        cost = cost + 0.01 * layers[1].weight.abs().sum() + 0.01 * layers[1].bias.square().sum()
+        adam.zero_grad()
+        cost.backward()
+        adam.step()
+        torch.testing.assert_close(loss, cost.detach(), rtol=1e-4, atol=1e-5)
+    for one, two in zip(by_hand.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_the_decks_low_level_program_against_its_equations():
+    """Twenty epochs of full-batch gradient descent, the gradients by the chain rule in float64."""
+    parts = parts_of("experiment=deck_low_level")
+    assert {name: len(split) for name, split in parts.dataset.splits.items()} == {"train": 1438, "test": 359}
+    assert (parts.trainer.epochs, parts.trainer.batch, parts.data.steps) == (1000, "full", 1)
+    assert (parts.trainer.validate_every, parts.trainer.splits) == (10, ["train", "test"])
+    W1, b1, W2, b2, W3, b3 = (p.detach().double().numpy().copy() for p in parts.model.parameters())
+    assert not b1.any()
+    assert not b2.any()
+    assert not b3.any()
+    (data,) = parts.data.train(0)
+    X, Y = data.x.flatten(1).double().numpy(), F.one_hot(data.y, 10).double().numpy()
+    for _ in range(20):
+        h1 = np.maximum(X @ W1.T + b1, 0)
+        h2 = np.maximum(h1 @ W2.T + b2, 0)
+        scores = h2 @ W3.T + b3
+        shares = np.exp(scores - scores.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        cost = -np.log(shares[Y == 1]).mean()
+        d3 = (shares - Y) / len(X)
+        d2 = d3 @ W3 * (h2 > 0)
+        d1 = d2 @ W2 * (h1 > 0)
+        for w, slope in ((W3, d3.T @ h2), (W2, d2.T @ h1), (W1, d1.T @ X), (b3, d3), (b2, d2), (b1, d1)):
+            w -= 0.01 * (slope if w.ndim == 2 else slope.sum(0))
+        assert parts.procedure.step(data)["loss"].item() == pytest.approx(cost, rel=1e-5)
+    for p, w in zip(parts.model.parameters(), (W1, b1, W2, b2, W3, b3), strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), w, rtol=1e-3, atol=1e-5)
