@@ -418,6 +418,15 @@ def test_every_model_passes_the_check_and_is_summed_up(model):
     assert not Path("outputs").exists()
 
 
+def test_check_all_downloads_nothing(monkeypatch):
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    from dlx.commands import check
+
+    row, code = check._row("dataset=mnist", (), download=False)
+    assert (row["result"], code) == ("no data here", 0)
+    assert not any(Path().iterdir())
+
+
 def test_check_all_goes_on_after_an_error(own):
     Path("conf/model/bad.yaml").write_text("# @package _global_\nmodel:\n  _target_: dlx.models.mlp.MLP\n  hiden: 3\n")
     from dlx.commands import check
@@ -598,7 +607,7 @@ def test_export(digits, images, name):
 
 
 def test_export_of_a_part(tmp_path):
-    run = _trained(tmp_path / "gan", "model=gan", "trainer.max_steps=3")
+    run = _trained(tmp_path / "gan", "model=gan", "trainer.max_steps=3", "model.average=0")
     dlx("export", run.directory, "--module", "generator", "-o", "generator.onnx")
     import onnxruntime
 

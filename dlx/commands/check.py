@@ -16,8 +16,8 @@ from dlx.errors import DlxError, UsageError
 def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """Compose, build, take one step, evaluate, save and load, and leave no run directory.
 
-    With --all, KEY=VALUE holds for every model and experiment. The exit code is 2 if a configuration is wrong, 1 if
-    one fails otherwise.
+    With --all, KEY=VALUE holds for every model and experiment, and nothing is downloaded: where the data is missing,
+    only that is told. The exit code is 2 if a configuration is wrong, 1 if one fails otherwise.
     """
     from dlx.commandline import terminal
 
@@ -26,7 +26,7 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
         return
     rows, code = [], 0
     for choice in _choices() if everything else [""]:
-        row, failed = _row(choice, overrides)
+        row, failed = _row(choice, overrides, download=not everything)
         rows.append(row)
         code = max(code, failed)
         if everything and not as_json and sys.stderr.isatty():
@@ -51,23 +51,45 @@ def _choices() -> list[str]:
     return [f"{group}={name}" for group in ("model", "experiment") for name in catalogue.names(group)]
 
 
-def _rehearsed(overrides: Any) -> Any:
+def _rehearsed(overrides: Any, download: bool = True) -> Any:
+    """What a rehearsal showed; None where data would have to be downloaded for it first."""
     from dlx.config.compose import compose
 
     config = compose(list(overrides))
     from dlx.runs.rehearsal import rehearse
 
-    return rehearse(config)
+    if download or "download" not in config.dataset:
+        return rehearse(config)
+    config.dataset.download = False
+    try:
+        return rehearse(config)
+    except UsageError:
+        if _has_data(config):
+            raise
+        return None
 
 
-def _row(choice: str, overrides: tuple[str, ...]) -> tuple[dict[str, Any], int]:
+def _has_data(config: Any) -> bool:
+    from dlx.build import build
+
+    try:
+        build(config, "dataset").load()
+    except UsageError:
+        return False
+    return True
+
+
+def _row(choice: str, overrides: tuple[str, ...], download: bool = True) -> tuple[dict[str, Any], int]:
     """A line of the table, and the exit code that it asks for."""
     started = time.monotonic()
     row: dict[str, Any] = {"configuration": choice or " ".join(overrides) or "the defaults", "result": "ok"}
     code = 0
     try:
-        found = _rehearsed([choice, *overrides] if choice else overrides)
-        row |= {"parameters": found.parameters, "loss": found.learned.get("loss")}
+        found = _rehearsed([choice, *overrides] if choice else overrides, download)
+        if found is None:
+            row["result"] = "no data here"
+        else:
+            row |= {"parameters": found.parameters, "loss": found.learned.get("loss")}
     except DlxError as error:
         code = 2 if isinstance(error, UsageError) else 1
         row |= {"result": "error", "message": str(error)}

@@ -93,10 +93,11 @@ def lower(metric: str) -> bool:
 
 
 def key_metric(metrics: dict[str, float]) -> str | None:
-    """The metric that stands for a run: the test split's first one that is not the loss."""
+    """The metric that stands for a run: what its best model was chosen by, else the first that is not the loss."""
+    chosen = [name.removeprefix("val/best_") for name in metrics if name.startswith("val/best_")]
     for split in ("test/", "val/", "train/"):
         names = [name for name in metrics if name.startswith(split)]
-        for last in ("accuracy", "r2", "log_likelihood"):
+        for last in (*chosen, "accuracy", "r2", "log_likelihood", "pseudo_log_likelihood"):
             if split + last in names:
                 return split + last
         plain = [name for name in names if not name.endswith(("loss", "_second", "lr"))]

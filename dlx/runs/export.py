@@ -108,7 +108,11 @@ def _part(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
     finally:
         hook.remove()
     if len(seen) != 1 or not isinstance(seen[0], Tensor):
-        raise UsageError(f"--module {name} was given; needed: a part that is used once, with one tensor")
+        used = f"is used {len(seen)} times" if seen else "is not used"
+        raise UsageError(
+            f"--module {name} was given, which {used} when the model predicts or generates; needed: a part that is "
+            f"used once, with one tensor; {type(model).__name__} has {', '.join(dict(model.named_children()))}"
+        )
     return modules[name], seen[0]
 
 
