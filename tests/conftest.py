@@ -66,3 +66,50 @@ def same(a: object, b: object) -> bool:
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """A run of digits for an instant, that tests may look at and not touch."""
+    from tests.verbs import SHORT, trained
+
+    return trained(tmp_path_factory.mktemp("runs") / "digits", *SHORT)
+
+
+@pytest.fixture
+def mine(digits, tmp_path):
+    """A copy of that run, to be changed."""
+    import shutil
+
+    from dlx.runs.rundir import Run
+
+    shutil.copytree(digits.directory, tmp_path / "mine")
+    return Run(tmp_path / "mine")
+
+
+@pytest.fixture
+def images():
+    """Twenty digits as scikit-learn gives them, (20, 8, 8) from 0 to 16."""
+    from sklearn.datasets import load_digits
+
+    return load_digits().images[:20]
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A user's directory with a network of their own in a module of the name returned."""
+    import sys
+
+    name = f"mine_{tmp_path.name.replace('-', '_')}"
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path(f"{name}.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Sequential):\n    def __init__(self, shape, outputs):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, outputs))\n"
+    )
+    Path("conf/model").mkdir(parents=True)
+    Path("conf/model/mine.yaml").write_text(
+        f"# @package _global_\n# mine\nmodel:\n  _target_: {name}.Net\n"
+        "  shape: ${dataset.shape}\n  outputs: ${dataset.outputs}\n"
+    )
+    yield name
+    sys.modules.pop(name, None)
