@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import dlx  # noqa: F401 - before torch: it decides how threads wait
+
 ROOT = Path(__file__).parent.parent
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
