@@ -5,6 +5,7 @@ F. Pedregosa et al., "Scikit-learn: Machine Learning in Python", JMLR 12, 2011, 
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
@@ -137,9 +138,10 @@ class Estimator(nn.Module):
                 if hasattr(part, "_parameter_constraints"):  # scikit-learn's own; others check when they fit
                     part._validate_params()
             except ValueError as error:
+                named = re.search(r"'(\w+)' parameter", str(error)) if part is estimator else None
                 raise UsageError(
-                    f"model.estimator was given a value that it refuses: {error}; type model.estimator.NAME=VALUE "
-                    "with one that it takes"
+                    f"model.estimator was given a value that it refuses: {str(error).rstrip('.')}; type "
+                    f"model.estimator.{named[1] if named else 'NAME'}=… with one that it takes"
                 ) from error
 
     @contextlib.contextmanager
