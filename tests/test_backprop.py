@@ -18,6 +18,7 @@ from dlx.procedures.backprop import Backprop
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.classification import Classification
+from dlx.tasks.generation import Generation
 from tests.conftest import ROOT, same
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -138,6 +139,11 @@ def test_a_head_that_the_loss_does_not_reach_keeps_its_weights():
 def test_a_model_without_weights_is_refused():
     with pytest.raises(UsageError, match="nothing to learn by gradients"):
         bound(model=nn.Flatten())
+
+
+def test_a_task_without_a_loss_is_refused_before_anything_starts():
+    with pytest.raises(UsageError, match="task generation has no loss"):
+        Backprop(SGD).bind(MLP([4], 3), Generation())
 
 
 @pytest.mark.parametrize("optimizer", [partial(SGD, lr=-1.0), partial(ADAM, betas=[0.9, 1.5]), partial(SGD, speed=3)])

@@ -1,7 +1,7 @@
 """The shortest way from gradients to new weights.
 
 `torch.optim.Optimizer.step` spends more time in Python (hooks, grouping, state look-ups) than a small network's
-arithmetic takes. For the plain uses of SGD, Adam, AdamW and Adagrad, `updater` calls torch's own fused kernel on the
+arithmetic takes. For the plain uses of SGD, Adam and AdamW, `updater` calls torch's own fused kernel on the
 optimizer's own state: the same numbers, the same `state_dict`, a fraction of the time. Everything else goes through
 `step()`.
 """

@@ -65,6 +65,8 @@ class Backprop(Procedure):
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
+        if type(task).loss is Task.loss:
+            raise task.lossless()
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = made(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None

@@ -33,7 +33,11 @@ class Task:
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Scalar to minimise, the mean over the batch."""
-        raise UsageError(
+        raise self.lossless()
+
+    def lossless(self) -> UsageError:
+        """What to say where a loss is asked of a task that has none."""
+        return UsageError(
             f"task {type(self).__name__.lower()} has no loss to back-propagate; needed: a procedure that learns "
             f"without one; type the model's own procedure (dlx list models shows it)"
         )
