@@ -115,3 +115,12 @@ def own(tmp_path, monkeypatch):
     )
     yield name
     sys.modules.pop(name, None)
+
+
+def iris():
+    """scikit-learn's irises: x (150, 4) float64, and labels."""
+    import torch
+    from sklearn.datasets import load_iris
+
+    x, y = load_iris(return_X_y=True)
+    return torch.from_numpy(x), torch.from_numpy(y)

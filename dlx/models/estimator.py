@@ -5,22 +5,21 @@ F. Pedregosa et al., "Scikit-learn: Machine Learning in Python", JMLR 12, 2011, 
 
 import contextlib
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.utils import get_tags
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from dlx.errors import TrainingError, UsageError
 from dlx.models.estimator_bytes import dumps, loads
+from dlx.models.estimator_kinds import check, name, types
 from dlx.types import Count
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class Estimator(nn.Module):
     ) -> None:
         super().__init__()
         self.shape, self.scale = tuple(shape), scale
-        self._check(estimator)
+        check(estimator, self.kinds, self.needed)
         scalers: dict[str, Any] = {"standard": StandardScaler, "minmax": MinMaxScaler}
         self.pipeline: Any = estimator if scale == "none" else make_pipeline(scalers[scale](), estimator)
         self.saved = torch.empty(0, dtype=torch.uint8)
@@ -113,36 +112,15 @@ class Estimator(nn.Module):
         if len(state) == 0:
             self.pipeline, self.saved = clone(self.pipeline), state.cpu()
             return
-        own = _types(self.pipeline)
+        own = types(self.pipeline)
         with self._heard():  # of another version of scikit-learn
-            found = loads(state.cpu().numpy().tobytes(), {name.split(".")[0] for name in own})
-        if _types(found) != own:
+            found = loads(state.cpu().numpy().tobytes(), {kind.split(".")[0] for kind in own})
+        if types(found) != own:
             raise UsageError(
-                f"the checkpoint holds {_name(found)}; needed: {_name(self.pipeline)}, as model.estimator and "
+                f"the checkpoint holds {name(found)}; needed: {name(self.pipeline)}, as model.estimator and "
                 "model.scale say"
             )
         self.pipeline, self.saved = found, state.cpu().clone()
-
-    def _check(self, estimator: Any) -> None:
-        missing = [name for name in self.needed if not callable(getattr(estimator, name, None))]
-        kind = get_tags(estimator).estimator_type if isinstance(estimator, BaseEstimator) else None
-        if missing or (self.kinds and kind is not None and kind not in self.kinds):
-            what = f"without {', '.join(missing)}" if missing else f"a {kind}"
-            raise UsageError(
-                f"model.estimator was given {type(estimator).__name__}, {what}; needed: a "
-                f"{' or '.join(self.kinds) or 'transformer'} with {', '.join(self.needed)}; type model._target_="
-                "dlx.models.estimator.Classifier, Regressor, Clusterer or Projector, whichever it is"
-            )
-        for part in [estimator, *_parts(estimator)]:
-            try:
-                if hasattr(part, "_parameter_constraints"):  # scikit-learn's own; others check when they fit
-                    part._validate_params()
-            except ValueError as error:
-                named = re.search(r"'(\w+)' parameter", str(error)) if part is estimator else None
-                raise UsageError(
-                    f"model.estimator was given a value that it refuses: {str(error).rstrip('.')}; type "
-                    f"model.estimator.{named[1] if named else 'NAME'}=… with one that it takes"
-                ) from error
 
     @contextlib.contextmanager
     def _heard(self) -> Iterator[None]:
@@ -154,18 +132,18 @@ class Estimator(nn.Module):
         Raises:
             TrainingError: with what scikit-learn said.
         """
-        name = type(self.estimator).__name__
+        who = type(self.estimator).__name__
         with warnings.catch_warnings(record=True) as said, threadpool_limits(torch.get_num_threads()):
             warnings.simplefilter("always")
             try:
                 yield
             except (ValueError, TypeError) as error:
                 raise TrainingError(
-                    f"{name} cannot go on: {' '.join(str(error).split())}; what helps is another value of "
+                    f"{who} cannot go on: {' '.join(str(error).split())}; what helps is another value of "
                     "model.estimator.…, or other data"
                 ) from error
         for text in dict.fromkeys(" ".join(str(warning.message).split()) for warning in said):
-            log.warning("%s: %s", name, text)
+            log.warning("%s: %s", who, text)
 
 
 class Classifier(Estimator):
@@ -350,21 +328,3 @@ def _rows(x: Tensor) -> np.ndarray:
 def _like(values: Tensor, x: Tensor) -> Tensor:
     """On x's device, in float64 where it has that."""
     return values.to(x.device, torch.float32 if x.device.type == "mps" else torch.float64)
-
-
-def _parts(estimator: Any) -> list[Any]:
-    """The estimators within an estimator, at any depth."""
-    if not isinstance(estimator, BaseEstimator):
-        return []
-    return [value for value in estimator.get_params().values() if isinstance(value, BaseEstimator)]
-
-
-def _types(estimator: Any) -> set[str]:
-    """Names of the types of an estimator and of those within it: what the configuration named, and so trusts."""
-    kinds = (type(part) for part in [estimator, *_parts(estimator)])
-    return {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
-
-
-def _name(pipeline: Any) -> str:
-    steps = [type(step).__name__ for _, step in getattr(pipeline, "steps", [])]
-    return " after ".join(reversed(steps)) or type(pipeline).__name__
