@@ -223,7 +223,8 @@ def _books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
         error = str(problem) if isinstance(problem, DlxError) else f"{type(problem).__name__}: {problem}"
         raise
     finally:
-        ended = {"status": status, "ended": now(), "seconds": round(time.monotonic() - started, 3)}
+        seconds = run.read().get("seconds", 0.0) + time.monotonic() - started  # of all its stretches
+        ended = {"status": status, "ended": now(), "seconds": round(seconds, 3)}
         ended |= {"epoch": trainer.epoch, "step": trainer.step} | ({"error": error} if error else {})
         with contextlib.suppress(OSError):  # a full disk: the error under way says so
             run.update(**ended)
