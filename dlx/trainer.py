@@ -193,7 +193,7 @@ class Trainer:
         last = self.checkpoints.directory / "last.pt" if self.checkpoints.directory else None
         kept = f"the last good checkpoint is {last}" if last and last.exists() else "no checkpoint had been saved yet"
         raise TrainingError(
-            f"the training loss is not finite at step {bad} (epoch {self.epoch + 1}); {kept}; what helps, in this "
+            f"the training loss is not finite at step {bad} (epoch {(bad - 1) // self.data.steps + 1}); {kept}; what helps, in this "
             "order: a smaller optimizer.lr=…, procedure.clip_norm=1, trainer.precision=32, dataset.scale=standard"
         )
 
