@@ -66,7 +66,9 @@ def matmul(wanted: Literal["auto", "highest", "high", "medium"], model: nn.Modul
     crossover lies near 2.4 MFLOP a product.
     """
     if wanted == "auto":
-        products = (2 * batch * m.in_features * m.out_features for m in model.modules() if isinstance(m, nn.Linear))
+        tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}  # looked up, not multiplied
+        matrices = (p for p in model.parameters() if p.ndim == 2 and id(p) not in tables)
+        products = (2 * batch * p.numel() for p in matrices)
         wanted = "medium" if max(products, default=0) > 2.4e6 and _amd_without_amx() else "highest"
     torch.set_float32_matmul_precision(wanted)
     return wanted

@@ -9,6 +9,7 @@ from torch import nn
 
 from dlx import runtime
 from dlx.errors import UsageError
+from dlx.models.boltzmann.rbm import RBM
 
 
 def test_an_absent_device_says_which_exist():
@@ -42,6 +43,13 @@ def test_product_kernels_are_settable_and_small_products_keep_the_default():
     assert runtime.matmul("auto", nn.Linear(64, 32), 32) == "highest"
     assert runtime.matmul("medium", nn.Linear(64, 32), 32) == "medium"
     assert torch.get_float32_matmul_precision() == "medium"
+
+
+def test_product_kernels_are_chosen_by_matrices_wherever_they_stand():
+    """A Boltzmann machine has no nn.Linear; a table that is looked up is not multiplied."""
+    chosen = runtime.matmul("auto", nn.Linear(784, 500), 100)
+    assert runtime.matmul("auto", RBM([784], hidden=500), 100) == chosen
+    assert runtime.matmul("auto", nn.Embedding(784, 500), 100) == "highest"
 
 
 def test_faster_products_are_as_accurate():
