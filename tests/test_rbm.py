@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dlx.batch import Batch
-from dlx.models.boltzmann.rbm import RBM
+from dlx.models.boltzmann.rbm import RBM, drawn
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.tasks.density import Density
 
@@ -107,6 +107,53 @@ def test_the_gradient_is_positive_minus_negative_statistics(monkeypatch):
     bound(rbm).step(Batch(x))
     for (name, p), old in zip(rbm.named_parameters(), before, strict=True):
         assert torch.allclose(p.detach() - old, expected[name]), name
+
+
+def test_the_closed_gradient_equals_autograds():
+    rbm, v, fantasy = machine().requires_grad_(), states(5)[::3], states(5)[1::7]
+    gap, gradients = rbm.free_energy_gap(v, fantasy)
+    expected = rbm.free_energy(v).mean() - rbm.free_energy(fantasy).mean()
+    assert torch.allclose(gap, expected)
+    for closed, recorded in zip(gradients, torch.autograd.grad(expected, list(rbm.parameters())), strict=True):
+        assert torch.allclose(closed, recorded)
+
+
+def test_any_energy_learns_and_what_is_frozen_stays():
+    """Models without a gradient of their own go through autograd, and so do those that learn in part."""
+
+    class Plain(torch.nn.Module):
+        def __init__(self, rbm):
+            super().__init__()
+            self.rbm = rbm
+
+        def free_energy(self, v):
+            return self.rbm.free_energy(v)
+
+        def gibbs(self, v, steps):
+            return self.rbm.gibbs(v, steps)
+
+    x, learned = states(5)[::3], []
+    for wrap in (lambda rbm: rbm, Plain):
+        rbm = machine().requires_grad_()
+        torch.manual_seed(1)
+        bound(wrap(rbm)).step(Batch(x))
+        learned.append(rbm)
+    for a, b in zip(learned[0].parameters(), learned[1].parameters(), strict=True):
+        assert torch.allclose(a, b)
+    rbm = machine().requires_grad_()
+    rbm.b.requires_grad_(False)
+    W, b = rbm.W.detach().clone(), rbm.b.clone()
+    bound(rbm).step(Batch(x))
+    assert torch.equal(rbm.b, b)
+    assert not torch.equal(rbm.W, W)
+
+
+def test_units_are_drawn_with_their_probabilities():
+    torch.manual_seed(0)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        p = torch.tensor([0.0, 0.001, 0.3, 1.0], dtype=dtype).expand(200_000, 4)
+        assert torch.allclose(drawn(p).double().mean(0), p[0].double(), atol=4e-3, rtol=0)
+        assert float(drawn(p)[:, 1].double().mean()) == pytest.approx(0.001, abs=3e-4)
 
 
 def test_with_exact_samples_it_is_the_likelihoods_gradient():

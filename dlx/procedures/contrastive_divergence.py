@@ -21,7 +21,11 @@ from dlx.types import Count
 
 @runtime_checkable
 class EnergyModel(Protocol):
-    """What contrastive divergence needs of a model."""
+    """What contrastive divergence needs of a model.
+
+    One that knows its gradient offers `free_energy_gap(v, fantasy)` too: the difference of the mean free energies, and
+    the gradients of all its parameters in their order; others are differentiated by autograd.
+    """
 
     def free_energy(self, v: Tensor) -> Tensor:
         """F(v), (batch,), of v (batch, *shape), differentiable in the parameters."""
@@ -59,6 +63,8 @@ class ContrastiveDivergence(Procedure):
         super().bind(model, task)
         self.energy = cast(EnergyModel, model)
         self.params = [p for p in model.parameters() if p.requires_grad]
+        frozen = len(self.params) < len(list(model.parameters()))
+        self.gap = self._gap if frozen else getattr(model, "free_energy_gap", self._gap)
         with undecorated():
             self.optimizer = made(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
@@ -66,14 +72,18 @@ class ContrastiveDivergence(Procedure):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         fantasy = self._fantasy(batch.x)
-        gap = self.energy.free_energy(batch.x).mean() - self.energy.free_energy(fantasy).mean()
-        self.update(torch.autograd.grad(gap, self.params))
+        gap, gradients = self.gap(batch.x, fantasy)
+        self.update(gradients)
         if self.schedule is not None:
             self.schedule.step()
-        values = {"free_energy_gap": gap.detach()}
+        values = {"free_energy_gap": gap}
         if not self.persistent:  # a persistent chain is nobody's reconstruction
-            values["reconstruction_error"] = (batch.x - fantasy).square().mean()
+            values["sampled_reconstruction_error"] = (batch.x - fantasy).square().mean()
         return values
+
+    def _gap(self, v: Tensor, fantasy: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        gap = self.energy.free_energy(v).mean() - self.energy.free_energy(fantasy).mean()
+        return gap.detach(), torch.autograd.grad(gap, self.params)
 
     def _fantasy(self, x: Tensor) -> Tensor:
         if not self.persistent:
