@@ -192,9 +192,10 @@ class Trainer:
             return
         last = self.checkpoints.directory / "last.pt" if self.checkpoints.directory else None
         kept = f"the last good checkpoint is {last}" if last and last.exists() else "no checkpoint had been saved yet"
+        epoch = (bad - 1) // self.data.steps + 1
         raise TrainingError(
-            f"the training loss is not finite at step {bad} (epoch {(bad - 1) // self.data.steps + 1}); {kept}; what helps, in this "
-            "order: a smaller optimizer.lr=…, procedure.clip_norm=1, trainer.precision=32, dataset.scale=standard"
+            f"the training loss is not finite at step {bad} (epoch {epoch}); {kept}; what helps, in this order: "
+            "a smaller optimizer.lr=…, procedure.clip_norm=1, trainer.precision=32, dataset.scale=standard"
         )
 
     def _validate(self) -> None:
