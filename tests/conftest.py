@@ -12,6 +12,12 @@ MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
+def small(model: str) -> list[str]:
+    """Overrides under which a test trains it: a network as wide as ImageNet's would take minutes and gigabytes."""
+    wide = "\n  width: " in (ROOT / "conf" / "model" / f"{model}.yaml").read_text()
+    return ["model.width=0.1"] if wide else []
+
+
 @pytest.fixture(autouse=True)
 def _quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test works in a directory of its own, without the developer's data, and leaves the threads as they were."""

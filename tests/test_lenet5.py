@@ -56,7 +56,7 @@ def test_the_smallest_image():
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 11), (4,), (28, 28)])
 def test_what_does_not_fit_says_what_would(shape):
-    with pytest.raises(UsageError, match=r"at least 12×12.*dataset=mnist"):
+    with pytest.raises(UsageError, match=r"at least 12×12.*dataset=digits28"):
         LeNet5(shape, 10)
 
 

@@ -9,14 +9,14 @@ from omegaconf import OmegaConf
 
 from dlx.checkpoint import load
 from dlx.run import assemble
-from tests.conftest import MODELS, same
+from tests.conftest import MODELS, same, small
 
 SHORT = ("trainer.epochs=2", "dataset.limit=320", "trainer.batch=32", "trainer.save_every=1000")
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_learns_saves_and_loads_afresh(model, train):
-    run = train("run", f"model={model}", *SHORT)
+    run = train("run", f"model={model}", *small(model), *SHORT)
     about = run.read()
     assert about["status"] == "finished"
     assert about["metrics"], "a run ends with numbers"
@@ -39,10 +39,10 @@ def test_learns_saves_and_loads_afresh(model, train):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_resumed_equals_uninterrupted(model, train, resume):
-    straight = train("straight", f"model={model}", *SHORT)
+    straight = train("straight", f"model={model}", *small(model), *SHORT)
     steps = straight.read()["step"]
     cut = max(1, steps // 2 - 1)  # within the first epoch
-    stopped = train("stopped", f"model={model}", *SHORT, f"trainer.max_steps={cut}")
+    stopped = train("stopped", f"model={model}", *small(model), *SHORT, f"trainer.max_steps={cut}")
     assert stopped.read()["step"] == cut
     resume(stopped, trainer__max_steps=None)
     one, two = (load(run.checkpoints / "last.pt") for run in (straight, stopped))

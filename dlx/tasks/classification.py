@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.models.heads import answers
 from dlx.tasks.task import Task, labels_of
 from dlx.types import Fraction
 
@@ -44,10 +45,17 @@ class Classification(Task):
         self.names = dataset.names
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        scores = model(batch.x)
+        y = labels_of(batch)
+        (_, scores), *auxiliary = answers(model(batch.x))
+        loss = self._loss(scores, y)
+        for weight, scores in auxiliary:
+            loss = loss + weight * self._loss(scores, y)
+        return loss
+
+    def _loss(self, scores: Tensor, y: Tensor) -> Tensor:  # 0-d
         if self.kind == "cross_entropy":
-            return F.cross_entropy(scores, labels_of(batch), label_smoothing=self.label_smoothing)
-        return self._losses(scores, labels_of(batch)).mean()
+            return F.cross_entropy(scores, y, label_smoothing=self.label_smoothing)
+        return self._losses(scores, y).mean()
 
     def _losses(self, scores: Tensor, y: Tensor) -> Tensor:  # (batch,)
         if self.kind == "cross_entropy":

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dlx.errors import UsageError
+from dlx.models.convolutional.image import image
 from dlx.types import Count
 
 
@@ -44,13 +44,7 @@ class LeNet5(nn.Module):
         pooling: Literal["max", "average"] = "max",
     ) -> None:
         super().__init__()
-        if len(shape) != 3 or min(shape[1:]) < self.min_size:
-            raise UsageError(
-                f"model=lenet5 was given examples of shape {list(shape)}; needed: images of at least "
-                f"{self.min_size}×{self.min_size}, [channels, height, width]; type dataset=mnist, or dataset=digits28 "
-                "for digits that need no download"
-            )
-        channels, height, width = shape
+        channels, height, width = image(shape, self.min_size, "lenet5")
         padding = 2 if min(height, width) < 32 else 0
         height, width = (((size + 2 * padding - 4) // 2 - 4) // 2 for size in (height, width))
         act = nn.ReLU if activation == "relu" else nn.Tanh

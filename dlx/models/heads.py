@@ -1,0 +1,27 @@
+"""Several answers from one network while it learns: auxiliary heads beside the main one.
+
+C. Szegedy et al., "Going deeper with convolutions", 2014, https://arxiv.org/abs/1409.4842, §5: heads on inner layers
+bring the gradient to where it would fade, and are left out when the network is used.
+"""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class Heads(NamedTuple):
+    """What a model's `forward` returns in training mode where it has auxiliary heads; in evaluation it returns scores.
+
+    The loss is loss(scores) + weight Σ loss(auxiliary).
+    """
+
+    scores: Tensor  # (batch, outputs)
+    auxiliary: tuple[Tensor, ...]  # (batch, outputs) each
+    weight: float
+
+
+def answers(output: Any) -> list[tuple[float, Tensor]]:
+    """Every answer of a forward pass with its weight in the loss, the main one first."""
+    if isinstance(output, Heads):
+        return [(1.0, output.scores), *((output.weight, scores) for scores in output.auxiliary)]
+    return [(1.0, output)]
