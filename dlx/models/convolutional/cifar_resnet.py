@@ -1,0 +1,88 @@
+"""Residual networks for images as small as CIFAR's: 20, 32, 44, 56 and 110 layers.
+
+K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", 2015, https://arxiv.org/abs/1512.03385,
+§4.2.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from dlx.errors import UsageError
+from dlx.models.convolutional.image import image, scaled
+from dlx.models.convolutional.resnet import BasicBlock, PadShortcut, convolution, start
+from dlx.types import Count, Positive
+
+
+def per_stage(depth: int, layers: int) -> int:
+    """Blocks in each of the three stages, of a network of `depth` layers made of blocks of `layers` layers.
+
+    Raises:
+        UsageError: the depth does not divide so.
+    """
+    blocks, rest = divmod(depth - 2, 3 * layers)
+    if rest or blocks < 1:
+        near = [3 * layers * max(1, blocks + more) + 2 for more in (0, 1)]
+        raise UsageError(
+            f"model.depth={depth} was given; needed: {3 * layers}n + 2; type model.depth={near[0]} or {near[1]}"
+        )
+    return blocks
+
+
+class CifarResNet(nn.Module):
+    """A 3×3 convolution, three stages of basic blocks with 16, 32 and 64 channels, a mean, and a dense layer.
+
+    Args:
+        shape: of one image, (channels, height, width).
+        outputs: number of scores.
+        depth: 6n + 2 layers.
+        shortcut: where the size changes: `pad` takes every second pixel and pads the channels with zeros (option A,
+            the paper's on CIFAR), `project` a 1×1 convolution and batch normalization (option B).
+        width: multiplies the channels of every layer.
+
+    Raises:
+        UsageError: not an image, too small a one, or a depth that does not divide into blocks.
+    """
+
+    accepts = ("image",)
+    min_size = 8
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        outputs: Count,
+        depth: Count = 20,
+        shortcut: Literal["pad", "project"] = "pad",
+        width: Positive = 1.0,
+    ) -> None:
+        super().__init__()
+        inputs, _, _ = image(shape, self.min_size, f"resnet{depth}")
+        blocks = per_stage(depth, 2)
+        self.channels, self.shortcut = scaled(16, width), shortcut
+        self.conv1, self.bn1 = convolution(inputs, self.channels, 3), nn.BatchNorm2d(self.channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = self._stage(blocks, scaled(16, width), 1)
+        self.layer2 = self._stage(blocks, scaled(32, width), 2)
+        self.layer3 = self._stage(blocks, scaled(64, width), 2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(self.channels, outputs)
+        start(self)
+
+    def _stage(self, blocks: int, channels: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(*(self._block(channels, stride if number == 0 else 1) for number in range(blocks)))
+
+    def _block(self, channels: int, stride: int) -> BasicBlock:
+        inputs, self.channels = self.channels, channels
+        shortcut: nn.Module | None = None
+        if stride != 1 and self.shortcut == "pad":
+            shortcut = PadShortcut(stride, channels - inputs)
+        elif stride != 1:
+            shortcut = nn.Sequential(convolution(inputs, channels, 1, stride), nn.BatchNorm2d(channels))
+        return BasicBlock(inputs, channels, stride, shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (batch, outputs) of x (batch, *shape)."""
+        x = self.relu(self.bn1(self.conv1(x)))  # (B, 16, H, W)
+        x = self.layer3(self.layer2(self.layer1(x)))  # (B, 64, H/4, W/4)
+        return self.fc(self.avgpool(x).flatten(1))
