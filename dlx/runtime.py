@@ -86,7 +86,10 @@ def autocast(where: torch.device, precision: Literal["32", "bf16", "16"]) -> con
     """The context in which a step or an evaluation runs."""
     if precision == "32":
         return contextlib.nullcontext()
-    return torch.autocast(where.type, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
+    # Without the cache: autocast keeps each weight's low-precision copy until the context ends, so every step of a pass
+    # would compute with the weights of its first.
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(where.type, dtype=dtype, cache_enabled=False)
 
 
 def seed(value: int) -> None:
