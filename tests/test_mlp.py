@@ -190,7 +190,7 @@ BAD = [
     ({"hidden": [{"units": 5, "dropout": 1.5}]}, "1.5"),
     ({"hidden": [0]}, r"hidden\[0\] was given units 0"),
     ({"hidden": [5, -3]}, r"hidden\[1\] was given units -3"),
-    ({"hidden": [{"activation": "relu"}]}, r"hidden\[0\] was given units None"),
+    ({"hidden": [{"activation": "relu"}]}, r"hidden\[0\] was given units null"),
     ({"hidden": [{"units": 4, "l3": 1}]}, r"hidden\[0\] was given l3"),
     ({"hidden": ["many"]}, "many"),
 ]

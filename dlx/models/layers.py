@@ -1,12 +1,14 @@
-"""Layers and names that several networks share: activations, initializers, and a dense layer with regularizers."""
+"""Layers and names that several networks share: activations, initializers, regularizers, dense layers."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
+from dlx.types import NonNegative, Positive
 
 INITIALIZERS: dict[str, Callable[[Tensor], Any]] = {
     "xavier_uniform": nn.init.xavier_uniform_,
@@ -51,65 +53,95 @@ def activation(name: str | None) -> nn.Module:
     return kind()
 
 
-class Dense(nn.Linear):
-    """y = W x + b with the initializers, penalties and constraint of the Keras layer of this name.
+@dataclass(kw_only=True)
+class Regularizers:
+    """How a layer's weights begin, what they cost, and how long they may grow, as in the layers of Keras.
 
     The penalties are l1 Σ|w| + l2 Σw² as Keras defines them, without a ½, on the kernel and on the bias apart; they
     are part of the loss, so every optimizer sees their gradient (an optimizer's weight_decay is another thing).
 
     Args:
-        inputs, outputs: sizes of x (batch, inputs) and y (batch, outputs).
         kernel_init, bias_init: initializers by name, or constants.
         l1, l2: weights of the kernel's penalties.
         bias_l1, bias_l2: weights of the bias's penalties.
-        max_norm: each unit's incoming weights are kept within this Euclidean norm (Srivastava et al. 2014, §5.1).
+        max_norm: each unit's (or filter's) incoming weights are kept within this Euclidean norm (Srivastava et al.
+            2014, §5.1).
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        kernel_init: str | float = "default",
-        bias_init: str | float = "default",
-        l1: float = 0.0,
-        l2: float = 0.0,
-        bias_l1: float = 0.0,
-        bias_l2: float = 0.0,
-        max_norm: float | None = None,
-    ) -> None:
-        super().__init__(inputs, outputs)
-        self.penalties = {"weight": (l1, l2), "bias": (bias_l1, bias_l2)}
-        self.max_norm = max_norm
-        initialize(self.weight, kernel_init)
-        initialize(self.bias, bias_init)
+    kernel_init: str | float = "default"
+    bias_init: str | float = "default"
+    l1: NonNegative = 0.0
+    l2: NonNegative = 0.0
+    bias_l1: NonNegative = 0.0
+    bias_l2: NonNegative = 0.0
+    max_norm: Positive | None = None
+
+    def regularizers(self) -> dict[str, Any]:
+        """These settings alone, of a class that has more."""
+        return {field.name: getattr(self, field.name) for field in fields(Regularizers)}
+
+
+class Regularized:
+    """What a layer with `weight` and `bias` gains by `Regularizers`; it calls `regularize` when it has made them."""
+
+    weight: Tensor
+    bias: Any  # a parameter, or None
+    units = 0  # the dimension of `weight` along which the units, or filters, are counted
+
+    def regularize(self, by: Regularizers) -> None:
+        """Initialize the weights, and keep what the penalties and the constraint need."""
+        self.penalties = {"weight": (by.l1, by.l2), "bias": (by.bias_l1, by.bias_l2)}
+        self.max_norm = by.max_norm
+        with torch.no_grad():
+            kernel = self.weight.transpose(0, self.units).contiguous()  # (units, incoming, ...), as fans are counted
+            initialize(kernel, by.kernel_init)
+            self.weight.copy_(kernel.transpose(0, self.units))
+        if self.bias is not None:
+            initialize(self.bias, by.bias_init)
 
     def penalty(self) -> Tensor | None:
         """l1 Σ|w| + l2 Σw² over kernel and bias, 0-d; None where no penalty is asked for."""
         terms = []
         for name, (l1, l2) in self.penalties.items():
             w = getattr(self, name)
-            if l1:
+            if l1 and w is not None:
                 terms.append(l1 * w.abs().sum())
-            if l2:
+            if l2 and w is not None:
                 terms.append(l2 * w.square().sum())
         return torch.stack(terms).sum() if terms else None
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Shrink the rows of the kernel, (outputs, inputs), to `max_norm`."""
+        """Shrink the kernel's part of each unit to `max_norm`."""
         if self.max_norm is not None:
-            self.weight.renorm_(2, 0, self.max_norm)
+            self.weight.renorm_(2, self.units, self.max_norm)
+
+    @property
+    def costs(self) -> bool:
+        """Whether there is a penalty."""
+        return any(any(weights) for name, weights in self.penalties.items() if getattr(self, name) is not None)
+
+
+class Dense(Regularized, nn.Linear):
+    """y = W x + b for x (batch, inputs) and y (batch, outputs), with `Regularizers`."""
+
+    def __init__(self, inputs: int, outputs: int, **regularizers: Any) -> None:
+        super().__init__(inputs, outputs)
+        self.regularize(Regularizers(**regularizers))
 
 
 def penalised(model: nn.Module) -> list[Any]:
     """The submodules whose `penalty()` belongs to the loss."""
-    return [m for m in _having(model, "penalty") if not isinstance(m, Dense) or any(map(any, m.penalties.values()))]
+    return [m for m in _having(model, "penalty") if not isinstance(m, Regularized) or m.costs]
 
 
 def constrained(model: nn.Module) -> list[Any]:
-    """The submodules whose `constrain()` is called after each step."""
-    return [m for m in _having(model, "constrain") if not isinstance(m, Dense) or m.max_norm is not None]
+    """The submodules whose `constrain()` is called after each step; frozen weights stay as they are."""
+    return [
+        m
+        for m in _having(model, "constrain")
+        if not isinstance(m, Regularized) or (m.max_norm is not None and m.weight.requires_grad)
+    ]
 
 
 def _having(model: nn.Module, name: str) -> Iterator[Any]:

@@ -6,12 +6,13 @@ https://doi.org/10.1038/323533a0. Dropout and max-norm as in N. Srivastava et al
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from dlx.errors import UsageError
-from dlx.models.layers import Dense, activation
+from dlx.models.entries import Hidden, read
+from dlx.models.layers import Dense, Regularizers
 from dlx.types import Count, Fraction, NonNegative, Positive
 
 
@@ -52,64 +53,37 @@ class MLP(nn.Module):
         output: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        dense = {
+        common = {
+            "activation": activation,
+            "dropout": dropout,
+            "batch_norm": batch_norm,
             "kernel_init": kernel_init,
             "bias_init": bias_init,
             "l1": l1,
             "l2": l2,
             "bias_l1": bias_l1,
             "bias_l2": bias_l2,
-        }
-        common = {
-            **dense,
             "max_norm": max_norm,
-            "activation": activation,
-            "dropout": dropout,
-            "batch_norm": batch_norm,
         }
         self.layers = nn.Sequential()
         if input_dropout:
             self.layers.append(nn.Dropout(input_dropout))
         size = math.prod(shape)
         for place, entry in enumerate(hidden):
-            settings = _layer(entry, common, f"model.hidden[{place}]")
-            units = settings.pop("units")
-            self._append(size, units, **settings)
-            size = units
-        self.layers.append(Dense(size, outputs, **_known(output or {}, {**dense, "max_norm": None}, "model.output")))
-
-    def _append(
-        self, inputs: int, units: int, activation: str | None, dropout: float, batch_norm: bool, **dense: Any
-    ) -> None:
-        self.layers.append(Dense(inputs, units, **dense))
-        if batch_norm:
-            self.layers.append(nn.BatchNorm1d(units))
-        if activation is not None:
-            self.layers.append(_activation(activation))
-        if dropout:
-            self.layers.append(nn.Dropout(dropout))
+            given = entry if isinstance(entry, Mapping) else {"units": entry}
+            layer = read(Units, given, common, f"model.hidden[{place}]")
+            self.layers.extend(layer.dense(size, layer.units).values())
+            size = layer.units
+        last = read(Regularizers, output or {}, {**common, "max_norm": None}, "model.output")
+        self.layers.append(Dense(size, outputs, **last.regularizers()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (batch, outputs) of x (batch, *shape)."""
         return self.layers(x.flatten(1))
 
 
-_activation = activation  # the constructor's argument of the same name hides the function
+@dataclass(kw_only=True)
+class Units(Hidden):
+    """One hidden layer."""
 
-
-def _layer(entry: Any, common: dict[str, Any], where: str) -> dict[str, Any]:
-    if isinstance(entry, Mapping):
-        settings = _known(entry, {"units": None, **common}, where)
-    else:
-        settings = {**common, "units": entry}
-    units = settings["units"]
-    if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-        raise UsageError(f"{where} was given units {units!r}; needed: a whole number of at least 1")
-    return settings
-
-
-def _known(given: Mapping[str, Any], defaults: dict[str, Any], where: str) -> dict[str, Any]:
-    unknown = sorted(set(given) - set(defaults))
-    if unknown:
-        raise UsageError(f"{where} was given {', '.join(unknown)}; needed: some of {', '.join(defaults)}")
-    return {**defaults, **given}
+    units: Count
