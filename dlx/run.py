@@ -167,12 +167,20 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
         try:
             logger.hparams(_plain(parts.config))
             if not resumed:
+                _prepare(parts)
                 _introduce(parts, logger)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
             metrics = _finish(run, parts, logger)
         finally:
             logger.close()
     progress.summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+
+
+def _prepare(parts: Parts, most: int = 5000) -> None:
+    """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
+    prepare = getattr(parts.model, "prepare", None)
+    if callable(prepare):
+        prepare(first(parts.data.split("train"), most))
 
 
 def _introduce(parts: Parts, logger: Logger) -> None:
