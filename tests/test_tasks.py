@@ -3,12 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error, r2_score
+from sklearn.metrics import (
+    accuracy_score,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    top_k_accuracy_score,
+)
 from torch import nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
+from dlx.models.heads import Heads
 from dlx.tasks.classification import Classification
 from dlx.tasks.regression import Regression
 
@@ -27,6 +35,29 @@ def test_classification(size):
     assert got["accuracy"] == pytest.approx(accuracy_score(y, scores.argmax(1)))
     assert got["error"] == pytest.approx(1 - got["accuracy"])
     assert got["loss"] == pytest.approx(log_loss(y, scores.double().softmax(1)), rel=1e-5)
+
+
+def test_top_k():
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(5, 7), torch.randn(100, 5), torch.randint(0, 7, (100,))
+    got = evaluate(model, Classification(top=[2, 5]), batches(x, y, 30))
+    scores = model(x).detach()
+    for k in (2, 5):
+        assert got[f"top{k}_accuracy"] == pytest.approx(top_k_accuracy_score(y, scores, k=k))
+        assert got[f"top{k}_error"] == pytest.approx(1 - got[f"top{k}_accuracy"])
+
+
+def test_auxiliary_heads_count_with_their_weight():
+    """The loss of three heads by hand; an evaluated model returns scores alone."""
+    torch.manual_seed(0)
+    y = torch.randint(0, 4, (9,))
+    scores, one, two = torch.randn(3, 9, 4)
+    task = Classification(label_smoothing=0.1)
+
+    def loss(*outputs):
+        return task.loss(lambda x: Heads(outputs[0], outputs[1:], 0.3) if outputs[1:] else outputs[0], Batch(y, y))
+
+    torch.testing.assert_close(loss(scores, one, two), loss(scores) + 0.3 * loss(one) + 0.3 * loss(two))
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

@@ -1,6 +1,6 @@
 """Classification: which of the classes an example belongs to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.errors import UsageError
 from dlx.models.heads import answers
 from dlx.tasks.task import Task, labels_of
-from dlx.types import Fraction
+from dlx.types import Count, Fraction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,8 @@ class Classification(Task):
         loss: what is minimised. `mse` is the squared distance to the one-hot label, `hinge` the multi-class margin
             loss of Crammer and Singer (2001).
         label_smoothing: part of the target's probability that is spread evenly over all classes.
+        top: also tell how often the label is among the k largest scores, for each of these k: `top5_accuracy`,
+            `top5_error`.
     """
 
     needs: ClassVar[str | None] = "classes"
@@ -35,14 +38,22 @@ class Classification(Task):
         self,
         loss: Literal["cross_entropy", "mse", "hinge"] = "cross_entropy",
         label_smoothing: Fraction = 0.0,
+        top: Sequence[Count] = (),
     ) -> None:
         self.kind = loss
+        self.top = list(top)
         self.label_smoothing = label_smoothing
         self.names: list[str] | None = None
 
     def attach(self, dataset: "Dataset") -> None:
         super().attach(dataset)
         self.names = dataset.names
+        for k in self.top:
+            if dataset.classes is not None and k >= dataset.classes:
+                raise UsageError(
+                    f"task.top={self.top} was given for {dataset.classes} classes; needed: numbers below that; "
+                    "type task.top=[]"
+                )
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         y = labels_of(batch)
@@ -67,6 +78,8 @@ class Classification(Task):
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         scores, y = model(batch.x), labels_of(batch)
         correct = {"accuracy": scores.argmax(1) == y}
+        for k in self.top:
+            correct[f"top{k}_accuracy"] = (scores.topk(k, dim=1).indices == y[:, None]).any(1)
         # A support vector machine or a tree's vote has no probabilities, so no cross-entropy either.
         if not getattr(model, "probabilistic", True):
             return correct
@@ -74,7 +87,8 @@ class Classification(Task):
 
     def finish(self, means: "Mapping[str, Tensor]") -> dict[str, float]:
         final = super().finish(means)
-        final["error"] = 1.0 - final["accuracy"]
+        for name in ("", *(f"top{k}_" for k in self.top)):
+            final[f"{name}error"] = 1.0 - final[f"{name}accuracy"]
         return final
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
