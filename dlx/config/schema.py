@@ -115,8 +115,10 @@ class Listing(Kind):
         return all(self.of[0].accepts_in(entry) for entry in value)
 
     def __str__(self) -> str:
-        if self.fixed:
+        if self.fixed and len(set(self.of)) > 1:
             return f"a list of {len(self.of)}: {', '.join(map(str, self.of))}"
+        if self.fixed:
+            return f"a list of {len(self.of)}, each entry {self.of[0]}"
         return "a list" if self.of[0] is ANYTHING else f"a list, each entry {self.of[0]}"
 
 

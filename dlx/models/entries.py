@@ -43,7 +43,7 @@ class Hidden(Weighted):
 
     dropout: Fraction
 
-    def dense(self, inputs: int, units: int) -> dict[str, nn.Module]:
+    def modules(self, inputs: int, units: int) -> dict[str, nn.Module]:
         """The layer's modules by what they do, in their order; the layer itself is nameless."""
         made: dict[str, nn.Module] = {"": Dense(inputs, units, **self.regularizers())}
         if self.batch_norm:

@@ -72,7 +72,7 @@ class MLP(nn.Module):
         for place, entry in enumerate(hidden):
             given = entry if isinstance(entry, Mapping) else {"units": entry}
             layer = read(Units, given, common, f"model.hidden[{place}]")
-            self.layers.extend(layer.dense(size, layer.units).values())
+            self.layers.extend(layer.modules(size, layer.units).values())
             size = layer.units
         last = read(Regularizers, output or {}, {**common, "max_norm": None}, "model.output")
         self.layers.append(Dense(size, outputs, **last.regularizers()))

@@ -1,0 +1,132 @@
+"""A convolutional network written as a list of layers.
+
+Y. LeCun et al., "Gradient-Based Learning Applied to Document Recognition", Proceedings of the IEEE 86, 1998, §II.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from dlx.config.report import closest
+from dlx.config.schema import shown
+from dlx.errors import UsageError
+from dlx.models.convolutional.entries import KINDS, SETTINGS, DenseLayer, Layer, Shape
+from dlx.models.convolutional.image import image
+from dlx.models.entries import read
+from dlx.models.layers import Regularizers
+from dlx.types import Count, Fraction, NonNegative, Positive
+
+
+class CNN(nn.Module):
+    """The layers of a list, one after the other, and dense scores without an activation at the end.
+
+    An entry is a mapping whose first key says what it is, or that word alone where it needs no value:
+
+        {conv: 64, kernel: [3, 5], stride: 2, padding: same, dilation: 1, groups: 1, bias: true}
+        {separable: 64, kernel: 3, depth_multiplier: 1}             and what conv has but groups
+        {transposed: 32, kernel: 2, stride: 2, output_padding: 0}   and what conv has but groups
+        {max_pool: 3, stride: 2, padding: same}, {average_pool: 2}, global_average_pool, global_max_pool
+        batch_norm, {activation: relu}, {dropout: 0.5}, {spatial_dropout: 0.1}, flatten
+        {dense: 128}
+
+    The kinds with weights also take `activation`, `batch_norm` (between the two), the initializers, penalties and
+    bound below, and `spatial_dropout` (convolutional ones) or `dropout` (dense ones); the model's own hold otherwise.
+    Modules are named by kind and place, `layers.conv0`, `layers.conv0_act`, `layers.max_pool1`.
+
+    Args:
+        shape: of one image, (channels, height, width).
+        outputs: number of scores.
+        layers: the entries, the scores left out.
+        activation: any of torch.nn's by name; null for none.
+        batch_norm: normalise before each activation.
+        dropout: part of each dense layer's outputs that is dropped while learning.
+        spatial_dropout: part of each convolutional layer's maps that is dropped while learning.
+        kernel_init, bias_init: `default` (torch's), xavier_uniform, xavier_normal, he_uniform, he_normal,
+            orthogonal, zeros, ones, or a number.
+        l1, l2, bias_l1, bias_l2: penalties l1 Σ|w| + l2 Σw² of kernels and biases, part of the loss.
+        max_norm: bound on the norm of each filter, and of each dense unit's incoming weights.
+        output: initializers and penalties of the scores' layer; it has no bound unless it is given one here.
+
+    Raises:
+        UsageError: not an image, or a layer that is mistyped or does not fit the one before it.
+    """
+
+    accepts = ("image",)
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        outputs: Count,
+        layers: Sequence[Any],
+        activation: str | None = "relu",
+        batch_norm: bool = False,
+        dropout: Fraction = 0.0,
+        spatial_dropout: Fraction = 0.0,
+        kernel_init: str | float = "default",
+        bias_init: str | float = "default",
+        l1: NonNegative = 0.0,
+        l2: NonNegative = 0.0,
+        bias_l1: NonNegative = 0.0,
+        bias_l2: NonNegative = 0.0,
+        max_norm: Positive | None = None,
+        output: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        common = {
+            "activation": activation,
+            "batch_norm": batch_norm,
+            "dropout": dropout,
+            "spatial_dropout": spatial_dropout,
+            "kernel_init": kernel_init,
+            "bias_init": bias_init,
+            "l1": l1,
+            "l2": l2,
+            "bias_l1": bias_l1,
+            "bias_l2": bias_l2,
+            "max_norm": max_norm,
+        }
+        modules: OrderedDict[str, nn.Module] = OrderedDict()
+        size: Shape = image(shape, 1, "cnn")
+        for place, entry in enumerate(layers):
+            where = f"model.layers[{place}]"
+            kind, layer = _layer(entry, common, where)
+            size = _append(modules, layer, size, f"{kind}{place}", where)
+        last = read(Regularizers, output or {}, {**common, "max_norm": None}, "model.output").regularizers()
+        scores = DenseLayer(dense=outputs, activation=None, batch_norm=False, dropout=0.0, **last)
+        _append(modules, scores, size, "output", "model.output")
+        self.layers = nn.Sequential(modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (batch, outputs) of x (batch, *shape)."""
+        return self.layers(x)
+
+
+def _layer(entry: Any, common: Mapping[str, Any], where: str) -> tuple[str, Layer]:
+    """The kind of an entry, and the entry checked."""
+    given = {entry: None} if isinstance(entry, str) else entry
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{where} was given {shown(entry)}; needed: a mapping such as {{conv: 32, kernel: 3}}")
+    kinds = [kind for kind in KINDS if kind in given]
+    if not kinds:
+        near = next(filter(None, (closest(str(key), KINDS) for key in given)), None)
+        raise UsageError(
+            f"{where} was given {shown(entry)}{f'; did you mean {near}?' if near else ''}; "
+            f"needed: one of {', '.join(KINDS)}"
+        )
+    several = [kind for kind in kinds if kind not in SETTINGS]
+    if len(several) > 1:
+        raise UsageError(f"{where} was given {' and '.join(several)}; needed: one of them, and an entry for each other")
+    return kinds[0], read(KINDS[kinds[0]], given, common, where)
+
+
+def _append(modules: dict[str, nn.Module], layer: Layer, shape: Shape, name: str, where: str) -> Shape:
+    """Add the modules of an entry. Returns the shape that they put out."""
+    try:
+        made = layer.made(shape)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    for part, module in made.modules.items():
+        modules[f"{name}_{part}" if part else name] = module
+    return made.shape
