@@ -116,7 +116,8 @@ class Csv(Table):
             for name, part in self.splits.items():
                 assert isinstance(part, Split)
                 self.splits[name] = Split(torch.where(part.x.isnan(), self.fill, part.x), part.y)
-        super().prepare(self.splits["train"])
+            train = Split(torch.where(train.x.isnan(), self.fill, train.x), train.y)
+        super().prepare(train)
 
     def inputs(self, path: Path) -> Tensor:
         """Raw features (n, features) of another file; a target in it is passed over."""

@@ -1,6 +1,6 @@
 """The contract of a dataset: splits as tensors, sizes declared and checked, batches prepared on their device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,26 @@ class Stream:
         return Stream(Subset(self.data, index.tolist()), None if self.y is None else self.y[index])
 
 
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """Examples that are made when a batch needs them, on its device, and never twice.
+
+    Args:
+        make: `make(examples, generator)` gives so many of them, on the generator's device; what is drawn depends on the
+            generator alone. Those of one call may be longer or shorter than those of the next.
+        examples: that are called an epoch.
+    """
+
+    make: Callable[[int, torch.Generator], Split]
+    examples: int
+
+    def __len__(self) -> int:
+        return self.examples
+
+
+Part = Split | Stream | Generated
+
+
 class Dataset:
     """Base of all datasets: a subclass says how to `read`, and may say how a batch is to `transform`.
 
@@ -83,14 +103,14 @@ class Dataset:
         # (outputs,) where targets are standardised: y * target_std + target_mean are the original ones.
         self.target_mean: Tensor | None = None
         self.target_std: Tensor | None = None
-        self.splits: dict[str, Split | Stream] = {}
+        self.splits: dict[str, Part] = {}
 
     @property
     def source(self) -> str:
         """What error messages call the data."""
         return type(self).__name__.lower()
 
-    def read(self) -> dict[str, Split | Stream]:
+    def read(self) -> Mapping[str, Part]:
         """Everything there is: `train`, and `val` and `test` where the data comes with them."""
         raise NotImplementedError
 
@@ -109,8 +129,10 @@ class Dataset:
         self._settle(parts["train"])
         for part in parts.values():
             self._check_labels(part)
-        self.splits = self._divide(parts)
-        self.prepare(self.splits["train"])
+        self.splits = dict(self._divide(parts))
+        train = self.splits["train"]
+        if not isinstance(train, Generated):
+            self.prepare(train)
 
     def prepare(self, train: Split | Stream) -> None:
         """Fit what `transform` needs; it sees the training split only, so that nothing leaks from the others."""
@@ -153,10 +175,12 @@ class Dataset:
             f"{int(bad.sum())} such values in all); needed: finite numbers; correct or remove them"
         )
 
-    def _settle(self, train: Split | Stream) -> None:
+    def _settle(self, train: Part) -> None:
         """Compare what was declared with what was found, and fill in what was not declared."""
         if len(train) == 0:
             raise UsageError(f"{self.source} holds no examples; needed: at least one")
+        if isinstance(train, Generated):  # it declares what it makes
+            return
         x, y = (train.x[0], train.y) if isinstance(train, Split) else (train.data[0][0], train.y)
         if not hasattr(self, "kind"):
             self.kind = {1: "vector", 3: "image"}.get(x.ndim, "sequence")
@@ -179,8 +203,8 @@ class Dataset:
                 )
             setattr(self, name, found)
 
-    def _check_labels(self, part: Split | Stream) -> None:
-        y, classes = part.y, self.classes
+    def _check_labels(self, part: Part) -> None:
+        y, classes = None if isinstance(part, Generated) else part.y, self.classes
         if y is None or y.is_floating_point() or classes is None or self.kind == "symbols":
             return
         if classes < 2:
@@ -193,10 +217,12 @@ class Dataset:
 
     # -- splits ------------------------------------------------------------------------------------------------------
 
-    def _divide(self, parts: dict[str, Split | Stream]) -> dict[str, Split | Stream]:
+    def _divide(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
         """Take the test split out of all examples, then the validation split out of what is left; both stratified."""
         generator = torch.Generator().manual_seed(self.seed)
         train, splits = parts["train"], {name: part for name, part in parts.items() if name != "train"}
+        if isinstance(train, Generated):
+            return parts
         rest = torch.randperm(len(train), generator=generator)
         for name, fraction in (("test", self.test), ("val", self.val)):
             if name in splits or fraction == 0 or len(rest) < 2:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dlx.batch import Batch
-from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.dataset import Dataset, Generated, Part, Split, Stream
 from dlx.errors import UsageError
 from dlx.types import Count, Natural
 
@@ -60,6 +60,8 @@ class Loader:
         largest = CACHED if self.device.type == "cpu" else LARGEST
         self.gathered = max(1, min(GATHERED, largest // max(self.batch * width, 1)))
         self.evaluated = max(min(self.batch, LARGEST // width), min(1024, LARGEST // width), 1)
+        if isinstance(dataset.splits["train"], Generated):  # each batch has its own length, and its own draws
+            self.gathered, self.evaluated = 1, self.batch
         self._sources = {
             name: _source(split, dataset, name == "train", self.device, memory, workers)
             for name, split in dataset.splits.items()
@@ -79,8 +81,8 @@ class Loader:
         size = self.batch * self.gathered
         source = self._sources["train"]
         for number, part in enumerate(source.chunks(order, self.examples, size, first * size), first):
-            x = source.transform(part.x, True, self._draws(True, 0, epoch, number))
-            batches = _cut(x, part.y, part.lengths, self.batch)
+            ready = source.ready(part, True, self._draws(True, 0, epoch, number))
+            batches = _cut(ready, self.batch)
             yield from islice(batches, start - first * self.gathered, None) if number == first else batches
 
     def split(self, name: str) -> Iterable[Batch]:
@@ -94,8 +96,9 @@ class Loader:
         return torch.randperm(len(self.dataset.splits["train"]), generator=generator)
 
     def _draws(self, train: bool, *place: int) -> torch.Generator | None:
-        """The generator of one chunk's augmentation, None where nothing is drawn."""
-        return self._generator.manual_seed(_mix(self.seed, *place)) if self.dataset.random(train) else None
+        """The generator of one chunk's augmentation, or of the chunk itself; None where nothing is drawn."""
+        drawn = self.dataset.random(train) or isinstance(self.dataset.splits["train"], Generated)
+        return self._generator.manual_seed(_mix(self.seed, *place)) if drawn else None
 
 
 class _InOrder:
@@ -108,16 +111,26 @@ class _InOrder:
     def __iter__(self) -> Iterator[Batch]:
         chunks = self.source.chunks(None, self.examples, self.loader.evaluated, 0)
         for number, part in enumerate(chunks):
-            draws = self.loader._draws(False, 1, number)
-            yield Batch(self.source.transform(part.x, False, draws), part.y, part.lengths)
+            ready = self.source.ready(part, False, self.loader._draws(False, 1, number))
+            yield Batch(ready.x, ready.y, ready.lengths)
 
 
-class _Resident:
+class _Source:
+    """Chunks of a split, and how they are made ready for a model."""
+
+    transform: Callable[..., Tensor]
+
+    def ready(self, part: Split, train: bool, generator: torch.Generator | None) -> Split:
+        """A chunk as a model sees it."""
+        return Split(self.transform(part.x, train, generator), part.y, part.lengths)
+
+
+class _Resident(_Source):
     """A split on the device. What its transform would compute again for each batch is computed once, if small."""
 
     def __init__(self, split: Split, dataset: Dataset, train: bool, device: torch.device) -> None:
         self.split = _to(split, device)
-        self.transform: Callable[..., Tensor] = dataset.transform
+        self.transform = dataset.transform
         if not dataset.random(train) and 4 * split.x.numel() <= LARGEST:
             self.split = Split(dataset.transform(self.split.x, train, None), self.split.y, self.split.lengths)
             self.transform = _same
@@ -131,7 +144,7 @@ class _Resident:
             yield self.split.take(index)
 
 
-class _Host:
+class _Host(_Source):
     """A split in main memory: each chunk is gathered there and copied while the device is still computing."""
 
     def __init__(self, split: Split, dataset: Dataset, device: torch.device) -> None:
@@ -147,7 +160,7 @@ class _Host:
             yield _to(part, self.device, pin=self.device.type == "cuda")
 
 
-class _Streamed:
+class _Streamed(_Source):
     """A split that worker processes read, chunk by chunk."""
 
     def __init__(self, stream: Stream, dataset: Dataset, device: torch.device, workers: int) -> None:
@@ -174,6 +187,21 @@ class _Streamed:
             yield _to(Split(*got), self.device)
 
 
+class _Made:
+    """A split that is made on the device, a batch at a time."""
+
+    def __init__(self, split: Generated) -> None:
+        self.make = split.make
+
+    def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[int]:
+        """How many examples each chunk has, from `start` on."""
+        return (min(size, examples - low) for low in range(start, examples, size))
+
+    def ready(self, part: int, train: bool, generator: torch.Generator) -> Split:
+        """So many examples, by this generator."""
+        return self.make(part, generator)
+
+
 class _Rows(torch.utils.data.Dataset[Any]):
     """Whole chunks of a map-style dataset. A bad file comes back as its error: workers would wrap it in a traceback."""
 
@@ -193,13 +221,15 @@ class _Rows(torch.utils.data.Dataset[Any]):
 
 
 def _source(
-    split: Split | Stream,
+    split: Part,
     dataset: Dataset,
     train: bool,
     device: torch.device,
     memory: Literal["auto", "device", "stream"],
     workers: int | Literal["auto"],
 ) -> Any:
+    if isinstance(split, Generated):
+        return _Made(split)
     if isinstance(split, Stream):
         if memory == "device":
             raise UsageError(
@@ -232,10 +262,10 @@ def _to(split: Split, device: torch.device, pin: bool = False) -> Split:
     return Split(*(None if part is None else part.to(device, non_blocking=True) for part in parts))  # type: ignore[arg-type]
 
 
-def _cut(x: Tensor, y: Tensor | None, lengths: Tensor | None, size: int) -> Iterator[Batch]:
+def _cut(ready: Split, size: int) -> Iterator[Batch]:
     """Views of `size` examples each: a microsecond a batch."""
-    rest = (repeat(None) if part is None else part.split(size) for part in (y, lengths))
-    return map(Batch, x.split(size), *rest)
+    rest = (repeat(None) if part is None else part.split(size) for part in (ready.y, ready.lengths))
+    return map(Batch, ready.x.split(size), *rest)
 
 
 def _same(x: Any, *rest: Any) -> Any:

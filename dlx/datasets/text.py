@@ -1,6 +1,6 @@
 """The user's own text, as sequences of characters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files
-from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.dataset import Dataset, Part, Split, Stream
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
@@ -118,5 +118,5 @@ class Text(Dataset):
     def inputs(self, path: Path) -> Tensor:
         return self._pieces(self.encode(self._characters(path))).x
 
-    def _divide(self, parts: dict[str, Split | Stream]) -> dict[str, Split | Stream]:
+    def _divide(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
         return parts

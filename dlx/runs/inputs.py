@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import sheet
-from dlx.datasets.dataset import Dataset, Split
+from dlx.datasets.dataset import Dataset, Split, Stream
 from dlx.datasets.image_folder import ENDINGS, Decode, Pictures
 from dlx.datasets.sheet import Sheet
 from dlx.errors import UsageError
@@ -121,7 +121,9 @@ def _typed(x: Tensor, dataset: Dataset, what: str) -> Tensor:
 def dtype(dataset: Dataset) -> torch.dtype:
     """The type in which a dataset holds its examples."""
     train = dataset.splits["train"]
-    return train.x.dtype if isinstance(train, Split) else train.data[0][0].dtype
+    if isinstance(train, Stream):
+        return train.data[0][0].dtype
+    return train.x.dtype if isinstance(train, Split) else torch.float32
 
 
 def _array(path: Path) -> np.ndarray:

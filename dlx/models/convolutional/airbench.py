@@ -23,14 +23,11 @@ class Norm(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("gain", torch.ones(channels), persistent=False)
         self.norm = nn.BatchNorm2d(channels, momentum=0.4, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """As x, (B, channels, H, W)."""
-        mean, var = self.norm.running_mean, self.norm.running_var
-        bias = FASTER * self.bias
-        return F.batch_norm(x, mean, var, self.gain, bias, self.training, self.norm.momentum, self.norm.eps)
+        return self.norm(x) + FASTER * self.bias[:, None, None]
 
 
 def block(inputs: int, channels: int) -> nn.Sequential:
@@ -100,6 +97,7 @@ class Airbench(nn.Module):
         values, vectors = torch.linalg.eigh(covariance.cpu())
         filters = (vectors / (values + 5e-4).sqrt()).T.flip(0).view(-1, C, k, k)  # the largest variance first
         self.whiten.weight.copy_(torch.cat([filters, -filters]))
+        assert self.whiten.bias is not None
         nn.init.zeros_(self.whiten.bias)
 
     def forward(self, x: Tensor) -> Tensor:
