@@ -1,0 +1,105 @@
+"""AlexNet, the network with which deep learning won ImageNet's challenge of 2012.
+
+A. Krizhevsky, I. Sutskever, G. E. Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
+https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks. The torchvision
+variant is the one-column network of A. Krizhevsky, "One weird trick for parallelizing convolutional neural networks",
+2014, https://arxiv.org/abs/1404.5997.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from dlx.models.convolutional.image import image, scaled
+from dlx.types import Count, Fraction, Positive
+
+
+def response_normalization() -> nn.LocalResponseNorm:
+    """b_i = a_i / (2 + 10⁻⁴ Σ_j a_j²)^0.75, j over the five maps around i (§3.3)."""
+    return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)  # torch takes the mean of the squares, not the sum
+
+
+def rectified(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1
+) -> tuple[nn.Module, nn.Module]:
+    """A convolution, and the rectifier that follows it."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups), nn.ReLU(inplace=True)
+
+
+class AlexNet(nn.Module):
+    """Five convolutions, three of them followed by a max pooling that overlaps, then three dense layers.
+
+    The torchvision variant has torchvision's parameters and names, so that its weights load (`pretrained=FILE`). The
+    paper's has more filters, split into two groups in convolutions 2, 4 and 5 (once the two GPUs), response
+    normalization after the first two, and dropout behind the dense layers rather than before them; its weights begin
+    as N(0, 0.01²), its biases as ones in convolutions 2, 4, 5 and the hidden dense layers, else as zeros (§5).
+
+    Both average the last maps to 6×6 for the dense layers, which changes nothing at 224×224. The paper says 224 where
+    its arithmetic needs 227; padding the first convolution by 2, as here, leads to the same 55×55 maps.
+
+    Args:
+        shape: of one image, (channels, height, width).
+        outputs: number of scores.
+        variant: see above.
+        dropout: part of the dense layers' inputs (outputs, in the paper's variant) that is dropped while learning.
+        hidden: units of both hidden dense layers.
+        width: multiplies the channels and the hidden units of every layer.
+
+    Raises:
+        UsageError: not an image, or too small a one.
+    """
+
+    accepts = ("image",)
+    min_size = 63  # 15, 7, 3 and at last one place
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        outputs: Count,
+        variant: Literal["torchvision", "paper"] = "torchvision",
+        dropout: Fraction = 0.5,
+        hidden: Count = 4096,
+        width: Positive = 1.0,
+    ) -> None:
+        super().__init__()
+        channels, _, _ = image(shape, self.min_size, "alexnet")
+        paper = variant == "paper"
+        groups = 2 if paper else 1
+        c1, c2, c3, c4, c5 = (
+            scaled(maps, width, groups) for maps in ((96, 256, 384, 384, 256) if paper else (64, 192, 384, 256, 256))
+        )
+        units = scaled(hidden, width)
+
+        def pooling() -> list[nn.Module]:
+            return [*([response_normalization()] if paper else []), nn.MaxPool2d(3, stride=2)]
+
+        self.features = nn.Sequential(
+            *rectified(channels, c1, 11, stride=4, padding=2),  # (B, c1, 55, 55) from 224×224
+            *pooling(),
+            *rectified(c1, c2, 5, padding=2, groups=groups),  # (B, c2, 27, 27)
+            *pooling(),
+            *rectified(c2, c3, 3, padding=1),  # (B, c3, 13, 13)
+            *rectified(c3, c4, 3, padding=1, groups=groups),
+            *rectified(c4, c5, 3, padding=1, groups=groups),
+            nn.MaxPool2d(3, stride=2),  # (B, c5, 6, 6)
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(6)
+        fc6, fc7, fc8 = nn.Linear(c5 * 6 * 6, units), nn.Linear(units, units), nn.Linear(units, outputs)
+        dense = [fc6, nn.ReLU(inplace=True), nn.Dropout(dropout), fc7, nn.ReLU(inplace=True)]
+        drop = nn.Dropout(dropout)
+        self.classifier = nn.Sequential(*([*dense, drop] if paper else [drop, *dense]), fc8)
+        if paper:
+            _start(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (batch, outputs) of x (batch, *shape)."""
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+def _start(model: AlexNet) -> None:
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    for number, layer in enumerate(layers, start=1):
+        weight, bias = layer.parameters()
+        nn.init.normal_(weight, std=0.01)
+        nn.init.constant_(bias, 1.0 if number in (2, 4, 5, 6, 7) else 0.0)
