@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.tasks.task import Task, labels_of
+from dlx.tasks.task import Task, answered, labels_of
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
@@ -51,10 +51,10 @@ class Regression(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         y = _columns(labels_of(batch))
-        return self._losses(_columns(model(batch.x)), y).mean()
+        return self._losses(_columns(answered(model, batch)), y).mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        scaled, target = _columns(model(batch.x)), _columns(labels_of(batch))
+        scaled, target = _columns(answered(model, batch)), _columns(labels_of(batch))
         prediction, y = self._in_units(scaled), self._in_units(target)
         error = prediction - y
         return {

@@ -1,7 +1,7 @@
 """The contract of a task: a loss to learn by, metrics to compare by, predictions and pictures to look at."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,11 @@ class Task:
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Pictures of one split, name to (channels, height, width) in [0, 1]."""
         return {}
+
+
+def answered(model: nn.Module, batch: Batch) -> Any:
+    """What a model says of a batch; a model of padded sequences is told their lengths."""
+    return model(batch.x) if batch.lengths is None else model(batch.x, batch.lengths)
 
 
 def labels_of(batch: Batch) -> Tensor:

@@ -1,0 +1,74 @@
+"""Prediction of the next step of a sequence, in nats per step, and in bits."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.tasks.steps import Steps, StepTask, stepped, within
+
+if TYPE_CHECKING:
+    from dlx.datasets.dataset import Dataset
+
+
+class Prediction(StepTask):
+    """Models read steps 1, …, T-1 and give scores of steps 2, …, T.
+
+    What a step costs is its negative log-probability: of one symbol among `classes` (softmax), or, where steps are
+    vectors of zeros and ones such as the notes of a chord, of all of them together (sigmoids; N. Boulanger-Lewandowski
+    et al. 2012, https://arxiv.org/abs/1206.6392). `cost=mse` is for steps of real numbers. The first step is not
+    predicted: nothing is known of it.
+
+    Args:
+        cost: `auto` takes cross-entropy for symbols and the Bernoulli cost for vectors.
+    """
+
+    needs: ClassVar[str | None] = None
+    monitor = "loss"
+    mode: Literal["min", "max"] = "min"
+
+    def __init__(self, cost: Literal["auto", "cross_entropy", "bernoulli", "mse"] = "auto") -> None:
+        self.cost = cost
+
+    def attach(self, dataset: "Dataset") -> None:
+        super().attach(dataset)
+        if self.cost == "auto":
+            self.cost = "cross_entropy" if dataset.kind == "symbols" else "bernoulli"
+
+    def pairs(self, batch: Batch) -> Steps:
+        x, y = batch.x[:, :-1], batch.x[:, 1:]
+        lengths = None if batch.lengths is None else (batch.lengths - 1).clamp(min=0)
+        return Steps(x, y, within(lengths, x), lengths)
+
+    def costs(self, scores: Tensor, y: Tensor) -> Tensor:
+        if self.cost == "cross_entropy":
+            return F.cross_entropy(scores.transpose(1, 2), y, reduction="none")
+        if self.cost == "mse":
+            return (scores - y).square().mean(2)
+        return F.binary_cross_entropy_with_logits(scores, y.to(scores.dtype), reduction="none").sum(2)
+
+    def counted(self, scores: Tensor, steps: Steps) -> dict[str, Tensor]:
+        counted = super().counted(scores, steps)
+        if self.cost == "cross_entropy":
+            counted["right"] = ((scores.argmax(2) == steps.y) & steps.counts).sum(1)
+        return counted
+
+    def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        final = super().finish(means)
+        if self.cost == "mse":
+            return {**final, "rmse": math.sqrt(final["loss"])}
+        final |= {"nats_per_step": final["loss"], "bits_per_step": final["loss"] / math.log(2)}
+        if self.cost == "cross_entropy":
+            final["perplexity"] = math.exp(min(final["loss"], 700))
+            final["accuracy"] = float(means["right"] / means["steps"])
+        return final
+
+    def predict(self, model: nn.Module, x: Tensor) -> Tensor:
+        """The likeliest next step after each, (batch, T) symbols; else its probabilities or values (batch, T, n)."""
+        scores, _ = stepped(model).steps(x)
+        if self.cost == "cross_entropy":
+            return scores.argmax(2)
+        return scores if self.cost == "mse" else scores.sigmoid()

@@ -1,0 +1,93 @@
+"""What tasks with an answer at every step of a sequence have in common."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.errors import UsageError
+from dlx.tasks.task import Task
+
+
+@runtime_checkable
+class StepModel(Protocol):
+    """What these tasks need of a model."""
+
+    def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
+        """Scores (batch, T, outputs) of x (batch, T, …), going on from a state, and the state after it."""
+
+
+class Steps(NamedTuple):
+    """A batch, step by step."""
+
+    x: Tensor  # (batch, T, features), or (batch, T) symbols: what the model reads
+    y: Tensor  # (batch, T) classes, or (batch, T, outputs): what it should answer
+    counts: Tensor  # (batch, T) bool: the answers that count
+    lengths: Tensor | None = None  # (batch,) steps to be read; None for all of them
+
+    def cut(self, start: int, stop: int) -> "Steps":
+        """Steps start, …, stop - 1 of every sequence; of one that is over, none is left to be read."""
+        lengths = None if self.lengths is None else (self.lengths - start).clamp(0, stop - start)
+        return Steps(self.x[:, start:stop], self.y[:, start:stop], self.counts[:, start:stop], lengths)
+
+
+def within(lengths: Tensor | None, x: Tensor) -> Tensor:
+    """Which steps of x (batch, T, …) are no padding, (batch, T) bool."""
+    B, T = x.shape[:2]
+    if lengths is None:
+        return torch.ones(B, T, dtype=torch.bool, device=x.device)
+    return torch.arange(T, device=x.device) < lengths[:, None]
+
+
+class StepTask(Task):
+    """Base of tasks whose loss is a sum over steps: a subclass says what is read, what is asked, and what a step costs.
+
+    The loss is the mean over all steps that count, so that padding weighs nothing and long sequences weigh more.
+    """
+
+    def pairs(self, batch: Batch) -> Steps:
+        """What a model reads and what it should answer."""
+        raise NotImplementedError
+
+    def costs(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Loss of each step, (batch, T), of scores (batch, T, outputs); anything where the answer does not count."""
+        raise NotImplementedError
+
+    def counted(self, scores: Tensor, steps: Steps) -> dict[str, Tensor]:
+        """Sums over the steps of each example, (batch,): `cost`, `steps`, and what else `finish` makes metrics of."""
+        cost = self.costs(scores, steps.y).where(steps.counts, 0).sum(1)
+        return {"cost": cost, "steps": steps.counts.sum(1)}
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        steps = self.pairs(batch)
+        scores, _ = stepped(model).steps(steps.x, steps.lengths)
+        return self.mean(scores, steps)
+
+    def mean(self, scores: Tensor, steps: Steps) -> Tensor:
+        """The loss, 0-d: the mean cost of the steps that count."""
+        cost = self.costs(scores, steps.y).where(steps.counts, 0).sum()
+        return cost / steps.counts.sum().clamp(min=1)
+
+    def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        steps = self.pairs(batch)
+        scores, _ = stepped(model).steps(steps.x, steps.lengths)
+        return self.counted(scores, steps)
+
+    def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        return {"loss": float(means["cost"] / means["steps"])}
+
+
+def stepped(model: nn.Module) -> StepModel:
+    """The model, if it answers at every step.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if not isinstance(model, StepModel):
+        raise UsageError(
+            f"a task with an answer at every step was given the model {type(model).__name__}; needed: one with "
+            "steps(x), such as lstm or gru; type dlx list models, or another task= (dlx list tasks)"
+        )
+    return cast(StepModel, model)

@@ -1,0 +1,42 @@
+"""Tagging: a class for every step of a sequence."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.tasks.steps import Steps, StepTask, stepped, within
+from dlx.tasks.task import labels_of
+
+
+class Tagging(StepTask):
+    """Models give scores (batch, T, classes); labels are (batch, T), and padding does not count."""
+
+    needs: ClassVar[str | None] = "classes"
+    monitor = "accuracy"
+    mode: Literal["min", "max"] = "max"
+
+    def pairs(self, batch: Batch) -> Steps:
+        return Steps(batch.x, labels_of(batch), within(batch.lengths, batch.x), batch.lengths)
+
+    def costs(self, scores: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(scores.transpose(1, 2), y, reduction="none")
+
+    def counted(self, scores: Tensor, steps: Steps) -> dict[str, Tensor]:
+        right = ((scores.argmax(2) == steps.y) & steps.counts).sum(1)
+        whole = right == steps.counts.sum(1)
+        return {**super().counted(scores, steps), "right": right, "sequence_accuracy": whole}
+
+    def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        accuracy = float(means["right"] / means["steps"])
+        told = {"accuracy": accuracy, "error": 1 - accuracy, "sequence_accuracy": float(means["sequence_accuracy"])}
+        return {**super().finish(means), **told}
+
+    def predict(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Labels, (batch, T)."""
+        return stepped(model).steps(x)[0].argmax(2)
+
+    def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        return {"label": self.predict(model, x)}

@@ -1,0 +1,54 @@
+"""Transduction: binary vectors in, binary vectors out, as in the tasks of the neural Turing machine."""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.tasks.steps import Steps, StepTask, stepped
+from dlx.tasks.task import labels_of
+
+
+class Transduction(StepTask):
+    """Models give scores (batch, T, outputs) of bits; targets are 0, 1, or -1 where no answer is asked.
+
+    A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, https://arxiv.org/abs/1410.5401, §4: the cost is
+    told in bits per sequence, and an answer is wrong where its probability lies on the wrong side of one half.
+    """
+
+    needs: ClassVar[str | None] = None
+    monitor = "bits_per_sequence"
+    mode: Literal["min", "max"] = "min"
+
+    def pairs(self, batch: Batch) -> Steps:
+        y = labels_of(batch)
+        return Steps(batch.x, y, (y >= 0).any(2), batch.lengths)
+
+    def costs(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Nats of each step, (batch, T)."""
+        asked = y >= 0
+        bits = F.binary_cross_entropy_with_logits(scores, y.clamp(min=0).to(scores.dtype), reduction="none")
+        return bits.where(asked, 0).sum(2)
+
+    def counted(self, scores: Tensor, steps: Steps) -> dict[str, Tensor]:
+        asked = steps.y >= 0
+        wrong = ((scores > 0) != (steps.y > 0.5)) & asked
+        counted = super().counted(scores, steps)
+        return {**counted, "wrong": wrong.sum((1, 2)), "bits": asked.sum((1, 2)), "spoilt": wrong.any(2).any(1)}
+
+    def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        return {
+            **super().finish(means),
+            "bits_per_sequence": float(means["cost"]) / math.log(2),
+            "bit_errors_per_sequence": float(means["wrong"]),
+            "error": float(means["wrong"] / means["bits"]),
+            "sequence_error": float(means["spoilt"]),
+        }
+
+    def predict(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Bits, (batch, T, outputs)."""
+        return (stepped(model).steps(x)[0] > 0).to(torch.float32)
