@@ -23,6 +23,8 @@ from dlx.datasets.loader import Loader
 from dlx.errors import DlxError, Interrupted
 from dlx.logs.logger import Logger
 from dlx.logs.progress import Progress
+from dlx.models import pretrained
+from dlx.models.pretrained import Beginning
 from dlx.procedures.procedure import Procedure
 from dlx.runs.rundir import Run, now
 from dlx.tasks.task import Task, first
@@ -39,6 +41,7 @@ class Parts(NamedTuple):
     procedure: Procedure
     trainer: Trainer
     data: Loader
+    beginning: Beginning  # weights from elsewhere, and what does not learn
     machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
 
 
@@ -59,7 +62,7 @@ def train_in(directory: Path, config: DictConfig, about: dict[str, Any]) -> Run:
         config: composed and checked.
         about: what `run.json` says beside what is measured: the overrides, and the names of the groups chosen.
     """
-    parts = assemble(config)
+    parts = assemble(config, fresh=True)
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
     (directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
     _learn(run, parts)
@@ -68,9 +71,10 @@ def train_in(directory: Path, config: DictConfig, about: dict[str, Any]) -> Run:
 
 def resume(run: Run, config: DictConfig) -> Run:
     """Go on in the same run directory, from its newest whole checkpoint; from the beginning if none was saved yet."""
-    parts = assemble(config)
+    saved = any(run.checkpoints.glob("*.pt"))
+    parts = assemble(config, fresh=not saved)
     note: str | None = "no checkpoint had been saved: beginning anew"
-    if any(run.checkpoints.glob("*.pt")):
+    if saved:
         content, note = Checkpoints(run.checkpoints).resume(parts.trainer.device)
         parts.trainer.restore(content, parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
@@ -80,13 +84,18 @@ def resume(run: Run, config: DictConfig) -> Run:
     return run
 
 
-def assemble(config: DictConfig) -> Parts:
+def assemble(config: DictConfig, fresh: bool = False) -> Parts:
     """Build every part of a configuration, data loaded, model on its device.
+
+    Args:
+        config: composed and checked; it stays as it is.
+        fresh: a training begins: the model gets the weights of `pretrained`. Else they come from a checkpoint.
 
     Raises:
         UsageError: the data is not there or not good, or a part refuses its values.
     """
     config = copy.deepcopy(config)  # ours to complete; the caller's stays as it was
+    file = pretrained.find(config.get("pretrained")) if fresh else None
     runtime.seed(config.seed)
     trainer: Trainer = build(config, "trainer")
     dataset: Dataset = build(config, "dataset")
@@ -96,6 +105,7 @@ def assemble(config: DictConfig) -> Parts:
     task.attach(dataset)
     runtime.seed(config.seed)  # weights do not depend on how much randomness the data took
     model: nn.Module = build(config, "model").to(trainer.device)
+    beginning = pretrained.begin(model, config, file)
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
     data = Loader(
         dataset,
@@ -112,7 +122,7 @@ def assemble(config: DictConfig) -> Parts:
     data.shuffle = data.shuffle and procedure.shuffle
     procedure.scaler = trainer.loss_scale()
     procedure.bind(model, task)
-    return Parts(config, dataset, task, model, procedure, trainer, data, machine)
+    return Parts(config, dataset, task, model, procedure, trainer, data, beginning, machine)
 
 
 def _complete(config: DictConfig, dataset: Dataset) -> None:
@@ -145,6 +155,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         "seed": parts.config.seed,
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
+        **parts.beginning.about(),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
 
@@ -161,7 +172,8 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
     logger = trainer.make_logger(run.directory, resume_step=trainer.step if resumed else None)
     about = run.read()
     steps = min(trainer.epochs * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
-    progress.plan(about, parts.config, parts.data.steps, note=note or parts.procedure.advice(steps))
+    notes = filter(None, (str(parts.beginning), note or parts.procedure.advice(steps)))
+    progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None)
     checkpoints = Checkpoints(run.checkpoints)
     with _books(run, trainer, started):
         try:
@@ -179,7 +191,7 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
 def _prepare(parts: Parts, most: int = 5000) -> None:
     """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
     prepare = getattr(parts.model, "prepare", None)
-    if callable(prepare):
+    if callable(prepare) and parts.beginning.transfer is None:  # else they are those that the other weights go with
         prepare(first(parts.data.split("train"), most))
 
 

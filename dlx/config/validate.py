@@ -12,14 +12,19 @@ from dlx.config.guards import refusals
 from dlx.config.keys import FILLED, RESERVED, parameters
 from dlx.config.origin import Origins
 from dlx.config.report import Problem, Where, closest, listed
-from dlx.config.schema import Choice, Kind, Listing, Number, Text, shown
+from dlx.config.schema import Choice, Either, Kind, Listing, Number, Text, shown
 from dlx.config.search import own_packages
 from dlx.config.signature import UNKNOWN, Parameter, Signature, signature
 from dlx.config.source import Definition, Module, NotFound, locate
 from dlx.types import Range
 
 # Keys of the root that are no group.
-ROOT: dict[str, Kind] = {"seed": Number(True, Range(0)), "allow": Listing((Text(),))}
+ROOT: dict[str, Kind] = {
+    "seed": Number(True, Range(0)),
+    "allow": Listing((Text(),)),
+    "pretrained": Either((Text(), Choice((None,)))),
+    "freeze": Either((Text(), Listing((Text(),)))),
+}
 Path = tuple[str, ...]
 
 

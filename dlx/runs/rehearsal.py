@@ -33,7 +33,7 @@ def rehearse(config: DictConfig) -> Rehearsed:
     """
     config = copied(config)
     _shorten(config)
-    parts = assemble(config)
+    parts = assemble(config, fresh=True)
     with runtime.autocast(parts.trainer.device, parts.trainer.precision):  # type: ignore[arg-type]
         parts.model.train()
         batch = next(iter(parts.data.train(0)))

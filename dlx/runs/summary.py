@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dlx.build import build
 from dlx.errors import UsageError
+from dlx.models.freezing import freeze
 from dlx.runs.saved import copied
 
 
@@ -49,6 +50,7 @@ def summarise(config: DictConfig) -> Summary:
         try:
             with torch.device(device):
                 model: nn.Module = build(config, "model")
+                freeze(model, config.get("freeze"))
                 x = torch.zeros(1, *shape, dtype=torch.int64 if symbols else torch.float32)
             return trace(model.eval(), x)
         except UsageError:
