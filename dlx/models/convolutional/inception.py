@@ -1,0 +1,54 @@
+"""What the Inception networks are built of: rectified convolutions in a row, and such rows beside each other."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Convolution(nn.Module):
+    """A convolution, batch normalization and the rectifier; without normalization, a convolution with a bias.
+
+    Args:
+        inputs, outputs: channels.
+        kernel: side of the kernel, or (height, width).
+        stride: of the kernel's steps.
+        padding: zeros around the maps, as `kernel`; None keeps the size but for the stride.
+        normalize: see above.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int | tuple[int, int],
+        stride: int = 1,
+        padding: int | tuple[int, int] | None = None,
+        normalize: bool = True,
+    ) -> None:
+        super().__init__()
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        if padding is None:
+            padding = (height // 2, width // 2)
+        self.conv = nn.Conv2d(inputs, outputs, (height, width), stride, padding, bias=not normalize)
+        self.bn = nn.BatchNorm2d(outputs, eps=0.001) if normalize else nn.Identity()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, outputs, H', W') of x (B, inputs, H, W)."""
+        return self.relu(self.bn(self.conv(x)))
+
+
+class Branches(nn.Module):
+    """Every branch sees x; their maps are stacked in order.
+
+    Args:
+        branches: by name; their results must be of one height and width.
+    """
+
+    def __init__(self, **branches: nn.Module) -> None:
+        super().__init__()
+        for name, branch in branches.items():
+            self.add_module(name, branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, the sum of the branches' channels, H', W') of x (B, C, H, W)."""
+        return torch.cat([branch(x) for branch in self.children()], 1)
