@@ -112,6 +112,34 @@ class Trained:
         """
         return trained.sample(self.parts, n, seed)
 
+    def visualize(
+        self,
+        *methods: str,
+        x: Any = None,
+        n: int = 8,
+        layer: str | None = None,
+        label: str | int | None = None,
+        unit: int | None = None,
+    ) -> dict[str, Tensor]:
+        """What the network sees, as `dlx visualize` draws it: pictures (1 or 3, height, width) in [0, 1] by name.
+
+        Args:
+            methods: names such as `saliency`; none takes all that suit the model.
+            x: raw examples or a path, as for `predict`; None takes the first ones of the test split.
+            n: how many of them, at most.
+            layer, label, unit: what is looked at; None leaves it to the method.
+
+        Raises:
+            UsageError: a method does not suit the model, or there is no such layer, class or unit.
+        """
+        from dlx.seeing import choice
+        from dlx.seeing.visuals import visualise
+
+        dataset = self.parts.dataset
+        raw = None if x is None else (read(Path(x), dataset).x if isinstance(x, str | Path) else examples(x, dataset))
+        number = choice.label(None if label is None else str(label), dataset.names, dataset.classes)
+        return visualise(self.parts, methods or ("all",), choice.Choice(layer, number, unit), raw, n).pictures
+
 
 def train(*overrides: str) -> Trained:
     """Train as `dlx train` does, in a new run directory below outputs/.

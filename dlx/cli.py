@@ -16,6 +16,7 @@ VERBS = {
     "evaluate": "measure a run's model on a split: dlx evaluate RUN --split test",
     "predict": "what a run's model says of new data: dlx predict RUN INPUT -o FILE",
     "sample": "draw from a run's generative model: dlx sample RUN -n 64",
+    "visualize": "what a run's network sees: dlx visualize RUN [INPUT] --method saliency,grad_cam",
     "list": "what there is to choose from: dlx list models --fits dataset=mnist",
     "info": "layers, shapes, parameters and multiply-adds, without training: dlx info model=lenet5",
     "check": "compose, build and take one step, leaving nothing behind: dlx check model=lenet5, or --all",

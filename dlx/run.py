@@ -106,6 +106,10 @@ def assemble(config: DictConfig, fresh: bool = False) -> Parts:
     runtime.seed(config.seed)  # weights do not depend on how much randomness the data took
     model: nn.Module = build(config, "model").to(trainer.device)
     beginning = pretrained.begin(model, config, file)
+    if trainer.visuals:
+        from dlx.seeing.visuals import suits
+
+        suits(model, dataset, trainer.visuals, trainer.device)
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
     data = Loader(
         dataset,

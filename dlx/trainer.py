@@ -42,6 +42,7 @@ class Trainer:
         test: measure the test split once, at the end, with the best model.
         save_every: seconds between checkpoints; what a killed run loses at most.
         pictures_every: epochs between pictures; 0 for one set at the end.
+        visuals: what the network sees, drawn with the pictures; as `dlx visualize`.
         logger: makes the logger of a run directory.
     """
 
@@ -64,6 +65,9 @@ class Trainer:
         test: bool = True,
         save_every: NonNegative = 30.0,
         pictures_every: Natural = 0,
+        visuals: Sequence[
+            Literal["filters", "activations", "deconvnet", "saliency", "grad_cam", "occlusion", "maximization"]
+        ] = (),
         logger: Callable[..., Logger] = Logger,
     ) -> None:
         self.epochs, self.max_steps, self.batch = epochs, max_steps, batch
@@ -72,7 +76,7 @@ class Trainer:
         self.memory, self.workers = memory, workers
         self.validate_every, self.splits = validate_every, list(evaluate)
         self.patience, self.min_delta, self.test = patience, min_delta, test
-        self.save_every, self.pictures_every = save_every, pictures_every
+        self.save_every, self.pictures_every, self.visuals = save_every, pictures_every, list(visuals)
         self.make_logger = logger
         self.epoch = 0  # passes finished
         self.step = 0  # steps taken
@@ -241,6 +245,11 @@ class Trainer:
         own = getattr(self.model, "pictures", None)
         if callable(own):
             drawn.update(own())
+        if self.visuals and self.logger.draws("images"):
+            from dlx.seeing.visuals import watch
+
+            seen = watch(self.model, self.data.dataset, split, self.visuals, self.device)
+            drawn.update({f"visuals/{name}": picture for name, picture in seen.items()})
         for name, picture in drawn.items():
             self.logger.images(name, picture, self.step)
         if self.logger.draws("embedding") and callable(getattr(self.model, "encode", None)):

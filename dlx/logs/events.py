@@ -129,12 +129,13 @@ class EventFile:
     Args:
         directory: of the run; it exists.
         purge_step: of a resumed run: TensorBoard shall forget what earlier files hold from this step on.
+        more: what is written only adds to the files of a run that is over: all that they hold stays.
 
     Raises:
         OSError: it cannot be written.
     """
 
-    def __init__(self, directory: Path, purge_step: int | None = None) -> None:
+    def __init__(self, directory: Path, purge_step: int | None = None, more: bool = False) -> None:
         earlier = sorted(directory.glob("events.out.tfevents.*"))
         now = int(time.time())
         if earlier:  # TensorBoard reads a run's files in the order of their names
@@ -146,8 +147,8 @@ class EventFile:
         if purge_step is not None:
             for path in earlier:
                 _forget(path, b"_hparams_/")  # else TensorBoard keeps to the first session's
-        # SessionLog.status = START. The second and later ones purge, so the first file needs one too.
-        self._event(field(7, field(1, 1)), step=purge_step or 0)
+        if not more:  # SessionLog.status = START. The second and later ones purge, so the first file needs one too.
+            self._event(field(7, field(1, 1)), step=purge_step or 0)
         self.flush()
 
     def scalars(self, points: Sequence[Point]) -> None:

@@ -116,7 +116,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str] | None = None) -> Tens
     draw.text((left + K * cell / 2, foot), "predicted", fill=INK, font=big, anchor="ms")
     draw.text((width - 10, foot), "recall", fill=FAINT, font=font, anchor="rs")
     _write(picture, (10 + size / 2, top + K * cell / 2), "true", big, turned=True, centred=True)
-    return _tensor(picture)
+    return from_pil(picture)
 
 
 def _short(name: str, most: int = 16) -> str:
@@ -241,7 +241,8 @@ def unit(picture: Tensor) -> Tensor:
     return picture.float().nan_to_num(0.0, 1.0, 0.0).clamp(0, 1)
 
 
-def _tensor(picture: Any) -> Tensor:
+def from_pil(picture: Any) -> Tensor:
+    """A Pillow image of kind RGB as a tensor."""
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1).float() / 255
 

@@ -32,6 +32,7 @@ RUNNING = (
     "trainer.test",
     "trainer.save_every",
     "trainer.pictures_every",
+    "trainer.visuals",
     "trainer.logger",
 )
 # What a trained model may be looked at with.
