@@ -23,7 +23,7 @@ from dlx.datasets.loader import Loader
 from dlx.errors import DlxError, Interrupted
 from dlx.logs.logger import Logger
 from dlx.logs.progress import Progress
-from dlx.models import pretrained
+from dlx.models import pretrained, tensor_file
 from dlx.models.pretrained import Beginning
 from dlx.procedures.procedure import Procedure
 from dlx.runs.rundir import Run, now
@@ -95,7 +95,7 @@ def assemble(config: DictConfig, fresh: bool = False) -> Parts:
         UsageError: the data is not there or not good, or a part refuses its values.
     """
     config = copy.deepcopy(config)  # ours to complete; the caller's stays as it was
-    file = pretrained.find(config.get("pretrained")) if fresh else None
+    file = tensor_file.find(config.get("pretrained")) if fresh else None
     runtime.seed(config.seed)
     trainer: Trainer = build(config, "trainer")
     dataset: Dataset = build(config, "dataset")
