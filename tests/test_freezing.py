@@ -9,6 +9,7 @@ from torch import nn
 from dlx.errors import UsageError
 from dlx.models.convolutional.cnn import CNN
 from dlx.models.convolutional.lenet5 import LeNet5
+from dlx.models.convolutional.resnet import ResNet
 from dlx.models.freezing import freeze
 from dlx.models.layers import constrained
 from dlx.models.mlp import MLP
@@ -57,6 +58,9 @@ def test_backbone_is_all_before_the_last_layer():
     model = MLP([4], 3, hidden=[5, 6])
     freeze(model, ["backbone"])
     assert learning(model) == ["layers.4.weight", "layers.4.bias"]
+
+    stages = ["layer1", "layer2", "layer3", "layer4"]
+    assert freeze(ResNet((3, 32, 32), 10, width=0.1), "backbone") == ["conv1", "bn1", *stages], "blocks as wholes"
 
     class Token(nn.Module):
         def __init__(self):

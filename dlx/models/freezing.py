@@ -71,7 +71,10 @@ def _backbone(model: nn.Module) -> tuple[list[str], str]:
             "needed: a network that has; type freeze=[]"
         )
     *_, last, head = layers
-    end = order.index(last) + 1
+    parts = last.split(".")
+    above = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    block = next((name for name in above if not head.startswith(f"{name}.")), "")  # the whole that ends with `last`
+    end = 1 + max(place for place, name in enumerate(order) if f"{name}.".startswith(f"{block}.") or place == 0)
     learning = order[end:]
     return [name for name in order[1:end] if not any(other.startswith(f"{name}.") for other in learning)], head
 
