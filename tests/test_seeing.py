@@ -190,14 +190,12 @@ def test_ascent_never_falls(name):
     target = torch.arange(5)
     generator = torch.Generator().manual_seed(0)
     seed = 0.5 + 0.1 * torch.randn(5, *x.shape[1:], generator=generator)
-    climbed = maximise(
-        class_scores(model, target), seed, 0.0, 1.0, 60, l2=0.01, tv=0.01, blur=1.0, jitter=1, generator=generator
-    )
+    climbed = maximise(class_scores(model, target), seed, 0.0, 1.0, 60, generator=generator)
     assert climbed.objective.shape == (61, 5)
     assert (climbed.objective.diff(dim=0) >= 0).all()
     with torch.no_grad():
         usual = model(torch.rand(500, *x.shape[1:], generator=generator))[:, :5]
-    assert (climbed.activation[1] > usual.mean(0) + 10 * usual.std(0)).all()  # no random image comes near
+    assert (climbed.activation[1] > usual.mean(0) + 5 * usual.std(0)).all()  # no random image comes near
     assert climbed.images.min() >= 0
     assert climbed.images.max() <= 1
     with torch.no_grad():
@@ -210,11 +208,11 @@ def test_ascent_never_falls(name):
 
 
 def test_ascent_finds_the_maximum_that_is_known():
-    """w·x - λ mean(u²) within [-1, 1]: the best pixel is w in proportion, or the border where w is strong."""
+    """w·x - mean(u²) within [-1, 1]: the best pixel is w in proportion, or the border where w is strong."""
     w = torch.tensor([0.02, -0.5, 3.0, 0.1]).view(1, 2, 2)
     seed = torch.zeros(1, 1, 2, 2)
-    found = maximise(lambda x: (w * x).sum((1, 2, 3)), seed, -1.0, 1.0, 300, rate=0.1, l2=1.0)
-    # mean(u²) = Σx²/16 (u = x/2, four pixels): the slope w - x/8 vanishes at 8w
+    found = maximise(lambda x: (w * x).sum((1, 2, 3)), seed, -1.0, 1.0, 300, 0.1, 1 / (2 * 3.62), 0, 0, 0)
+    # r = 2 Σ|w|, so that the penalty is mean(u²) = Σx²/16 (u = x/2, four pixels): the slope w - x/8 vanishes at 8w
     assert torch.allclose(found.images[0], (8 * w).clamp(-1, 1), atol=5e-3)  # float32 sees no rise beyond
 
 
@@ -304,9 +302,9 @@ def test_a_network_that_looks_into_one_corner_is_seen_to():
     drop = occlusion(model, corner, y, 4, 2, torch.zeros(1, 1, 1))[0]
     assert drop[8:, 8:].abs().max() == 0
     assert drop.argmax() in [row * 16 + column for row in range(6) for column in range(6)]
-    climbed = maximise(class_scores(model, y), torch.full((1, 1, 16, 16), 0.5), 0.0, 1.0, 40, l2=0.01)
+    climbed = maximise(class_scores(model, y), torch.full((1, 1, 16, 16), 0.5), 0.0, 1.0, 40, blur=0, jitter=0)
     assert climbed.images[0, 0, :5, :5].min() > 0.9
-    assert (climbed.images[0, 0, 9:, 9:] - 0.5).abs().max() < 1e-6
+    assert (climbed.images[0, 0, 9:, 9:] - 0.5).abs().max() < 0.01
 
 
 def test_looking_leaves_no_trace():

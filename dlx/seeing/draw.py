@@ -152,20 +152,9 @@ def _maximization(subject: Subject, choice: Choice) -> Pictures:
     if picked is not None:
         activation = unit_means(subject.model, picked, wanted)
     generator = torch.Generator().manual_seed(0)  # the same seed at every step of a training
-    noise = 0.5 + 0.1 * torch.randn(len(wanted), *x.shape[1:], generator=generator).to(x.device)
+    noise = 0.5 + 0.05 * torch.randn(len(wanted), *x.shape[1:], generator=generator).to(x.device)
     low, high = subject.low, subject.high
-    found = maximise(
-        activation,
-        low + (high - low) * noise,
-        low,
-        high,
-        150,
-        blur=1.0,
-        l2=10.0,
-        tv=10.0,
-        jitter=1,
-        generator=generator,
-    )
+    found = maximise(activation, low + (high - low) * noise, low, high, generator=generator)
     rows = [visible(((found.images - low) / (high - low)).cpu().float())]
     before, after = found.activation.tolist()
     names = [subject.name(k) if picked is None else f"{picked.name} {k}" for k in wanted.tolist()]

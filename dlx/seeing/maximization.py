@@ -29,15 +29,18 @@ def maximise(
     seed: Tensor,
     low: Tensor | float,
     high: Tensor | float,
-    steps: int = 200,
+    steps: int = 150,
     rate: float = 0.05,
-    l2: float = 0.0,
-    tv: float = 0.0,
-    blur: float = 0.0,
-    jitter: int = 0,
+    l2: float = 0.12,
+    tv: float = 0.12,
+    blur: float = 1.0,
+    jitter: int = 1,
     generator: torch.Generator | None = None,
 ) -> Ascent:
-    """Climb a(x) - l2 mean(u²) - tv mean|∇u|, u = (x - middle) / (high - low), within [low, high].
+    """Climb a(x) - r (l2 mean(u²) + tv mean|∇u|), u = (x - middle) / (high - low), within [low, high].
+
+    r = Σ |∂a / ∂u| at the seed is what `a` would gain were every pixel to follow its slope by the whole range: so the
+    same penalties do for a class's score and for a unit of the first layer.
 
     A step that would not raise the objective of an image is not taken by it, and its next one is half as long; one that
     does is followed by one a fifth longer.
@@ -57,12 +60,13 @@ def maximise(
     """
     low, high = torch.as_tensor(low, device=seed.device), torch.as_tensor(high, device=seed.device)
     span, middle = high - low, (high + low) / 2
+    reach = _slope(activation, seed).mul(span).abs().flatten(1).sum(1)
 
     def objective(x: Tensor) -> Tensor:
         u = (x - middle) / span
         down, right = u.diff(dim=2).abs(), u.diff(dim=3).abs()
         rough = down.flatten(1).mean(1) + right.flatten(1).mean(1)
-        return activation(x) - l2 * u.square().flatten(1).mean(1) - tv * rough
+        return activation(x) - reach * (l2 * u.square().flatten(1).mean(1) + tv * rough)
 
     x, length = seed.clone(), torch.full((len(seed), 1, 1, 1), rate, device=seed.device)
     with torch.no_grad():
@@ -70,9 +74,8 @@ def maximise(
     values = [value]
     for _ in range(steps):
         shift = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist() if jitter else [0, 0]
-        leaf = x.roll(shift, (2, 3)).requires_grad_()
-        (slope,) = torch.autograd.grad(objective(leaf).sum(), leaf)
-        slope = smoothed(slope.roll([-s for s in shift], (2, 3)) * span, blur)
+        slope = _slope(objective, x.roll(shift, (2, 3))).roll([-s for s in shift], (2, 3))
+        slope = smoothed(slope * span, blur)
         stuck = ((x >= high) & (slope > 0)) | ((x <= low) & (slope < 0))  # pixels that can go no further
         slope = slope.masked_fill(stuck, 0)
         size = slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
@@ -86,6 +89,12 @@ def maximise(
         values.append(value)
     with torch.no_grad():
         return Ascent(x, torch.stack(values), torch.stack([before, activation(x)]))
+
+
+def _slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """∂f / ∂x of each image's value, (n, C, H, W)."""
+    leaf = x.detach().requires_grad_()
+    return torch.autograd.grad(function(leaf).sum(), leaf)[0]
 
 
 def class_scores(model: nn.Module, target: Tensor) -> Callable[[Tensor], Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlx.logs.figures import FAINT, INK, from_pil, grid, unit
 
-SIZE, LINE, GAP = 12, 16, 4  # of the font, of a line, and between pictures, in pixels
+SIZE, LINE, GAP = 11, 15, 4  # of the font, of a line, and between pictures, in pixels
 GOOD, BAD = (8, 81, 156), (196, 69, 0)  # blue and orange, as in the confusion matrix
 Colour = tuple[int, int, int]
 
