@@ -82,7 +82,7 @@ def test_the_paper_written_by_hand():
 
 def test_the_papers_weights_at_the_start():
     torch.manual_seed(0)
-    model = AlexNet((1, 64, 64), 10, "paper", width=0.5)
+    model = AlexNet((1, 64, 64), 10, "paper", initialization="paper", width=0.5)
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert [layer.bias.unique().tolist() for layer in layers] == [[0], [1], [0], [1], [1], [1], [1], [0]]
     assert all(layer.weight.std().item() == pytest.approx(0.01, rel=0.05) for layer in layers)
@@ -107,3 +107,10 @@ def test_any_image_and_any_width(variant, shape):
 def test_what_does_not_fit_says_what_would(shape):
     with pytest.raises(UsageError, match=r"model=alexnet .* at least 63×63.*dataset=digits64"):
         AlexNet(shape, 10)
+
+
+@pytest.mark.parametrize("variant", ["torchvision", "paper"])
+def test_learns_the_digits(train, variant):
+    options = ("model.width=0.2", "model.dropout=0", "dataset.limit=500", "trainer.epochs=10", "trainer.batch=25")
+    metrics = train("run", "model=alexnet", f"model.variant={variant}", *options).read()["metrics"]
+    assert metrics["test/accuracy"] > 0.4  # chance is 0.1

@@ -51,11 +51,10 @@ def test_written_by_hand():
     torch.testing.assert_close(model(x), F.linear(h, *weights[7]), rtol=1e-4, atol=1e-4)
 
 
-def test_weights_at_the_start():
+def test_the_papers_weights_at_the_start():
     torch.manual_seed(0)
-    layers = [
-        layer for layer in ZFNet((1, 64, 64), 10, width=0.5).modules() if isinstance(layer, nn.Conv2d | nn.Linear)
-    ]
+    model = ZFNet((1, 64, 64), 10, initialization="paper", width=0.5)
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert all(layer.weight.std().item() == pytest.approx(0.01, rel=0.05) for layer in layers)
     assert not any(layer.bias.any() for layer in layers)
 
@@ -69,3 +68,9 @@ def test_the_smallest_image(shape):
 def test_what_does_not_fit_says_what_would(shape):
     with pytest.raises(UsageError, match=r"model=zfnet .* at least 47×47.*dataset=digits64"):
         ZFNet(shape, 10)
+
+
+def test_learns_the_digits(train):
+    options = ("model.width=0.2", "model.dropout=0", "dataset.limit=500", "trainer.epochs=10", "trainer.batch=25")
+    metrics = train("run", "model=zfnet", *options).read()["metrics"]
+    assert metrics["test/accuracy"] > 0.4  # chance is 0.1

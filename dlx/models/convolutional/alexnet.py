@@ -6,7 +6,7 @@ variant is the one-column network of A. Krizhevsky, "One weird trick for paralle
 2014, https://arxiv.org/abs/1404.5997.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -27,13 +27,21 @@ def rectified(
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups), nn.ReLU(inplace=True)
 
 
+def start(model: nn.Module, ones: Container[int] = ()) -> None:
+    """Weights from N(0, 0.01²), biases of zero but for those layers, counted from one, whose biases are ones."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    for number, layer in enumerate(layers, start=1):
+        weight, bias = layer.parameters()
+        nn.init.normal_(weight, std=0.01)
+        nn.init.constant_(bias, 1.0 if number in ones else 0.0)
+
+
 class AlexNet(nn.Module):
     """Five convolutions, three of them followed by a max pooling that overlaps, then three dense layers.
 
     The torchvision variant has torchvision's parameters and names, so that its weights load (`pretrained=FILE`). The
     paper's has more filters, split into two groups in convolutions 2, 4 and 5 (once the two GPUs), response
-    normalization after the first two, and dropout behind the dense layers rather than before them; its weights begin
-    as N(0, 0.01²), its biases as ones in convolutions 2, 4, 5 and the hidden dense layers, else as zeros (§5).
+    normalization after the first two, and dropout behind the dense layers rather than before them.
 
     Both average the last maps to 6×6 for the dense layers, which changes nothing at 224×224. The paper says 224 where
     its arithmetic needs 227; padding the first convolution by 2, as here, leads to the same 55×55 maps.
@@ -44,6 +52,9 @@ class AlexNet(nn.Module):
         variant: see above.
         dropout: part of the dense layers' inputs (outputs, in the paper's variant) that is dropped while learning.
         hidden: units of both hidden dense layers.
+        initialization: `torch` is torch's own; `paper` begins with weights N(0, 0.01²) and biases of one in
+            convolutions 2, 4, 5 and the hidden dense layers, else zero (§5). It belongs to the paper's pixels, within
+            ±128: with pixels within [0, 1] the signal fades on its way, and a network that we tried learned nothing.
         width: multiplies the channels and the hidden units of every layer.
 
     Raises:
@@ -60,6 +71,7 @@ class AlexNet(nn.Module):
         variant: Literal["torchvision", "paper"] = "torchvision",
         dropout: Fraction = 0.5,
         hidden: Count = 4096,
+        initialization: Literal["torch", "paper"] = "torch",
         width: Positive = 1.0,
     ) -> None:
         super().__init__()
@@ -89,17 +101,9 @@ class AlexNet(nn.Module):
         dense = [fc6, nn.ReLU(inplace=True), nn.Dropout(dropout), fc7, nn.ReLU(inplace=True)]
         drop = nn.Dropout(dropout)
         self.classifier = nn.Sequential(*([*dense, drop] if paper else [drop, *dense]), fc8)
-        if paper:
-            _start(self)
+        if initialization == "paper":
+            start(self, ones=(2, 4, 5, 6, 7))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (batch, outputs) of x (batch, *shape)."""
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
-
-
-def _start(model: AlexNet) -> None:
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    for number, layer in enumerate(layers, start=1):
-        weight, bias = layer.parameters()
-        nn.init.normal_(weight, std=0.01)
-        nn.init.constant_(bias, 1.0 if number in (2, 4, 5, 6, 7) else 0.0)

@@ -5,10 +5,11 @@ figure 3.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
-from dlx.models.convolutional.alexnet import rectified, response_normalization
+from dlx.models.convolutional.alexnet import rectified, response_normalization, start
 from dlx.models.convolutional.image import image, scaled
 from dlx.types import Count, Fraction, Positive
 
@@ -18,14 +19,16 @@ class ZFNet(nn.Module):
 
     Pooling rounds up, as figure 3's 110 → 55 → 26 → 13 → 6 asks for. The last maps are averaged to 6×6 for the dense
     layers, which changes nothing at 224×224. Of contrast normalization across maps the paper gives no constants; here
-    it is AlexNet's. Weights begin as N(0, 0.01²), biases as zeros (§3: "10⁻²", which cannot mean that all are equal).
-    Its renormalization of filters whose root mean square exceeds 0.1 is left out: it belongs to pixels within ±128.
+    it is AlexNet's. Its renormalization of filters whose root mean square exceeds 0.1 is left out: it belongs to pixels
+    within ±128, where 0.1 is far from what filters grow to with pixels within [0, 1].
 
     Args:
         shape: of one image, (channels, height, width).
         outputs: number of scores.
         dropout: part of the hidden dense layers' outputs that is dropped while learning.
         hidden: units of both hidden dense layers.
+        initialization: `torch` is torch's own; `paper` begins with weights N(0, 0.01²) and zero biases (§3 says "10⁻²",
+            which cannot mean that all are equal), and needs its pixels too, see `AlexNet`.
         width: multiplies the channels and the hidden units of every layer.
 
     Raises:
@@ -41,6 +44,7 @@ class ZFNet(nn.Module):
         outputs: Count,
         dropout: Fraction = 0.5,
         hidden: Count = 4096,
+        initialization: Literal["torch", "paper"] = "torch",
         width: Positive = 1.0,
     ) -> None:
         super().__init__()
@@ -65,11 +69,8 @@ class ZFNet(nn.Module):
             *(nn.Linear(units, units), nn.ReLU(inplace=True), nn.Dropout(dropout)),
             nn.Linear(units, outputs),
         )
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                weight, bias = layer.parameters()
-                nn.init.normal_(weight, std=0.01)
-                nn.init.zeros_(bias)
+        if initialization == "paper":
+            start(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (batch, outputs) of x (batch, *shape)."""
