@@ -80,14 +80,16 @@ def test_grad_cam_is_captums(name):
         assert torch.allclose(enlarged(mine, size), larger, atol=1e-5 * float(truth.max()), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "stride"), [(4, 2), (5, 3), (7, 7), (16, 1)])
-def test_occlusion_is_captums(size, stride):
+@both
+@pytest.mark.parametrize(("size", "stride"), [(4, 3), (5, 3), (7, 7), (16, 4)])
+def test_occlusion_is_captums(name, size, stride):
     from captum.attr import Occlusion
 
-    model, x, y = made("residual")
-    grey = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)
+    model, x, y = made(name)
+    C = x.shape[1]
+    grey = torch.tensor([0.5, 0.4, 0.3])[:C].view(C, 1, 1)
     truth = Occlusion(lambda x: model(x).softmax(1)).attribute(
-        x, (3, size, size), (3, stride, stride), baselines=grey.expand(1, 3, 16, 16), target=y
+        x, (C, size, size), (C, stride, stride), baselines=grey.expand(1, *x.shape[1:]), target=y
     )
     mine = occlusion(model, x, y, size, stride, grey, most=24)
     assert torch.allclose(mine, truth.mean(1), atol=1e-6)

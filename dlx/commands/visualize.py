@@ -56,6 +56,8 @@ def command(
     given = None if path is None else inputs.read(path, dataset)
     if given is not None and given.note:
         terminal.note(given.note)
+    if given is not None and len(given.x) > number:
+        terminal.note(f"{number} of {len(given.x)} examples are shown; type -n {len(given.x)} for all")
     asked = choice.Choice(layer, choice.label(label, dataset.names, dataset.classes), unit)
     seen = visualise(parts, methods, asked, None if given is None else given.x, number)
     for reason in seen.skipped:
