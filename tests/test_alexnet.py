@@ -111,6 +111,13 @@ def test_what_does_not_fit_says_what_would(shape):
 
 @pytest.mark.parametrize("variant", ["torchvision", "paper"])
 def test_learns_the_digits(train, variant):
-    options = ("model.width=0.2", "model.dropout=0", "dataset.limit=500", "trainer.epochs=10", "trainer.batch=25")
+    options = (
+        "optimizer=adam",
+        "model.width=0.2",
+        "model.dropout=0",
+        "dataset.limit=500",
+        "trainer.epochs=10",
+        "trainer.batch=25",
+    )
     metrics = train("run", "model=alexnet", f"model.variant={variant}", *options).read()["metrics"]
     assert metrics["test/accuracy"] > 0.4  # chance is 0.1

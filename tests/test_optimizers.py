@@ -320,6 +320,7 @@ PAPERS = {
     "adadelta": ({}, lambda: adadelta(1.0, 0.9, 1e-6)),
     "adam": ({"lr": 0.01}, lambda: adam(0.01, (0.9, 0.999), 1e-8)),
     "adam_half": ({}, lambda: adam(1e-3, (0.5, 0.999), 1e-8)),
+    "adam_slow": ({}, lambda: adam(1e-4, (0.9, 0.999), 1e-8)),
     "adamw": ({"lr": 0.01}, lambda: adam(0.01, (0.9, 0.999), 1e-8, decay=0.01)),
 }
 
@@ -350,3 +351,19 @@ def test_graves_differs_from_torchs_centred_where_the_variance_is_small():
             optimizer.step()
     assert 1 - w[0].item() < 60 * 1e-4 / 1e-2
     assert 1 - w[1].item() > 20 * 1e-4 / 1e-2
+
+
+@pytest.mark.parametrize("make", [partial(torch.optim.Adam, lr=0.1), partial(torch.optim.SGD, lr=0.1, momentum=0.9)])
+def test_gradients_in_another_memory_order(make):
+    """torch.autograd.grad may return a transposed view; the fused kernels would take its numbers in the wrong order."""
+    torch.manual_seed(0)
+    w = torch.randn(3, 5, requires_grad=True)
+    v = w.detach().clone().requires_grad_()
+    ours, theirs = make([w]), make([v])
+    update = updater(ours, [w])
+    for _ in range(3):
+        grad = torch.randn(5, 3).t()
+        update([grad])
+        v.grad = grad.contiguous()
+        theirs.step()
+    torch.testing.assert_close(w, v)
