@@ -128,9 +128,9 @@ def start(model: nn.Module) -> None:
             for kernels, bias in zip(module.weight.split(module.seen), module.bias.split(1), strict=True):
                 _uniform(kernels.numel(), kernels, bias)
         elif isinstance(module, Subsampling):
-            _uniform(4, module.weight, module.bias)
+            _uniform(4, *module.parameters())
         elif isinstance(module, nn.Conv2d | nn.Linear):
-            _uniform(module.weight[0].numel(), module.weight, module.bias)
+            _uniform(module.weight[0].numel(), *module.parameters())
 
 
 @torch.no_grad()
