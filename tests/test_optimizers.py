@@ -1,6 +1,7 @@
 """Every optimizer against torch.optim used the ordinary way, and against its paper's equations in float64."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest

@@ -128,6 +128,8 @@ class _Fused:
         # Schedulers warn when they step before `optimizer.step`, which they find out by wrapping it and looking for
         # this mark. The kernel below stands in for `step`, so the mark is ours to set.
         self.marked = False
+        self.strides = [p.stride() for p in self.params]
+        self.wrong: dict[tuple[Any, ...], list[int]] = {}  # of strides met: the gradients laid out unlike their weights
 
     def _current(self) -> bool:
         return self.state is self.optimizer.state and self.group is self.optimizer.param_groups[0]
@@ -139,7 +141,7 @@ class _Fused:
     def __call__(self, grads: Gradients) -> None:
         if self.plain is None:
             try:
-                self._run(grads)
+                self._run(self._laid_out(grads))
                 return
             except TypeError:  # the kernels take no None
                 if all(grad is not None for grad in grads):
@@ -148,11 +150,34 @@ class _Fused:
             self.plain = _Step(self.optimizer, self.params)
         self.plain(grads)
 
+    def _laid_out(self, grads: Gradients) -> Gradients:
+        """The gradients, each in its weight's memory order: the kernels walk through both without asking for it."""
+        try:
+            strides = [grad.stride() for grad in grads]
+        except AttributeError:  # one is None, which the kernel will say
+            return grads
+        if strides == self.strides:
+            return grads
+        key = tuple(strides)
+        if key not in self.wrong:
+            pairs = enumerate(zip(strides, self.params, strict=True))
+            self.wrong[key] = [i for i, (stride, p) in pairs if _differs(stride, p)]
+        moved = list(grads)
+        for i in self.wrong[key]:
+            moved[i] = torch.empty_like(self.params[i]).copy_(grads[i])
+        return moved
+
     def _run(self, grads: Gradients) -> None:
         raise NotImplementedError
 
     def _release(self) -> None:
         """Make the state fit for torch's own `step`, after a kernel refused its arguments and did nothing."""
+
+
+def _differs(stride: tuple[int, ...], param: Tensor) -> bool:
+    """Whether the order in memory is another one; a dimension of size 1 may have any stride."""
+    both = zip(stride, param.stride(), param.shape, strict=True)
+    return any(one != other for one, other, size in both if size > 1)
 
 
 class _Adam(_Fused):
