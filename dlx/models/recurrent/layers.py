@@ -1,0 +1,97 @@
+"""Stacked recurrent layers: torch's kernel where there is one, else cell by cell with the same weights."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from dlx.models.recurrent.batch_norm import Place, StepNorms
+from dlx.models.recurrent.cells import Maker, State, Weights
+from dlx.models.recurrent.trace import Trace, flip
+
+
+class Layers(nn.Module):
+    """Layers of one kind, each in one direction or in both.
+
+    The state is as torch's: h (layers · directions, batch, size), and (h, c) for an LSTM; with recurrent batch
+    normalization, that and the number of steps read.
+
+    Args:
+        rnn: holds the weights, and is the kernel.
+        cell: makes one step of a layer, of its weights: what the kernel computes, or what no kernel does.
+        kernel: whether the kernel computes the same.
+        norm_steps: put a recurrent batch normalization into each layer, with statistics of so many steps of their own.
+    """
+
+    def __init__(self, rnn: nn.RNNBase, cell: Maker, kernel: bool = True, norm_steps: int | None = None) -> None:
+        super().__init__()
+        self.rnn, self.cell, self.kernel = rnn, cell, kernel and norm_steps is None
+        self.directions = 1 + rnn.bidirectional
+        self.batch_norms: nn.ModuleList | None = None
+        if norm_steps is not None:
+            gates = rnn.all_weights[0][1].shape[0]
+            cells = rnn.hidden_size if isinstance(rnn, nn.LSTM) else None
+            self.batch_norms = nn.ModuleList(StepNorms(gates, cells, norm_steps) for _ in rnn.all_weights)
+
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, state: Any = None, trace: Trace | None = None
+    ) -> tuple[Tensor, Any]:
+        """Outputs (batch, T, directions · size) of x (batch, T, inputs), and the state after the last step.
+
+        Forward in time there is no need to know `lengths`: padding lies at the end, and what follows from it is not
+        read. With a trace the states are noted, and the kernel is not used.
+        """
+        if not self.kernel or trace is not None:
+            return self._unrolled(x, lengths, state, trace)
+        if lengths is None or not self.rnn.bidirectional:
+            return self.rnn(x, state)
+        packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        outputs, state = self.rnn(packed, state)
+        return pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])[0], state
+
+    def _unrolled(self, x: Tensor, lengths: Tensor | None, state: Any, trace: Trace | None) -> tuple[Tensor, Any]:
+        before, start = (state, 0) if state is None or self.batch_norms is None else state
+        parts = self._zeros(x, trace) if before is None else before if isinstance(before, tuple) else (before,)
+        ended: list[State] = []
+        for layer in range(self.rnn.num_layers):
+            outputs = []
+            for backward in range(self.directions):
+                given = flip(x, lengths) if backward else x
+                states = list(self._run(given, lengths, len(ended), tuple(part[len(ended)] for part in parts), start))
+                output = torch.stack([state[0] for state in states], 1)
+                outputs.append(flip(output, lengths) if backward else output)
+                ended.append(states[-1])
+                if trace is not None:
+                    trace.add(states, backward=bool(backward), lengths=lengths)
+            x = torch.cat(outputs, 2) if backward else outputs[0]
+            if layer < self.rnn.num_layers - 1:
+                x = F.dropout(x, self.rnn.dropout, self.training)
+        stacked = tuple(torch.stack(part) for part in zip(*ended, strict=True))
+        after = stacked if isinstance(self.rnn, nn.LSTM) else stacked[0]
+        return x, after if self.batch_norms is None else (after, start + x.shape[1])
+
+    def _run(self, x: Tensor, lengths: Tensor | None, number: int, state: State, start: int) -> Iterator[State]:
+        """The states of one layer in one direction, step by step."""
+        weights = Weights(*self.rnn.all_weights[number])
+        if self.batch_norms is None:
+            cell = self.cell(weights)
+            for a in F.linear(x, weights.W, weights.b_W).unbind(1):
+                state = cell(a, state)
+                yield state
+            return
+        norms: Any = self.batch_norms[number]
+        cell = self.cell(weights, norms)
+        for t, a in enumerate(F.linear(x, weights.W).unbind(1)):
+            at = Place(start + t, None if lengths is None else t < lengths)
+            state = cell(norms.inputs(a, at) + weights.b_W, state, at)
+            yield state
+
+    def _zeros(self, x: Tensor, trace: Trace | None) -> State:
+        rnn = self.rnn
+        sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size][: 1 + isinstance(rnn, nn.LSTM)]
+        zeros = (x.new_zeros(len(rnn.all_weights), len(x), size) for size in sizes)
+        # Even where no weight learns, the states of a trace have gradients.
+        return tuple(part.requires_grad_(trace is not None) for part in zeros)
