@@ -64,9 +64,9 @@ class StepNorm(nn.Module):
         now = (real[:, None] * x).sum(0) / n.clamp(min=1)
         spread = (real[:, None] * (x - now).square()).sum(0) / n.clamp(min=1)
         with torch.no_grad():
-            rate = MOMENTUM * (n > 1)  # one sequence says nothing of a variance
-            mean.lerp_(now.to(mean.dtype), rate.to(mean.dtype))
-            variance.lerp_((spread * n / (n - 1).clamp(min=1)).to(mean.dtype), rate.to(mean.dtype))
+            rate = MOMENTUM * (n > 1).to(mean.dtype)  # one sequence says nothing of a variance
+            mean.lerp_(now.to(mean.dtype), rate)
+            variance.lerp_((spread * n / (n - 1).clamp(min=1)).to(mean.dtype), rate)
         scaled = (x - now) * (spread + EPSILON).rsqrt() * self.weight
         return scaled if self.bias is None else scaled + self.bias
 
