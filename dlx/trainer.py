@@ -31,6 +31,7 @@ class Trainer:
         device: auto, cpu, cuda, cuda:N or mps.
         precision: 32, or bf16 or 16 for autocast to bfloat16 or float16 (with loss scaling).
         compile: compile the model with torch.compile; `procedure.compile=step` compiles a whole step instead.
+        channels_last: memory order of convolutions; `auto` where it is faster.
         threads: of the processor; `auto` takes one for small models, else all.
         matmul: float32 products on a processor: `auto`, or one of torch's precisions.
         memory: where the data lives: `auto` on the device if it fits, else `device` or `stream`.
@@ -54,6 +55,7 @@ class Trainer:
         device: str = "auto",
         precision: Literal[32, 16, "32", "16", "bf16"] = 32,
         compile: bool = False,
+        channels_last: bool | Literal["auto"] = "auto",
         threads: Count | Literal["auto"] = "auto",
         matmul: Literal["auto", "highest", "high", "medium"] = "auto",
         memory: Literal["auto", "device", "stream"] = "auto",
@@ -72,7 +74,8 @@ class Trainer:
     ) -> None:
         self.epochs, self.max_steps, self.batch = epochs, max_steps, batch
         self.device, self.precision = runtime.device(device), str(precision)
-        self.compile, self.threads, self.matmul = compile, threads, matmul
+        self.compile, self.channels_last = compile, channels_last
+        self.threads, self.matmul = threads, matmul
         self.memory, self.workers = memory, workers
         self.validate_every, self.splits = validate_every, list(evaluate)
         self.patience, self.min_delta, self.test = patience, min_delta, test

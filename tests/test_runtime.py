@@ -1,3 +1,4 @@
+import copy
 import os
 import random
 import signal
@@ -71,3 +72,30 @@ def test_the_first_signal_is_heard_and_the_second_stops():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "precision", "chosen"),
+    [
+        (nn.Conv2d(3, 8, 3), "cpu", "32", True),
+        (nn.Linear(3, 8), "cpu", "32", False),
+        (nn.Conv2d(3, 8, 3), "cuda", "32", False),
+        (nn.Conv2d(3, 8, 3), "cuda", "bf16", True),
+        (nn.Conv2d(3, 8, 3), "mps", "32", False),
+    ],
+)
+def test_channels_last_where_it_is_faster(model, device, precision, chosen):
+    model = copy.deepcopy(model)
+    assert runtime.channels_last("auto", model, torch.device(device), precision) is chosen
+    if chosen:
+        assert model.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_channels_last_changes_the_memory_alone(train):
+    """The same run in both orders: the same checkpoint to rounding."""
+    short = ("model=resnet20", "model.width=0.25", "dataset.limit=64", "trainer.epochs=1", "trainer.batch=32")
+    one, two = (train(str(on), *short, f"trainer.channels_last={on}") for on in (True, False))
+    states = [torch.load(run.checkpoints / "last.pt", weights_only=True)["model"] for run in (one, two)]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=1e-3, atol=1e-4)
