@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,12 @@ def scatter(
 
 
 def lines(
-    curves: Mapping[str, tuple[Any, Any]], title: str = "", x: str = "", y: str = "", logarithmic: bool = False
+    curves: Mapping[str, tuple[Any, Any]],
+    title: str = "",
+    x: str = "",
+    y: str = "",
+    logarithmic: bool = False,
+    points: Collection[str] = (),
 ) -> Tensor:
     """Curves, (3, H, W).
 
@@ -183,10 +188,12 @@ def lines(
         x: name of the horizontal axis.
         y: name of the vertical axis.
         logarithmic: the vertical axis.
+        points: names of the curves that are marked where they were measured.
     """
     figure, axes = _axes((7.2, 4.5), title)
     for (name, (across, up)), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-        axes.plot(_plain(across), _plain(up), label=name, color=colour, linewidth=1.8)
+        marker = "o" if name in points else None
+        axes.plot(_plain(across), _plain(up), label=name, color=colour, linewidth=1.8, marker=marker)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.margins(x=0.01)
