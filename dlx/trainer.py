@@ -170,6 +170,9 @@ class Trainer:
         rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
         self.logger.parameters(self.model, self.step)
+        if self.logger.draws("images"):
+            for name, picture in self.procedure.pictures().items():
+                self.logger.images(name, picture, self.step)
         self._check()
         self.latest = {f"train/{name}": float(total) / count for name, (total, count) in self.sums.items()}
         self.sums = {}

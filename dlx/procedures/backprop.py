@@ -14,6 +14,7 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.layers import constrained, penalised
 from dlx.optimizers.fused import Gradients, made, undecorated, updater
+from dlx.procedures.diagnosis import StateGradients
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
@@ -37,6 +38,8 @@ class Backprop(Procedure):
         watch: log the gradient's norm at every so-many-th update; 0 for never.
         compile: `step` makes loss, gradient and update one compiled graph. It pays for small networks and many steps:
             compiling takes seconds.
+        diagnose: `gradients` tells at the end of each epoch how much the loss of its last batch depends on the hidden
+            states of a recurrent network, ‖∂L/∂h_t‖ at each step t.
     """
 
     def __init__(
@@ -48,17 +51,19 @@ class Backprop(Procedure):
         accumulate: Count = 1,
         watch: Natural = 50,
         compile: Literal["step"] | None = None,
+        diagnose: Literal["gradients"] | None = None,
     ) -> None:
         self.make_optimizer, self.make_schedule = optimizer, scheduler
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.accumulate, self.watch = accumulate, watch
-        self.compile = compile
+        self.compile, self.diagnose = compile, diagnose
         if compile and (accumulate > 1 or clip_value is not None):
             raise UsageError(
                 "procedure.compile=step was given with accumulate or clip_value; needed: neither of them; "
                 "type procedure.compile=null, or clip with procedure.clip_norm"
             )
         self.compiled: CompiledStep | None = None
+        self.diagnosis: StateGradients | None = None
         self.updates = 0
         self.gathered: list[Tensor] = []  # sum of the gradients since the last update
         self.waiting = 0  # batches in that sum
@@ -72,6 +77,8 @@ class Backprop(Procedure):
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
         self.update = updater(self.optimizer, self.params)
         self.penalised, self.constrained = penalised(model), constrained(model)
+        if self.diagnose:
+            self.diagnosis = StateGradients(model, self.loss)
         if self.compile:
             if self.scaler is not None:
                 raise UsageError("procedure.compile=step was given with trainer.precision=16; needed: 32 or bf16")
@@ -81,15 +88,23 @@ class Backprop(Procedure):
 
     def loss(self, batch: Batch) -> Tensor:
         """The task's loss and the penalties, 0-d."""
-        loss = self.task.loss(self.model, batch)
+        return self.penalise(self.task.loss(self.model, batch))
+
+    def penalise(self, loss: Tensor) -> Tensor:
+        """A loss with the model's penalties, 0-d."""
         for module in self.penalised:
             loss = loss + module.penalty()
         return loss
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
+        if self.diagnosis is not None:
+            self.diagnosis.batch = batch
         if self.compiled is not None:
             return self._updated(self.compiled(batch))
-        loss = self.loss(batch)
+        return self._descend(self.loss(batch))
+
+    def _descend(self, loss: Tensor) -> dict[str, Tensor]:
+        """One step down the gradient of a loss, 0-d."""
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
         # allow_unused: a head that this loss does not reach keeps its weights, as with .backward().
         grads: Gradients = torch.autograd.grad(scaled, self.params, allow_unused=True)
@@ -126,9 +141,12 @@ class Backprop(Procedure):
         self.updates += 1
         for module in self.constrained:
             module.constrain()
+        self._advance()
+        return values
+
+    def _advance(self) -> None:
         if self.schedule is not None:
             self.schedule.step()
-        return values
 
     def _gather(self, grads: Any) -> None:
         filled = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads, strict=True)]
@@ -148,7 +166,12 @@ class Backprop(Procedure):
         values = self._apply(self._gathered()) if self.waiting else {}
         if self.schedule is not None:
             self.schedule.end_epoch()
+        if self.diagnosis is not None:
+            values |= self.diagnosis.measure()
         return {**values, "lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]), dtype=torch.float64)}
+
+    def pictures(self) -> dict[str, Tensor]:
+        return {} if self.diagnosis is None else self.diagnosis.pictures()
 
     def validated(self, metrics: dict[str, float]) -> None:
         if self.schedule is not None:
@@ -174,6 +197,7 @@ class Backprop(Procedure):
             "updates": self.updates,
             "gathered": self.gathered,
             "waiting": self.waiting,
+            **({} if self.diagnosis is None else {"diagnosis": self.diagnosis.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -186,3 +210,5 @@ class Backprop(Procedure):
         self.updates, self.waiting = state["updates"], state["waiting"]
         device = self.params[0].device if self.params else "cpu"
         self.gathered = [g.to(device) for g in state["gathered"]]
+        if self.diagnosis is not None:
+            self.diagnosis.load_state_dict(state["diagnosis"], device)

@@ -30,7 +30,7 @@ class Procedure(ABC):
         """Take the model and the task; procedures make their optimizers here.
 
         Raises:
-            UsageError: the model lacks what the procedure requires.
+            UsageError: the model lacks what the procedure or the task requires.
         """
         if not isinstance(model, self.requires):
             wanted = [name for name in vars(self.requires) if not name.startswith("_")]
@@ -39,6 +39,7 @@ class Procedure(ABC):
                 f"{', '.join(wanted) or self.requires.__name__}; type another procedure= (dlx list procedures), "
                 f"or leave it out to use the model's own"
             )
+        task.admit(model)
         self.model, self.task = model, task
 
     @abstractmethod
@@ -51,6 +52,10 @@ class Procedure(ABC):
 
     def validated(self, metrics: dict[str, float]) -> None:  # noqa: B027 - a hook that most have no use for
         """Hear the validation metrics, after each validation."""
+
+    def pictures(self) -> dict[str, Tensor]:
+        """Pictures of the pass just finished, name to (channels, height, width) in [0, 1]; none by default."""
+        return {}
 
     def advice(self, steps: int) -> str | None:  # noqa: B027 - a hook that most have no use for
         """What would make a run of so many steps faster, to be shown before it starts; None for nothing."""

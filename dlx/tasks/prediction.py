@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.errors import UsageError
 from dlx.tasks.steps import Steps, StepTask, stepped, within
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ class Prediction(StepTask):
         super().attach(dataset)
         if self.cost == "auto":
             self.cost = "cross_entropy" if dataset.kind == "symbols" else "bernoulli"
+
+    def admit(self, model: nn.Module) -> None:
+        super().admit(model)
+        if getattr(model, "bidirectional", False):
+            raise UsageError(
+                "task=prediction was given a model that reads sequences from both ends, and so the step that it is to "
+                "tell; needed: one that reads forwards; type model.bidirectional=false, or task=tagging"
+            )
 
     def pairs(self, batch: Batch) -> Steps:
         x, y = batch.x[:, :-1], batch.x[:, 1:]

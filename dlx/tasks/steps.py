@@ -47,6 +47,9 @@ class StepTask(Task):
     The loss is the mean over all steps that count, so that padding weighs nothing and long sequences weigh more.
     """
 
+    def admit(self, model: nn.Module) -> None:
+        stepped(model)
+
     def pairs(self, batch: Batch) -> Steps:
         """What a model reads and what it should answer."""
         raise NotImplementedError

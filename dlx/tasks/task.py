@@ -31,6 +31,13 @@ class Task:
         if self.needs == "targets" and dataset.classes is not None:
             raise UsageError("this task needs numbers, and the dataset's targets are classes; type task=classification")
 
+    def admit(self, model: nn.Module) -> None:
+        """Hear which model it is for, before anything is learned.
+
+        Raises:
+            UsageError: the model cannot do what the task asks of it.
+        """
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Scalar to minimise, the mean over the batch."""
         raise self.lossless()

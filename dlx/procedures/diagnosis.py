@@ -1,0 +1,80 @@
+"""How much a loss depends on the hidden states of a recurrent network, step by step: whether the gradient vanishes."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.errors import UsageError
+
+
+@runtime_checkable
+class Unrolled(Protocol):
+    """What the diagnosis needs of a model."""
+
+    def state_gradients(self, loss: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """‖∂L/∂h_t‖ at each step t, (T,) by name of the state; the first one is what the curves show.
+
+        Args:
+            loss: computes L, 0-d, with this model.
+        """
+
+
+class StateGradients:
+    """‖∂L/∂h_t‖ on the last batch of each epoch: a picture over t, and curves of the first and the last step.
+
+    L is the loss of the whole batch, through all of its steps, with the model as in evaluation: nothing is drawn, so a
+    run that is looked at learns what it learns without.
+
+    Args:
+        model: with `state_gradients`.
+        loss: of a batch.
+
+    Raises:
+        UsageError: a model without hidden states.
+    """
+
+    def __init__(self, model: nn.Module, loss: Callable[[Batch], Tensor]) -> None:
+        if not isinstance(model, Unrolled):
+            raise UsageError(
+                f"procedure.diagnose=gradients was given with the model {type(model).__name__}; needed: a recurrent "
+                "network, such as elman, gru or lstm; type procedure.diagnose=null"
+            )
+        self.model, self.loss = model, loss
+        self.batch: Batch | None = None  # the last one that was learned from
+        self.norms: dict[str, Tensor] = {}
+
+    def measure(self) -> dict[str, Tensor]:
+        """`gradient_first` and `gradient_last`: the norms at the first and the last step."""
+        if self.batch is None:
+            return {}
+        batch, model = self.batch, cast(nn.Module, self.model)
+        training = model.training
+        model.eval()
+        self.norms = self.model.state_gradients(lambda: self.loss(batch))
+        model.train(training)
+        first = next(iter(self.norms.values()))
+        return {"gradient_first": first[0], "gradient_last": first[-1]}
+
+    def pictures(self) -> dict[str, Tensor]:
+        """The norms over time, on a logarithmic axis; a gap where one is 0."""
+        if not self.norms:
+            return {}
+        from dlx.logs.figures import lines
+
+        curves = {
+            f"‖∂L/∂{name}‖": (torch.arange(1, len(norm) + 1), norm.where(norm > 0, torch.nan))
+            for name, norm in self.norms.items()
+        }
+        return {"gradients": lines(curves, "How much the loss depends on the state at step t", "t", logarithmic=True)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The batch: a run that is resumed at the end of an epoch tells of it."""
+        return {"batch": None if self.batch is None else list(self.batch)}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device | str) -> None:
+        """Undo `state_dict`."""
+        if state["batch"] is not None:
+            self.batch = Batch(*(None if part is None else part.to(device) for part in state["batch"]))  # type: ignore[arg-type]
