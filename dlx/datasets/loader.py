@@ -107,11 +107,12 @@ class _InOrder:
     def __init__(self, loader: Loader, name: str) -> None:
         self.loader, self.source = loader, loader._sources[name]
         self.examples = len(loader.dataset.splits[name])
+        self.place = 1 + list(loader.dataset.splits).index(name)  # what is made for one split is not made for another
 
     def __iter__(self) -> Iterator[Batch]:
         chunks = self.source.chunks(None, self.examples, self.loader.evaluated, 0)
         for number, part in enumerate(chunks):
-            ready = self.source.ready(part, False, self.loader._draws(False, 1, number))
+            ready = self.source.ready(part, False, self.loader._draws(False, self.place, number))
             yield Batch(ready.x, ready.y, ready.lengths)
 
 
