@@ -104,13 +104,18 @@ class Trained:
             return {name: value.to(x.device) for name, value in columns.items()}
         return {name: value.numpy() for name, value in columns.items()}
 
-    def sample(self, n: int = 64, seed: int | None = None) -> Tensor:
+    def sample(self, n: int = 64, seed: int | None = None, **how: Any) -> Tensor:
         """What the model generates, (n, *shape), in the units of the data.
 
+        Args:
+            n: how many.
+            seed: of the draws; None takes the run's own.
+            how: `length`, `prompt` and `temperature` of a recurrent network, as `dlx sample` takes them.
+
         Raises:
-            UsageError: it does not generate.
+            UsageError: it does not generate, or takes no such thing.
         """
-        return trained.sample(self.parts, n, seed)
+        return trained.sample(self.parts, n, seed, **how)
 
     def visualize(
         self,

@@ -1,5 +1,6 @@
 """A trained model, back from its run directory, which stays as it is."""
 
+import inspect
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,8 @@ from dlx.evaluate import evaluate
 from dlx.run import Parts, assemble
 from dlx.runs.rundir import Run
 from dlx.runs.saved import copied
+from dlx.tasks.prediction import Prediction
+from dlx.tasks.steps import StepModel
 
 Which = Literal["best", "last"]
 
@@ -103,22 +106,53 @@ def predict(parts: Parts, x: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def sample(parts: Parts, n: int, seed: int | None = None) -> Tensor:
+def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
     """`n` examples that the model generates, (n, *shape) on the CPU, in the units of the data.
 
+    Args:
+        parts: a trained run's.
+        n: how many.
+        seed: of the draws; None takes the run's own.
+        how: what some models also take: `length` in steps, `prompt` (a text where the dataset is one, else a tensor),
+            `temperature`; None counts as not given.
+
     Raises:
-        UsageError: the model does not generate.
+        UsageError: the model does not generate, or takes no such thing.
     """
     generate = getattr(parts.model, "sample", None)
-    if not callable(generate):
+    if not callable(generate) or not _tells_what_follows(parts):
         raise UsageError(
             f"the model {type(parts.model).__name__} was given; needed: one that generates (has sample(n)), such as "
-            "gan or rbm; type dlx list models to see them"
+            "gan or rbm, or a recurrent network trained with task=prediction; type dlx list models to see them"
         )
+    asked = {name: value for name, value in how.items() if value is not None}
+    for name in asked.keys() - inspect.signature(generate).parameters.keys():
+        raise UsageError(
+            f"--{name} was given; {type(parts.model).__name__} draws whole examples; needed: a model that goes on step "
+            "by step, such as lstm on a text; leave it out"
+        )
+    if isinstance(asked.get("prompt"), str):
+        asked["prompt"] = _encoded(asked["prompt"], parts.dataset)
     runtime.seed(parts.config.seed if seed is None else seed)
     with _precision(parts):
-        made: Tensor = generate(n)
+        made: Tensor = generate(n, **asked)
     return _raw(_plain(made), parts.dataset)
+
+
+def _tells_what_follows(parts: Parts) -> bool:
+    """Whether a model that answers at every step was asked for the next one's distribution; true for other models."""
+    task = parts.task
+    return not isinstance(parts.model, StepModel) or (isinstance(task, Prediction) and task.cost != "mse")
+
+
+def _encoded(text: str, dataset: Dataset) -> Tensor:
+    encode = getattr(dataset, "encode", None)
+    if not callable(encode):
+        raise UsageError(
+            f"--prompt {text!r} was given; {dataset.source} is no text; needed: a run on a text; leave it out"
+        )
+    encoded: Tensor = encode(text)
+    return encoded
 
 
 def _plain(values: Tensor) -> Tensor:
