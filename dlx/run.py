@@ -135,6 +135,8 @@ def _complete(config: DictConfig, dataset: Dataset) -> None:
         for name in ("shape", "classes", "outputs"):
             value = getattr(dataset, name)
             config.dataset[name] = list(value) if isinstance(value, tuple) else value
+        if "symbols" in config.dataset:  # else its constructor would not know it again
+            config.dataset.symbols = dataset.symbols
 
 
 def _tune(config: DictConfig, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from tests.conftest import ROOT
 FILES = sorted((ROOT / "conf" / "dataset").glob("*.yaml"))
 HERE = ["digits", "iris", "wine", "breast_cancer", "diabetes", "moons", "blobs", "ring", "grid25", "casino"]
 
+DECLARED = ("shape", "classes", "outputs", "symbols", "path")  # what a file says of its own data
+
 
 def make(name: str, **changes) -> Dataset:
     """A dataset as its YAML file describes it, not loaded."""
@@ -65,7 +67,7 @@ def test_a_yaml_file_names_every_argument_and_describes_itself(file: Path) -> No
     kind = getattr(__import__(module, fromlist=[name]), name)
     assert node.keys() == inspect.signature(kind).parameters.keys()
     assert inspect.getdoc(kind)
-    declared = {key: value for key, value in node.items() if key not in ("shape", "classes", "outputs", "path")}
+    declared = {key: value for key, value in node.items() if key not in DECLARED}
     for key, parameter in inspect.signature(kind).parameters.items():
         wanted = {"augment": {"flip": 0, "crop": 0, "rotate": 0, "zoom": 0, "shear": 0}, "ignore": []}
         special = (file.stem, key) == ("diabetes", "scale_target") or key == "val" or key == "size"

@@ -88,6 +88,10 @@ def test_sequences_symbols_numbers_and_no_targets() -> None:
     np.savez("data.npz", x=np.arange(120).reshape(40, 3) % 7)
     dataset = arrays(layout="symbols")
     assert (dataset.kind, dataset.classes, dataset.splits["train"].x.dtype) == ("symbols", 7, torch.int64)
+    assert dataset.symbols == 7
+    np.savez("data.npz", x=np.arange(120).reshape(40, 3) % 7, y=np.array(["a", "b"] * 20))
+    dataset = arrays(layout="symbols")
+    assert (dataset.symbols, dataset.classes, dataset.outputs, dataset.names) == (7, 2, 2, ["a", "b"])
     np.save("data.npy", X[:, 0])
     dataset = Npz(path="data.npy")
     dataset.load()

@@ -18,8 +18,10 @@ class Split:
     """Examples in memory, on the CPU; images may be uint8."""
 
     x: Tensor  # (examples, *shape)
-    y: Tensor | None = None  # (examples,) int64 labels, or (examples, outputs) float targets
-    lengths: Tensor | None = None  # (examples,) int64, for padded sequences
+    # (examples,) int64 labels, (examples, outputs) float targets, or (examples, T) labels and (examples, T, outputs)
+    # targets of each step.
+    y: Tensor | None = None
+    lengths: Tensor | None = None  # (examples,) int64, for sequences that are padded at their ends
 
     def __len__(self) -> int:
         return len(self.x)
@@ -98,7 +100,9 @@ class Dataset:
         self.shape = None if shape is None else tuple(shape)
         self.classes, self.outputs = classes, outputs
         self.seed, self.val, self.test, self.limit = seed, val, test, limit
+        self.symbols: int | None = None  # how many there are, where kind is "symbols"
         self.names: list[str] | None = None  # of the classes
+        self.vocabulary: list[str] | None = None  # the symbols, where the classes are something else
         self.columns: list[str] | None = None  # names of the features
         # (outputs,) where targets are standardised: y * target_std + target_mean are the original ones.
         self.target_mean: Tensor | None = None
@@ -186,12 +190,16 @@ class Dataset:
             self.kind = {1: "vector", 3: "image"}.get(x.ndim, "sequence")
         classes: int | None = None
         if self.kind == "symbols":
-            classes = len(self.names or ())
+            classes = len(self.names) if self.names else None
         elif y is not None and not y.is_floating_point():
             classes = len(self.names) if self.names else int(y.max()) + 1
         columns = y.shape[1:].numel() if y is not None and y.is_floating_point() else None
+        if columns and y is not None and self.kind == "sequence" and y.ndim == 3:  # targets of each step
+            columns = y.shape[2]
         outputs = columns or classes or x.numel()
-        for name, found in (("shape", tuple(x.shape)), ("classes", classes), ("outputs", outputs)):
+        symbols = len(self.vocabulary or self.names or ()) if self.kind == "symbols" else None
+        found_all = {"shape": tuple(x.shape), "classes": classes, "outputs": outputs, "symbols": symbols}
+        for name, found in found_all.items():
             declared = getattr(self, name)
             if declared is not None and declared != found:
                 shown = list(found) if isinstance(found, tuple) else "null" if found is None else found

@@ -32,6 +32,7 @@ class Npz(Dataset):
         scale_target: as in `Table`, for a regression.
         augment: as in `Images`.
         shape, classes, outputs, seed, val, test, limit: as in `Dataset`.
+        symbols: their number, where the layout is of them; null takes what the data has.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Npz(Dataset):
         scale: Literal["auto", "none", "standard", "minmax", "unit", "symmetric"] = "auto",
         scale_target: Literal["none", "standard"] = "standard",
         augment: Mapping[str, Any] | None = None,
+        symbols: Count | None = None,
     ) -> None:
         super().__init__(shape, classes, outputs, seed, val, test, limit)
+        self.symbols = symbols
         self.path, self.x, self.y, self.layout, self.target_type = path, x, y, layout, target_type
         self.scale, self.scale_target, self.augment = scale, scale_target, augment
         self.how: Images | Table | None = None  # scales and augments, once the layout is known
@@ -92,6 +95,7 @@ class Npz(Dataset):
             raise UsageError(f"{what} is a single number; needed: an array whose first dimension counts examples")
         x = self._shaped(torch.from_numpy(_native(values)), what)
         if targets is None:
+            self.names = self.vocabulary  # without labels, the classes are the symbols
             return Split(x)
         if len(targets) != len(values):
             raise UsageError(f"{what} has {len(values)} examples and {target} {len(targets)}; needed: the same number")
@@ -108,7 +112,12 @@ class Npz(Dataset):
                 raise UsageError(
                     f"{what} has shape {list(x.shape)} and type {x.dtype}; needed: (examples, time) integers"
                 )
-            self.names = [str(symbol) for symbol in range(int(x.max()) + 1)] if self.names is None else self.names
+            self.vocabulary = self.vocabulary or [str(symbol) for symbol in range(int(x.max()) + 1)]
+            if int(x.min()) < 0 or int(x.max()) >= len(self.vocabulary):
+                raise UsageError(
+                    f"{what} has symbols from {int(x.min())} to {int(x.max())}; needed: from 0 to "
+                    f"{len(self.vocabulary) - 1}, as in the training part"
+                )
             return x.long()
         if self.kind != "image":
             return x.float().view(len(x), 1) if x.ndim == 1 else x.float()

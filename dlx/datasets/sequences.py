@@ -21,6 +21,7 @@ class Casino(Dataset):
         shortest, longest: bounds of their lengths, which are uniformly distributed.
         loads, unloads: probability that the fair die is exchanged for the loaded one after a roll, and back.
         shape, classes, outputs, seed, val, test, limit: as in `Dataset`.
+        symbols: their number; null takes what the data has.
     """
 
     kind = "symbols"
@@ -39,8 +40,10 @@ class Casino(Dataset):
         val: Fraction = 0.1,
         test: Fraction = 0.2,
         limit: Count | None = None,
+        symbols: Count | None = None,
     ) -> None:
         super().__init__(shape, classes, outputs, seed, val, test, limit)
+        self.symbols = symbols
         if shortest > longest:
             raise UsageError(f"dataset.shortest={shortest} is more than dataset.longest={longest}")
         self.examples, self.shortest, self.longest = examples, shortest, longest

@@ -26,6 +26,7 @@ class Text(Dataset):
         encoding: of the file.
         root: folder that holds the data, instead of the data folders.
         shape, classes, outputs, seed, val, test, limit: as in `Dataset`; `classes` is the number of symbols.
+        symbols: their number; null takes what the data has.
     """
 
     kind = "symbols"
@@ -44,8 +45,10 @@ class Text(Dataset):
         val: Fraction = 0.05,
         test: Fraction = 0.05,
         limit: Count | None = None,
+        symbols: Count | None = None,
     ) -> None:
         super().__init__(shape, classes, outputs, seed, val, test, limit)
+        self.symbols = symbols
         self.path, self.length, self.alphabet, self.encoding, self.root = path, length, alphabet, encoding, root
 
     @property

@@ -73,6 +73,8 @@ def _complete(config: DictConfig) -> bool:
     with open_dict(config):
         config.dataset.shape = list(dataset.shape)
         config.dataset.classes, config.dataset.outputs = dataset.classes, dataset.outputs
+        if "symbols" in config.dataset:
+            config.dataset.symbols = dataset.symbols
     return bool(dataset.kind == "symbols")
 
 
