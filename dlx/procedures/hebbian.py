@@ -1,0 +1,56 @@
+"""Storing patterns: one pass that gathers what a memory keeps of them, and then all is done.
+
+D. O. Hebb, "The Organization of Behavior", 1949: what fires together is wired together.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.procedures.procedure import Procedure
+from dlx.tasks.task import Task
+
+
+@runtime_checkable
+class Storing(Protocol):
+    """What this procedure needs of a model."""
+
+    def gather(self, gathered: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        """What was gathered, empty at first, with the examples x (batch, *shape) added."""
+
+    def store(self, gathered: Mapping[str, Tensor]) -> Mapping[str, float]:
+        """Hold what was gathered, and nothing else; may tell numbers of it."""
+
+
+class Hebbian(Procedure):
+    """Steps gather, the end of the pass stores: the same memory, whatever the batches."""
+
+    requires = Storing
+    shuffle = False  # patterns are kept in the order of the dataset
+
+    def __init__(self) -> None:
+        self.gathered: dict[str, Tensor] = {}
+
+    def bind(self, model: nn.Module, task: Task) -> None:
+        super().bind(model, task)
+        self.learner = cast(Storing, model)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        self.gathered = self.learner.gather(self.gathered, batch.x)
+        return {}
+
+    def end_epoch(self) -> dict[str, Tensor]:
+        told = self.learner.store(self.gathered)
+        self.gathered, self.done = {}, True
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in told.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """With what was gathered: a run that is cut off within the pass goes on where it stood."""
+        return {**super().state_dict(), "gathered": self.gathered}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.gathered = dict(state["gathered"])

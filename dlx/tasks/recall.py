@@ -1,0 +1,142 @@
+"""Recall: to find a stored pattern by a spoilt copy of it."""
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.errors import UsageError
+from dlx.models.associative.memory import Recalled
+from dlx.tasks.corruption import Corruption
+from dlx.tasks.task import Task, first
+from dlx.types import Count, NonNegative, Positive, Probability
+
+if TYPE_CHECKING:
+    from dlx.datasets.dataset import Dataset
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """What this task needs of a model."""
+
+    def states(self, x: Tensor) -> Tensor:
+        """Examples x (batch, *shape) as states of the units, (batch, N), from -1 to 1."""
+
+    def values(self, states: Tensor) -> Tensor:
+        """States (batch, N) as examples, (batch, *shape)."""
+
+    def recall(self, cues: Tensor) -> Recalled:
+        """What the memory makes of cues (batch, N)."""
+
+    def energy(self, states: Tensor) -> Tensor:
+        """Energies, (batch,), of states (batch, N)."""
+
+
+class Recall(Task):
+    """Cues are made of patterns ξ, by flips, masks and noise, and the memory runs from them to a state s.
+
+    `overlap` is m = ⟨s, ξ⟩ / ⟨ξ, ξ⟩, for patterns of ±1 the mean of their products; `error` the part of the units whose
+    sign is wrong; `exact` the part of the patterns that come back whole; `energy` that of s. `cue_overlap` and
+    `cue_energy` are those of the cue. `sweeps` says how many sweeps over the units changed something, `stable` for
+    which part of the cues the memory came to rest.
+
+    A memory is asked for what it stored: by `ask=stored` the training split stands in for the validation and the test
+    split, so that all metrics and pictures are of stored patterns. `ask=split` asks for the dataset's own splits, in
+    which images were never seen.
+
+    Args:
+        flip, mask, noise, seed: of the cues, as in `dlx.tasks.corruption.Corruption`.
+        tolerance: how far each unit of an exact recall may be from the pattern.
+        ask: for which patterns.
+        pictured: how many are drawn above their cues and what was recalled.
+    """
+
+    needs: ClassVar[str | None] = None
+    monitor = "overlap"
+    mode: Literal["min", "max"] = "max"
+
+    def __init__(
+        self,
+        flip: Probability = 0.1,
+        mask: Probability = 0.0,
+        noise: NonNegative = 0.0,
+        seed: int = 0,
+        tolerance: Positive = 0.01,
+        ask: Literal["stored", "split"] = "stored",
+        pictured: Count = 10,
+    ) -> None:
+        self.spoil = Corruption(flip, mask, noise, seed)
+        self.tolerance, self.ask, self.pictured = tolerance, ask, pictured
+
+    def attach(self, dataset: "Dataset") -> None:
+        if self.ask == "stored":
+            dataset.splits.update(dict.fromkeys(("val", "test"), dataset.splits["train"]))
+
+    def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        memory = recalling(model)
+        patterns = memory.states(batch.x)
+        cues = self.spoil(patterns, batch.x.shape[1:])
+        found = memory.recall(cues)
+        states = found.states.to(patterns.dtype)
+        return {
+            "overlap": overlaps(states, patterns),
+            "exact": (states - patterns).abs().amax(1) <= self.tolerance,
+            "error": (states.sign() != patterns.sign()).double().mean(1),
+            "energy": memory.energy(states),
+            "cue_overlap": overlaps(cues, patterns),
+            "cue_energy": memory.energy(cues),
+            "sweeps": found.sweeps,
+            "stable": found.stable,
+        }
+
+    def predict(self, model: nn.Module, x: Tensor) -> Tensor:
+        """What is recalled from x as the cue, (batch, *shape)."""
+        memory = recalling(model)
+        return memory.values(memory.recall(memory.states(x)).states)
+
+    def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        """What is recalled, (batch, *shape), and its energy, (batch,)."""
+        memory = recalling(model)
+        states = memory.recall(memory.states(x)).states
+        return {"recalled": memory.values(states), "energy": memory.energy(states)}
+
+    def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """Patterns in the upper row, their cues in the middle, what was recalled below; vectors as squares."""
+        from dlx.logs.figures import grid
+
+        memory, x = recalling(model), first(batches, self.pictured)
+        patterns = memory.states(x)
+        cues = self.spoil(patterns, x.shape[1:])
+        rows = torch.cat([patterns, cues, memory.recall(cues).states.to(patterns.dtype)])
+        shown = (0.5 + rows / (2 * patterns.abs().max().clamp(min=1e-12))).clamp(0, 1).float().cpu()
+        return {"recall": grid(_pictured(shown, x.shape[1:]), columns=len(x), between=1.0)}
+
+
+def overlaps(states: Tensor, patterns: Tensor) -> Tensor:
+    """⟨s, ξ⟩ / ⟨ξ, ξ⟩, (batch,), of states and patterns (batch, N); 0 for a pattern of zeros."""
+    return (states * patterns).sum(1) / patterns.square().sum(1).clamp(min=1e-12)
+
+
+def recalling(model: nn.Module) -> Recalling:
+    """The model as a memory.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(model, Recalling):
+        raise UsageError(
+            f"task=recall was given the model {type(model).__name__}; needed: one with recall(cues), such as hopfield "
+            "or modern_hopfield; type another task= (dlx list tasks)"
+        )
+    return cast(Recalling, model)
+
+
+def _pictured(rows: Tensor, shape: torch.Size) -> Tensor:
+    """States (n, N) as images, (n, channels, height, width); vectors as squares, filled up with grey."""
+    if len(shape) == 3 and shape[0] in (1, 3):
+        return rows.view(-1, *shape)
+    side = math.ceil(math.sqrt(rows.shape[1]))
+    return torch.nn.functional.pad(rows, (0, side**2 - rows.shape[1]), value=0.5).view(-1, 1, side, side)
