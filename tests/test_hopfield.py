@@ -22,6 +22,12 @@ def signs(rows, columns, seed=0):
     return 2.0 * torch.randint(0, 2, (rows, columns), generator=torch.Generator().manual_seed(seed)) - 1
 
 
+def drawn(*sizes, **options):
+    data = Patterns(*sizes, **options)
+    data.load()
+    return data.splits["train"].x
+
+
 def every(n):
     """All states of n units, (2^n, n)."""
     return torch.tensor(list(itertools.product([-1.0, 1.0], repeat=n)), dtype=torch.float64)
@@ -81,9 +87,7 @@ def test_pseudo_inverse_holds_one_pattern_less_than_units(neurons, self_coupling
 
 
 def test_pseudo_inverse_holds_patterns_that_are_alike():
-    data = Patterns(200, 60, correlation=0.6)
-    data.load()
-    x = data.splits["train"].x
+    x = drawn(200, 60, correlation=0.6)
     cues = x.clone()
     cues[:, :10] *= -1
     for rule, exact in (("hebbian", False), ("pseudo_inverse", True)):
@@ -223,16 +227,18 @@ def test_the_theory_solves_the_equations_of_amit_gutfreund_and_sompolinsky():
     assert holding(signs(2, 4), rule="pseudo_inverse").theory() is None
 
 
-# Of N = 1000 units: means and standard deviations of one run, over twenty seeds, agree with the published numbers.
+# Of N = 1000 units, four sets of patterns; one run's standard deviations are .0003, .018, .031 and .038 (ten seeds).
 @pytest.mark.parametrize(
     ("load", "overlap", "tolerance"),
-    [(0.1, 0.998, 0.002), (0.138, 0.966, 0.04), (0.15, 0.849, 0.08), (0.18, 0.485, 0.1)],
+    [(0.1, 0.998, 0.001), (0.138, 0.966, 0.02), (0.15, 0.849, 0.04), (0.18, 0.485, 0.05)],
 )
 def test_overlap_at_a_load(load, overlap, tolerance):
-    x = signs(round(1000 * load), 1000, seed=0)
-    memory = holding(x, update="synchronous")
-    found = memory.recall(memory.states(x)).states
-    assert float((found * x).mean()) == pytest.approx(overlap, abs=tolerance)
+    found = []
+    for seed in range(4):
+        x = signs(round(1000 * load), 1000, seed)
+        memory = holding(x, update="synchronous")
+        found.append(float((memory.recall(memory.states(x)).states * x).mean()))
+    assert sum(found) / 4 == pytest.approx(overlap, abs=tolerance)
 
 
 def test_asynchronous_recall_repairs_cues_well_below_capacity():
@@ -250,9 +256,7 @@ def test_capacity_measures_every_load(train):
         *("dataset.patterns=40", "trainer.validate_every=0"),
     )
     metrics = run.read()["metrics"]
-    data = Patterns(200, 40)
-    data.load()
-    x = data.splits["train"].x
+    x = drawn(200, 40)
     for share, patterns in ((0.05, 10), (0.2, 40)):
         memory = holding(x[:patterns])
         s = memory.states(x[:patterns])
@@ -327,9 +331,7 @@ def test_one_update_retrieves_within_the_bound(beta, distance):
 @pytest.mark.parametrize("values", ["signs", "normal"])
 def test_it_retrieves_where_the_classical_network_fails(values):
     """At load one half, with a tenth of the signs wrong."""
-    data = Patterns(300, 150, values=values)
-    data.load()
-    x = data.splits["train"].x
+    x = drawn(300, 150, values=values)
     spoilt = Recall(flip=0.1)
     modern = spoilt.metrics(attending(x, steps=1), Batch(x))
     assert modern["exact"].all()
