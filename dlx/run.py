@@ -27,7 +27,7 @@ from dlx.models import pretrained, tensor_file
 from dlx.models.pretrained import Beginning
 from dlx.procedures.procedure import Procedure
 from dlx.runs.rundir import Run, now
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task, first, reads_lengths
 from dlx.trainer import Trainer
 
 
@@ -118,6 +118,7 @@ def assemble(config: DictConfig, fresh: bool = False) -> Parts:
         seed=config.seed,
         memory=trainer.memory,
         workers=trainer.workers,
+        trim=reads_lengths(model),
     )
     updates = -(-data.steps // int(config.procedure.get("accumulate", 1)))
     procedure: Procedure = build(

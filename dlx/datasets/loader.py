@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dlx.batch import Batch
+from dlx.datasets import buckets
 from dlx.datasets.dataset import Dataset, Generated, Part, Split, Stream
 from dlx.errors import UsageError
 from dlx.types import Count, Natural
@@ -18,6 +19,7 @@ from dlx.types import Count, Natural
 # One gather for sixteen batches halves the step of a tiny network: what an operator costs to call is paid once.
 GATHERED = 16
 LARGEST = 2**26  # bytes, as float32, of what is gathered at once on an accelerator
+UNSORTED = 64  # sequences of different lengths that are evaluated at once: they keep their order, so there is padding
 CACHED = 2**22  # the same on a processor: scaling 2,048 images of 32×32 at once, beyond its caches, takes twice as long
 
 
@@ -33,6 +35,8 @@ class Loader:
         drop_last: leave out a last batch that is not full.
         memory: `device` keeps the data there, `stream` brings what each step needs, `auto` asks whether it fits.
         workers: processes that read what does not fit into memory.
+        trim: of sequences of different lengths, put those of about one length together, cut each batch to its own
+            longest, and tell their lengths; else they stay padded, all to one length, and it is not told.
 
     Raises:
         UsageError: `memory=device`, and the data does not fit into memory.
@@ -49,6 +53,7 @@ class Loader:
         drop_last: bool = False,
         memory: Literal["auto", "device", "stream"] = "auto",
         workers: Natural | Literal["auto"] = "auto",
+        trim: bool = True,
     ) -> None:
         self.dataset, self.seed, self.device = dataset, seed, torch.device(device)
         examples = len(dataset.splits["train"])
@@ -60,12 +65,17 @@ class Loader:
         largest = CACHED if self.device.type == "cpu" else LARGEST
         self.gathered = max(1, min(GATHERED, largest // max(self.batch * width, 1)))
         self.evaluated = max(min(self.batch, LARGEST // width), min(1024, LARGEST // width), 1)
+        self._lengths = {name: buckets.different(part) if trim else None for name, part in dataset.splits.items()}
         if isinstance(dataset.splits["train"], Generated):  # each batch has its own length, and its own draws
             self.gathered, self.evaluated = 1, self.batch
+        elif self._lengths["train"] is not None:  # each batch has its own length
+            self.gathered, self.evaluated = 1, min(self.evaluated, max(self.batch, UNSORTED))
         self._sources = {
-            name: _source(split, dataset, name == "train", self.device, memory, workers)
+            name: _source(_told(split, trim), dataset, name == "train", self.device, memory, workers)
             for name, split in dataset.splits.items()
         }
+        for name, source in self._sources.items():
+            source.lengths = self._lengths[name]
         self._generator = torch.Generator(self.device)
 
     def has(self, name: str) -> bool:
@@ -93,7 +103,10 @@ class Loader:
         if not self.shuffle:
             return None
         generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-        return torch.randperm(len(self.dataset.splits["train"]), generator=generator)
+        order, lengths = torch.randperm(len(self.dataset.splits["train"]), generator=generator), self._lengths["train"]
+        if lengths is None:
+            return order
+        return buckets.bucketed(order[: self.examples], lengths, self.batch, generator)
 
     def _draws(self, train: bool, *place: int) -> torch.Generator | None:
         """The generator of one chunk's augmentation, or of the chunk itself; None where nothing is drawn."""
@@ -120,10 +133,15 @@ class _Source:
     """Chunks of a split, and how they are made ready for a model."""
 
     transform: Callable[..., Tensor]
+    lengths: Tensor | None = None  # on the processor, where sequences differ in length: what to cut asks no device
 
     def ready(self, part: Split, train: bool, generator: torch.Generator | None) -> Split:
         """A chunk as a model sees it."""
         return Split(self.transform(part.x, train, generator), part.y, part.lengths)
+
+    def needed(self, split: Split, rows: Tensor) -> Split:
+        """A split as far as these rows' sequences reach."""
+        return split if self.lengths is None else buckets.cut(split, buckets.longest(self.lengths[rows]))
 
 
 class _Resident(_Source):
@@ -139,10 +157,12 @@ class _Resident(_Source):
     def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[Split]:
         """Examples start, …, examples - 1 of an order (None: as they stand), `size` at a time."""
         if order is None:
-            yield from _slices(self.split, examples, size, start)
+            yield from _slices(self.split, examples, size, start, self.lengths)
             return
-        for index in order[start:examples].to(self.split.x.device).split(size):
-            yield self.split.take(index)
+        order = order[start:examples]
+        here = order.split(size)
+        for rows, index in zip(here, order.to(self.split.x.device).split(size), strict=True):
+            yield self.needed(self.split, rows).take(index)
 
 
 class _Host(_Source):
@@ -154,9 +174,9 @@ class _Host(_Source):
     def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[Split]:
         """As `_Resident.chunks`."""
         if order is None:
-            parts: Iterable[Split] = _slices(self.split, examples, size, start)
+            parts: Iterable[Split] = _slices(self.split, examples, size, start, self.lengths)
         else:
-            parts = (self.split.take(index) for index in order[start:examples].split(size))
+            parts = (self.needed(self.split, rows).take(rows) for rows in order[start:examples].split(size))
         for part in parts:
             yield _to(part, self.device, pin=self.device.type == "cuda")
 
@@ -188,7 +208,7 @@ class _Streamed(_Source):
             yield _to(Split(*got), self.device)
 
 
-class _Made:
+class _Made(_Source):
     """A split that is made on the device, a batch at a time."""
 
     def __init__(self, split: Generated) -> None:
@@ -198,8 +218,9 @@ class _Made:
         """How many examples each chunk has, from `start` on."""
         return (min(size, examples - low) for low in range(start, examples, size))
 
-    def ready(self, part: int, train: bool, generator: torch.Generator) -> Split:
+    def ready(self, part: Any, train: bool, generator: torch.Generator | None) -> Split:
         """So many examples, by this generator."""
+        assert generator is not None
         return self.make(part, generator)
 
 
@@ -252,10 +273,15 @@ def _fits(dataset: Dataset, device: torch.device) -> bool:
     return True  # the processor's memory holds it already
 
 
-def _slices(split: Split, examples: int, size: int, start: int) -> Iterator[Split]:
+def _slices(split: Split, examples: int, size: int, start: int, lengths: Tensor | None = None) -> Iterator[Split]:
     for low in range(start, examples, size):
         high = min(low + size, examples)
-        yield Split(*(None if part is None else part[low:high] for part in (split.x, split.y, split.lengths)))  # type: ignore[arg-type]
+        part = Split(*(None if part is None else part[low:high] for part in (split.x, split.y, split.lengths)))  # type: ignore[arg-type]
+        yield part if lengths is None else buckets.cut(part, buckets.longest(lengths[low:high]))
+
+
+def _told(split: Part, trim: bool) -> Part:
+    return split if trim or not isinstance(split, Split) else Split(split.x, split.y)
 
 
 def _to(split: Split, device: torch.device, pin: bool = False) -> Split:

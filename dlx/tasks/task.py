@@ -1,6 +1,7 @@
 """The contract of a task: a loss to learn by, metrics to compare by, predictions and pictures to look at."""
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -79,6 +80,12 @@ def answered(model: nn.Module, batch: Batch) -> Any:
     return model(batch.x) if batch.lengths is None else model(batch.x, batch.lengths)
 
 
+def reads_lengths(model: nn.Module) -> bool:
+    """Whether a model of sequences may be told their lengths; one that may not sees them padded, all to one length."""
+    calls = (getattr(model, name, None) for name in ("forward", "steps", "scores"))
+    return any("lengths" in inspect.signature(call).parameters for call in calls if callable(call))
+
+
 def labels_of(batch: Batch) -> Tensor:
     """The labels or targets of a batch.
 
@@ -100,4 +107,17 @@ def first(batches: Iterable[Batch], examples: int) -> Tensor:
         parts.append(batch.x)
         if sum(len(part) for part in parts) >= examples:
             break
-    return torch.cat(parts)[:examples]
+    return joined(parts)[:examples]
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Batches (batch, ...) as one; shorter sequences (batch, T, ...) are padded with zeros to the longest."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return torch.cat(list(parts))
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([part if part.shape[1] == longest else padded(part, longest) for part in parts])
+
+
+def padded(x: Tensor, steps: int, value: float = 0) -> Tensor:
+    """Sequences (batch, T, ...) with so many steps, `value` after their own."""
+    return torch.cat((x, x.new_full((len(x), steps - x.shape[1], *x.shape[2:]), value)), 1)
