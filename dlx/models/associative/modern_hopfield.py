@@ -66,12 +66,16 @@ class ModernHopfield(Memory):
         states = cues.to(self.patterns.dtype)
         sweeps = torch.zeros(len(states), dtype=torch.int64, device=states.device)
         stable = torch.zeros(len(states), dtype=torch.bool, device=states.device)
+        moving, states = torch.arange(len(states), device=states.device), states.clone()
         for _ in range(self.steps):
-            later = torch.where(stable[:, None], states, self.update(states))
-            stable = (later - states).abs().amax(1) <= self.tolerance
-            sweeps += ~stable
-            states = later
-            if stable.all():
+            now = states[moving]
+            later = self.update(now).to(now.dtype)
+            changed = (later - now).abs().amax(1) > self.tolerance
+            states[moving] = later
+            sweeps[moving] += changed
+            stable[moving] = ~changed
+            moving = moving[changed]
+            if len(moving) == 0:
                 break
         return Recalled(states, sweeps, stable)
 
