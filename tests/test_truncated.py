@@ -149,6 +149,8 @@ def test_refusals():
         bound(Backprop(SGD), network(bidirectional=True), Prediction())
     with pytest.raises(UsageError, match="needed: a recurrent"):
         bound(Backprop(SGD, diagnose="gradients"), MLP((3,), 4), Classification())
+    with pytest.raises(UsageError, match="type procedure.compile=null"):
+        bound(Backprop(ADAM, compile="step"), network())
     with pytest.raises(UsageError, match="needed: one with steps"):
         bound(Backprop(SGD), MLP((3,), 4))
 

@@ -82,6 +82,11 @@ class Backprop(Procedure):
         if self.compile:
             if self.scaler is not None:
                 raise UsageError("procedure.compile=step was given with trainer.precision=16; needed: 32 or bf16")
+            if _has_kernels(model):
+                raise UsageError(
+                    f"procedure.compile=step was given with {type(model).__name__}, whose recurrent layers are torch's "
+                    "own kernels, and no compiler's matter; type procedure.compile=null"
+                )
             from dlx.procedures.compiled import CompiledStep
 
             self.compiled = CompiledStep(model, task, self.optimizer, self.penalised, self.clip_norm)
@@ -182,7 +187,8 @@ class Backprop(Procedure):
         # 0.1 ms. On larger networks the eager step is as fast.
         plain = self.accumulate == 1 and self.clip_value is None and self.scaler is None
         small = sum(p.numel() for p in self.params) < 1e5 and self.params[0].device.type == "cpu"
-        if self.compile or not (plain and small) or steps < 400_000 or type(self.optimizer).__name__ not in COMPILABLE:
+        suits = plain and small and type(self.optimizer).__name__ in COMPILABLE and not _has_kernels(self.model)
+        if self.compile or not suits or steps < 400_000:
             return None
         return f"procedure.compile=step would pay over {steps:,} steps: seconds to compile, then 0.6 of the time"
 
@@ -212,3 +218,8 @@ class Backprop(Procedure):
         self.gathered = [g.to(device) for g in state["gathered"]]
         if self.diagnosis is not None:
             self.diagnosis.load_state_dict(state["diagnosis"], device)
+
+
+def _has_kernels(model: nn.Module) -> bool:
+    """Whether torch's recurrent modules are in it, through which its compiler makes no whole graph."""
+    return any(isinstance(module, nn.RNNBase) for module in model.modules())

@@ -158,7 +158,7 @@ class Stacked(SequenceModel):
         super().__init__(shape, outputs, symbols, embedding, input_dropout)
         self.bidirectional = bidirectional
         inputs, apart = self.inputs, batch_norm == "layers"  # then each layer is a module of its own
-        self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
+        self.layers, self.norms = nn.ModuleList(), nn.ModuleList() if apart else None
         for _ in range(layers if apart else 1):
             deep = 1 if apart else layers
             module = rnn(
@@ -167,7 +167,7 @@ class Stacked(SequenceModel):
             self.layers.append(Layers(module, cell, kernel, self.shape[0] if batch_norm == "recurrent" else None))
             self.size = module.proj_size or hidden
             inputs = self.size * (1 + bidirectional)
-            if apart:
+            if self.norms is not None:
                 self.norms.append(SequenceNorm(inputs))
             _initialize(module, recurrent_init)
         self.dropout = nn.Dropout(dropout)
@@ -178,7 +178,7 @@ class Stacked(SequenceModel):
         h, after = self.embed(x), []
         for i, layer in enumerate(self.layers):
             h, last = layer(h, lengths, None if state is None else state[i], self.tracing)
-            h = self.dropout(self.norms[i](h, lengths) if self.norms else h)
+            h = self.dropout(h if self.norms is None else self.norms[i](h, lengths))
             after.append(last)
         return h, after
 
