@@ -142,14 +142,14 @@ def test_new_rows_for_prediction() -> None:
         "1,2\n3,4\n",
         "1,2,a\n3,4,b",
     ):
-        assert dataset.inputs(Path(write(content, "new.csv"))).tolist() == wanted
+        assert dataset.inputs(Path(write(content, "new.csv"))).x.tolist() == wanted
     first = table("kind,one,two\n" + "\n".join(f"{c},{a},{b}" for a, b, c in ROWS), target=0, scale="none")
     for content in ("1,2\n3,4\n", "a,1,2\nb,3,4\n"):
-        assert first.inputs(Path(write(content, "new.csv"))).tolist() == wanted
+        assert first.inputs(Path(write(content, "new.csv"))).x.tolist() == wanted
     with pytest.raises(UsageError, match=r"new\.csv has 5 columns; needed: 3"):
         dataset.inputs(Path(write("1,2,3,4,5\n", "new.csv")))
     filled = table("a,b,y\n" + "\n".join(f"{i},{i},{i % 2}" for i in range(20)), missing="mean")
-    assert filled.inputs(Path(write("a,b\n,5\n", "new.csv"))).isfinite().all()
+    assert filled.inputs(Path(write("a,b\n,5\n", "new.csv"))).x.isfinite().all()
 
 
 def test_the_same_numbers_as_pythons_own_reader() -> None:

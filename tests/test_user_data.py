@@ -315,7 +315,7 @@ def test_a_text_is_cut_in_its_own_order() -> None:
     pieces = [dataset.splits[name] for name in ("train", "val", "test")]
     assert [len(piece) for piece in pieces] == [70, 10, 20]
     assert "".join(dataset.decode(x) for piece in pieces for x in piece.x) == text
-    assert dataset.inputs(Path(write("abcabcabcabc", "b.txt"))).tolist() == [[0, 1, 2] * 3 + [0], [1, 2] + [0] * 8]
+    assert dataset.inputs(Path(write("abcabcabcabc", "b.txt"))).x.tolist() == [[0, 1, 2] * 3 + [0], [1, 2] + [0] * 8]
     with pytest.raises(UsageError, match=r"'!' is not among the 26 characters of a\.txt"):
         dataset.inputs(Path(write("!", "b.txt")))
 

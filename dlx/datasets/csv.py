@@ -119,14 +119,14 @@ class Csv(Table):
             train = Split(torch.where(train.x.isnan(), self.fill, train.x), train.y)
         super().prepare(train)
 
-    def inputs(self, path: Path) -> Tensor:
+    def inputs(self, path: Path) -> Split:
         """Raw features (n, features) of another file; a target in it is passed over."""
         # One row may look like a header, or a header like a row: the training file's names tell.
         given = sheet.read(path, self.delimiter, False, self.encoding)
         if not self.named or set(given.rows[0]) & set(self.header_names):
             given = self._sheet(path)
         x = self._values(given)
-        return torch.where(x.isnan(), self.fill, x) if self.missing == "mean" else x
+        return Split(torch.where(x.isnan(), self.fill, x) if self.missing == "mean" else x)
 
     # -- columns -----------------------------------------------------------------------------------------------------
 

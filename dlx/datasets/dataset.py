@@ -149,7 +149,7 @@ class Dataset:
         """Whether `transform` draws from its generator."""
         return False
 
-    def inputs(self, path: Path) -> Tensor:
+    def inputs(self, path: Path) -> Split:
         """Raw examples (n, *shape) of a file for prediction, to be given to `transform`.
 
         Raises:
@@ -196,7 +196,7 @@ class Dataset:
         columns = y.shape[1:].numel() if y is not None and y.is_floating_point() else None
         if columns and y is not None and self.kind == "sequence" and y.ndim == 3:  # targets of each step
             columns = y.shape[2]
-        outputs = columns or classes or x.numel()
+        outputs = columns or classes or (x.shape[-1] if self.kind == "sequence" else x.numel())
         symbols = len(self.vocabulary or self.names or ()) if self.kind == "symbols" else None
         found_all = {"shape": tuple(x.shape), "classes": classes, "outputs": outputs, "symbols": symbols}
         for name, found in found_all.items():

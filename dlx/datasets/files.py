@@ -69,6 +69,23 @@ def existing(path: str | None, option: str, example: str) -> Path:
     return found
 
 
+def located(path: str | None, example: str, root: str | None = None) -> Path:
+    """What the user named as dataset.path: as it stands, or below one of the data folders.
+
+    Raises:
+        UsageError: nothing was named, or it is in none of these places.
+    """
+    if path is None or Path(path).expanduser().exists():
+        return existing(path, "dataset.path", example)
+    folder = find([path], root)
+    if folder is None:
+        raise UsageError(
+            f"dataset.path={path} was looked for here and in {looked(root, path)} and not found; type "
+            f"dataset.path={example}, or set DLX_DATA to the folder that holds it"
+        )
+    return folder / path
+
+
 def free_memory() -> int:
     """Bytes that this process may still take (8 GB where the system does not tell)."""
     try:

@@ -56,7 +56,7 @@ class Text(Dataset):
         return str(self.path)
 
     def read(self) -> dict[str, Split | Stream]:
-        text = self._characters(self._find())
+        text = self._characters(files.located(self.path, "FILE.txt", self.root))
         self.names = sorted(set(text)) if self.alphabet == "all" else [" ", *map(chr, range(ord("a"), ord("z") + 1))]
         pieces = -(-len(text) // self.length)
         test, val = round(self.test * pieces), round(self.val * pieces)
@@ -65,17 +65,6 @@ class Text(Dataset):
         cuts = [max(pieces - test - val, 1) * self.length, max(pieces - test, 1) * self.length]
         parts = {"train": text[: cuts[0]], "val": text[cuts[0] : cuts[1]], "test": text[cuts[1] : pieces * self.length]}
         return {name: self._pieces(self.encode(part)) for name, part in parts.items() if part}
-
-    def _find(self) -> Path:
-        if self.path is not None and not Path(self.path).expanduser().is_file():
-            folder = files.find([self.path], self.root)
-            if folder is not None:
-                return folder / self.path
-            raise UsageError(
-                f"dataset.path={self.path} was looked for here and in {files.looked(self.root, self.path)} and not "
-                "found; type dataset.path=FILE.txt, or set DLX_DATA to the folder that holds it"
-            )
-        return files.existing(self.path, "dataset.path", "FILE.txt")
 
     def _characters(self, path: Path) -> str:
         if path.is_dir():
@@ -118,8 +107,8 @@ class Text(Dataset):
         lengths[-1] = len(symbols) - (pieces - 1) * self.length
         return Split(x.view(pieces, self.length), lengths=lengths)
 
-    def inputs(self, path: Path) -> Tensor:
-        return self._pieces(self.encode(self._characters(path))).x
+    def inputs(self, path: Path) -> Split:
+        return self._pieces(self.encode(self._characters(path)))
 
     def _divide(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
         return parts

@@ -1,13 +1,13 @@
 """The contract of a task: a loss to learn by, metrics to compare by, predictions and pictures to look at."""
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.datasets.padding import joined
 from dlx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,16 +108,3 @@ def first(batches: Iterable[Batch], examples: int) -> Tensor:
         if sum(len(part) for part in parts) >= examples:
             break
     return joined(parts)[:examples]
-
-
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Batches (batch, ...) as one; shorter sequences (batch, T, ...) are padded with zeros to the longest."""
-    if len({part.shape[1:] for part in parts}) == 1:
-        return torch.cat(list(parts))
-    longest = max(part.shape[1] for part in parts)
-    return torch.cat([part if part.shape[1] == longest else padded(part, longest) for part in parts])
-
-
-def padded(x: Tensor, steps: int, value: float = 0) -> Tensor:
-    """Sequences (batch, T, ...) with so many steps, `value` after their own."""
-    return torch.cat((x, x.new_full((len(x), steps - x.shape[1], *x.shape[2:]), value)), 1)
