@@ -1,6 +1,6 @@
 """Time training steps of dlx beside a bare PyTorch loop, Lightning and Keras.
 
-    python -m tests.bench [--rounds 7] [--threads 1] [--only tiny mlp lenet5]
+    python -m tests.bench [--rounds 7] [--threads 1] [--only tiny mlp lenet5 resnet20]
 
 Each competitor runs in a process of its own, and they take turns, round by round: what slows the machine for a while
 slows all of them. Printed are the median microseconds of a step, and the median of the ratios to the bare loop of the
@@ -24,15 +24,25 @@ CASES = {
     "tiny": "64-32-10 MLP, batch 32",
     "mlp": "784-256-256-10 MLP, batch 128",
     "lenet5": "LeNet-5, batch 64, 1×28×28",
+    "resnet20": "ResNet-20, batch 128, 3×32×32",
 }
 COMPETITORS = {
     "bare": "bare PyTorch loop (indexed tensors, fused Adam)",
+    "bare_low": "the same in bfloat16, channels last",
     "dlx": "dlx, logging and checkpoints on",
+    "dlx_low": "dlx, trainer.precision=bf16",
     "dlx_compiled": "dlx, procedure.compile=step",
     "lightning": "Lightning, defaults and TensorBoard",
     "keras": "Keras 3 on torch",
 }
 NEEDS = {"lightning": "lightning", "keras": "keras"}
+# Low precision is for convolutions; compiling a deep network's step takes minutes, and gains nothing.
+LEFT_OUT = {
+    "tiny": ("bare_low", "dlx_low"),
+    "mlp": ("bare_low", "dlx_low"),
+    "lenet5": (),
+    "resnet20": ("dlx_compiled", "keras"),
+}
 
 
 class Worker:
@@ -79,7 +89,7 @@ class Worker:
 def workers(case: str, threads: int) -> Iterator[dict[str, Worker]]:
     """All competitors that are installed, started and warmed up."""
     present = {name for name in COMPETITORS if name not in NEEDS or importlib.util.find_spec(NEEDS[name])}
-    started = {name: Worker(name, case, threads) for name in COMPETITORS if name in present}
+    started = {name: Worker(name, case, threads) for name in COMPETITORS if name in present - {*LEFT_OUT[case]}}
     try:
         yield started
     finally:

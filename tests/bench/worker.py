@@ -10,54 +10,89 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-# case: shape, hidden, batch, examples, epochs a turn
-CASES = {
-    "tiny": ((64,), [32], 32, 1440, 40),
-    "mlp": ((784,), [256, 256], 128, 12800, 3),
-    "lenet5": ((1, 28, 28), None, 64, 6400, 1),
-}
 Turn = Callable[[int], None]  # trains so many epochs
+
+
+class Case(NamedTuple):
+    """What is trained: a network of dlx's, and the size of a turn."""
+
+    model: tuple[str, ...]  # overrides
+    shape: tuple[int, ...]
+    batch: int
+    examples: int
+    epochs: int  # of a turn
+    hidden: tuple[int, ...] = ()  # of an MLP
+
+
+CASES = {
+    "tiny": Case(("model=mlp", "model.hidden=[32]"), (64,), 32, 1440, 40, (32,)),
+    "mlp": Case(("model=mlp", "model.hidden=[256,256]"), (784,), 128, 12800, 3, (256, 256)),
+    "lenet5": Case(("model=lenet5",), (1, 28, 28), 64, 6400, 1),
+    "resnet20": Case(("model=resnet20", "model.shortcut=project"), (3, 32, 32), 128, 512, 1),
+}
 
 
 def data(case: str) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and labels: random, since only the time counts."""
-    shape, _, _, examples, _ = CASES[case]
+    _, shape, _, examples, *_ = CASES[case]
     random = np.random.default_rng(0)
     return random.random((examples, *shape), dtype=np.float32), random.integers(0, 10, examples)
 
 
 def network(case: str):
-    """The same network written in plain torch.nn."""
+    """The same network written in plain torch.nn, the residual one of torchvision's blocks."""
     from torch import nn
 
-    shape, hidden, *_ = CASES[case]
-    if hidden is None:
+    if case == "resnet20":
+        return resnet20()
+    if case == "lenet5":
         return nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
             nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
         )  # fmt: skip
-    sizes = [shape[0], *hidden]
+    sizes = [*CASES[case].shape, *CASES[case].hidden]
     layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 10))
 
 
-def bare(case: str) -> Turn:
-    """The loop that a good engineer writes by hand."""
+def resnet20():
+    """He et al.'s network for CIFAR of torchvision's basic blocks, with their shortcuts of 1×1 convolutions."""
+    from torch import nn
+    from torchvision.models.resnet import BasicBlock
+
+    layers, inputs = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)], 16
+    for channels in (16, 32, 64):
+        for number in range(3):
+            stride, shortcut = 1, None
+            if number == 0 and channels != inputs:
+                stride = 2
+                shortcut = nn.Sequential(nn.Conv2d(inputs, channels, 1, 2, bias=False), nn.BatchNorm2d(channels))
+            layers.append(BasicBlock(inputs, channels, stride, shortcut))
+            inputs = channels
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def bare(case: str, low: bool = False) -> Turn:
+    """The loop that a good engineer writes by hand; `low` in bfloat16 and with channels last."""
     import torch
     import torch.nn.functional as F
 
     x, y = map(torch.from_numpy, data(case))
-    batch = CASES[case][2]
+    batch = CASES[case].batch
     model = network(case)
+    if low:
+        model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def turn(epochs: int) -> None:
         for _ in range(epochs):
             for index in torch.randperm(len(x)).split(batch):
-                loss = F.cross_entropy(model(x[index]), y[index])
+                with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                    loss = F.cross_entropy(model(x[index]), y[index])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -75,11 +110,9 @@ def dlx(case: str, threads: int, *overrides: str) -> Turn:
     place = Path(tempfile.mkdtemp())
     x, y = data(case)
     np.savez(place / "data.npz", x=x, y=y)
-    _, hidden, batch, _, _ = CASES[case]
-    model = ["model=lenet5"] if hidden is None else ["model=mlp", f"model.hidden={hidden}"]
     sizes = ["dataset=npz", f"dataset.path={place}/data.npz", "dataset.val=0", "dataset.test=0"]
-    lengths = [f"trainer.batch={batch}", f"trainer.threads={threads}", "trainer.validate_every=0"]
-    config = compose([*model, *sizes, *lengths, *overrides])
+    lengths = [f"trainer.batch={CASES[case].batch}", f"trainer.threads={threads}", "trainer.validate_every=0"]
+    config = compose([*CASES[case].model, *sizes, *lengths, *overrides])
     parts = assemble(config)
     trainer, checkpoints = parts.trainer, Checkpoints(place / "checkpoints")
     logger, progress = trainer.make_logger(place), Progress()
@@ -113,7 +146,7 @@ def lightning(case: str) -> Turn:
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters(), lr=1e-3)
 
-    loader = DataLoader(TensorDataset(*map(torch.from_numpy, data(case))), batch_size=CASES[case][2], shuffle=True)
+    loader = DataLoader(TensorDataset(*map(torch.from_numpy, data(case))), batch_size=CASES[case].batch, shuffle=True)
     module, place = Module(), tempfile.mkdtemp()
 
     def turn(epochs: int) -> None:
@@ -129,9 +162,9 @@ def keras(case: str) -> Turn:
     """Keras's fit as it comes, without its progress bar."""
     import keras
 
-    shape, hidden, batch, _, _ = CASES[case]
+    _, shape, batch, _, _, hidden = CASES[case]
     layers = keras.layers
-    if hidden is None:
+    if case == "lenet5":
         body = [
             layers.Conv2D(6, 5, padding="same", activation="relu"), layers.MaxPooling2D(),
             layers.Conv2D(16, 5, activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
@@ -157,14 +190,16 @@ def main() -> None:
     started = time.perf_counter()
     turns = {
         "bare": lambda: bare(case),
+        "bare_low": lambda: bare(case, low=True),
         "dlx": lambda: dlx(case, threads),
+        "dlx_low": lambda: dlx(case, threads, "trainer.precision=bf16"),
         "dlx_compiled": lambda: dlx(case, threads, "procedure.compile=step"),
         "lightning": lambda: lightning(case),
         "keras": lambda: keras(case),
     }
     turn = turns[name]()
     turn(1)
-    batch, examples, epochs = CASES[case][2:]
+    _, _, batch, examples, epochs, _ = CASES[case]
     steps = -(-examples // batch) * epochs
     print("BENCH", time.perf_counter() - started, steps, file=told, flush=True)
     turn(epochs)
