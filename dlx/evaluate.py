@@ -19,15 +19,17 @@ def evaluate(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str
     model.eval()
     sums: dict[str, Tensor] = {}
     examples = 0
-    for batch in batches:
-        size = len(batch.x)
-        examples += size
-        wide = torch.float32 if batch.x.device.type == "mps" else torch.float64
-        for name, value in task.metrics(model, batch).items():
-            total = value.to(wide).sum(0) if value.ndim else value.to(wide) * size
-            sums[name] = sums[name] + total if name in sums else total
-    means = {name: total.cpu().double() / max(examples, 1) for name, total in sums.items()}
-    final = task.finish(means) if means else {}
-    final.update(task.whole(model, batches))
-    model.train(training)
-    return final
+    try:
+        for batch in batches:
+            size = len(batch.x)
+            examples += size
+            wide = torch.float32 if batch.x.device.type == "mps" else torch.float64
+            for name, value in task.metrics(model, batch).items():
+                total = value.to(wide).sum(0) if value.ndim else value.to(wide) * size
+                sums[name] = sums[name] + total if name in sums else total
+        means = {name: total.cpu().double() / max(examples, 1) for name, total in sums.items()}
+        final = task.finish(means) if means else {}
+        final.update(task.whole(model, batches))
+        return final
+    finally:
+        model.train(training)

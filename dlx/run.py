@@ -253,6 +253,6 @@ def _books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
     finally:
         seconds = run.read().get("seconds", 0.0) + time.monotonic() - started  # of all its stretches
         ended = {"status": status, "ended": now(), "seconds": round(seconds, 3)}
-        ended |= {"epoch": trainer.epoch, "step": trainer.step} | ({"error": error} if error else {})
+        ended |= trainer.remarks() | {"epoch": trainer.epoch, "step": trainer.step} | ({"error": error} if error else {})
         with contextlib.suppress(OSError):  # a full disk: the error under way says so
             run.update(**ended)

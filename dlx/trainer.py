@@ -15,6 +15,7 @@ from dlx.errors import Interrupted, TrainingError
 from dlx.evaluate import evaluate
 from dlx.logs.logger import Logger
 from dlx.logs.progress import Progress
+from dlx.memory import fitting
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task, first
@@ -197,6 +198,8 @@ class Trainer:
 
     def _check(self) -> None:
         """Write what was logged, and stop at the first value that is not finite."""
+        for line in self.procedure.news():
+            self.progress.tell(line)
         bad = self.logger.flush()
         if bad is None:
             return
@@ -239,7 +242,7 @@ class Trainer:
     def evaluate(self, split: str) -> dict[str, float]:
         """The task's metrics on a split, with the model as it is."""
         with runtime.autocast(self.device, self.precision):  # type: ignore[arg-type]
-            return evaluate(self.model, self.task, self.data.split(split))
+            return fitting(self.data, lambda: evaluate(self.model, self.task, self.data.split(split)))
 
     @torch.no_grad()
     def pictures(self) -> None:
@@ -247,7 +250,7 @@ class Trainer:
         training = self.model.training
         self.model.eval()
         split = next((name for name in ("val", "test", "train") if self.data.has(name)), "train")
-        drawn = dict(self.task.pictures(self.model, self.data.split(split)))
+        drawn = dict(fitting(self.data, lambda: self.task.pictures(self.model, self.data.split(split))))
         own = getattr(self.model, "pictures", None)
         if callable(own):
             drawn.update(own())
@@ -311,6 +314,10 @@ class Trainer:
         procedure.load_state_dict(content["procedure"])
         self.load_state_dict(content["trainer"])
         runtime.set_random_state(content["random"])
+
+    def remarks(self) -> dict[str, Any]:
+        """What run.json keeps of how it went."""
+        return self.procedure.remarks() if hasattr(self, "procedure") else {}
 
     def loss_scale(self) -> LossScale | None:
         """Loss scaling where float16 asks for it."""

@@ -53,6 +53,14 @@ class Procedure(ABC):
     def validated(self, metrics: dict[str, float]) -> None:  # noqa: B027 - a hook that most have no use for
         """Hear the validation metrics, after each validation."""
 
+    def news(self) -> list[str]:
+        """What the user should hear at once, each line once: a collapse, memory that ran out."""
+        return []
+
+    def remarks(self) -> dict[str, Any]:
+        """What run.json is to keep of how the training went."""
+        return {}
+
     def pictures(self) -> dict[str, Tensor]:
         """Pictures of the pass just finished, name to (channels, height, width) in [0, 1]; none by default."""
         return {}

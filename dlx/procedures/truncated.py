@@ -86,7 +86,7 @@ class TruncatedBackprop(Backprop):
             with torch.set_grad_enabled(learns):
                 scores, state = model.steps(piece.x, piece.lengths, state)
             if learns:
-                values |= self._descend(self.penalise(self.steps.mean(scores, piece)))
+                values |= self._learn(*self._gradient(self.penalise(self.steps.mean(scores, piece))))
                 total = total + values["loss"] * piece.counts.sum()
             state = tree_map_only(Tensor, Tensor.detach, state)
         values["loss"] = total / steps.counts.sum().clamp(min=1)  # as over the whole sequences

@@ -11,6 +11,7 @@ from dlx import checkpoint, runtime
 from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
+from dlx.memory import fitting
 from dlx.run import Parts, assemble
 from dlx.runs.rundir import Run
 from dlx.runs.saved import copied
@@ -76,7 +77,7 @@ def measure(parts: Parts, split: str) -> dict[str, float]:
         )
     runtime.seed(parts.config.seed)
     with _precision(parts):
-        metrics = evaluate(parts.model, parts.task, parts.data.split(split))
+        metrics = fitting(parts.data, lambda: evaluate(parts.model, parts.task, parts.data.split(split)))
     return {f"{split}/{name}": value for name, value in metrics.items()}
 
 
@@ -93,13 +94,17 @@ def predict(parts: Parts, x: Tensor) -> dict[str, Tensor]:
     """
     dataset, device = parts.dataset, parts.trainer.device
     runtime.seed(parts.config.seed)
-    columns: dict[str, list[Tensor]] = {}
-    with _precision(parts):
+
+    def columns() -> dict[str, Tensor]:
+        found: dict[str, list[Tensor]] = {}
         for chunk in x.split(parts.data.evaluated):
             given = dataset.transform(chunk.to(device), False, None)
             for name, value in parts.task.predictions(parts.model, given).items():
-                columns.setdefault(name, []).append(_plain(value))
-    whole = {name: torch.cat(values) for name, values in columns.items()}
+                found.setdefault(name, []).append(_plain(value))
+        return {name: torch.cat(values) for name, values in found.items()}
+
+    with _precision(parts):
+        whole = fitting(parts.data, columns)
     if "reconstruction" in whole:
         whole["reconstruction"] = _raw(whole["reconstruction"], dataset)
     return whole

@@ -1,0 +1,47 @@
+"""Memory that does not suffice: how it shows, and how work is done in smaller parts."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+import torch
+
+from dlx.batch import Batch
+
+T = TypeVar("T")
+
+
+class Evaluating(Protocol):
+    """What cuts a split into batches for evaluation."""
+
+    evaluated: int  # examples at once
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on a processor."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def release() -> None:
+    """Give back what a step that failed had reserved. Its tensors went with its error: nothing is left to collect."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def fitting(data: Evaluating, compute: Callable[[], T]) -> T:
+    """What `compute` makes of `data`; where memory runs out, again with half as many examples at once, for good."""
+    while True:
+        try:
+            return compute()
+        except RuntimeError as error:
+            if not exhausted(error) or data.evaluated == 1:
+                raise
+        release()  # here the error, and with it what the computation held, is gone
+        data.evaluated //= 2
+
+
+def parts(batch: Batch, size: int) -> Iterator[Batch]:
+    """Views of `size` examples each, of the last one what is left."""
+    for start in range(0, len(batch.x), size):
+        yield Batch(*(None if part is None else part[start : start + size] for part in batch))  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""A batch whose gradient is taken in parts, where the whole does not fit into memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlx.batch import Batch
+from dlx.errors import TrainingError
+from dlx.memory import exhausted, parts, release
+
+Gradient = tuple[Any, Tensor]  # the gradient of each parameter, None where the loss does not reach it, and the loss
+
+
+class MicroBatches:
+    """Takes a batch at once; where memory runs out, halves what is taken at once, and stays there.
+
+    The result is the mean over the batch, weighted by examples: the gradient of the whole, if the loss is a mean over
+    examples and nothing in the model looks at several of them together, as batch normalization does.
+
+    Args:
+        gradient: of a batch.
+    """
+
+    def __init__(self, gradient: Callable[[Batch], Gradient]) -> None:
+        self.gradient = gradient
+        self.size: int | None = None  # examples taken at once; None for all of them
+        self.news: list[str] = []
+
+    def __call__(self, batch: Batch) -> Gradient:
+        """The gradient and the loss, 0-d and detached.
+
+        Raises:
+            TrainingError: a single example does not fit.
+        """
+        whole = len(batch.x)
+        while True:
+            size = whole if self.size is None else min(self.size, whole)
+            try:
+                return self.gradient(batch) if size == whole else self._summed(batch, size)
+            except RuntimeError as error:
+                if not exhausted(error):
+                    raise
+                if size == 1:
+                    raise TrainingError(
+                        "memory does not suffice for a single example; what helps, in this order: "
+                        "trainer.precision=bf16, a smaller model or smaller examples, trainer.device=cpu"
+                    ) from error
+            release()  # here the error, and with it what the step held, is gone
+            self.size = size // 2
+            self.news.append(
+                f"out of memory with {size} examples at once: going on with {self.size}, whose gradients add up to "
+                f"those of a batch of {whole} (batch normalization sees {self.size})"
+            )
+
+    def _summed(self, batch: Batch, size: int) -> Gradient:
+        total: list[Tensor | None] = []
+        mean: Tensor | None = None
+        for part in parts(batch, size):
+            share = len(part.x) / len(batch.x)
+            grads, loss = self.gradient(part)
+            mean = loss * share if mean is None else mean + loss * share
+            if not total:
+                total = [None] * len(grads)
+            for i, grad in enumerate(grads):
+                if grad is not None:
+                    kept = total[i]
+                    total[i] = grad * share if kept is None else kept.add_(grad, alpha=share)
+        assert isinstance(mean, torch.Tensor)
+        return total, mean
