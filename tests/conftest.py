@@ -130,3 +130,15 @@ def iris():
 
     x, y = load_iris(return_X_y=True)
     return torch.from_numpy(x), torch.from_numpy(y)
+
+
+def write(text: str, name: str) -> str:
+    """A file of the user's, in the working directory."""
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def loaded(dataset):
+    """The dataset, loaded."""
+    dataset.load()
+    return dataset

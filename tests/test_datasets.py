@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 FILES = sorted((ROOT / "conf" / "dataset").glob("*.yaml"))
 HERE = ["digits", "iris", "wine", "breast_cancer", "diabetes", "moons", "blobs", "ring", "grid25", "casino"]
 
-DECLARED = ("shape", "classes", "outputs", "symbols", "path")  # what a file says of its own data
+DECLARED = ("shape", "classes", "outputs", "symbols", "path", "permutation")  # what a file says of its own data
 
 
 def make(name: str, **changes) -> Dataset:

@@ -157,6 +157,10 @@ class Dataset:
         """
         raise UsageError(f"{path} was given; {self.source} reads no such files; type a .npy or .npz file of inputs")
 
+    def steps(self, path: Path) -> list[list[str]] | None:
+        """What to call the steps of the sequences that `inputs` reads from a file; None for their numbers."""
+        return None
+
     # -- checks ------------------------------------------------------------------------------------------------------
 
     def check_finite(self, values: Tensor, what: str) -> None:

@@ -77,7 +77,7 @@ def read(
     Raises:
         UsageError: it is no text of this encoding, it has no rows, or they differ in width.
     """
-    text = _text(path, encoding)
+    text = decoded(path, encoding)
     lines = [line for line in text.splitlines()[:20] if line.strip()]
     if not lines:
         raise UsageError(f"{path} is empty; needed: at least one row of numbers")
@@ -107,9 +107,14 @@ def read(
     return Sheet(path, names, named, rows, numbers)
 
 
-def _text(path: Path, encoding: str) -> str:
+def decoded(path: Path, encoding: str, example: str = "FILE.csv (or dataset=image_folder)") -> str:
+    """The text of a file; `example` is what to type instead of a folder.
+
+    Raises:
+        UsageError: it cannot be read, is no text of this encoding, or is a program's own format.
+    """
     if path.is_dir():
-        raise UsageError(f"{path} is a folder; needed: a file; type dataset.path=FILE.csv (or dataset=image_folder)")
+        raise UsageError(f"{path} is a folder; needed: a file; type dataset.path={example}")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -48,12 +48,16 @@ class Table(Dataset):
     def prepare(self, train: Split | Stream) -> None:
         assert isinstance(train, Split)
         if self.scale == "standard":
-            self.shift, self.width = _standard(train.x)
+            self.shift, self.width = standard(train.x)
         elif self.scale == "minmax":
             low, high = train.x.amin(0), train.x.amax(0)
             self.shift, self.width = low, torch.where(high > low, high - low, 1)
+        self.scale_targets(train)
+
+    def scale_targets(self, train: Split) -> None:
+        """Standardise the targets of all splits by those of the training split, if that is asked for."""
         if self.scale_target == "standard" and train.y is not None and train.y.is_floating_point():
-            mean, std = self.target_mean, self.target_std = _standard(train.y)
+            mean, std = self.target_mean, self.target_std = standard(train.y)
             for name, part in self.splits.items():
                 if isinstance(part, Split) and part.y is not None:
                     self.splits[name] = Split(part.x, (part.y - mean) / std, part.lengths)
@@ -64,7 +68,7 @@ class Table(Dataset):
         return (x - self.shift.to(x.device)) / self.width.to(x.device)
 
 
-def _standard(values: Tensor) -> tuple[Tensor, Tensor]:
+def standard(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column, as float32; 1 for a constant column."""
     wide = values.double()
     mean, std = wide.mean(0), wide.std(0, correction=0)
