@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +16,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
-from dlx import runtime
+from dlx import batch_size, runtime
+from dlx.batch import Batch
+from dlx.batch_size import Found
 from dlx.build import build, optional, scheduler
 from dlx.checkpoint import Checkpoints, load
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
-from dlx.errors import DlxError, Interrupted
+from dlx.errors import DlxError, Interrupted, UsageError
 from dlx.logs.logger import Logger
 from dlx.logs.progress import Progress
 from dlx.models import pretrained, tensor_file
@@ -43,6 +46,7 @@ class Parts(NamedTuple):
     data: Loader
     beginning: Beginning  # weights from elsewhere, and what does not learn
     machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
+    batch: Found | None = None  # where trainer.batch=auto asked for it
 
 
 def train(config: DictConfig) -> dict[str, float]:
@@ -110,7 +114,21 @@ def assemble(config: DictConfig, fresh: bool = False) -> Parts:
         from dlx.seeing.visuals import suits
 
         suits(model, dataset, trainer.visuals, trainer.device)
+    found = _search(config, fresh, dataset, task, model, trainer) if trainer.batch == "auto" else None
+    if found is not None:
+        trainer.batch = config.trainer.batch = found.size  # what is saved is a number
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
+    if trainer.compile:
+        model.compile()
+    data, procedure = _learner(config, dataset, task, model, trainer)
+    return Parts(config, dataset, task, model, procedure, trainer, data, beginning, machine, found)
+
+
+def _learner(
+    config: DictConfig, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
+) -> tuple[Loader, Procedure]:
+    """The data in batches, and the procedure, bound to the model."""
+    assert trainer.batch != "auto"
     data = Loader(
         dataset,
         batch=trainer.batch,
@@ -127,7 +145,34 @@ def assemble(config: DictConfig, fresh: bool = False) -> Parts:
     data.shuffle = data.shuffle and procedure.shuffle
     procedure.scaler = trainer.loss_scale()
     procedure.bind(model, task)
-    return Parts(config, dataset, task, model, procedure, trainer, data, beginning, machine)
+    return data, procedure
+
+
+def _search(config: DictConfig, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer) -> Found:
+    """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
+
+    Raises:
+        UsageError: the training has begun already.
+    """
+    if not fresh:
+        raise UsageError(
+            "trainer.batch=auto was given for a run that has begun; needed: a number; leave it out to use the run's own"
+        )
+    tried, examples = copy.deepcopy(config), len(dataset.splits["train"])
+    with open_dict(tried):
+        tried.scheduler = {}  # one that counts on more or fewer steps would refuse these
+        tried.procedure.pop("compile", None)
+
+    def make(size: int) -> tuple[nn.Module, Procedure, Batch]:
+        trial, own = copy.copy(trainer), copy.deepcopy(model)
+        trial.batch = size
+        _tune(config, trial, own, examples)
+        data, procedure = _learner(tried, dataset, task, own, trial)
+        return own, procedure, next(data.train(0))
+
+    warm = 1 + int(config.procedure.get("accumulate", 1))
+    precision = partial(runtime.autocast, trainer.device, trainer.precision)  # type: ignore[arg-type]
+    return batch_size.search(make, examples, trainer.device, precision, warm)
 
 
 def _complete(config: DictConfig, dataset: Dataset) -> None:
@@ -142,7 +187,7 @@ def _complete(config: DictConfig, dataset: Dataset) -> None:
 
 def _tune(config: DictConfig, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
     """Choose threads and kernels by the size of a step, and say what was chosen."""
-    batch = examples if trainer.batch == "full" else min(trainer.batch, examples)
+    batch = min(trainer.batch, examples) if isinstance(trainer.batch, int) else examples
     parameters = sum(p.numel() for p in model.parameters())
     # What has none, such as scikit-learn's, works on all examples at once.
     work = batch * parameters if parameters else examples * math.prod(config.dataset.shape)
@@ -152,8 +197,6 @@ def _tune(config: DictConfig, trainer: Trainer, model: nn.Module, examples: int)
     machine["threads"] = runtime.threads(trainer.threads, work)
     machine["channels_last"] = runtime.channels_last(trainer.channels_last, model, trainer.device, trainer.precision)
     machine["matmul"] = runtime.matmul(trainer.matmul, model, batch)
-    if trainer.compile:
-        model.compile()
     return machine
 
 
@@ -164,6 +207,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         **parts.beginning.about(),
+        **(parts.batch.about() if parts.batch else {}),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
 
@@ -180,7 +224,7 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
     logger = trainer.make_logger(run.directory, resume_step=trainer.step if resumed else None)
     about = run.read()
     steps = min(trainer.epochs * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
-    notes = filter(None, (str(parts.beginning), note or parts.procedure.advice(steps)))
+    notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
     progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None)
     checkpoints = Checkpoints(run.checkpoints)
     with _books(run, trainer, started):
@@ -253,6 +297,8 @@ def _books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
     finally:
         seconds = run.read().get("seconds", 0.0) + time.monotonic() - started  # of all its stretches
         ended = {"status": status, "ended": now(), "seconds": round(seconds, 3)}
-        ended |= trainer.remarks() | {"epoch": trainer.epoch, "step": trainer.step} | ({"error": error} if error else {})
+        ended |= (
+            trainer.remarks() | {"epoch": trainer.epoch, "step": trainer.step} | ({"error": error} if error else {})
+        )
         with contextlib.suppress(OSError):  # a full disk: the error under way says so
             run.update(**ended)

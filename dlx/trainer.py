@@ -28,7 +28,7 @@ class Trainer:
     Args:
         epochs: passes over the training split.
         max_steps: stop after so many steps, if that comes first.
-        batch: examples in a step, or `full` for all of them.
+        batch: examples in a step; `full` for all of them, `auto` for as many as fit into memory and make it faster.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: 32, or bf16 or 16 for autocast to bfloat16 or float16 (with loss scaling).
         compile: compile the model with torch.compile; `procedure.compile=step` compiles a whole step instead.
@@ -52,7 +52,7 @@ class Trainer:
         self,
         epochs: Count = 60,
         max_steps: Count | None = None,
-        batch: Count | Literal["full"] = 64,
+        batch: Count | Literal["full", "auto"] = 64,
         device: str = "auto",
         precision: Literal[32, 16, "32", "16", "bf16"] = 32,
         compile: bool = False,

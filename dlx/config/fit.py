@@ -1,4 +1,4 @@
-"""Whether a model fits a dataset, and the dataset the task; if not, what does."""
+"""Whether a model fits a dataset, the dataset the task, and the procedure the trainer; if not, what does."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +19,8 @@ MOST = 12  # alternatives that are named
 def check_fit(
     config: DictConfig, choices: Mapping[str, Any], catalogue: Catalogue, given: Mapping[tuple[str, ...], str]
 ) -> list[Problem]:
-    """Whether the model takes the dataset's examples, and the dataset has what the task needs."""
-    nodes = {name: _plain(config.get(name)) for name in ("model", "dataset", "task")}
+    """Whether the model takes the dataset's examples, the dataset has what the task needs, and batches matter."""
+    nodes = {name: _plain(config.get(name)) for name in ("model", "dataset", "task", "procedure", "trainer")}
     attributes = {}
     for name, node in nodes.items():
         target = node.get("_target_")
@@ -30,6 +30,8 @@ def check_fit(
         return [_no_fit(choices, attributes, nodes, catalogue, given)]
     if not met(attributes["task"].get("needs"), nodes["dataset"]):
         return [_unmet(choices, attributes["task"]["needs"], catalogue, given)]
+    if nodes["trainer"].get("batch") == "auto" and attributes["procedure"].get("by_batches") is False:
+        return [_no_batches(str(choices.get("procedure")), given)]
     return []
 
 
@@ -74,6 +76,15 @@ def _unmet(choices: Mapping[str, Any], needs: str, catalogue: Catalogue, given: 
         remedy = f"model={models[0]}" if models else f"dataset={next(having, '…')}"
     typed = given.get(("task",)) or _typed_choices(model, dataset, given)
     return Problem(typed, what, f"type {remedy}" if remedy else "", _file(catalogue, "task", task))
+
+
+def _no_batches(procedure: str, given: Mapping[tuple[str, ...], str]) -> Problem:
+    what = (
+        f"procedure={procedure} learns from a whole pass, whatever its batches; trainer.batch=auto needs one that "
+        "learns from each batch"
+    )
+    typed = given.get(("trainer", "batch"), "trainer.batch=auto")
+    return Problem(typed, what, "leave it out, or type another procedure (dlx list procedures)")
 
 
 def _alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:

@@ -36,6 +36,7 @@ class EM(Procedure):
 
     requires = Expectable
     shuffle = False  # sums do not care, and float sums in one order are the same in every run
+    by_batches = False
 
     def __init__(self, tolerance: NonNegative = 1e-2) -> None:
         self.tolerance = tolerance

@@ -30,6 +30,7 @@ class Hebbian(Procedure):
 
     requires = Storing
     shuffle = False  # patterns are kept in the order of the dataset
+    by_batches = False
 
     def __init__(self) -> None:
         self.gathered: dict[str, Tensor] = {}

@@ -15,11 +15,13 @@ class Procedure(ABC):
     """One way of learning. The trainer's loop knows nothing else of it.
 
     `requires` is the Protocol (or class) that a model must satisfy, checked once, when bound. `shuffle` says whether
-    the training examples come in a new order at each pass. `done` says that another pass would change nothing.
+    the training examples come in a new order at each pass. `by_batches` says whether each batch is learned from, so
+    that its size matters. `done` says that another pass would change nothing.
     """
 
     requires: ClassVar[type] = nn.Module
     shuffle: ClassVar[bool] = True
+    by_batches: ClassVar[bool] = True
     done: bool = False
     scaler: LossScale | None = None  # set by the trainer for float16, whose gradients underflow
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from dlx import runtime
 from dlx.batch import Batch
+from dlx.batch_size import USUAL
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
 from dlx.run import Parts, assemble
@@ -50,6 +51,8 @@ def rehearse(config: DictConfig) -> Rehearsed:
 def _shorten(config: DictConfig) -> None:
     """One step on few examples, without compiling; a stratified part of the data, so that every class is there."""
     config.trainer.compile = False
+    if config.trainer.batch == "auto":  # looked for when training begins
+        config.trainer.batch = USUAL
     if config.trainer.batch == "full" and "limit" in config.dataset and config.dataset.limit is None:
         config.dataset.limit = EXAMPLES
 

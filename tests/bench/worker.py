@@ -32,7 +32,7 @@ CASES = {
     "tiny": Case(("model=mlp", "model.hidden=[32]"), (64,), 32, 1440, 40, (32,)),
     "mlp": Case(("model=mlp", "model.hidden=[256,256]"), (784,), 128, 12800, 3, (256, 256)),
     "lenet5": Case(("model=lenet5",), (1, 28, 28), 64, 6400, 1),
-    "resnet20": Case(("model=resnet20", "model.shortcut=project"), (3, 32, 32), 128, 512, 1),
+    "resnet20": Case(("model=resnet20", "model.shortcut=project"), (3, 32, 32), 128, 1024, 1),
 }
 
 
