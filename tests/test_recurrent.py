@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
@@ -99,22 +100,30 @@ def test_gradients_of_own_cells(kind):
     assert torch.autograd.gradcheck(scores, tuple(model.parameters()))
 
 
-@pytest.mark.parametrize("kind", [name for name in TWO_WAY if name != "gru_before"])
+@pytest.mark.parametrize("kind", TWO_WAY)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_cells_and_kernels(kind, bidirectional):
+def test_cells_kernels_and_sweeps(kind, bidirectional):
+    """The three ways in which a layer is computed: outputs, states and gradients, of x too."""
     model = made(kind, layers=2, bidirectional=bidirectional)
-    x = torch.randn(4, 7, 3, dtype=torch.float64)
+    layers, sweep, kernel = model.layers[0], model.layers[0].sweep, model.layers[0].kernel
+    assert kernel is (kind != "gru_before")
+    assert (sweep is None) is (kind in ("lstm", "projected"))
+    x = torch.randn(4, 7, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 7, 4, dtype=torch.float64)
+    real = (torch.arange(7) < LENGTHS[:, None])[:, :, None]
     found = []
-    for kernel in (True, False):
-        model.layers[0].kernel = kernel
-        scores, state = model.steps(x, LENGTHS if bidirectional else None)
-        real = (torch.arange(7) < LENGTHS[:, None])[:, :, None]
-        grads = torch.autograd.grad((weight * real * scores).sum(), list(model.parameters()))
-        states = () if bidirectional else torch.utils._pytree.tree_leaves(state)
+    for by in [(None, False), *[(sweep, False)] * (sweep is not None), *[(None, True)] * kernel]:
+        layers.sweep, layers.kernel = by
+        begin = None if bidirectional else tree_map(torch.detach, model.steps(x[:, :2])[1])
+        scores, state = model.steps(x, LENGTHS if bidirectional else None, begin)
+        states = [] if bidirectional else tree_leaves(state)
+        loss = (weight * real * scores).sum() + sum((k + 1) * part.sum() for k, part in enumerate(states))
+        grads = torch.autograd.grad(loss, [x, *model.parameters()])
         found.append([(real * scores).detach(), *(s.detach() for s in states), *grads])
-    for one, two in zip(*found, strict=True):
-        torch.testing.assert_close(one, two, **EXACT)
+    assert len(found) == 2 + (kernel and sweep is not None)
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            torch.testing.assert_close(one, two, **EXACT)
 
 
 @pytest.mark.parametrize("kind", ["elman", "lstm", "gru"])
@@ -193,8 +202,7 @@ def test_goes_on_from_a_state(kind):
     first, state = model.steps(x[:, :3])
     second, last = model.steps(x[:, 3:], state=state)
     torch.testing.assert_close(torch.cat((first, second), 1), whole, **EXACT)
-    leaves = torch.utils._pytree.tree_leaves
-    for one, two in zip(leaves(last), leaves(after), strict=True):
+    for one, two in zip(tree_leaves(last), tree_leaves(after), strict=True):
         torch.testing.assert_close(one, two, **EXACT)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dlx.models.recurrent import cells
+from dlx.models.recurrent import bptt, cells
 from dlx.models.recurrent.network import Stacked
 from dlx.types import Count
 
@@ -27,6 +27,13 @@ class Elman(Stacked):
     def __init__(
         self, shape: Sequence[int], outputs: Count, nonlinearity: Literal["tanh", "relu"] = "tanh", **common: Any
     ) -> None:
-        f = torch.tanh if nonlinearity == "tanh" else torch.relu
-        rnn = partial(nn.RNN, nonlinearity=nonlinearity)
-        super().__init__(shape, outputs, rnn=rnn, cell=partial(cells.Elman, f=f), kernel=True, **common)
+        relu = nonlinearity == "relu"
+        super().__init__(
+            shape,
+            outputs,
+            rnn=partial(nn.RNN, nonlinearity=nonlinearity),
+            cell=partial(cells.Elman, f=torch.relu if relu else torch.tanh),
+            sweep=partial(bptt.elman, relu=relu),
+            kernel=True,
+            **common,
+        )

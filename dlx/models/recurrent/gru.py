@@ -5,12 +5,13 @@ https://arxiv.org/abs/1406.1078; J. Chung et al., 2014, https://arxiv.org/abs/14
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from dlx.errors import UsageError
-from dlx.models.recurrent import cells
+from dlx.models.recurrent import bptt, cells
 from dlx.models.recurrent.network import Stacked
 from dlx.types import Count
 
@@ -38,4 +39,5 @@ class GRU(Stacked):
                 "type model.reset_after=true, or model.batch_norm=layers"
             )
         cell = cells.GRU if reset_after else cells.GRUBefore
-        super().__init__(shape, outputs, rnn=nn.GRU, cell=cell, kernel=reset_after, **common)
+        sweep = partial(bptt.gru, after=reset_after)
+        super().__init__(shape, outputs, rnn=nn.GRU, cell=cell, sweep=sweep, kernel=reset_after, **common)

@@ -1,6 +1,6 @@
-"""Stacked recurrent layers: torch's kernel where there is one, else cell by cell with the same weights."""
+"""Stacked recurrent layers: torch's kernel where it is the best there is, else step by step with the same weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,13 +22,24 @@ class Layers(nn.Module):
     Args:
         rnn: holds the weights, and is the kernel.
         cell: makes one step of a layer, of its weights: what the kernel computes, or what no kernel does.
-        kernel: whether the kernel computes the same.
+        sweep: gives all states (batch, T, size) of a layer, of its weights, x and the state before; processors
+            take it rather than the kernel. None where the kernel is better.
+        kernel: whether the kernel computes what the cell does.
         norm_steps: put a recurrent batch normalization into each layer, with statistics of so many steps of their own.
     """
 
-    def __init__(self, rnn: nn.RNNBase, cell: Maker, kernel: bool = True, norm_steps: int | None = None) -> None:
+    def __init__(
+        self,
+        rnn: nn.RNNBase,
+        cell: Maker,
+        sweep: Callable[[Weights, Tensor, Tensor], Tensor] | None = None,
+        kernel: bool = True,
+        norm_steps: int | None = None,
+    ) -> None:
         super().__init__()
-        self.rnn, self.cell, self.kernel = rnn, cell, kernel and norm_steps is None
+        self.rnn, self.cell = rnn, cell
+        self.sweep = sweep if norm_steps is None else None
+        self.kernel = kernel and norm_steps is None
         self.directions = 1 + rnn.bidirectional
         self.batch_norms: nn.ModuleList | None = None
         if norm_steps is not None:
@@ -44,28 +55,37 @@ class Layers(nn.Module):
         Forward in time there is no need to know `lengths`: padding lies at the end, and what follows from it is not
         read. With a trace the states are noted, and the kernel is not used.
         """
-        if not self.kernel or trace is not None:
-            return self._unrolled(x, lengths, state, trace)
+        swept = trace is None and self.sweep is not None and _on_a_processor(x)
+        if swept or not self.kernel or trace is not None:
+            return self._passes(x, lengths, state, swept, trace)
         if lengths is None or not self.rnn.bidirectional:
             return self.rnn(x, state)
         packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
         outputs, state = self.rnn(packed, state)
         return pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])[0], state
 
-    def _unrolled(self, x: Tensor, lengths: Tensor | None, state: Any, trace: Trace | None) -> tuple[Tensor, Any]:
+    def _passes(
+        self, x: Tensor, lengths: Tensor | None, state: Any, swept: bool, trace: Trace | None
+    ) -> tuple[Tensor, Any]:
+        """Layer by layer, in each direction."""
         before, start = (state, 0) if state is None or self.batch_norms is None else state
         parts = self._zeros(x, trace) if before is None else before if isinstance(before, tuple) else (before,)
         ended: list[State] = []
         for layer in range(self.rnn.num_layers):
             outputs = []
             for backward in range(self.directions):
-                given = flip(x, lengths) if backward else x
-                states = list(self._run(given, lengths, len(ended), tuple(part[len(ended)] for part in parts), start))
-                output = torch.stack([state[0] for state in states], 1)
+                number, given = len(ended), flip(x, lengths) if backward else x
+                begin = tuple(part[number] for part in parts)
+                if swept and self.sweep is not None:
+                    output = self.sweep(Weights(*self.rnn.all_weights[number]), given, *begin)
+                    ended.append((output[:, -1],))
+                else:
+                    states = list(self._steps(given, lengths, number, begin, start))
+                    output = torch.stack([state[0] for state in states], 1)
+                    ended.append(states[-1])
+                    if trace is not None:
+                        trace.add(states, backward=bool(backward), lengths=lengths)
                 outputs.append(flip(output, lengths) if backward else output)
-                ended.append(states[-1])
-                if trace is not None:
-                    trace.add(states, backward=bool(backward), lengths=lengths)
             x = torch.cat(outputs, 2) if backward else outputs[0]
             if layer < self.rnn.num_layers - 1:
                 x = F.dropout(x, self.rnn.dropout, self.training)
@@ -73,8 +93,8 @@ class Layers(nn.Module):
         after = stacked if isinstance(self.rnn, nn.LSTM) else stacked[0]
         return x, after if self.batch_norms is None else (after, start + x.shape[1])
 
-    def _run(self, x: Tensor, lengths: Tensor | None, number: int, state: State, start: int) -> Iterator[State]:
-        """The states of one layer in one direction, step by step."""
+    def _steps(self, x: Tensor, lengths: Tensor | None, number: int, state: State, start: int) -> Iterator[State]:
+        """The states of one layer in one direction, cell by cell."""
         weights = Weights(*self.rnn.all_weights[number])
         if self.batch_norms is None:
             cell = self.cell(weights)
@@ -95,3 +115,9 @@ class Layers(nn.Module):
         zeros = (x.new_zeros(len(rnn.all_weights), len(x), size) for size in sizes)
         # Even where no weight learns, the states of a trace have gradients.
         return tuple(part.requires_grad_(trace is not None) for part in zeros)
+
+
+def _on_a_processor(x: Tensor) -> bool:
+    """Whether sweeps are for x: autocast and compilers know nothing of them."""
+    usual = x.is_cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    return usual and x.dtype in (torch.float32, torch.float64)

@@ -37,7 +37,7 @@ class LSTM(Stacked):
         **common: Any,
     ) -> None:
         rnn = partial(nn.LSTM, proj_size=projection or 0)
-        super().__init__(shape, outputs, rnn=rnn, cell=cells.LSTM, kernel=True, **common)
+        super().__init__(shape, outputs, rnn=rnn, cell=cells.LSTM, sweep=None, kernel=True, **common)
         for layers in self.layers if forget_bias is not None else ():
             for _, _, b_W, b_U, *_ in layers.rnn.all_weights:  # type: ignore[union-attr]
                 with torch.no_grad():  # torch has two biases, which are added

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dlx.errors import UsageError
 from dlx.models.layers import initialize
 from dlx.models.recurrent.batch_norm import SequenceNorm
-from dlx.models.recurrent.cells import Maker
+from dlx.models.recurrent.cells import Maker, Weights
 from dlx.models.recurrent.layers import Layers
 from dlx.models.recurrent.sampling import sample
 from dlx.models.recurrent.trace import Trace
@@ -122,9 +122,7 @@ class Stacked(SequenceModel):
 
     Args:
         shape, outputs, symbols, embedding, input_dropout: as in `SequenceModel`.
-        rnn: torch's module.
-        cell: one step of it.
-        kernel: whether torch's module computes the same.
+        rnn, cell, sweep, kernel: as in `Layers`.
         hidden: units of each layer in each direction.
         layers: how many, one above the other.
         bidirectional: read every sequence from its end, too (M. Schuster, K. Paliwal, IEEE Trans. Signal Processing 45,
@@ -144,6 +142,7 @@ class Stacked(SequenceModel):
         outputs: Count,
         rnn: Callable[..., nn.RNNBase],
         cell: Maker,
+        sweep: Callable[[Weights, Tensor, Tensor], Tensor] | None = None,
         kernel: bool = True,
         symbols: Count | None = None,
         embedding: Count | None = 64,
@@ -164,7 +163,8 @@ class Stacked(SequenceModel):
             module = rnn(
                 inputs, hidden, deep, batch_first=True, bidirectional=bidirectional, dropout=dropout * (deep > 1)
             )
-            self.layers.append(Layers(module, cell, kernel, self.shape[0] if batch_norm == "recurrent" else None))
+            steps = self.shape[0] if batch_norm == "recurrent" else None
+            self.layers.append(Layers(module, cell, sweep, kernel, steps))
             self.size = module.proj_size or hidden
             inputs = self.size * (1 + bidirectional)
             if self.norms is not None:
