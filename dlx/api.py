@@ -14,7 +14,7 @@ from dlx.config.search import places
 from dlx.errors import UsageError
 from dlx.run import Parts, train_in
 from dlx.runs import trained
-from dlx.runs.inputs import Inputs, examples, read
+from dlx.runs.inputs import examples, read, several
 from dlx.runs.rundir import Run, find
 from dlx.runs.saved import LOOKING, config_of
 from dlx.runs.trust import trusted
@@ -87,8 +87,8 @@ class Trained:
         """Labels (n,), or values (n, ...), for raw examples.
 
         Args:
-            x: numpy array or tensor, (n, *shape) or one example, in the units of the data, before scaling; or the path
-                of a file or folder that `dlx predict` takes.
+            x: numpy array or tensor, (n, *shape) or one example, in the units of the data, before scaling; a list of
+                sequences of different lengths; or the path of a file or folder that `dlx predict` takes.
 
         Returns:
             A tensor for a tensor, else a numpy array.
@@ -98,8 +98,8 @@ class Trained:
     def predictions(self, x: Any) -> dict[str, Any]:
         """As `predict`, with everything that the task tells: for classes, `label` and `probability`."""
         dataset = self.parts.dataset
-        given = read(Path(x), dataset) if isinstance(x, str | Path) else Inputs(examples(x, dataset))
-        columns = trained.predict(self.parts, given.x)
+        given = read(Path(x), dataset) if isinstance(x, str | Path) else several(x, dataset)
+        columns = trained.predict(self.parts, given.x, given.lengths)
         if isinstance(x, Tensor):
             return {name: value.to(x.device) for name, value in columns.items()}
         return {name: value.numpy() for name, value in columns.items()}

@@ -29,29 +29,38 @@ def command(run: str, input: Path, overrides: tuple[str, ...], output: Path | No
 
     found = find(run)
     config = trusted(found, overrides, LOOKING, "predict")
+    import torch
+
     from dlx.runs import inputs, outputs
+    from dlx.runs.stepwise import Steps
     from dlx.runs.trained import load, predict
+    from dlx.tasks.steps import StepTask
 
     parts, _ = load(found, config, checkpoint)
     given = inputs.read(input, parts.dataset)
     if given.note:
         terminal.note(given.note)
-    columns = predict(parts, given.x)
+    columns = predict(parts, given.x, given.lengths)
+    steps = None
+    if isinstance(parts.task, StepTask):
+        lengths = torch.full((len(given.x),), given.x.shape[1]) if given.lengths is None else given.lengths
+        steps = Steps(lengths, given.steps)
     if output is not None:
-        written = outputs.save(output, columns, parts.dataset, given.files)
+        written = outputs.save(output, columns, parts.dataset, given.files, steps)
         terminal.note(f"{len(given.x)} predictions written to {written[0] if len(written) == 1 else output}")
         return
     if not sys.stdout.isatty():
-        outputs.write_csv(outputs.rows(columns, parts.dataset.names, given.files))
+        outputs.write_csv(outputs.rows(columns, parts.dataset.names, given.files, steps))
         return
     if "label" in columns and "probability" in columns:
         columns["probability"] = columns["probability"].amax(1)  # of that label: there is no room for a hundred
-    wide = [name for name, values in columns.items() if values[0].numel() > WIDE]
+    inner = 2 if steps else 1
+    wide = [name for name, values in columns.items() if values.shape[inner:].numel() > WIDE]
     for name in wide:
-        terminal.note(f"{name}: {list(columns.pop(name).shape[1:])} each; type -o FILE.npz, .csv or (images) .png")
+        terminal.note(f"{name}: {list(columns.pop(name).shape[inner:])} each; type -o FILE.npz, .csv or (images) .png")
     if not columns:
         return
-    rows = outputs.rows(columns, parts.dataset.names, given.files)
+    rows = outputs.rows(columns, parts.dataset.names, given.files, steps)
     terminal.table(rows[:SHOWN])
     if len(rows) > SHOWN:
         terminal.note(f"{SHOWN} of {len(rows)} rows are shown; type -o FILE.csv for all")

@@ -10,6 +10,7 @@ from torch import Tensor
 from dlx.datasets import sheet
 from dlx.datasets.dataset import Dataset, Split, Stream
 from dlx.datasets.image_folder import ENDINGS, Decode, Pictures
+from dlx.datasets.padding import pad
 from dlx.datasets.sheet import Sheet
 from dlx.errors import UsageError
 
@@ -23,6 +24,8 @@ class Inputs(NamedTuple):
     x: Tensor  # (examples, *shape), raw: what the dataset's `transform` takes
     files: list[str] | None = None  # where each came from, if each has a file of its own
     note: str | None = None  # what was done to them
+    lengths: Tensor | None = None  # (examples,) of sequences that are padded
+    steps: list[list[str]] | None = None  # what their steps are called, if they have names
 
 
 def read(path: Path, dataset: Dataset) -> Inputs:
@@ -43,10 +46,21 @@ def read(path: Path, dataset: Dataset) -> Inputs:
     if suffix in (".npy", ".npz"):
         return Inputs(examples(_array(path), dataset, str(path)))
     if type(dataset).inputs is not Dataset.inputs:
-        return Inputs(examples(dataset.inputs(path), dataset, str(path)))
+        given = dataset.inputs(path)
+        return Inputs(examples(given.x, dataset, str(path)), lengths=given.lengths, steps=dataset.steps(path))
     if suffix in (".csv", ".tsv", ".txt"):
         return Inputs(examples(_table(path, dataset), dataset, str(path)))
     raise UsageError(f"{path} was given; needed: {KINDS}")
+
+
+def several(values: Any, dataset: Dataset) -> Inputs:
+    """As `examples`; sequences of different lengths may be given as a list."""
+    if isinstance(values, list | tuple) and dataset.kind in ("sequence", "symbols"):
+        parts = [examples(value, dataset) for value in values]
+        if parts and all(len(part) == 1 for part in parts) and len({part.shape for part in parts}) > 1:
+            x, lengths = pad([part[0] for part in parts])
+            return Inputs(x, lengths=lengths)
+    return Inputs(examples(values, dataset))
 
 
 def examples(values: Any, dataset: Dataset, what: str = "the input") -> Tensor:
@@ -71,7 +85,8 @@ def examples(values: Any, dataset: Dataset, what: str = "the input") -> Tensor:
 
 
 def _needed(dataset: Dataset) -> str:
-    return f"examples of shape {list(dataset.shape or ())}, as dataset {dataset.source} has them"
+    free = " (or of another number of steps)" if dataset.kind in ("sequence", "symbols") else ""
+    return f"examples of shape {list(dataset.shape or ())}{free}, as dataset {dataset.source} has them"
 
 
 def _shaped(x: Tensor, dataset: Dataset, what: str) -> Tensor:
@@ -82,6 +97,14 @@ def _shaped(x: Tensor, dataset: Dataset, what: str) -> Tensor:
         return x
     if given == shape:
         return x[None]
+    if dataset.kind in ("sequence", "symbols") and x.numel():  # of any number of steps
+        if len(given) == len(shape) + 1 and given[2:] == shape[1:]:
+            return x
+        if len(given) == len(shape) and given[1:] == shape[1:]:
+            return x[None]
+    pixels = tuple(getattr(dataset, "pixels", ()))  # of an image that is read as a sequence
+    if pixels and given[-2:] == pixels[1:] and x.numel() % size == 0:
+        return x.reshape(-1, *shape)
     if len(shape) == 3 and given[1:] == (*shape[1:], shape[0]):  # channels last
         return x.movedim(-1, 1)
     if len(shape) == 3 and given == (*shape[1:], shape[0]):
@@ -108,7 +131,7 @@ def _typed(x: Tensor, dataset: Dataset, what: str) -> Tensor:
     levels = float(getattr(dataset, "levels", 255))
     if kept == torch.uint8 and x.is_floating_point() and float(x.min()) >= 0 and float(x.max()) <= 1:
         return (x * levels).round().to(kept)
-    high = levels if kept == torch.uint8 else (dataset.classes or 0) - 1
+    high = levels if kept == torch.uint8 else (dataset.symbols or dataset.classes or 0) - 1
     whole = not x.is_floating_point() or bool((x == x.round()).all())
     if not whole or float(x.min()) < 0 or (high > 0 and float(x.max()) > high):
         raise UsageError(
@@ -177,7 +200,7 @@ def _columns(found: Sheet, dataset: Dataset) -> list[int]:
 
 
 def _images(path: Path, dataset: Dataset) -> Inputs:
-    shape = dataset.shape or ()
+    shape = tuple(getattr(dataset, "pixels", dataset.shape or ()))
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise UsageError(f"{path} was given; needed: {_needed(dataset)}, which are no images")
     folder = path if path.is_dir() else path.parent
@@ -198,7 +221,8 @@ def _images(path: Path, dataset: Dataset) -> Inputs:
             ) from error
         x[i] = scaled if kept.is_floating_point else scaled.round()
         sizes.add(_size(files[i]))
-    return Inputs(x, [str(path)] if path.is_file() else names, _resized(sizes - {(shape[2], shape[1])}, shape))
+    note = _resized(sizes - {(shape[2], shape[1])}, shape)
+    return Inputs(x.view(-1, *(dataset.shape or shape)), [str(path)] if path.is_file() else names, note)
 
 
 def _size(file: Path) -> tuple[int, int]:

@@ -14,23 +14,32 @@ from torch import Tensor
 from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
 from dlx.logs.figures import grid, save_png
+from dlx.runs.stepwise import Steps
 
 Row = dict[str, Any]
 
 
-def rows(columns: Mapping[str, Tensor], names: Sequence[str] | None, files: Sequence[str] | None = None) -> list[Row]:
-    """One mapping of names to values for each example.
+def rows(
+    columns: Mapping[str, Tensor],
+    names: Sequence[str] | None,
+    files: Sequence[str] | None = None,
+    steps: Steps | None = None,
+) -> list[Row]:
+    """One mapping of names to values for each example, or for each of its steps.
 
     Args:
         columns: (examples,) or (examples, k) each.
         names: of the classes; labels are shown by them, and so are columns of one value for each class.
         files: where the examples came from.
+        steps: of sequences, for which columns are (examples, T) or (examples, T, k).
 
     Returns:
         Rows. Columns of several values an example become as many, named by the class or counted.
     """
     table: dict[str, list[Any]] = {}
-    if files is not None:
+    if steps is not None:
+        table, columns = steps.rows(), steps.flat(columns)
+    elif files is not None:
         table["file"] = list(files)
     for name, values in columns.items():
         flat = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
@@ -45,8 +54,23 @@ def rows(columns: Mapping[str, Tensor], names: Sequence[str] | None, files: Sequ
     return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
 
 
-def lines(values: Tensor, dataset: Dataset) -> list[str]:
-    """A line of text for each example: decoded where the dataset is text, else its numbers."""
+def lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[str]:
+    """A line of text for each example: decoded where the dataset is text, else its numbers.
+
+    Sentences with a label at each word become a line for each word, and an empty one after each sentence.
+    """
+    if steps is not None and steps.names is not None and dataset.names and not values.is_floating_point():
+        rows = zip(steps.names, values.tolist(), strict=True)
+        return [
+            line
+            for words, row in rows
+            for line in [*(f"{word}\t{dataset.names[k]}" for word, k in zip(words, row, strict=False)), ""]
+        ]
+    if steps is not None:
+        parts = [row[:n] for row, n in zip(values, steps.lengths.tolist(), strict=True)]
+        return [
+            text for part in parts for text in (lines(part[None], dataset) if part.ndim == 1 else lines(part, dataset))
+        ]
     decode = getattr(dataset, "decode", None)
     if callable(decode) and not values.is_floating_point() and values.ndim == 2:
         return [str(decode(row)) for row in values]
@@ -60,7 +84,13 @@ def write_csv(table: Sequence[Row], file: TextIO | None = None) -> None:
     out.writerows([f"{v:.7g}" if isinstance(v, float) else v for v in row.values()] for row in table)
 
 
-def save(path: Path, columns: Mapping[str, Tensor], dataset: Dataset, files: Sequence[str] | None = None) -> list[Path]:
+def save(
+    path: Path,
+    columns: Mapping[str, Tensor],
+    dataset: Dataset,
+    files: Sequence[str] | None = None,
+    steps: Steps | None = None,
+) -> list[Path]:
     """Write columns as the file's name asks: .csv, .npz, .npy, .txt, .png (the first column), or a folder of images.
 
     Args:
@@ -68,6 +98,7 @@ def save(path: Path, columns: Mapping[str, Tensor], dataset: Dataset, files: Seq
         columns: (examples, ...) each.
         dataset: loaded; its class names, and what its intensities mean.
         files: where the examples came from; a folder's images are named like them.
+        steps: of sequences with a prediction at each of them.
 
     Returns:
         What was written.
@@ -80,14 +111,15 @@ def save(path: Path, columns: Mapping[str, Tensor], dataset: Dataset, files: Seq
         path.parent.mkdir(parents=True, exist_ok=True)
         match path.suffix.lower():
             case ".csv":
-                table = rows(columns, dataset.names, files)
+                table = rows(columns, dataset.names, files, steps)
                 with path.open("w", newline="", encoding="utf-8") as file:
                     write_csv(table, file)
             case ".npz":
                 arrays = {name: value.numpy() for name, value in columns.items()}
+                arrays |= {"lengths": steps.lengths.numpy()} if steps else {}
                 np.savez(path, **arrays, **({"files": np.array(files)} if files else {}))  # type: ignore[arg-type]
             case ".txt":
-                path.write_text("\n".join(lines(first, dataset)) + "\n", encoding="utf-8")
+                path.write_text("\n".join(lines(first, dataset, steps)) + "\n", encoding="utf-8")
             case ".npy":
                 np.save(path, first.numpy(), allow_pickle=False)
             case ".png":

@@ -8,15 +8,18 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from dlx import checkpoint, runtime
+from dlx.datasets import padding
 from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
 from dlx.memory import fitting
 from dlx.run import Parts, assemble
+from dlx.runs import stepwise
 from dlx.runs.rundir import Run
 from dlx.runs.saved import copied
 from dlx.tasks.prediction import Prediction
 from dlx.tasks.steps import StepModel
+from dlx.tasks.task import reads_lengths
 
 Which = Literal["best", "last"]
 
@@ -82,26 +85,32 @@ def measure(parts: Parts, split: str) -> dict[str, float]:
 
 
 @torch.no_grad()
-def predict(parts: Parts, x: Tensor) -> dict[str, Tensor]:
+def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
     """What the model says of raw examples, in the units of the data.
 
     Args:
         parts: a trained run's.
         x: (examples, *shape) as the dataset holds them, before scaling.
+        lengths: (examples,) of sequences that are padded; none of them sees its padding.
 
     Returns:
-        Columns (examples, ...) on the CPU; the first is the prediction itself.
+        Columns (examples, ...) on the CPU; the first is the prediction itself. Where there is one at each step of a
+        sequence, -1 or NaN stand after a shorter one's.
     """
     dataset, device = parts.dataset, parts.trainer.device
+    if dataset.kind in ("sequence", "symbols") and not reads_lengths(parts.model):
+        x, lengths = _padded(x, parts), None
     runtime.seed(parts.config.seed)
 
     def columns() -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {}
-        for chunk in x.split(parts.data.evaluated):
+        places: list[Tensor] = []
+        for rows, chunk in stepwise.chunks(x, lengths, parts.data.evaluated):
             given = dataset.transform(chunk.to(device), False, None)
+            places.append(rows)
             for name, value in parts.task.predictions(parts.model, given).items():
                 found.setdefault(name, []).append(_plain(value))
-        return {name: torch.cat(values) for name, values in found.items()}
+        return {name: stepwise.together(places, values) for name, values in found.items()}
 
     with _precision(parts):
         whole = fitting(parts.data, columns)
@@ -158,6 +167,17 @@ def _encoded(text: str, dataset: Dataset) -> Tensor:
         )
     encoded: Tensor = encode(text)
     return encoded
+
+
+def _padded(x: Tensor, parts: Parts) -> Tensor:
+    """Sequences (n, T, …) as long as a model needs them that reads only one length."""
+    shape = tuple(parts.dataset.shape or ())
+    if x.shape[1] > shape[0]:
+        raise UsageError(
+            f"sequences of {x.shape[1]} steps were given; needed: at most {shape[0]}, which is what the model "
+            f"{type(parts.model).__name__} was trained on; dlx list models shows those that read any number"
+        )
+    return x if x.shape[1] == shape[0] else padding.padded(x, shape[0])
 
 
 def _plain(values: Tensor) -> Tensor:
