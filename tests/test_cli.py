@@ -94,7 +94,7 @@ def test_one_report_names_every_mistake_with_its_remedy_and_place():
 
 TOGETHER = {
     "trainer.epochs=0": "a whole number of at least 1",
-    "trainer.batch=half": "or full",
+    "trainer.batch=half": "or one of full, auto",
     "trainer.save_every=1e-3x": "a number of at least 0",
     "trainer.precision=8": "one of 32, 16, bf16",
     "trainer.device=0": "needed: text",
