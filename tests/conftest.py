@@ -13,9 +13,10 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("
 
 
 def small(model: str) -> list[str]:
-    """Overrides under which a test trains it: a network as wide as ImageNet's would take minutes and gigabytes."""
-    wide = "\n  width: " in (ROOT / "conf" / "model" / f"{model}.yaml").read_text()
-    return ["model.width=0.1"] if wide else []
+    """Overrides under which a test trains it: full widths would take gigabytes, full lengths minutes."""
+    text = (ROOT / "conf" / "model" / f"{model}.yaml").read_text()
+    wide, long = "\n  width: " in text, "override /dataset: adding" in text
+    return ["model.width=0.1"] * wide + ["dataset.length=40"] * long
 
 
 @pytest.fixture(autouse=True)

@@ -85,8 +85,8 @@ def writer(tmp_path_factory):
     (place / "cats.txt").write_text(TEXT)
     return trained(
         place / "run",
-        *("model=gru", "dataset=text", f"dataset.path={place}/cats.txt", "task=prediction", "dataset.length=48"),
-        *("model.symbols=${dataset.classes}", "model.hidden=48", "optimizer.lr=0.02", "trainer.batch=8"),
+        *("model=gru", "dataset=text", f"dataset.path={place}/cats.txt", "dataset.length=48"),
+        *("model.hidden=48", "optimizer.lr=0.02", "trainer.batch=8"),
         *("trainer.epochs=8", "procedure=backprop"),
     )
 

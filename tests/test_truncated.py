@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
+from dlx.checkpoint import load
 from dlx.errors import UsageError
+from dlx.logs.curves import read
 from dlx.models.mlp import MLP
 from dlx.models.recurrent.elman import Elman
 from dlx.models.recurrent.gru import GRU
@@ -149,10 +151,27 @@ def test_refusals():
         bound(Backprop(SGD), network(bidirectional=True), Prediction())
     with pytest.raises(UsageError, match="needed: a recurrent"):
         bound(Backprop(SGD, diagnose="gradients"), MLP((3,), 4), Classification())
-    with pytest.raises(UsageError, match="type procedure.compile=null"):
+    with pytest.raises(UsageError, match="and no compiler"):
         bound(Backprop(ADAM, compile="step"), network())
     with pytest.raises(UsageError, match="needed: one with steps"):
         bound(Backprop(SGD), MLP((3,), 4))
+
+
+def test_resumed_equals_uninterrupted(train, resume, tmp_path):
+    """A run on a text, stopped within an epoch: to the bit, and so are its curves of hidden states' gradients."""
+    (tmp_path / "text.txt").write_text("to be, or not to be, that is the question: " * 60)
+    words = ["model=gru", "dataset=text", "dataset.path=text.txt", "procedure=tbptt", "procedure.k=8"]
+    words += ["dataset.length=32", "trainer.batch=16", "trainer.epochs=2", "model.hidden=8", "model.dropout=0.5"]
+    words += ["procedure.diagnose=gradients", "procedure.clip_norm=1", "scheduler=one_cycle", "optimizer=momentum"]
+    straight = train("straight", *words)
+    stopped = train("stopped", *words, "trainer.max_steps=3")
+    resume(stopped, trainer__max_steps=None)
+    one, two = (load(run.checkpoints / "last.pt") for run in (straight, stopped))
+    assert all(same(one[part], two[part]) for part in ("model", "procedure", "trainer", "random"))
+    assert (stopped.directory / "figures" / "gradients.png").exists()
+    told = [read(run.directory / "metrics.jsonl")[-1] for run in (straight, stopped)]
+    assert told[0]["train/gradient_first"] == told[1]["train/gradient_first"]
+    assert straight.read()["metrics"]["train/gradient_last"] > 0
 
 
 # -- the gradients of hidden states ------------------------------------------------------------------------------------
