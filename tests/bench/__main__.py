@@ -25,6 +25,8 @@ CASES = {
     "mlp": "784-256-256-10 MLP, batch 128",
     "lenet5": "LeNet-5, batch 64, 1×28×28",
     "resnet20": "ResNet-20, batch 128, 3×32×32",
+    "lstm": "LSTM-128, batch 32, 64 steps of 28",
+    "gru": "GRU-128, batch 32, 64 steps of 28",
 }
 COMPETITORS = {
     "bare": "bare PyTorch loop (indexed tensors, fused Adam)",
@@ -36,12 +38,15 @@ COMPETITORS = {
     "keras": "Keras 3 on torch",
 }
 NEEDS = {"lightning": "lightning", "keras": "keras"}
-# Low precision is for convolutions; compiling a deep network's step takes minutes, and gains nothing.
+# Low precision is for convolutions; compiling a deep network's step takes minutes, and gains nothing. torch's recurrent
+# kernels are not compiled.
 LEFT_OUT = {
     "tiny": ("bare_low", "dlx_low"),
     "mlp": ("bare_low", "dlx_low"),
     "lenet5": (),
     "resnet20": ("dlx_compiled", "keras"),
+    "lstm": ("bare_low", "dlx_low", "dlx_compiled"),
+    "gru": ("bare_low", "dlx_low", "dlx_compiled"),
 }
 
 

@@ -33,6 +33,8 @@ CASES = {
     "mlp": Case(("model=mlp", "model.hidden=[256,256]"), (784,), 128, 12800, 3, (256, 256)),
     "lenet5": Case(("model=lenet5",), (1, 28, 28), 64, 6400, 1),
     "resnet20": Case(("model=resnet20", "model.shortcut=project"), (3, 32, 32), 128, 1024, 1),
+    "lstm": Case(("model=lstm", "dataset.layout=sequence"), (64, 28), 32, 640, 1),
+    "gru": Case(("model=gru", "dataset.layout=sequence"), (64, 28), 32, 640, 1),
 }
 
 
@@ -49,6 +51,8 @@ def network(case: str):
 
     if case == "resnet20":
         return resnet20()
+    if case in ("lstm", "gru"):
+        return recurrent(case)
     if case == "lenet5":
         return nn.Sequential(
             nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
@@ -74,6 +78,22 @@ def resnet20():
             layers.append(BasicBlock(inputs, channels, stride, shortcut))
             inputs = channels
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def recurrent(case: str):
+    """A network that reads a sequence of 28 features a step and answers after the last."""
+    from torch import nn
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = {"lstm": nn.LSTM, "gru": nn.GRU}[case](28, 128, batch_first=True)
+            self.readout = nn.Linear(128, 10)
+
+        def forward(self, x):
+            return self.readout(self.rnn(x)[0][:, -1])
+
+    return Last()
 
 
 def bare(case: str, low: bool = False) -> Turn:
@@ -171,6 +191,8 @@ def keras(case: str) -> Turn:
             layers.Dense(120, activation="relu"), layers.Dense(84, activation="relu"),
         ]  # fmt: skip
         shape = (*shape[1:], shape[0])
+    elif case in ("lstm", "gru"):
+        body = [{"lstm": layers.LSTM, "gru": layers.GRU}[case](128)]
     else:
         body = [layers.Dense(units, activation="relu") for units in hidden]
     model = keras.Sequential([keras.Input(shape), *body, layers.Dense(10)])

@@ -46,7 +46,8 @@ class SequenceModel(nn.Module):
         if len(shape) != 2 - (symbols is not None):
             raise UsageError(
                 f"dataset.shape={list(shape)} was given to {type(self).__name__}; needed: (T, features), or (T,) "
-                "symbols with model.symbols their number; type dlx list datasets"
+                "symbols with model.symbols their number; type dataset.layout=sequence for arrays of your own (npz), "
+                "or dlx list datasets for others"
             )
         self.shape, self.outputs, self.symbols = tuple(shape), outputs, symbols
         self.embedding = nn.Embedding(symbols, embedding) if symbols and embedding else None
