@@ -282,3 +282,31 @@ def test_vanishing_gradients_of_elman_and_not_of_lstm():
         ratio[kind] = float(norms[0] / norms[-1])
     assert ratio["elman"] < 1e-15
     assert ratio["lstm"] > 1e6 * ratio["elman"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layers": 2, "bidirectional": True},
+        {"layers": 2, "batch_norm": "layers"},
+        {"batch_norm": "recurrent", "bidirectional": True},
+    ],
+)
+@pytest.mark.parametrize("kind", ["elman", "lstm", "gru"])
+def test_the_loss_that_is_diagnosed_is_the_loss(kind, options):
+    """Cell by cell as by kernel or sweep, padding and all; the last step that counts is where the gradient ends."""
+    model, batch = network(kind, **options).double().eval(), tags(torch.float64)
+    seen = []
+
+    def loss():
+        seen.append(Tagging().loss(model, batch))
+        return seen[-1]
+
+    found = model.state_gradients(loss)
+    loss()
+    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=1e-12)
+    ways = [""] + [" backward"] * options.get("bidirectional", False)
+    layers = ["2", "1"] if options.get("layers") else [""]
+    letters = "hc" if kind == "lstm" else "h"
+    assert set(found) == {f"{letter}{layer}{way}" for letter in letters for layer in layers for way in ways}
+    assert all((norm > 0).all() for name, norm in found.items() if name[0] == "h")
