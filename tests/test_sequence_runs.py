@@ -183,3 +183,17 @@ def test_text_is_predicted_at_its_own_length(tmp_path):
     write("to be or not to be, to be", "b.txt")
     found = table(dlx("predict", run.directory, "b.txt"))
     assert [int(row["sequence"]) for row in found] == [0] * 16 + [1] * 9
+
+
+def test_what_fits_is_told_before_anything_is_read(tmp_path):
+    from dlx.config.report import ConfigError
+
+    with pytest.raises(ConfigError, match=r"at every step; mlp does not; jsb is fit by elman.*type model=elman"):
+        trained(tmp_path / "run", "dataset=jsb")
+    with pytest.raises(ConfigError, match=r"bigru reads from both ends"):
+        trained(tmp_path / "run", "dataset=shakespeare", "model=bigru")
+    told = dlx("list", "models", "--fits", "dataset=jsb")
+    assert {"elman", "gru", "lstm"} <= set(told.split())
+    assert not {"mlp", "bilstm", "lenet5"} & set(told.split())
+    assert {"mlp", "bilstm"} <= set(dlx("list", "models", "--fits", "dataset=timeseries").split())
+    assert {"jsb", "conll", "text"} <= set(dlx("list", "datasets", "--fits", "model=gru").split())

@@ -130,7 +130,7 @@ class Catalogue:
         """Whether a model can be trained on a dataset, as far as text tells."""
         task = self.task(model, dataset)
         return accepts(model.attributes, dataset.attributes, dataset.node) and (
-            task is None or met(task.attributes.get("needs"), dataset.node)
+            task is None or (met(task.attributes.get("needs"), dataset.node) and able(model.node, task.attributes))
         )
 
     def fitting(self, group: str, model: Entry | None = None, dataset: Entry | None = None) -> list[Entry]:
@@ -165,6 +165,21 @@ def met(needs: str | None, dataset: Mapping[str, Any]) -> bool:
         return True
     has_classes = dataset.get("classes") is not None
     return has_classes if needs == "classes" else not has_classes and dataset.get("outputs") is not None
+
+
+def able(model: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
+    """Whether a model does what a task asks for, as far as text tells.
+
+    Args:
+        model: its configuration.
+        task: attributes of the task's class; `asks` names a method that the model must have, such as `steps`, and
+            `forwards` says that it must not read sequences from both ends.
+    """
+    if task.get("forwards") and model.get("bidirectional"):
+        return False
+    asked = task.get("asks")
+    found = constructor(model.get("_target_")) if asked else None
+    return found is None or found.has(str(asked))
 
 
 def read(file: Path) -> dict[str, Any]:

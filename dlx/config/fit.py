@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.config.catalogue import Catalogue, Entry, accepts, constructor, met
+from dlx.config.catalogue import Catalogue, Entry, able, accepts, constructor, met
 from dlx.config.overrides import Word, chosen
 from dlx.config.report import Problem, Where
 from dlx.config.schema import shown
@@ -30,6 +30,8 @@ def check_fit(
         return [_no_fit(choices, attributes, nodes, catalogue, given)]
     if not met(attributes["task"].get("needs"), nodes["dataset"]):
         return [_unmet(choices, attributes["task"]["needs"], catalogue, given)]
+    if not able(nodes["model"], attributes["task"]):
+        return [_unable(choices, bool(nodes["model"].get("bidirectional")), catalogue, given)]
     if nodes["trainer"].get("batch") == "auto" and attributes["procedure"].get("by_batches") is False:
         return [_no_batches(str(choices.get("procedure")), given)]
     return []
@@ -85,6 +87,16 @@ def _no_batches(procedure: str, given: Mapping[tuple[str, ...], str]) -> Problem
     )
     typed = given.get(("trainer", "batch"), "trainer.batch=auto")
     return Problem(typed, what, "leave it out, or type another procedure (dlx list procedures)")
+
+
+def _unable(choices: Mapping[str, Any], both: bool, catalogue: Catalogue, given: Any) -> Problem:
+    model, dataset, task = (str(choices.get(name)) for name in ("model", "dataset", "task"))
+    _, models = _alternatives(model, dataset, catalogue)
+    does = "reads from both ends, what it should tell included" if both else "does not"
+    what = f"task={task} needs a model that answers at every step{' by those before it' * both}; {model} {does}"
+    what += f"; {dataset} is fit by {_several(models)}" if models else ""
+    typed = given.get(("task",)) or _typed_choices(model, dataset, given)
+    return Problem(typed, what, f"type model={models[0]}" if models else "", _file(catalogue, "model", model))
 
 
 def _alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:
@@ -143,7 +155,9 @@ def check_pairs(words: Sequence[Word], catalogue: Catalogue, told: Sequence[Prob
     for learner in filter(None, (catalogue.entry("model", name) for name in chosen(model))):
         for data in filter(None, (catalogue.entry("dataset", name) for name in chosen(dataset))):
             fits = accepts(learner.attributes, data.attributes, data.node) and (
-                met(task.attributes.get("needs"), data.node) if task else catalogue.fits(learner, data)
+                met(task.attributes.get("needs"), data.node) and able(learner.node, task.attributes)
+                if task
+                else catalogue.fits(learner, data)
             )
             if not fits and not any(_about(problem, learner.name, data.name) for problem in told):
                 what = f"{learner.name} does not fit {data.name}"

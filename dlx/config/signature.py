@@ -70,6 +70,11 @@ class Signature:
         found = self.definition
         return _attributes(found) if found is not None and isinstance(found.node, ast.ClassDef) else {}
 
+    def has(self, method: str) -> bool:
+        """Whether the class has a method, its own or inherited; true too where the source of a base is not found."""
+        found = self.definition
+        return found is None or not isinstance(found.node, ast.ClassDef) or _has(found, method)
+
     @property
     def init(self) -> ast.FunctionDef | None:
         """The constructor that the class itself has."""
@@ -196,6 +201,13 @@ def _bases(place: Definition) -> Iterator[Definition | None]:
             continue
         found = resolve(place.module, plain)
         yield found if isinstance(found, Definition) and isinstance(found.node, ast.ClassDef) else None
+
+
+def _has(place: Definition, method: str, depth: int = 0) -> bool:
+    assert isinstance(place.node, ast.ClassDef)
+    if depth > 20 or any(isinstance(item, ast.FunctionDef) and item.name == method for item in place.node.body):
+        return True
+    return any(base is None or _has(base, method, depth + 1) for base in _bases(place))
 
 
 def _attributes(place: Definition, depth: int = 0) -> dict[str, Any]:

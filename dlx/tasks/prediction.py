@@ -28,6 +28,7 @@ class Prediction(StepTask):
     """
 
     needs: ClassVar[str | None] = None
+    forwards: ClassVar[bool] = True  # a model must not have read the step that it is to tell
     monitor = "loss"
     mode: Literal["min", "max"] = "min"
 

@@ -1,7 +1,7 @@
 """What tasks with an answer at every step of a sequence have in common."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,8 @@ class StepTask(Task):
 
     The loss is the mean over all steps that count, so that padding weighs nothing and long sequences weigh more.
     """
+
+    asks: ClassVar[str] = "steps"  # the method that a model must have
 
     def admit(self, model: nn.Module) -> None:
         stepped(model)
