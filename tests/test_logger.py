@@ -541,3 +541,19 @@ def test_confusion_matrix_colours_rows_by_share() -> None:
     blue, orange = (same[2] > same[0] + 0.2).sum(), (same[0] > same[2] + 0.2).sum()
     assert blue > 0  # 90 of 100 right
     assert orange > 0  # 9 of 10 wrong
+
+
+def test_a_run_resumed_between_a_step_and_its_epochs_end_writes_nine_digits(tmp_path):
+    """The first line that it writes joins values of the file to new ones; what follows is written as ever."""
+    value = torch.tensor(1 / 3)
+    first = Logger(tmp_path)
+    first.scalars("train", {"loss": value}, 1)
+    first.close()
+    again = Logger(tmp_path, resume_step=1)
+    for step in (1, 2):
+        if step == 2:
+            again.scalars("train", {"loss": value}, 2)
+        again.scalars("val", {"accuracy": 0.5}, step)
+    again.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["train/loss"] for line in lines] == [0.333333343, 0.333333343]

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class Curves:
 
     def __init__(self, path: Path, resume_step: int | None = None) -> None:
         self.path = path
-        self.short: set[str] = set()  # tags whose values are float32: nine digits give them exactly
+        self._short: set[str] = set()  # tags whose values are float32: nine digits give them exactly
         self.last: Record = {}
         self._formats: dict[tuple[str, ...], str] = {}
         last = b""
@@ -54,6 +54,11 @@ class Curves:
         self._end = start + len(data)
         self._start, self.last = self._end - len(lines[-1]), records[-1]
 
+    def shorten(self, tags: Iterable[str]) -> None:
+        """Write these tags, whose values are float32, with nine digits from now on."""
+        self._short.update(tags)
+        self._formats.clear()  # a resumed run's first line may have had them from the file
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -67,7 +72,7 @@ class Curves:
         return json.dumps({**finite, "time": round(record["time"], 3)}) + "\n"
 
     def _format(self, names: tuple[str, ...]) -> str:
-        known = {"step": "%d", "epoch": "%d", "time": "%.3f"} | dict.fromkeys(self.short, "%.9g")
+        known = {"step": "%d", "epoch": "%d", "time": "%.3f"} | dict.fromkeys(self._short, "%.9g")
         pairs = (f"{json.dumps(name).replace('%', '%%')}: {known.get(name, '%r')}" for name in names)
         self._formats[names] = "{" + ", ".join(pairs) + "}\n"
         return self._formats[names]

@@ -169,7 +169,7 @@ class Logger:
             if self._curves is not None:
                 floats = (torch.float32, torch.float16, torch.bfloat16)
                 short = (isinstance(value, Tensor) and value.dtype in floats for value in values.values())
-                self._curves.short.update(tag for tag, yes in zip(self._tags[key], short, strict=True) if yes)
+                self._curves.shorten(tag for tag, yes in zip(self._tags[key], short, strict=True) if yes)
         return self._tags[key]
 
     # -- everything else ---------------------------------------------------------------------------------------------
