@@ -49,6 +49,16 @@ def together(dataset: Dataset) -> tuple[Tensor, Tensor]:
     return rows[:, : x.shape[1]], rows[:, x.shape[1] :]
 
 
+def arguments(kind: type) -> dict[str, inspect.Parameter]:
+    """What a constructor takes; where it hands `**common` on, also what the constructor behind it takes."""
+    own = dict(inspect.signature(kind).parameters)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values()):
+        own = {name: parameter for name, parameter in own.items() if parameter.kind is not parameter.VAR_KEYWORD}
+        (base,) = kind.__bases__
+        own = {**arguments(base), **own}
+    return own
+
+
 # -- configuration ----------------------------------------------------------------------------------------------------
 
 
@@ -65,10 +75,10 @@ def test_a_yaml_file_names_every_argument_and_describes_itself(file: Path) -> No
     node = OmegaConf.to_container(config.dataset, resolve=True)
     module, _, name = node.pop("_target_").rpartition(".")
     kind = getattr(__import__(module, fromlist=[name]), name)
-    assert node.keys() == inspect.signature(kind).parameters.keys()
+    assert node.keys() == arguments(kind).keys()
     assert inspect.getdoc(kind)
     declared = {key: value for key, value in node.items() if key not in DECLARED}
-    for key, parameter in inspect.signature(kind).parameters.items():
+    for key, parameter in arguments(kind).items():
         wanted = {"augment": {"flip": 0, "crop": 0, "rotate": 0, "zoom": 0, "shear": 0}, "ignore": []}
         special = (file.stem, key) == ("diabetes", "scale_target") or key == "val" or key == "size"
         if key in declared and not special:

@@ -143,5 +143,6 @@ def test_what_does_not_fit(model):
 
 
 def test_learns_the_digits(train):
-    run = train("run", "model=resnet20", "model.width=0.5", "trainer.epochs=4", "trainer.batch=32", "optimizer.lr=5e-3")
-    assert run.read()["metrics"]["test/accuracy"] > 0.9
+    """Four seeds gave 98.6 to 99.7 %."""
+    short = ("model.width=0.5", "trainer.epochs=6", "trainer.batch=32", "scheduler=one_cycle", "scheduler.max_lr=1e-2")
+    assert train("run", "model=resnet20", *short).read()["metrics"]["test/accuracy"] > 0.95
