@@ -316,6 +316,12 @@ def test_a_text_is_cut_in_its_own_order() -> None:
     assert [len(piece) for piece in pieces] == [70, 10, 20]
     assert "".join(dataset.decode(x) for piece in pieces for x in piece.x) == text
     assert dataset.inputs(Path(write("abcabcabcabc", "b.txt"))).x.tolist() == [[0, 1, 2] * 3 + [0], [1, 2] + [0] * 8]
+    longer = Text(path="a.txt", length=10, evaluation_length=64, val=0.1, test=0.2)
+    longer.load()
+    for name, sizes in {"train": [10] * 70, "val": [64, 36], "test": [64] * 3 + [8]}.items():
+        one, two = longer.splits[name], dataset.splits[name]
+        assert one.lengths.tolist() == sizes
+        assert "".join(map(longer.decode, one.x))[: sum(sizes)] == "".join(map(dataset.decode, two.x))
     with pytest.raises(UsageError, match=r"'!' is not among the 26 characters of a\.txt"):
         dataset.inputs(Path(write("!", "b.txt")))
 

@@ -21,6 +21,8 @@ class Text(Dataset):
     Args:
         path: of the file; a relative one is also looked for below the data folders (DLX_DATA, ./data, ~/.cache/dlx).
         length: characters of a piece.
+        evaluation_length: characters of a validation or test piece; null takes `length`. The first character of a piece
+            has nothing to be told by: a recurrent network is measured as it writes, without a break, by longer pieces.
         alphabet: `all` keeps every character; `letters` has 27 symbols, lower-case a to z and the space, which also
             stands for any run of other characters.
         encoding: of the file.
@@ -35,6 +37,7 @@ class Text(Dataset):
         self,
         path: str | None = None,
         length: Count = 64,
+        evaluation_length: Count | None = None,
         alphabet: Literal["all", "letters"] = "all",
         encoding: str = "utf-8",
         root: str | None = None,
@@ -50,6 +53,7 @@ class Text(Dataset):
         super().__init__(shape, classes, outputs, seed, val, test, limit)
         self.symbols = symbols
         self.path, self.length, self.alphabet, self.encoding, self.root = path, length, alphabet, encoding, root
+        self.evaluation_length = evaluation_length or length
 
     @property
     def source(self) -> str:
@@ -64,7 +68,8 @@ class Text(Dataset):
             pieces = min(pieces, self.limit + val + test)
         cuts = [max(pieces - test - val, 1) * self.length, max(pieces - test, 1) * self.length]
         parts = {"train": text[: cuts[0]], "val": text[cuts[0] : cuts[1]], "test": text[cuts[1] : pieces * self.length]}
-        return {name: self._pieces(self.encode(part)) for name, part in parts.items() if part}
+        long = {"val": self.evaluation_length, "test": self.evaluation_length}
+        return {name: self._pieces(self.encode(part), long.get(name)) for name, part in parts.items() if part}
 
     def _characters(self, path: Path) -> str:
         if path.is_dir():
@@ -99,13 +104,14 @@ class Text(Dataset):
         names = self.names or []
         return "".join(names[i] for i in symbols.tolist())
 
-    def _pieces(self, symbols: Tensor) -> Split:
-        pieces = -(-len(symbols) // self.length)
-        x = torch.zeros(pieces * self.length, dtype=torch.int64)
+    def _pieces(self, symbols: Tensor, length: int | None = None) -> Split:
+        length = length or self.length
+        pieces = -(-len(symbols) // length)
+        x = torch.zeros(pieces * length, dtype=torch.int64)
         x[: len(symbols)] = symbols
-        lengths = torch.full((pieces,), self.length)
-        lengths[-1] = len(symbols) - (pieces - 1) * self.length
-        return Split(x.view(pieces, self.length), lengths=lengths)
+        lengths = torch.full((pieces,), length)
+        lengths[-1] = len(symbols) - (pieces - 1) * length
+        return Split(x.view(pieces, length), lengths=lengths)
 
     def inputs(self, path: Path) -> Split:
         return self._pieces(self.encode(self._characters(path)))
