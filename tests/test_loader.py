@@ -161,10 +161,13 @@ def test_a_split_may_be_iterated_again_in_large_batches() -> None:
 def test_memory_bounds_what_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGEST", 4 * 40 * 30)  # thirty examples
     monkeypatch.setattr(module, "CACHED", 4 * 40 * 30)
+    monkeypatch.setattr(module, "EVALUATED", 4 * 40 * 30)
     loader = Loader(images(augment=AUGMENT), batch=8)
     assert (loader.gathered, loader.evaluated) == (3, 30)
     assert same(list(loader.train(0))[4:], list(loader.train(0, 4)))
     assert Loader(images(), batch=64).gathered == 1
+    monkeypatch.setattr(module, "EVALUATED", 1)
+    assert Loader(images(), batch=64).evaluated == 8
 
 
 def test_sequences_keep_their_lengths() -> None:

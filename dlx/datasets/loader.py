@@ -21,6 +21,9 @@ GATHERED = 16
 LARGEST = 2**26  # bytes, as float32, of what is gathered at once on an accelerator
 UNSORTED = 64  # sequences of different lengths that are evaluated at once: they keep their order, so there is padding
 CACHED = 2**22  # the same on a processor: scaling 2,048 images of 32×32 at once, beyond its caches, takes twice as long
+# Bytes, as float32, of what is evaluated at once on a processor: ResNet-20 takes 0.6 ms for an image of 32×32 by 128
+# at once and 1.3 ms by 1,024, whose activations the system takes back, and clears, after every layer.
+EVALUATED = 2**21
 
 
 class Loader:
@@ -64,7 +67,10 @@ class Loader:
         width = 4 * int(np.prod(dataset.shape or (1,)))
         largest = CACHED if self.device.type == "cpu" else LARGEST
         self.gathered = max(1, min(GATHERED, largest // max(self.batch * width, 1)))
-        self.evaluated = max(min(self.batch, LARGEST // width), min(1024, LARGEST // width), 1)
+        if self.device.type == "cpu":
+            self.evaluated = min(1024, max(8, EVALUATED // width))
+        else:
+            self.evaluated = max(min(max(self.batch, 1024), LARGEST // width), 1)
         self._lengths = {name: buckets.different(part) if trim else None for name, part in dataset.splits.items()}
         if isinstance(dataset.splits["train"], Generated):  # each batch has its own length, and its own draws
             self.gathered, self.evaluated = 1, self.batch
