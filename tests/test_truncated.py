@@ -238,6 +238,15 @@ def hidden(model, kind, x):
     return (state[0] if kind == "lstm" else state)[-1]
 
 
+def test_norms_reach_as_far_as_the_numbers_do():
+    """What is as small as 1e-30 in float32 has squares that are not there."""
+    model, x = network(), tags().x
+    found = model.state_gradients(lambda: 1e-30 * model.steps(x)[0][:, -1].sum())
+    model.double()
+    exact = model.state_gradients(lambda: 1e-30 * model.steps(x.double())[0][:, -1].sum())
+    torch.testing.assert_close(found["h"].double(), exact["h"], rtol=1e-4, atol=0)
+
+
 def test_backwards_the_gradient_ends_at_the_end():
     """The backward half of a network that reads both ways, asked at step 0: its states matter up to each length."""
     model = network("gru", bidirectional=True).double()

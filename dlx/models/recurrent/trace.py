@@ -62,7 +62,8 @@ class Trace:
         for states in self.states:
             grads = torch.stack([next(found) for _ in states.nodes], 1)  # (batch, T, size)
             grads = flip(grads, states.lengths) if states.backward else grads
-            norms.append(torch.linalg.vector_norm(grads, dim=(0, 2)))
+            largest = grads.abs().amax((0, 2)).clamp(min=torch.finfo(grads.dtype).tiny)  # squares would vanish sooner
+            norms.append(largest * torch.linalg.vector_norm(grads / largest[:, None], dim=(0, 2)))
         top = max(states.layer for states in self.states)
         pairs = sorted(zip(self.states, norms, strict=True), key=lambda pair: -pair[0].layer)
         return {
