@@ -1,8 +1,9 @@
 """Transduction: binary vectors in, binary vectors out, as in the tasks of the neural Turing machine."""
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +13,28 @@ from dlx.batch import Batch
 from dlx.tasks.steps import Steps, StepTask, stepped
 from dlx.tasks.task import labels_of
 
+if TYPE_CHECKING:
+    from dlx.datasets.dataset import Dataset
+
 
 class Transduction(StepTask):
     """Models give scores (batch, T, outputs) of bits; targets are 0, 1, or -1 where no answer is asked.
 
     A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, https://arxiv.org/abs/1410.5401, §4: the cost is
     told in bits per sequence, and an answer is wrong where its probability lies on the wrong side of one half.
+
+    Where the dataset knows what the best possible answers cost (has `optimal(x, y)`, nats of each sequence), that stands
+    beside what the model's cost.
     """
 
     needs: ClassVar[str | None] = None
     monitor = "bits_per_sequence"
     mode: Literal["min", "max"] = "min"
+    optimal: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def attach(self, dataset: "Dataset") -> None:
+        super().attach(dataset)
+        self.optimal = getattr(dataset, "optimal", None)
 
     def pairs(self, batch: Batch) -> Steps:
         y = labels_of(batch)
@@ -38,12 +50,17 @@ class Transduction(StepTask):
         asked = steps.y >= 0
         wrong = ((scores > 0) != (steps.y > 0.5)) & asked
         counted = super().counted(scores, steps)
+        if self.optimal is not None:
+            counted["optimal"] = self.optimal(steps.x, steps.y)
         return {**counted, "wrong": wrong.sum((1, 2)), "bits": asked.sum((1, 2)), "spoilt": wrong.any(2).any(1)}
 
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
+        bits = {"bits_per_sequence": float(means["cost"]) / math.log(2)}
+        if "optimal" in means:
+            bits["optimal_bits_per_sequence"] = float(means["optimal"]) / math.log(2)
         return {
             **super().finish(means),
-            "bits_per_sequence": float(means["cost"]) / math.log(2),
+            **bits,
             "bit_errors_per_sequence": float(means["wrong"]),
             "error": float(means["wrong"] / means["bits"]),
             "sequence_error": float(means["spoilt"]),
@@ -52,3 +69,19 @@ class Transduction(StepTask):
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Bits, (batch, T, outputs)."""
         return (stepped(model).steps(x)[0] > 0).to(torch.float32)
+
+    def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """The longest sequence of the first batches: what goes in, comes out, and should; and what happens between.
+
+        Of a model that can tell (`trace(x)`, tables (rows, T) by name, of one sequence x) the tables stand beside.
+        """
+        from dlx.logs.panels import asked, panels
+
+        batch = max(islice(batches, 16), key=lambda batch: batch.x.shape[1])
+        steps = self.pairs(batch).cut(0, int(batch.lengths[0]) if batch.lengths is not None else batch.x.shape[1])
+        x, y = steps.x[0], steps.y[0].float()
+        scores = stepped(model).steps(x[None])[0][0]
+        outputs = scores.sigmoid().float().where(y >= 0, torch.nan)
+        shown = {"inputs": x.float().T, "targets": asked(y), "outputs": outputs.T}
+        trace = getattr(model, "trace", None)
+        return {"sequence": panels([shown, trace(x)] if callable(trace) else [shown])}

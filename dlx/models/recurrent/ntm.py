@@ -13,8 +13,8 @@ from dlx.errors import UsageError
 from dlx.models.recurrent.network import SequenceModel, at
 from dlx.models.recurrent.ntm_controllers import CONTROLLERS, Tensors
 from dlx.models.recurrent.ntm_heads import Said, Sizes, address, read, say, write
-from dlx.models.recurrent.ntm_scan import Scan
-from dlx.types import Count
+from dlx.models.recurrent.ntm_scan import Bounded, Scan
+from dlx.types import Count, Positive
 
 
 class State(NamedTuple):
@@ -45,6 +45,8 @@ class NTM(SequenceModel):
         memory: how it begins. `constant`: every number 1e-6; `random`: numbers drawn once and kept, so that rows can be
             told apart by content before anything is written; `learned`: begins as `random` and learns.
         start: where heads begin: `first` near the first row, `even` everywhere; learned from there.
+        bound: on each entry of the gradient that is passed from a step to the one before (Graves 2013,
+            https://arxiv.org/abs/1308.0850, §2.1): a machine that is badly set would pass on what no float can hold.
 
     Raises:
         UsageError: an even number of shifts, or more of them than rows.
@@ -65,6 +67,7 @@ class NTM(SequenceModel):
         shifts: Count = 3,
         memory: Literal["constant", "random", "learned"] = "random",
         start: Literal["first", "even"] = "first",
+        bound: Positive = 10.0,
     ) -> None:
         super().__init__(shape, outputs, symbols, embedding)
         if shifts % 2 == 0 or shifts > rows:
@@ -74,7 +77,7 @@ class NTM(SequenceModel):
                 f"model.rows={rows}; type model.shifts={needed}"
             )
         self.sizes = Sizes(reads, writes, rows, row, shifts)
-        self.controller = CONTROLLERS[controller]
+        self.controller, self.bound = CONTROLLERS[controller], bound
         self.outer = nn.Linear(self.inputs, self.controller.gates * hidden)  # W and b
         given = reads * row + (hidden if self.controller.states else 0)
         self.inner = nn.Linear(given, self.controller.gates * hidden, bias=False)  # U
@@ -108,14 +111,14 @@ class NTM(SequenceModel):
 
         The paper's equations as they stand. `Scan` takes the same steps faster.
         """
-        memory, w, r, remembered = state
+        memory, w, r, *remembered = (Bounded.apply(part, self.bound) for part in (*state[:3], *state.controller))
         R = self.sizes.R
         given = torch.cat((r, remembered[0]), 1) if remembered else r
-        h, remembered, _ = self.controller.step(z + self.inner(given), remembered)
+        h, after, _ = self.controller.step(z + self.inner(given), tuple(remembered))
         said = say(self.heads(h), self.sizes)
         w = address(said, memory, w)
         r = read(w[:, :R], memory).flatten(1)
-        return h, State(write(memory, w[:, R:], said.e, said.a), w, r, remembered), said
+        return h, State(write(memory, w[:, R:], said.e, said.a), w, r, after), said
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         with torch.autocast(x.device.type, enabled=False):  # sharpened weightings do not survive 8 bits
@@ -133,7 +136,7 @@ class NTM(SequenceModel):
         turned = memory.transpose(1, 2).contiguous()  # (B, M, N)
         weights = (self.inner.weight, self.heads.weight, self.heads.bias)
         h, rs, turned, w, r, *rest = Scan.apply(
-            self.sizes, self.controller, z, *weights, turned, w, r.contiguous(), *remembered
+            self.sizes, self.controller, self.bound, z, *weights, turned, w, r.contiguous(), *remembered
         )
         return h, rs, State(turned.transpose(1, 2), w, r, tuple(rest))
 

@@ -17,23 +17,6 @@ from dlx.models.recurrent.ntm_heads import Said, Sizes, say
 softmax_back = torch.ops.aten._softmax_backward_data
 
 
-class Weights(NamedTuple):
-    """What a machine learns, but for how its inputs go in, how its scores come out, and how it begins."""
-
-    U: Tensor  # (gates · hidden, R · M [+ hidden]) from what was read, and the controller's own h
-    P: Tensor  # (sum(sizes.parts), hidden) to the heads
-    p: Tensor  # (sum(sizes.parts),)
-
-
-class Passed(NamedTuple):
-    """What is passed from step to step."""
-
-    memory: Tensor  # (B, M, N)
-    w: Tensor  # (B, H, N)
-    r: Tensor  # (B, R · M)
-    state: Tensors  # the controller's
-
-
 class Visit(NamedTuple):
     """What the way back through a step's memory needs to know."""
 
@@ -164,17 +147,43 @@ def unsay(d: Said, said: Said) -> Tensor:
     )
 
 
-class Scan(torch.autograd.Function):
-    """Steps 1, …, T of a machine. `apply(sizes, controller, z (T, B, gates · hidden), *Weights, *Passed, flat)`
+class Bounded(torch.autograd.Function):
+    """The same, with a bound on each entry of its gradient. `apply(x, bound)`."""
 
-    gives h (T, B, hidden), r (T, B, R · M), and what is passed on, flat.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.bound = bound
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return d.clamp(-ctx.bound, ctx.bound), None
+
+
+class Scan(torch.autograd.Function):
+    """Steps 1, …, T of a machine.
+
+    `apply(sizes, controller, bound, z, U, P, p, memory, w, r, *state)` gives h (T, B, hidden), what was read
+    (T, B, R · M), and the memory, w, r and state after the last step.
+
+    Args:
+        sizes: of heads and memory.
+        controller: without its weights.
+        bound: on each entry of the gradient that is passed from a step to the one before.
+        z: (T, B, gates · hidden), W x_t + b.
+        U: (gates · hidden, R · M [+ hidden]), from what was read and, if it remembers, from the controller's h.
+        P, p: (sum(sizes.parts), hidden) and (sum(sizes.parts),), from h to the heads.
+        memory: (B, M, N).
+        w: (B, H, N).
+        r: (B, R · M).
+        state: the controller's.
     """
 
     @staticmethod
-    def forward(ctx: Any, sizes: Sizes, controller: Controller, z: Tensor, *rest: Tensor) -> Tensors:
+    def forward(ctx: Any, sizes: Sizes, controller: Controller, bound: float, z: Tensor, *rest: Tensor) -> Tensors:
         U, P, p, memory, w, r, *start = rest
         state, UT, PT, B = tuple(start), U.t(), P.t(), z.shape[1]
-        keep = ctx is not None and any(ctx.needs_input_grad)
+        keep = any(ctx.needs_input_grad)
         hs, rs, steps = [], [r], []
         for z_t in z.unbind(0):
             given = torch.cat((r, state[0]), 1) if state else r
@@ -187,7 +196,7 @@ class Scan(torch.autograd.Function):
             if keep:
                 steps.append((known, visited))
         h = torch.stack(hs)
-        ctx.sizes, ctx.controller, ctx.steps, ctx.rs = sizes, controller, steps, rs[:-1]
+        ctx.sizes, ctx.controller, ctx.bound, ctx.steps, ctx.rs = sizes, controller, bound, steps, rs[:-1]
         ctx.save_for_backward(U, P, h, *start[:1])
         # w is a copy: an output that its own way back remembers would never be freed.
         return h, torch.stack(rs[1:]), memory, w.clone(), r, *state
@@ -196,7 +205,7 @@ class Scan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         d_hs, d_rs, d_memory, d_w, d_r, *d_state = grads
-        sizes, controller, (U, P, h, *h_0) = ctx.sizes, ctx.controller, ctx.saved_tensors
+        sizes, controller, bound, (U, P, h, *h_0) = ctx.sizes, ctx.controller, ctx.bound, ctx.saved_tensors
         B, d_zs, d_ps = len(d_w), [], []
         for t in reversed(range(len(h))):
             known, visited = ctx.steps[t]
@@ -211,6 +220,8 @@ class Scan(torch.autograd.Function):
             d_r = d_given[:, : sizes.R * sizes.M]
             if d_state:
                 d_state = [d_given[:, sizes.R * sizes.M :], *rest]
+            for d in (d_memory, d_w, d_r, *d_state):
+                d.clamp_(-bound, bound)
             d_zs.append(d_z)
             d_ps.append(d_p)
         d_z, d_p = torch.stack(d_zs[::-1]), torch.stack(d_ps[::-1]).flatten(0, 1)
@@ -219,4 +230,4 @@ class Scan(torch.autograd.Function):
             given = torch.cat((given, torch.cat((h_0[0][None], h[:-1]))), 2)
         d_U = d_z.flatten(0, 1).t() @ given.flatten(0, 1)
         d_P = d_p.t() @ h.flatten(0, 1)
-        return None, None, d_z, d_U, d_P, d_p.sum(0), d_memory, d_w, d_r, *d_state
+        return None, None, None, d_z, d_U, d_P, d_p.sum(0), d_memory, d_w, d_r, *d_state
