@@ -1,13 +1,20 @@
 """Memory that does not suffice: how it shows, and how work is done in smaller parts."""
 
+import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import torch
 
 from dlx.batch import Batch
+from dlx.errors import TrainingError
 
 T = TypeVar("T")
+# What libraries say, in this order: CUDA and Metal; torch's allocator; C++; cuDNN and cuBLAS; oneDNN, which says no more.
+SIGNS = re.compile(
+    r"out of memory|can't allocate memory|bad_alloc|_ALLOC_FAILED|could not create a (primitive|memory object)(?! desc)"
+)
 
 
 class Evaluating(Protocol):
@@ -19,8 +26,26 @@ class Evaluating(Protocol):
 def exhausted(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on a processor."""
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and SIGNS.search(str(error)) is not None
     )
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Say what helps where memory runs out and nothing was done about it.
+
+    Raises:
+        TrainingError: instead of the library's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not exhausted(error):
+            raise
+        raise TrainingError(
+            f"memory ran out ({str(error).splitlines()[0][:200]}); what helps, in this order: a smaller "
+            "trainer.batch=…, trainer.precision=bf16, a smaller model or smaller examples, trainer.device=cpu"
+        ) from error
 
 
 def release() -> None:

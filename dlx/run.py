@@ -26,6 +26,7 @@ from dlx.datasets.loader import Loader
 from dlx.errors import DlxError, Interrupted, UsageError
 from dlx.logs.logger import Logger
 from dlx.logs.progress import Progress
+from dlx.memory import explained
 from dlx.models import pretrained, tensor_file
 from dlx.models.pretrained import Beginning
 from dlx.procedures.procedure import Procedure
@@ -227,7 +228,7 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
     notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
     progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None)
     checkpoints = Checkpoints(run.checkpoints)
-    with _books(run, trainer, started):
+    with _books(run, trainer, started), explained():
         try:
             logger.hparams(_plain(parts.config))
             if not resumed:

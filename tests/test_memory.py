@@ -12,7 +12,7 @@ from dlx.batch import Batch
 from dlx.checkpoint import load
 from dlx.errors import TrainingError
 from dlx.evaluate import evaluate
-from dlx.memory import fitting, parts
+from dlx.memory import exhausted, explained, fitting, parts
 from dlx.procedures.backprop import Backprop
 from dlx.tasks.classification import Classification
 from tests.conftest import same
@@ -83,6 +83,37 @@ def test_another_error_is_not_taken_for_it():
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         procedure.step(Batch(torch.randn(4, 6), torch.zeros(4, dtype=torch.int64)))
     assert procedure.remarks() == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "ran_out"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+            True,
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("could not create a primitive"), True),  # oneDNN, under `ulimit -v`
+        (RuntimeError("could not create a primitive descriptor for a convolution forward propagation"), False),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_how_libraries_say_it(error, ran_out):
+    assert exhausted(error) is ran_out
+
+
+def test_what_nobody_mends_is_explained():
+    with (
+        pytest.raises(TrainingError, match=r"memory ran out \(CUDA out.*a smaller trainer\.batch") as told,
+        explained(),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nA long story.")
+    assert "story" not in str(told.value)
+    with pytest.raises(RuntimeError, match="mat1"), explained():
+        raise RuntimeError("mat1 and mat2")
 
 
 def test_a_single_example_that_does_not_fit():

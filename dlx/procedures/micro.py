@@ -44,8 +44,9 @@ class MicroBatches:
                     raise
                 if size == 1:
                     raise TrainingError(
-                        "memory does not suffice for a single example; what helps, in this order: "
-                        "trainer.precision=bf16, a smaller model or smaller examples, trainer.device=cpu"
+                        f"memory does not suffice for a single example ({str(error).splitlines()[0][:200]}); what "
+                        "helps, in this order: trainer.precision=bf16, a smaller model or smaller examples, "
+                        "trainer.device=cpu"
                     ) from error
             release()  # here the error, and with it what the step held, is gone
             self.size = size // 2
