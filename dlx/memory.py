@@ -11,7 +11,7 @@ from dlx.batch import Batch
 from dlx.errors import TrainingError
 
 T = TypeVar("T")
-# What libraries say, in this order: CUDA and Metal; torch's allocator; C++; cuDNN and cuBLAS; oneDNN, which says no more.
+# What libraries say: CUDA and Metal; torch's allocator; C++; cuDNN and cuBLAS; oneDNN, which says no more than this.
 SIGNS = re.compile(
     r"out of memory|can't allocate memory|bad_alloc|_ALLOC_FAILED|could not create a (primitive|memory object)(?! desc)"
 )

@@ -79,7 +79,7 @@ def test_halved_until_it_fits_with_the_same_update(error):
 
 
 def test_another_error_is_not_taken_for_it():
-    model, procedure = learner(30)
+    _, procedure = learner(30)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         procedure.step(Batch(torch.randn(4, 6), torch.zeros(4, dtype=torch.int64)))
     assert procedure.remarks() == {}

@@ -34,26 +34,39 @@ class MicroBatches:
         Raises:
             TrainingError: a single example does not fit.
         """
+        if self.size is None:  # as a rule; here nothing is asked of the batch, which would take a microsecond
+            try:
+                return self.gradient(batch)
+            except RuntimeError as error:
+                self._halve(error, len(batch.x), len(batch.x))
+            release()  # here the error, and with it what the step held, is gone
+        return self._in_parts(batch)
+
+    def _in_parts(self, batch: Batch) -> Gradient:
         whole = len(batch.x)
         while True:
-            size = whole if self.size is None else min(self.size, whole)
+            assert self.size is not None
+            size = min(self.size, whole)
             try:
                 return self.gradient(batch) if size == whole else self._summed(batch, size)
             except RuntimeError as error:
-                if not exhausted(error):
-                    raise
-                if size == 1:
-                    raise TrainingError(
-                        f"memory does not suffice for a single example ({str(error).splitlines()[0][:200]}); what "
-                        "helps, in this order: trainer.precision=bf16, a smaller model or smaller examples, "
-                        "trainer.device=cpu"
-                    ) from error
-            release()  # here the error, and with it what the step held, is gone
-            self.size = size // 2
-            self.news.append(
-                f"out of memory with {size} examples at once: going on with {self.size}, whose gradients add up to "
-                f"those of a batch of {whole} (batch normalization sees {self.size})"
-            )
+                self._halve(error, size, whole)
+            release()
+
+    def _halve(self, error: RuntimeError, size: int, whole: int) -> None:
+        """Take half as many at once from now on, if it was memory that ran out with `size` of `whole` examples."""
+        if not exhausted(error):
+            raise error
+        if size == 1:
+            raise TrainingError(
+                f"memory does not suffice for a single example ({str(error).splitlines()[0][:200]}); what helps, in "
+                "this order: trainer.precision=bf16, a smaller model or smaller examples, trainer.device=cpu"
+            ) from error
+        self.size = size // 2
+        self.news.append(
+            f"out of memory with {size} examples at once: going on with {self.size}, whose gradients add up to "
+            f"those of a batch of {whole} (batch normalization sees {self.size})"
+        )
 
     def _summed(self, batch: Batch, size: int) -> Gradient:
         total: list[Tensor | None] = []
