@@ -195,9 +195,10 @@ def _tune(config: DictConfig, trainer: Trainer, model: nn.Module, examples: int)
     machine: dict[str, Any] = {"device": str(trainer.device), "precision": trainer.precision}
     if trainer.device.type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(trainer.device)
+        machine["cudnn_benchmark"] = runtime.benchmark(model, trainer.device)
     machine["threads"] = runtime.threads(trainer.threads, work)
     machine["channels_last"] = runtime.channels_last(trainer.channels_last, model, trainer.device, trainer.precision)
-    machine["matmul"] = runtime.matmul(trainer.matmul, model, batch)
+    machine["matmul"] = runtime.matmul(trainer.matmul, model, batch, trainer.device)
     return machine
 
 

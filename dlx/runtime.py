@@ -58,14 +58,23 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def matmul(wanted: Literal["auto", "highest", "high", "medium"], model: nn.Module, batch: int) -> str:
-    """Choose the kernels of float32 matrix products on a CPU.
+def matmul(
+    wanted: Literal["auto", "highest", "high", "medium"], model: nn.Module, batch: int, where: torch.device
+) -> str:
+    """Choose the kernels of float32 products.
 
     On AMD processors MKL's run at half speed; torch's "medium" hands them to oneDNN, at the same accuracy (relative
     error 4e-7) unless the processor has AMX, where oneDNN may compute in bfloat16. Small products lose by it: the
     crossover lies near 2.4 MFLOP a product.
+
+    On a GPU all but "highest" round the factors to TF32's ten bits, in matrix products and in convolutions; "auto"
+    leaves it at torch's own choice, which does so in convolutions alone.
     """
-    if wanted == "auto":
+    if where.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = wanted != "highest"
+    if wanted == "auto" and where.type != "cpu":
+        wanted = "highest"
+    elif wanted == "auto":
         tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}  # looked up, not multiplied
         matrices = (p for p in model.parameters() if p.ndim == 2 and id(p) not in tables)
         products = (2 * batch * p.numel() for p in matrices)
@@ -94,6 +103,17 @@ def channels_last(wanted: bool | Literal["auto"], model: nn.Module, where: torch
     if wanted:
         model.to(memory_format=torch.channels_last)
     return bool(wanted)
+
+
+def benchmark(model: nn.Module, where: torch.device) -> bool:
+    """Let cuDNN time its algorithms on the first batch of each size and keep the fastest, where there are images.
+
+    Images have one size, so this happens for a few batches only: training's, its last one and evaluation's. Sequences
+    come in many lengths, each of which would be timed. Two runs may find different algorithms, which round differently.
+    """
+    on = where.type == "cuda" and any(isinstance(module, nn.Conv2d) for module in model.modules())
+    torch.backends.cudnn.benchmark = on
+    return on
 
 
 def autocast(where: torch.device, precision: Literal["32", "bf16", "16"]) -> contextlib.AbstractContextManager[Any]:

@@ -34,7 +34,7 @@ class Trainer:
         compile: compile the model with torch.compile; `procedure.compile=step` compiles a whole step instead.
         channels_last: memory order of convolutions; `auto` where it is faster.
         threads: of the processor; `auto` takes one for small models, else all.
-        matmul: float32 products on a processor: `auto`, or one of torch's precisions.
+        matmul: float32 products: `auto`, or one of torch's precisions.
         memory: where the data lives: `auto` on the device if it fits, else `device` or `stream`.
         workers: processes that load streamed data.
         validate_every: epochs between validations; 0 for none.

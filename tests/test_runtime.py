@@ -12,6 +12,8 @@ from dlx import runtime
 from dlx.errors import UsageError
 from dlx.models.boltzmann.rbm import RBM
 
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
 
 def test_an_absent_device_says_which_exist():
     with pytest.raises(UsageError, match=r"cuda:99.*cpu.*trainer\.device="):
@@ -41,22 +43,42 @@ def test_small_models_take_one_thread():
 
 
 def test_product_kernels_are_settable_and_small_products_keep_the_default():
-    assert runtime.matmul("auto", nn.Linear(64, 32), 32) == "highest"
-    assert runtime.matmul("medium", nn.Linear(64, 32), 32) == "medium"
+    assert runtime.matmul("auto", nn.Linear(64, 32), 32, CPU) == "highest"
+    assert runtime.matmul("medium", nn.Linear(64, 32), 32, CPU) == "medium"
     assert torch.get_float32_matmul_precision() == "medium"
 
 
 def test_product_kernels_are_chosen_by_matrices_wherever_they_stand():
     """A Boltzmann machine has no nn.Linear; a table that is looked up is not multiplied."""
-    chosen = runtime.matmul("auto", nn.Linear(784, 500), 100)
-    assert runtime.matmul("auto", RBM([784], hidden=500), 100) == chosen
-    assert runtime.matmul("auto", nn.Embedding(784, 500), 100) == "highest"
+    chosen = runtime.matmul("auto", nn.Linear(784, 500), 100, CPU)
+    assert runtime.matmul("auto", RBM([784], hidden=500), 100, CPU) == chosen
+    assert runtime.matmul("auto", nn.Embedding(784, 500), 100, CPU) == "highest"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "products", "convolutions"),
+    [("auto", "highest", True), ("highest", "highest", False), ("high", "high", True)],
+)
+def test_tf32_on_a_gpu(monkeypatch, wanted, products, convolutions):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not convolutions)
+    assert runtime.matmul(wanted, nn.Linear(784, 500), 100, GPU) == products
+    assert torch.backends.cudnn.allow_tf32 is convolutions
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "on"),
+    [(nn.Conv2d(3, 8, 3), GPU, True), (nn.Conv2d(3, 8, 3), CPU, False), (nn.LSTM(3, 8), GPU, False)],
+)
+def test_cudnn_is_timed_where_sizes_stay(monkeypatch, model, device, on):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", not on)
+    assert runtime.benchmark(model, device) is on
+    assert torch.backends.cudnn.benchmark is on
 
 
 def test_faster_products_are_as_accurate():
     """Where `auto` chooses oneDNN's kernels they must not compute in bfloat16 (relative error 4e-3)."""
     wide = nn.Linear(784, 512)
-    runtime.matmul("auto", wide, 128)
+    runtime.matmul("auto", wide, 128, CPU)
     torch.manual_seed(0)
     a, b = torch.randn(128, 784), torch.randn(784, 512)
     exact = a.double() @ b.double()
