@@ -368,3 +368,30 @@ def test_gradients_in_another_memory_order(make):
         v.grad = grad.contiguous()
         theirs.step()
     torch.testing.assert_close(w, v)
+
+
+@pytest.mark.parametrize(
+    "make", [partial(torch.optim.Adam, lr=0.1, amsgrad=True), partial(torch.optim.SGD, lr=0.1, momentum=0.9)]
+)
+def test_state_of_another_memory_order(make):
+    """A run may go on where convolutions lie in another order than where it began: the update must not mix them up."""
+
+    def steps(layer, state=None):
+        optimizer = make(layer.parameters())
+        if state is not None:
+            optimizer.load_state_dict(copy.deepcopy(state))
+        params = list(layer.parameters())
+        update = updater(optimizer, params)
+        for seed in range(3):
+            generator = torch.Generator().manual_seed(seed)
+            update([torch.randn(p.shape, generator=generator) for p in params])
+        return optimizer.state_dict()
+
+    torch.manual_seed(0)
+    first = nn.Conv2d(3, 4, 3)
+    state = steps(first)
+    straight, moved = copy.deepcopy(first), copy.deepcopy(first).to(memory_format=torch.channels_last)
+    steps(straight, state)
+    steps(moved, state)
+    assert moved.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(moved.weight, straight.weight)

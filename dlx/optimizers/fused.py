@@ -167,6 +167,14 @@ class _Fused:
             moved[i] = torch.empty_like(self.params[i]).copy_(grads[i])
         return moved
 
+    def _slots(self, name: str) -> list[Tensor]:
+        """A slot of every parameter's state, likewise: a run may go on in another memory order than it began in."""
+        for p in self.params:
+            value = self.state[p][name]
+            if _differs(value.stride(), p):
+                self.state[p][name] = torch.empty_like(p).copy_(value)
+        return [self.state[p][name] for p in self.params]
+
     def _run(self, grads: Gradients) -> None:
         raise NotImplementedError
 
@@ -203,9 +211,8 @@ class _Adam(_Fused):
                 if amsgrad:
                     state["max_exp_avg_sq"] = torch.zeros_like(p)
             state["step"] = self.counter
-        self.mean = [self.state[p]["exp_avg"] for p in self.params]
-        self.square = [self.state[p]["exp_avg_sq"] for p in self.params]
-        self.largest = [self.state[p]["max_exp_avg_sq"] for p in self.params] if amsgrad else []
+        self.mean, self.square = self._slots("exp_avg"), self._slots("exp_avg_sq")
+        self.largest = self._slots("max_exp_avg_sq") if amsgrad else []
         self.counters = [self.counter] * len(self.params)
         decoupled = isinstance(self.optimizer, torch.optim.AdamW) or self.group.get("decoupled_weight_decay", False)
         self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
@@ -249,7 +256,7 @@ class _SGD(_Fused):
             for p in self.params:
                 if not self.state[p]:
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-            self.velocity = [self.state[p]["momentum_buffer"] for p in self.params]
+            self.velocity = self._slots("momentum_buffer")
         else:
             self.velocity = []
 
