@@ -92,6 +92,12 @@ def test_sequences_symbols_numbers_and_no_targets() -> None:
     np.savez("data.npz", x=np.arange(120).reshape(40, 3) % 7, y=np.array(["a", "b"] * 20))
     dataset = arrays(layout="symbols")
     assert (dataset.symbols, dataset.classes, dataset.outputs, dataset.names) == (7, 2, 2, ["a", "b"])
+    np.savez("data.npz", x=np.arange(120).reshape(40, 3) % 7, lengths=np.arange(40) % 3 + 1)
+    split = arrays(layout="symbols", val=0, test=0).splits["train"]
+    assert sorted(split.lengths.tolist()) == sorted((np.arange(40) % 3 + 1).tolist())
+    np.savez("data.npz", x=np.zeros((40, 3, 2)), lengths=np.arange(40))
+    with pytest.raises(UsageError, match="needed: 40 whole numbers from 1 to 3"):
+        arrays(layout="sequence")
     np.save("data.npy", X[:, 0])
     dataset = Npz(path="data.npy")
     dataset.load()

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ PARTS = ("train", "val", "test")
 
 class Npz(Dataset):
     """Arrays whose first dimension counts examples: `x` and `y`, or `x_train`, `y_train`, `x_test`, … .
+
+    Sequences that are padded at their ends come with `lengths`, or `lengths_train`, … .
 
     Args:
         path: of the file.
@@ -79,7 +82,10 @@ class Npz(Dataset):
         parts: dict[str, Split | Stream] = {}
         for part, end in names.items():
             x, y = arrays[f"{self.x}{end}"], arrays.get(f"{self.y}{end}")
-            parts[part] = self._split(x, y, f"{path}: {self.x}{end}", f"{path}: {self.y}{end}")
+            split = self._split(x, y, f"{path}: {self.x}{end}", f"{path}: {self.y}{end}")
+            if self.kind in ("sequence", "symbols") and f"lengths{end}" in arrays:
+                split = replace(split, lengths=_lengths(arrays[f"lengths{end}"], split.x, f"{path}: lengths{end}"))
+            parts[part] = split
         self._choose(first)
         return parts
 
@@ -178,6 +184,14 @@ def _arrays(path: Path, x: str) -> dict[str, np.ndarray]:
             f"{path} cannot be read ({error}); needed: arrays of numbers, such as numpy.savez({path.name!r}, x=x, y=y) "
             "writes"
         ) from error
+
+
+def _lengths(values: np.ndarray, x: Tensor, what: str) -> Tensor:
+    if values.shape != (len(x),) or values.dtype.kind not in "iu" or values.min() < 1 or values.max() > x.shape[1]:
+        raise UsageError(
+            f"{what} has shape {list(values.shape)}; needed: {len(x)} whole numbers from 1 to {x.shape[1]}"
+        )
+    return torch.from_numpy(values.astype(np.int64))
 
 
 def _native(values: np.ndarray) -> np.ndarray:
