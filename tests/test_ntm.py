@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.models.recurrent import ntm_addressing, ntm_heads
+from dlx.models.recurrent import ntm_addressing
 from dlx.models.recurrent.ntm import NTM
 from dlx.tasks.transduction import Transduction
 
@@ -235,7 +235,8 @@ def test_thousands_of_steps_with_extreme_inputs(controller, memory):
             p.mul_(1 if "first" in name else 200)  # keys, gates, shifts and strengths all at their ends
     x = torch.randn(2, 3000, 3) * torch.tensor([0.0, 1e-6, 1.0, 1e6])[torch.randint(4, (2, 3000, 1))]
     scores, state = model.steps(x)
-    assert scores.isfinite().all() and state.memory.isfinite().all()
+    assert scores.isfinite().all()
+    assert state.memory.isfinite().all()
     close(state.w.sum(2), torch.ones(2, 3), 1e-5)
     scores.square().mean().backward()
     for name, p in model.named_parameters():
@@ -274,7 +275,8 @@ def test_trace_shows_the_same_steps():
     close(shown["read weightings"][:, -1], state.w[0, :R].flatten().detach(), 1e-12)
     close(shown["write weightings"][:, -1], state.w[0, R].detach(), 1e-12)
     close(shown["reads"][:, -1], state.r[0, :M].detach(), 1e-12)
-    assert shown["adds"].shape == (M, x.shape[1]) and shown["write weightings"].shape == (N, x.shape[1])
+    assert shown["adds"].shape == (M, x.shape[1])
+    assert shown["write weightings"].shape == (N, x.shape[1])
 
 
 def test_learns_to_copy_a_vector():
@@ -294,5 +296,5 @@ def test_learns_to_copy_a_vector():
 
 @pytest.mark.parametrize("shifts", [2, 9])
 def test_shifts_that_cannot_be(shifts):
-    with pytest.raises(UsageError, match="type model.shifts="):
+    with pytest.raises(UsageError, match=r"type model\.shifts="):
         NTM((5, 3), 2, rows=8, shifts=shifts)

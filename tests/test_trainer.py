@@ -153,7 +153,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, train, resume):
 
 
 def test_bf16_learns_within_a_pass(train):
-    """One pass of 90 steps: with weights cast once for all of them, as autocast's cache would, the loss hardly falls."""
+    """One pass of 90 steps: with weights cast once for all, as autocast's cache would, the loss hardly falls."""
     short = ("trainer.epochs=1", "trainer.batch=16", "optimizer.lr=3e-3", "model.hidden=[64]")
     exact, low = (train(name, *short, f"trainer.precision={name}").read()["metrics"] for name in ("32", "bf16"))
     assert low["val/loss"] == pytest.approx(exact["val/loss"], rel=0.1)

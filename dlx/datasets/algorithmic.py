@@ -3,7 +3,7 @@
 A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, https://arxiv.org/abs/1410.5401, §4.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -51,7 +51,8 @@ class Algorithmic(Dataset):
 
     def read(self) -> Mapping[str, Part]:
         sizes = {"val": round(self.val * self.examples), "test": round(self.test * self.examples)}
-        makers = {"val": self.make, "test": partial(self.make, **self.tested)}
+        make: Callable[..., Split] = self.make
+        makers: dict[str, Callable[..., Split]] = {"val": make, "test": partial(make, **self.tested)}
         parts = {name: Generated(makers[name], size) for name, size in sizes.items() if size}
         return {"train": Generated(self.make, min(self.examples, self.limit or self.examples)), **parts}
 

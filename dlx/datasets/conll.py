@@ -83,7 +83,7 @@ class Conll(Dataset):
         return str(self.path)
 
     def read(self) -> Mapping[str, Part]:
-        path = files.located(self.path, "FILE.conll")
+        path = files.existing(self.path, "dataset.path", "FILE.conll")
         found = self._divided(self._sentences(path))
         for name, given in (("val", self.val_path), ("test", self.test_path)):
             if given is not None:

@@ -58,7 +58,7 @@ class TimeSeries(Table):
         return str(self.path)
 
     def read(self) -> Mapping[str, Part]:
-        path = files.located(self.path, "FILE.ts")
+        path = files.existing(self.path, "dataset.path", "FILE.ts")
         found = {"train": series.read(path, self.missing)}
         if self.test_path is not None:
             found["test"] = series.read(files.existing(self.test_path, "dataset.test_path", "FILE.ts"), self.missing)

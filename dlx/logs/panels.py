@@ -55,9 +55,9 @@ def _draw(axes: Any, name: str, table: Tensor, last: bool) -> None:
 
     known = table[~table.isnan()]
     low, far = (float(known.min()), float(known.abs().max())) if len(known) else (0.0, 1.0)
-    scale = {"cmap": "Greys", "vmin": 0, "vmax": max(far, 1.0)} if low >= 0 else {"cmap": "RdBu_r", "vmin": -far, "vmax": far}
-    scale["cmap"] = colormaps[scale["cmap"]].with_extremes(bad="0.85")
-    axes.imshow(table.numpy(), aspect="auto", interpolation="nearest", **scale)
+    colours, least, most = ("Greys", 0.0, max(far, 1.0)) if low >= 0 else ("RdBu_r", -far, far)
+    shades = colormaps[colours].with_extremes(bad="0.85")
+    axes.imshow(table.numpy(), aspect="auto", interpolation="nearest", cmap=shades, vmin=least, vmax=most)
     axes.set_ylabel(name, fontsize=9)
     axes.set_yticks([])
     axes.tick_params(labelsize=8, labelbottom=last)

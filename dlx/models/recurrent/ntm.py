@@ -29,8 +29,8 @@ class State(NamedTuple):
 class NTM(SequenceModel):
     """r_t = w_t M_{t-1}; M_t = M_{t-1} ⊙ (1 - w_t e_tᵀ) + w_t a_tᵀ; y_t = V [h_t, r_t] + d.
 
-    A controller reads x_t and r_{t-1}, and its h_t tells the heads where to go (`ntm_addressing`), what to erase, e, and
-    what to add, a. All heads address the memory as the step before left it, and what is read of it is seen by the
+    A controller reads x_t and r_{t-1}, and its h_t tells the heads where to go (`ntm_addressing`), what to erase, e,
+    and what to add, a. All heads address the memory as the step before left it, and what is read of it is seen by the
     output of the same step. The vectors read, the weightings and the controller's state before the first step are
     learned.
 

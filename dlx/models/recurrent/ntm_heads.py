@@ -5,7 +5,6 @@ A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, https://arxiv
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,7 +28,7 @@ class Sizes(NamedTuple):
     @property
     def parts(self) -> tuple[int, int, int, int]:
         """Numbers that a controller gives: through tanh, sigmoid, softplus and softmax."""
-        R, W, _, M, S = self
+        _R, W, _, M, S = self
         return (self.H + W) * M, self.H + W * M, 2 * self.H, self.H * S
 
 

@@ -156,7 +156,7 @@ class Bounded(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:
         return d.clamp(-ctx.bound, ctx.bound), None
 
 
