@@ -141,7 +141,11 @@ def _learner(
     )
     updates = -(-data.steps // int(config.procedure.get("accumulate", 1)))
     procedure: Procedure = build(
-        config, "procedure", optimizer=optional(config, "optimizer"), scheduler=scheduler(config, updates)
+        config,
+        "procedure",
+        optimizer=optional(config, "optimizer"),
+        scheduler=scheduler(config, updates),
+        examples=data.examples,
     )
     data.shuffle = data.shuffle and procedure.shuffle
     procedure.scaler = trainer.loss_scale()

@@ -14,7 +14,11 @@ from dlx.config.signature import Signature
 
 RESERVED = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 # Arguments that dlx itself fills in, so that a configuration neither needs nor lists them.
-FILLED = {"procedure": {"optimizer", "scheduler"}, "optimizer": {"params"}, "scheduler": {"optimizer"}}
+FILLED = {
+    "procedure": {"optimizer", "scheduler", "examples"},
+    "optimizer": {"params"},
+    "scheduler": {"optimizer"},
+}
 # Keys of a group that are another constructor's.
 BORROWED = {"scheduler": ("interval", "dlx.procedures.schedule.Schedule")}
 

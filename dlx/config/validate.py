@@ -13,7 +13,7 @@ from dlx.config.keys import FILLED, RESERVED, parameters
 from dlx.config.origin import Origins
 from dlx.config.report import Problem, Where, closest, listed
 from dlx.config.schema import Choice, Either, Kind, Listing, Number, Text, shown
-from dlx.config.search import own_packages
+from dlx.config.search import GROUPS, own_packages
 from dlx.config.signature import UNKNOWN, Parameter, Signature, signature
 from dlx.config.source import Definition, Module, NotFound, locate
 from dlx.types import Range
@@ -150,7 +150,7 @@ class Validation:
                 continue
             if name in filled and path[0] != "procedure":
                 self._add(path, f"{path[0]} waits for its {name}", "write _partial_: true beside its _target_")
-            elif name in filled and not self.config.get(name):
+            elif name in filled and name in GROUPS and not self.config.get(name):
                 self._add((name,), f"{found.target} needs an {name}", f"type {name}=adam (dlx list {name}s)")
             if name in filled:
                 continue
