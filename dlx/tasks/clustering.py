@@ -50,8 +50,9 @@ class Clustering(Task):
         self.names, self.shape = dataset.names, dataset.shape or ()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """None of a single example; see `whole`."""
-        return {}
+        """What a model tells of single examples, its `measures(x)`, if it has any; all others need `whole`."""
+        measures = getattr(model, "measures", None)
+        return measures(batch.x) if callable(measures) else {}
 
     def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
