@@ -1,0 +1,1 @@
+"""Competitive learning: prototypes among which each example finds its nearest."""

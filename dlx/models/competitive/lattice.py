@@ -1,0 +1,29 @@
+"""Where the units of a self-organising map stand: rows and columns, of squares or of hexagons."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["rectangular", "hexagonal"]
+
+
+def places(rows: int, columns: int, kind: Kind) -> Tensor:
+    """Positions of the units, row by row, (rows * columns, 2) float64; neighbours are 1 apart."""
+    r, c = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    across, down = c.double(), r.double()
+    if kind == "hexagonal":  # every other row is half a cell to the right
+        across, down = across + 0.5 * (r % 2), down * math.sqrt(3) / 2
+    return torch.stack([across.flatten(), down.flatten()], dim=1)
+
+
+def neighbours(positions: Tensor) -> Tensor:
+    """Units that are 1 apart, (units, units) bool: four of one within a rectangular lattice, six in a hexagonal one."""
+    apart = squared(positions).sqrt()
+    return (apart > 0.5) & (apart < 1.01)
+
+
+def squared(positions: Tensor) -> Tensor:
+    """Squared distances on the lattice, (units, units), of positions (units, 2)."""
+    return (positions[:, None] - positions[None]).square().sum(2)

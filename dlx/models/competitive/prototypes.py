@@ -1,0 +1,158 @@
+"""What models with prototypes share: who is nearest, how well that stands for the data, and how it is drawn."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dlx.errors import UsageError
+from dlx.types import Count
+
+SHOWN = 1000  # examples that are drawn beneath the prototypes
+
+
+class Prototypes(nn.Module):
+    """Base: units with a prototype each, of the shape of an example, and a graph that joins some of them.
+
+    An example belongs to the unit whose prototype is nearest in the Euclidean sense. Prototypes are a buffer: no
+    gradient moves them. They begin as training examples, drawn by `seed`.
+
+    Args:
+        shape: of one example.
+        units: prototypes.
+        seed: of the examples that they begin as.
+    """
+
+    accepts = ("image", "vector")
+    updates: ClassVar[tuple[str, ...]] = ("online", "minibatch", "batch")  # how it may learn
+    prototypes: Tensor
+    offset: Tensor
+    plane: Tensor
+    shown: Tensor
+
+    def __init__(self, shape: Sequence[int], units: Count, seed: int = 0) -> None:
+        super().__init__()
+        self.shape, self.units, self.seed = tuple(shape), units, seed
+        D = math.prod(shape)
+        self.register_buffer("prototypes", torch.zeros(units, D))
+        # The plane in which the prototypes are drawn stays the same, so that epochs can be compared.
+        self.register_buffer("offset", torch.zeros(D))
+        self.register_buffer("plane", torch.zeros(D, 2))
+        self.register_buffer("shown", torch.full((SHOWN, 2), math.nan))
+
+    @property
+    def centres(self) -> Tensor:
+        """The prototypes in the shape of the data, (units, *shape)."""
+        return self.prototypes.view(-1, *self.shape)
+
+    @property
+    def edges(self) -> Tensor:
+        """Which units are neighbours, (units, units) bool, symmetric."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor) -> None:
+        """Begin with examples x (n, *shape): the prototypes, and the plane in which they will be drawn.
+
+        Raises:
+            UsageError: there are fewer examples than units that begin as one.
+        """
+        rows = x.flatten(1).to(self.prototypes)
+        self._look(rows)
+        self._begin(rows)
+
+    def _begin(self, rows: Tensor) -> None:
+        self.prototypes.copy_(rows[self._drawn(len(rows), self.units)])
+
+    def _drawn(self, n: int, units: int) -> Tensor:
+        """Indices of `units` different ones of n examples."""
+        if n < units:
+            raise UsageError(
+                f"{units} units were given for {n} training examples; needed: at most as many units, since each begins "
+                f"as an example; type model.units={max(n // 10, 2)}"
+            )
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))
+        return order[:units].to(self.prototypes.device)
+
+    def _look(self, rows: Tensor) -> None:
+        """Find the two first principal directions; data of one or two dimensions is drawn as it is."""
+        few = rows[:SHOWN].double().cpu()
+        D = few.shape[1]
+        if D <= 2:
+            self.plane.copy_(torch.eye(D, 2))
+        else:
+            self.offset.copy_(few.mean(0))
+            _, _, directions = torch.linalg.svd(few - few.mean(0), full_matrices=False)
+            two = torch.nn.functional.pad(directions[:2], (0, 0, 0, 2 - min(len(directions), 2)))
+            upright = two.gather(1, two.abs().argmax(1, keepdim=True)).sign()
+            self.plane.copy_((two * upright).T)
+        self.shown[: len(few)] = self.projected(rows[:SHOWN])
+
+    def projected(self, rows: Tensor) -> Tensor:
+        """Rows (n, features) in the plane of the pictures, (n, 2)."""
+        return (rows - self.offset) @ self.plane
+
+    # -- what they say of examples -----------------------------------------------------------------------------------
+
+    def distances(self, x: Tensor) -> Tensor:
+        """Euclidean distances of x (batch, *shape) to the prototypes, (batch, units)."""
+        return torch.cdist(x.flatten(1).to(self.prototypes), self.centres.flatten(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Index of the unit nearest to each of x (batch, *shape), (batch,) int64."""
+        return self.distances(x).argmin(1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """As `distances`: the code of an example is how far it is from each prototype."""
+        return self.distances(x)
+
+    def ranks(self, x: Tensor) -> Tensor:
+        """How many prototypes are nearer to x (batch, *shape) than each one, (batch, units) int64."""
+        return ranks(self.distances(x))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The nearest prototype of each of x (batch, *shape), in the same shape."""
+        return self.centres[self(x)]
+
+    def measures(self, x: Tensor) -> dict[str, Tensor]:
+        """How well the map stands for x (batch, *shape), one value for each example.
+
+        `quantisation_error`, the distance to the nearest prototype, and `topographic_error`, 1 where the two nearest
+        units are no neighbours (Kiviluoto 1996).
+        """
+        nearest, pair = self.distances(x).topk(2, dim=1, largest=False)
+        joined = self.edges[pair[:, 0], pair[:, 1]]
+        return {"quantisation_error": nearest[:, 0], "topographic_error": 1.0 - joined.to(nearest.dtype)}
+
+    # -- pictures ------------------------------------------------------------------------------------------------------
+
+    @property
+    def pictured(self) -> Tensor | None:
+        """The prototypes as images (units, C, H, W) in [0, 1]; None where examples are none."""
+        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
+            return None
+        images = self.centres.detach().float().cpu()
+        low, high = images.min(), images.max()
+        return (images - low) / (high - low).clamp(min=1e-12)
+
+    def pictures(self) -> dict[str, Tensor]:
+        """The graph over training examples, in their own plane or that of their two first principal components.
+
+        Where examples are images, also the graph with each prototype's picture in its place.
+        """
+        from dlx.logs.networks import network
+
+        places, edges = self.projected(self.centres.flatten(1)), self.edges
+        drawn = {"graph": network(places, edges, data=self.shown)}
+        if self.pictured is not None:
+            drawn["prototypes"] = network(places, edges, images=self.pictured)
+        return drawn
+
+
+def ranks(distances: Tensor) -> Tensor:
+    """The place of each value in its row, 0 for the smallest: (batch, units) int64 of (batch, units)."""
+    order = distances.argsort(1)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)

@@ -1,0 +1,98 @@
+"""Competitive learning: units compete for each example, and the winners, with their neighbours, come nearer to it."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.errors import UsageError
+from dlx.procedures.procedure import Procedure
+from dlx.tasks.task import Task
+from dlx.types import Count
+
+
+@runtime_checkable
+class Competing(Protocol):
+    """What this procedure needs of a model."""
+
+    updates: ClassVar[tuple[str, ...]]  # which of online, minibatch and batch it knows
+
+    def online(self, x: Tensor, seen: int, total: int) -> dict[str, Tensor]:
+        """Learn from x (batch, *shape), one after the other, `seen` of `total` examples into the training."""
+
+
+class _AllAtOnce(Protocol):
+    """What it needs beside that for the other updates."""
+
+    def minibatch(self, x: Tensor, seen: int, total: int) -> dict[str, Tensor]: ...
+
+    def gather(self, sums: Mapping[str, Tensor], x: Tensor, seen: int, total: int) -> dict[str, Tensor]: ...
+
+    def replace(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
+
+
+class Competitive(Procedure):
+    """Tells the model how much of the training is over, by which it anneals its rates and neighbourhoods.
+
+    That is counted in examples, not steps: the schedule is the same for every size of batch, and for a run that was
+    interrupted. Resumed for more epochs, a run goes on where the longer schedule stands after as many examples.
+
+    Args:
+        epochs: of the whole training.
+        examples: of an epoch; dlx fills it in.
+        update: `online`, one example after the other; the size of a batch does not matter. `minibatch`, all examples
+            of a batch at once, much faster on a GPU. `batch`, once a pass, from all examples.
+
+    Raises:
+        UsageError: the model does not know this kind of update (when bound).
+    """
+
+    requires = Competing
+
+    def __init__(
+        self, epochs: Count, examples: Count, update: Literal["online", "minibatch", "batch"] = "online"
+    ) -> None:
+        self.epochs, self.examples, self.update = epochs, examples, update
+        self.seen = 0
+        self.sums: dict[str, Tensor] = {}  # of a pass, for update=batch
+
+    def bind(self, model: nn.Module, task: Task) -> None:
+        super().bind(model, task)
+        self.learner, self.all_at_once = cast(Competing, model), cast(_AllAtOnce, model)
+        if self.update not in self.learner.updates:
+            raise UsageError(
+                f"procedure.update={self.update} was given for the model {type(model).__name__}; needed: "
+                f"{' or '.join(self.learner.updates)}; type procedure.update={self.learner.updates[0]}"
+            )
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        x, seen, total = batch.x, self.seen, self.epochs * self.examples
+        self.seen += len(x)
+        if self.update == "online":
+            return self.learner.online(x, seen, total)
+        if self.update == "minibatch":
+            return self.all_at_once.minibatch(x, seen, total)
+        self.sums = self.all_at_once.gather(self.sums, x, seen // self.examples * self.examples, total)
+        return {}
+
+    def end_epoch(self) -> dict[str, Tensor]:
+        if self.update != "batch":
+            return {}
+        told = self.all_at_once.replace(self.sums)
+        self.sums = {}
+        return told
+
+    def advice(self, steps: int) -> str | None:
+        device = next((buffer.device.type for buffer in self.model.buffers()), "cpu")
+        if self.update == "online" and device != "cpu" and "minibatch" in self.learner.updates:
+            return f"one example after the other leaves a device idle; procedure.update=minibatch keeps {device} busy"
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """With how many examples were seen, and the sums of a pass that is not over."""
+        return {**super().state_dict(), "seen": self.seen, "sums": self.sums}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.seen, self.sums = state["seen"], dict(state["sums"])
