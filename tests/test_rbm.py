@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dlx.batch import Batch
-from dlx.models.boltzmann.rbm import RBM, drawn
+from dlx.models.boltzmann.rbm import RBM
+from dlx.models.boltzmann.units import drawn
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.tasks.density import Density
 
@@ -195,7 +196,7 @@ def test_persistent_chains_go_on():
     assert first.shape == (7, 5)
     other = bound(machine().requires_grad_(), persistent=True, chains=7)
     other.load_state_dict(procedure.state_dict())
-    assert torch.equal(other.states, first)
+    assert torch.equal(other.chains.states, first)
 
 
 def test_runs_report_the_exact_likelihood_where_they_can(train):

@@ -1,8 +1,7 @@
 """Contrastive divergence: descend the gap between the free energy of data and of what the model makes of it.
 
-G. E. Hinton, Neural Computation 14, 2002, https://doi.org/10.1162/089976602760128018. Persistent chains: T. Tieleman,
-"Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient", ICML 2008,
-https://doi.org/10.1145/1390156.1390290.
+G. E. Hinton, Neural Computation 14, 2002, https://doi.org/10.1162/089976602760128018. chains.py tells where the
+fantasies come from.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.errors import UsageError
 from dlx.optimizers.fused import made, undecorated, updater
+from dlx.procedures.chains import chains as chains_of
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
-from dlx.types import Count
+from dlx.types import Count, NonNegative, Positive, Probability
 
 
 @runtime_checkable
@@ -34,6 +35,14 @@ class EnergyModel(Protocol):
         """States (batch, *shape) after `steps` of Gibbs sampling from v."""
 
 
+@runtime_checkable
+class Sparse(Protocol):
+    """What a target for the hidden units' activity needs of a model."""
+
+    def sparsity_gradient(self, v: Tensor, target: float) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Mean distance of the activities from the target, 0-d, and the gradients of all parameters in their order."""
+
+
 class ContrastiveDivergence(Procedure):
     """Minimises mean F(data) - mean F(fantasy), the fantasy held fixed: the positive and the negative phase.
 
@@ -43,6 +52,12 @@ class ContrastiveDivergence(Procedure):
         steps: Gibbs steps (the k of CD-k) before each update.
         persistent: go on from where the chains were at the last update (PCD) instead of from the data.
         chains: how many persistent ones; null takes as many as the first batch has examples.
+        fast_lr: learning rate of fast weights, which keep persistent chains moving; null for none.
+        fast_decay: what remains of the fast weights at each update.
+        temperatures: replicas of each persistent chain, from the machine itself to one without weights, which are
+            exchanged; null for none.
+        sparsity_target: mean activity that each hidden unit is drawn to; null for none.
+        sparsity_weight: how strongly.
     """
 
     requires = EnergyModel
@@ -54,44 +69,52 @@ class ContrastiveDivergence(Procedure):
         steps: Count = 1,
         persistent: bool = False,
         chains: Count | None = None,
+        fast_lr: Positive | None = None,
+        fast_decay: Probability = 0.95,
+        temperatures: Count | None = None,
+        sparsity_target: Probability | None = None,
+        sparsity_weight: NonNegative = 0.1,
     ) -> None:
         self.make_optimizer, self.make_schedule = optimizer, scheduler
-        self.steps, self.persistent, self.chains = steps, persistent, chains
-        self.states: Tensor | None = None  # (chains, *shape), of the persistent chains
+        self.chains = chains_of(steps, persistent, chains, fast_lr, fast_decay, temperatures)
+        self.sparsity_target, self.sparsity_weight = sparsity_target, sparsity_weight
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         self.energy = cast(EnergyModel, model)
         self.params = [p for p in model.parameters() if p.requires_grad]
-        frozen = len(self.params) < len(list(model.parameters()))
-        self.gap = self._gap if frozen else getattr(model, "free_energy_gap", self._gap)
+        self.learns = [p.requires_grad for p in model.parameters()]
+        self.gap = getattr(model, "free_energy_gap", self._gap) if all(self.learns) else self._gap
+        if self.sparsity_target is not None and not isinstance(model, Sparse):
+            raise UsageError(
+                f"procedure.sparsity_target={self.sparsity_target} was given for the model {type(model).__name__}; "
+                "needed: one with sparsity_gradient, such as rbm; leave it out"
+            )
+        self.chains.bind(model, self.params)
         with undecorated():
             self.optimizer = made(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
         self.update = updater(self.optimizer, self.params)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        fantasy = self._fantasy(batch.x)
+        fantasy = self.chains.advance(batch.x)
         gap, gradients = self.gap(batch.x, fantasy)
+        values = {"free_energy_gap": gap}
+        if self.sparsity_target is not None:
+            values["sparsity"], pull = cast(Sparse, self.model).sparsity_gradient(batch.x, self.sparsity_target)
+            mine = [g for g, learns in zip(pull, self.learns, strict=True) if learns]
+            gradients = tuple(g + self.sparsity_weight * p for g, p in zip(gradients, mine, strict=True))
         self.update(gradients)
+        self.chains.learned(gradients)
         if self.schedule is not None:
             self.schedule.step()
-        values = {"free_energy_gap": gap}
-        if not self.persistent:  # a persistent chain is nobody's reconstruction
+        if not self.chains.persistent:  # a persistent chain is nobody's reconstruction
             values["sampled_reconstruction_error"] = (batch.x - fantasy).square().mean()
         return values
 
     def _gap(self, v: Tensor, fantasy: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         gap = self.energy.free_energy(v).mean() - self.energy.free_energy(fantasy).mean()
         return gap.detach(), torch.autograd.grad(gap, self.params)
-
-    def _fantasy(self, x: Tensor) -> Tensor:
-        if not self.persistent:
-            return self.energy.gibbs(x, self.steps)
-        if self.states is None:
-            self.states = torch.rand(self.chains or len(x), *x.shape[1:], dtype=x.dtype, device=x.device).round_()
-        self.states = self.energy.gibbs(self.states, self.steps)
-        return self.states
 
     def end_epoch(self) -> dict[str, Tensor]:
         if self.schedule is not None:
@@ -106,12 +129,11 @@ class ContrastiveDivergence(Procedure):
         with undecorated():
             optimizer = self.optimizer.state_dict()
         schedule = self.schedule.state_dict() if self.schedule else None
-        return {**super().state_dict(), "optimizer": optimizer, "schedule": schedule, "states": self.states}
+        return {**super().state_dict(), "optimizer": optimizer, "schedule": schedule, **self.chains.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
-        states = state["states"]
-        self.states = None if states is None else states.to(self.params[0].device)
+        self.chains.load_state_dict(state, self.params[0].device)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.tasks.task import Task, first
-from dlx.types import Count
+from dlx.types import Count, Natural
+
+if TYPE_CHECKING:
+    from dlx.models.boltzmann.ais import Bipartite
 
 
 @runtime_checkable
@@ -25,18 +28,33 @@ class Density(Task):
     """Log-likelihoods in nats, the mean over examples; per step too for sequences, and in bits.
 
     `log_likelihood` is always exact: where a model's partition function is out of reach, only what can be computed is
-    reported, under its own name (`pseudo_log_likelihood`, `free_energy`, which compare runs of one model only).
+    reported, under its own name (`pseudo_log_likelihood`; `free_energy`, which compares data under one model only).
+
+    Energy models know their free energy, or a bound on it, and miss log Z. Where it can be summed, it is; else `ais`
+    estimates it, and what follows from it is named so: `log_likelihood_ais`, with `_low` and `_high` three standard
+    errors around it. Models with several hidden layers give `log_likelihood_bound`, a variational lower bound (and
+    `log_likelihood_bound_ais`, which is one as far as the estimate of log Z holds).
 
     Args:
         pictured: examples drawn above their reconstructions, and samples drawn.
+        ais: temperatures of annealed importance sampling; 0 for none. 14,500 in Salakhutdinov and Murray 2008.
+        ais_chains: independent chains of it.
+        ais_base: where they start: at the `data`'s mean rates, or `uniform`.
     """
 
     needs: ClassVar[str | None] = None
     monitor = "log_likelihood"
     mode: Literal["min", "max"] = "max"
 
-    def __init__(self, pictured: Count = 64) -> None:
+    def __init__(
+        self,
+        pictured: Count = 64,
+        ais: Natural = 0,
+        ais_chains: Count = 100,
+        ais_base: Literal["data", "uniform"] = "data",
+    ) -> None:
         self.pictured = pictured
+        self.ais, self.ais_chains, self.ais_base = ais, ais_chains, ais_base
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         values = dict(_scorer(model).scores(batch.x, batch.lengths))
@@ -55,13 +73,49 @@ class Density(Task):
         return final
 
     def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        """The exact log-likelihood of an energy model, where its partition function can be summed."""
+        """The log-likelihood of an energy model: exact where its partition function can be summed, else as asked for.
+
+        Raises:
+            UsageError: an estimate was asked for, of a model that has no partition function to be estimated.
+        """
         log_partition = getattr(model, "log_partition", None)
         log_Z = log_partition() if callable(log_partition) else None
-        if log_Z is None:
+        if log_Z is None and not self.ais:
             return {}
-        energies = torch.cat([_scorer(model).scores(batch.x)["free_energy"].double() for batch in batches])
-        return {"log_likelihood": float(-energies.mean() - log_Z), "log_partition": float(log_Z)}
+        from dlx.models.boltzmann.ais import anneal
+
+        found: Any = getattr(model, "bipartite", None)
+        machine = found() if callable(found) else None
+        if log_Z is None and machine is None:
+            raise UsageError(
+                f"task.ais={self.ais} was given for the model {type(model).__name__}; needed: a Boltzmann machine with "
+                "binary hidden units, such as rbm; leave it out"
+            )
+        name, energy = _free_energy(model, batches)
+        if log_Z is not None:
+            return {name: -energy - float(log_Z), "log_partition": float(log_Z)}
+        assert machine is not None
+        estimate = anneal(machine, self._base(machine, batches), self.ais_chains, self.ais)
+        return {
+            f"{name}_ais": -energy - estimate.log_Z,
+            f"{name}_ais_low": -energy - estimate.high,
+            f"{name}_ais_high": -energy - estimate.low,
+            "log_partition_ais": estimate.log_Z,
+            "ais_effective_chains": estimate.effective,
+        }
+
+    def _base(self, machine: "Bipartite", batches: Iterable[Batch]) -> Tensor | None:
+        """Biases where the chains start; None for zeros."""
+        from dlx.models.boltzmann.ais import base_rates
+
+        size = math.prod(next(iter(batches)).x.shape[1:])
+        if self.ais_base == "uniform" or len(machine.b) != size:  # side s is not the data
+            return None
+        total, count = torch.zeros_like(machine.b, dtype=torch.float64), 0
+        for batch in batches:
+            total += batch.x.flatten(1).double().sum(0)
+            count += len(batch.x)
+        return base_rates((total / count).to(machine.b), machine.units)
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """The first of the model's scores, (batch,)."""
@@ -101,3 +155,12 @@ def _scorer(model: nn.Module) -> Scorer:
             "categorical_hmm; type another task= (dlx list tasks)"
         )
     return cast(Scorer, model)
+
+
+def _free_energy(model: nn.Module, batches: Iterable[Batch]) -> tuple[str, float]:
+    """The mean free energy of a split, or the variational bound on it, and the name of what it makes with log Z."""
+    values = [_scorer(model).scores(batch.x) for batch in batches]
+    for key, name in (("free_energy", "log_likelihood"), ("variational_free_energy", "log_likelihood_bound")):
+        if key in values[0]:
+            return name, float(torch.cat([one[key].double() for one in values]).mean())
+    raise AssertionError(f"{type(model).__name__} has a partition function and no free energy")

@@ -1,4 +1,4 @@
-"""The restricted Boltzmann machine with binary units.
+"""The restricted Boltzmann machine, with binary or Gaussian units.
 
 P. Smolensky, "Information Processing in Dynamical Systems: Foundations of Harmony Theory", 1986. G. E. Hinton,
 "Training Products of Experts by Minimizing Contrastive Divergence", Neural Computation 14, 2002,
@@ -8,11 +8,15 @@ Restricted Boltzmann Machines", 2010, §8.
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlx.errors import UsageError
+from dlx.models.boltzmann.ais import Bipartite
+from dlx.models.boltzmann.units import UNITS, Binary, Gaussian
 from dlx.types import Count
 
 ENUMERABLE = 20  # units of the smaller layer whose 2^n states are summed exactly, in a second or two
@@ -21,19 +25,36 @@ ENUMERABLE = 20  # units of the smaller layer whose 2^n states are summed exactl
 class RBM(nn.Module):
     """E(v, h) = -b·v - c·h - vᵀ W h and p(v, h) ∝ exp(-E); F(v) = -b·v - Σ_j log(1 + exp(c_j + (vᵀ W)_j)).
 
-    Visible units are binary; intensities in [0, 1] stand for their probabilities, as in the papers.
+    Where visible units are binary, intensities in [0, 1] stand for their probabilities, as in the papers. Gaussian
+    units, on either side, add |v|²/2 (|h|²/2) to E: they are real, with unit variance. A Gaussian hidden layer makes
+    F(v) = -b·v - |c + Wᵀ v|²/2. Both sides Gaussian have no partition function unless the weights are small.
 
     Args:
-        shape: of one example, with values in [0, 1].
+        shape: of one example, with values in [0, 1], or standardised for Gaussian units (dataset.scale=standard).
         hidden: number of hidden units.
+        visible_units: binary or gaussian.
+        hidden_units: binary or gaussian.
         samples_after: Gibbs steps from a random start to what `sample` returns.
     """
 
     accepts = ("image", "vector")
 
-    def __init__(self, shape: Sequence[int], hidden: Count = 128, samples_after: Count = 1000) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        hidden: Count = 128,
+        visible_units: Literal["binary", "gaussian"] = "binary",
+        hidden_units: Literal["binary", "gaussian"] = "binary",
+        samples_after: Count = 1000,
+    ) -> None:
         super().__init__()
+        if visible_units == hidden_units == "gaussian":
+            raise UsageError(
+                "model.visible_units=gaussian and model.hidden_units=gaussian were given; needed: binary units on one "
+                "side at least, else no distribution need exist; type model.hidden_units=binary"
+            )
         self.shape, self.samples_after = tuple(shape), samples_after
+        self.visible_kind, self.hidden_kind = UNITS[visible_units], UNITS[hidden_units]
         visible = math.prod(shape)
         self.W = nn.Parameter(0.01 * torch.randn(visible, hidden))
         self.b = nn.Parameter(torch.zeros(visible))
@@ -46,7 +67,8 @@ class RBM(nn.Module):
     def free_energy(self, v: Tensor) -> Tensor:
         """F(v), (batch,), of v (batch, *shape)."""
         v = v.flatten(1)
-        return -(v @ self.b) - F.softplus(torch.addmm(self.c, v, self.W)).sum(1)
+        energy = -(v @ self.b) - self.hidden_kind.log_sum(torch.addmm(self.c, v, self.W)).sum(1)
+        return energy + self.visible_kind.own(v) if isinstance(self.visible_kind, Gaussian) else energy
 
     @torch.no_grad()
     def free_energy_gap(self, v: Tensor, fantasy: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -63,17 +85,17 @@ class RBM(nn.Module):
         sign = torch.cat([v.new_full((len(v),), -1 / len(v)), v.new_full((len(fantasy),), 1 / len(fantasy))])
         both = torch.cat([v, fantasy])
         inputs = torch.addmm(self.c, both, self.W)
-        gap = sign @ (both @ self.b + F.softplus(inputs).sum(1))
-        h = inputs.sigmoid() * sign[:, None]
+        gap = sign @ (both @ self.b + self.hidden_kind.log_sum(inputs).sum(1) - self.visible_kind.own(both))
+        h = self.hidden_kind.mean(inputs) * sign[:, None]
         return gap, tuple(g.to(self.W.dtype) for g in (both.T @ h, sign @ both, h.sum(0)))
 
     def encode(self, x: Tensor) -> Tensor:
-        """p(h = 1 | v), (batch, hidden), of x (batch, *shape)."""
-        return torch.addmm(self.c, x.flatten(1), self.W).sigmoid()
+        """E[h | v], (batch, hidden), of x (batch, *shape): probabilities of binary units."""
+        return self.hidden_kind.mean(torch.addmm(self.c, x.flatten(1), self.W))
 
     def decode(self, h: Tensor) -> Tensor:
-        """p(v = 1 | h), (batch, *shape), of h (batch, hidden)."""
-        return torch.addmm(self.b, h, self.W.T).sigmoid().view(-1, *self.shape)
+        """E[v | h], (batch, *shape), of h (batch, hidden)."""
+        return self.visible_kind.mean(torch.addmm(self.b, h, self.W.T)).view(-1, *self.shape)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """One mean-field pass up and down, (batch, *shape)."""
@@ -81,37 +103,59 @@ class RBM(nn.Module):
 
     @torch.no_grad()
     def gibbs(self, v: Tensor, steps: int) -> Tensor:
-        """`steps` of block Gibbs sampling from v (batch, *shape): binary states of the same shape."""
+        """`steps` of block Gibbs sampling from v (batch, *shape): states of the same shape."""
+        v = v.flatten(1)
         for _ in range(steps):
-            v = drawn(self.decode(drawn(self.encode(v))))
-        return v
+            h = self.hidden_kind.draw(torch.addmm(self.c, v, self.W))
+            v = self.visible_kind.draw(torch.addmm(self.b, h, self.W.T))
+        return v.view(-1, *self.shape)
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
-        """Probabilities of the visible units at the end of n chains from random states, (n, *shape)."""
-        v = torch.rand(n, *self.shape, device=self.W.device).round_()
-        return self.decode(drawn(self.encode(self.gibbs(v, self.samples_after))))
+        """Means of the visible units at the end of n chains from random states, (n, *shape)."""
+        v = self.visible_kind.draw(torch.zeros(n, len(self.b), dtype=self.W.dtype, device=self.W.device))
+        v = self.gibbs(v, self.samples_after).flatten(1)
+        return self.decode(self.hidden_kind.draw(torch.addmm(self.c, v, self.W)))
 
     @torch.no_grad()
     def log_partition(self) -> Tensor | None:
-        """log Z, 0-d float64, by summing over all states of the smaller layer; None where they are too many.
+        """log Z, 0-d float64, by summing over all states of the smaller binary layer; None where they are too many.
 
         Σ_v exp(-F(v)) with the hidden layer summed out, or the same with the layers exchanged.
         """
-        visible, hidden = self.W.shape
-        if min(visible, hidden) > ENUMERABLE:
+        W, b, c = self.W.double(), self.b.double(), self.c.double()
+        sides = [(W, b, c, self.visible_kind, self.hidden_kind), (W.T, c, b, self.hidden_kind, self.visible_kind)]
+        summed = [side for side in sides if isinstance(side[3], Binary) and len(side[1]) <= ENUMERABLE]
+        if not summed:
             return None
-        W, own, other = self.W.double(), self.b.double(), self.c.double()
-        if visible > hidden:
-            W, own, other = W.T, other, own
+        W, own, other, _, kind = min(summed, key=lambda side: len(side[1]))
         size = len(own)
         total = torch.tensor(-math.inf, dtype=torch.float64, device=W.device)
         codes = torch.arange(2**size, device=W.device)
         for part in codes.split(2**14):
             states = (part[:, None] >> torch.arange(size, device=W.device) & 1).double()
-            terms = states @ own + F.softplus(states @ W + other).sum(1)
+            terms = states @ own + kind.log_sum(states @ W + other).sum(1)
             total = torch.logaddexp(total, terms.logsumexp(0))
-        return total
+        return total + kind.constant * len(other)
+
+    def bipartite(self) -> Bipartite | None:
+        """What annealed importance sampling needs; None where the hidden units are Gaussian."""
+        if not isinstance(self.hidden_kind, Binary):
+            return None
+        return Bipartite(self.W.detach(), self.b.detach(), self.c.detach(), self.visible_kind)
+
+    @torch.no_grad()
+    def sparsity_gradient(self, v: Tensor, target: float) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """How far the hidden units' mean activities q are from a target p, and the way there (Hinton 2010, §11).
+
+        Of the cross-entropy of p and q its derivative with respect to a unit's total input is taken as q - p.
+
+        Returns:
+            Mean |q - p|, 0-d, and the gradients of `W`, `b` and `c`.
+        """
+        v = v.flatten(1)
+        excess = torch.addmm(self.c, v, self.W).sigmoid().mean(0) - target  # (hidden,)
+        return excess.abs().mean(), (torch.outer(v.mean(0), excess), torch.zeros_like(self.b), excess)
 
     @torch.no_grad()
     def pseudo_log_likelihood(self, v: Tensor, units: int | None = None) -> Tensor:
@@ -137,9 +181,17 @@ class RBM(nn.Module):
         return total * (D / len(chosen))
 
     def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """What `density` reports of x (batch, *shape), rounded to binary: free energy and pseudo-log-likelihood."""
+        """What `density` reports of x (batch, *shape): free energy, and pseudo-log-likelihood.
+
+        Binary units see x rounded; the pseudo-log-likelihood is theirs alone.
+        """
+        if isinstance(self.visible_kind, Gaussian):
+            return {"free_energy": self.free_energy(x)}
         v = x.round()
-        return {"free_energy": self.free_energy(v), "pseudo_log_likelihood": self.pseudo_log_likelihood(v, units=64)}
+        scores = {"free_energy": self.free_energy(v)}
+        if isinstance(self.hidden_kind, Binary):
+            scores["pseudo_log_likelihood"] = self.pseudo_log_likelihood(v, units=64)
+        return scores
 
     def pictures(self) -> dict[str, Tensor]:
         """The weights of each hidden unit, for images."""
@@ -148,9 +200,3 @@ class RBM(nn.Module):
         from dlx.logs.figures import filters
 
         return {"filters": filters(self.W.detach().T.cpu(), self.shape)}
-
-
-def drawn(p: Tensor) -> Tensor:
-    """Binary units, each 1 with its probability p; a quarter of `torch.bernoulli`'s time on a processor."""
-    wide = torch.promote_types(p.dtype, torch.float32)  # random numbers of few bits would never meet a small p
-    return (torch.rand_like(p, dtype=wide) < p).to(p.dtype)

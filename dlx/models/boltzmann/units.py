@@ -1,0 +1,78 @@
+"""Units of a Boltzmann machine: what their input makes of them.
+
+M. Welling, M. Rosen-Zvi, G. Hinton, "Exponential Family Harmoniums with an Application to Information Retrieval",
+NIPS 2004. Gaussian units have unit variance, as in G. E. Hinton, R. R. Salakhutdinov, Science 313, 2006,
+https://doi.org/10.1126/science.1127647: data for them is standardised.
+"""
+
+import math
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Kind = Literal["binary", "gaussian"]
+
+
+class Units(Protocol):
+    """One kind of unit s, with the energy own(s) - input·s."""
+
+    def own(self, s: Tensor) -> Tensor:
+        """own(s) summed over the last dimension, (batch,), for s (batch, units)."""
+
+    def log_sum(self, inputs: Tensor) -> Tensor:
+        """log Σ_s exp(input·s - own(s)), elementwise, but for `constant`."""
+
+    def mean(self, inputs: Tensor) -> Tensor:
+        """E[s], elementwise."""
+
+    def draw(self, inputs: Tensor) -> Tensor:
+        """A state of each unit."""
+
+    constant: float  # of log_sum, for each unit
+
+
+class Binary:
+    """s in {0, 1}; own(s) = 0."""
+
+    constant = 0.0
+
+    def own(self, s: Tensor) -> Tensor:
+        return s.new_zeros(len(s))
+
+    def log_sum(self, inputs: Tensor) -> Tensor:
+        return F.softplus(inputs)
+
+    def mean(self, inputs: Tensor) -> Tensor:
+        return inputs.sigmoid()
+
+    def draw(self, inputs: Tensor) -> Tensor:
+        return drawn(inputs.sigmoid())
+
+
+class Gaussian:
+    """s real; own(s) = s²/2, so that s has unit variance around its input."""
+
+    constant = math.log(2 * math.pi) / 2
+
+    def own(self, s: Tensor) -> Tensor:
+        return s.square().sum(1) / 2
+
+    def log_sum(self, inputs: Tensor) -> Tensor:
+        return inputs.square() / 2
+
+    def mean(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+    def draw(self, inputs: Tensor) -> Tensor:
+        return inputs + torch.randn_like(inputs)
+
+
+UNITS: dict[str, Units] = {"binary": Binary(), "gaussian": Gaussian()}
+
+
+def drawn(p: Tensor) -> Tensor:
+    """Binary units, each 1 with its probability p; a quarter of `torch.bernoulli`'s time on a processor."""
+    wide = torch.promote_types(p.dtype, torch.float32)  # random numbers of few bits would never meet a small p
+    return (torch.rand_like(p, dtype=wide) < p).to(p.dtype)
