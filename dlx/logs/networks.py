@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,37 +26,68 @@ def network(
     from matplotlib.collections import LineCollection
 
     at = places.detach().float().cpu()
-    figure, axes = _axes((SIDE, SIDE) if images is None else (1.4 * SIDE, 1.4 * SIDE), title)
+    pairs = edges.detach().cpu().triu(1).nonzero()
+    if images is not None:
+        return _gallery(at, pairs, images, title)
+    figure, axes = _axes((SIDE, SIDE), title)
     if data is not None:
         seen = data.detach().float().cpu()
         seen = seen[seen.isfinite().all(1)]
         axes.scatter(*seen.T.numpy(), s=min(max(6000 / max(len(seen), 1), 4), 20), color="0.75", linewidths=0)
-    pairs = edges.detach().cpu().triu(1).nonzero()
     axes.add_collection(LineCollection(list(at[pairs].numpy()), colors="C0", linewidths=1.4, zorder=2))
-    if images is None:
-        axes.scatter(*at.T.numpy(), s=min(max(2400 / max(len(at), 1), 10), 40), color="C3", linewidths=0, zorder=3)
-    else:
-        axes.scatter(*at.T.numpy(), s=0)  # for the limits
-        axes.margins(0.06)
-        axes.grid(False)
-        _pictures(axes, at, images)
+    axes.scatter(*at.T.numpy(), s=min(max(2400 / max(len(at), 1), 10), 40), color="C3", linewidths=0, zorder=3)
     axes.set_aspect("equal", adjustable="datalim")
     return _drawn(figure)
 
 
-def _pictures(axes: Any, at: Tensor, images: Tensor) -> None:
-    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+def _gallery(at: Tensor, pairs: Tensor, images: Tensor, title: str) -> Tensor:
+    """Images in their places, moved apart as far as they would hide one another."""
+    from matplotlib.collections import LineCollection
 
-    points = 72 * 1.4 * SIDE * min(0.10, 0.62 / math.sqrt(len(at)))  # on a side, 1/72 inch each
-    for place, image in zip(at.tolist(), images.detach().float().cpu(), strict=True):
+    size = min(0.09, 0.62 / math.sqrt(len(at)))  # of an image, as a part of the picture's width
+    span = (at.amax(0) - at.amin(0)).amax().clamp(min=1e-12)
+    middle = (at.amax(0) + at.amin(0)) / 2
+    at = apart((at - middle) / span * (0.98 - size), 1.12 * size)
+    figure, axes = _axes((1.25 * SIDE, 1.25 * SIDE), title)
+    lines = LineCollection(list(at[pairs].numpy()), colors="C0", linewidths=1.2, alpha=0.6, zorder=2)
+    axes.add_collection(lines)
+    for (x, y), image in zip(at.tolist(), images.detach().float().cpu(), strict=True):
         pixels = image.permute(1, 2, 0).clamp(0, 1).numpy()
-        box = OffsetImage(
-            pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2),
-            zoom=points / max(image.shape[1:]),
+        height, width = (size / 2 * side / max(image.shape[1:]) for side in image.shape[1:])
+        axes.imshow(
+            pixels if pixels.shape[2] == 3 else pixels[..., 0],
+            extent=(x - width, x + width, y - height, y + height),
+            cmap="gray",
+            vmin=0,
+            vmax=1,
             interpolation="nearest",
+            zorder=3,
         )
-        frame = {"linewidth": 0.6, "edgecolor": "C0"}
-        axes.add_artist(AnnotationBbox(box, tuple(place), pad=0.05, bboxprops=frame, zorder=3))
+    low, high = at.amin(0) - size, at.amax(0) + size
+    axes.set_xlim(float(low[0]), float(high[0]))
+    axes.set_ylim(float(low[1]), float(high[1]))
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    return _drawn(figure)
+
+
+def apart(places: Tensor, gap: float, rounds: int = 200) -> Tensor:
+    """Places (n, 2) moved until no two squares of side `gap` overlap, or as far as so many rounds come."""
+    at = places.double()
+    at = at + 1e-6 * torch.linspace(-1, 1, at.numel(), dtype=at.dtype).view_as(
+        at
+    )  # those in one place know where to go
+    for _ in range(rounds):
+        between = at[:, None] - at[None]
+        overlap = (gap - between.abs()).clamp(min=0)
+        near = overlap.amin(2) > 1e-9
+        near.fill_diagonal_(False)
+        if not near.any():
+            break
+        along = overlap.argmin(2, keepdim=True)  # the shorter way out
+        push = torch.zeros_like(between).scatter_(2, along, (between.sign() * overlap).gather(2, along))
+        at = at + 0.4 * (push * near[..., None]).sum(1)
+    return at.to(places.dtype)
 
 
 def cells(places: Tensor, values: Mapping[str, Tensor], hexagonal: bool = False) -> Tensor:

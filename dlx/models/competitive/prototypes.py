@@ -40,7 +40,7 @@ class Prototypes(nn.Module):
         # The plane in which the prototypes are drawn stays the same, so that epochs can be compared.
         self.register_buffer("offset", torch.zeros(D))
         self.register_buffer("plane", torch.zeros(D, 2))
-        self.register_buffer("shown", torch.full((SHOWN, 2), math.nan))
+        self.register_buffer("shown", torch.full((SHOWN, 2), torch.inf))
 
     @property
     def centres(self) -> Tensor:
