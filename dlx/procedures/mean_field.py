@@ -1,0 +1,107 @@
+"""Learning in deep Boltzmann machines: mean field where the data is, persistent chains where the model is.
+
+R. Salakhutdinov, G. Hinton, "Deep Boltzmann Machines", AISTATS 2009,
+https://proceedings.mlr.press/v5/salakhutdinov09a.html, §3.1 and algorithm 1.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.models.boltzmann.units import drawn
+from dlx.optimizers.fused import made, undecorated, updater
+from dlx.procedures.procedure import Procedure
+from dlx.procedures.schedule import Schedule
+from dlx.tasks.task import Task
+from dlx.types import Count
+
+
+@runtime_checkable
+class DeepEnergyModel(Protocol):
+    """What this procedure needs of a model; each list holds (batch, units) of v and of every hidden layer."""
+
+    def mean_field(self, v: Tensor, iterations: int | None = None) -> list[Tensor]:
+        """v (batch, visible), and the means of the hidden layers given it."""
+
+    def start(self, n: int) -> list[Tensor]:
+        """Random states of n chains."""
+
+    def gibbs_layers(self, layers: list[Tensor], steps: int) -> list[Tensor]:
+        """States after `steps` of Gibbs sampling."""
+
+    def energy_gap(self, data: list[Tensor], fantasy: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """mean E(data) - mean E(fantasy), 0-d, and its gradient in all parameters, in their order."""
+
+
+class MeanField(Procedure):
+    """Ascends the variational bound: its expectation under the data by mean field, under the model by chains.
+
+    Args:
+        optimizer: a torch.optim class without its parameters.
+        scheduler: a torch.optim.lr_scheduler class without its optimizer.
+        iterations: rounds of mean field for each batch; 10 in the paper.
+        steps: Gibbs steps of the chains before each update; 5 in the paper.
+        chains: persistent ones; 100 in the paper.
+        sampled: the visible units are drawn from the intensities, which stand for their probabilities.
+    """
+
+    requires = DeepEnergyModel
+
+    def __init__(
+        self,
+        optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer], Schedule] | None = None,
+        iterations: Count = 10,
+        steps: Count = 5,
+        chains: Count = 100,
+        sampled: bool = False,
+    ) -> None:
+        self.make_optimizer, self.make_schedule = optimizer, scheduler
+        self.iterations, self.steps, self.chains, self.sampled = iterations, steps, chains, sampled
+        self.states: list[Tensor] | None = None
+
+    def bind(self, model: nn.Module, task: Task) -> None:
+        super().bind(model, task)
+        self.deep = cast(DeepEnergyModel, model)
+        self.learns = [p.requires_grad for p in model.parameters()]
+        self.params = [p for p in model.parameters() if p.requires_grad]
+        with undecorated():
+            self.optimizer = made(self.make_optimizer, self.params)
+        self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
+        self.update = updater(self.optimizer, self.params)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        v = batch.x.flatten(1)
+        data = self.deep.mean_field(drawn(v) if self.sampled else v, self.iterations)
+        self.states = self.deep.gibbs_layers(self.states or self.deep.start(self.chains), self.steps)
+        gap, gradients = self.deep.energy_gap(data, self.states)
+        self.update([g for g, learns in zip(gradients, self.learns, strict=True) if learns])
+        if self.schedule is not None:
+            self.schedule.step()
+        return {"energy_gap": gap}
+
+    def end_epoch(self) -> dict[str, Tensor]:
+        if self.schedule is not None:
+            self.schedule.end_epoch()
+        return {"lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]), dtype=torch.float64)}
+
+    def validated(self, metrics: dict[str, float]) -> None:
+        if self.schedule is not None and self.task.monitor in metrics:
+            self.schedule.validated(metrics[self.task.monitor])
+
+    def state_dict(self) -> dict[str, Any]:
+        with undecorated():
+            optimizer = self.optimizer.state_dict()
+        schedule = self.schedule.state_dict() if self.schedule else None
+        return {**super().state_dict(), "optimizer": optimizer, "schedule": schedule, "states": self.states}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        device = self.params[0].device
+        self.states = state["states"] and [layer.to(device) for layer in state["states"]]
