@@ -79,5 +79,5 @@ class NeuralGas(Annealed):
     def energy(self, x: Tensor, range: float) -> Tensor:
         """E of x (batch, *shape) at λ = `range`, 0-d."""
         distances = self.distances(x).double()
-        h = torch.exp(-ranks(distances) / range)
+        h = torch.exp(-ranks(distances).to(distances) / range)
         return (h * distances.square()).sum() / (2 * h[0].sum())
