@@ -145,7 +145,7 @@ def _learner(
         "procedure",
         optimizer=optional(config, "optimizer"),
         scheduler=scheduler(config, updates),
-        examples=data.examples,
+        total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
     )
     data.shuffle = data.shuffle and procedure.shuffle
     procedure.scaler = trainer.loss_scale()

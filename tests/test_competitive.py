@@ -28,7 +28,7 @@ def data(n=100):
 
 def bound(model, x, update="online", epochs=3):
     model.prepare(x)
-    procedure = Competitive(epochs, len(x), update)
+    procedure = Competitive(epochs * len(x), update)
     procedure.bind(model, Clustering())
     return procedure
 
@@ -111,7 +111,7 @@ def test_a_run_resumed_with_other_batches_is_the_same(train, resume):
 def test_a_run_resumed_for_longer_goes_on_where_the_longer_schedule_stands(train, resume):
     run = train("run", "model=neural_gas", "dataset.limit=200", "trainer.epochs=2")
     examples = run.read()["examples"]["train"]
-    resume(run, trainer__epochs=4, procedure__epochs=4)
+    resume(run, trainer__epochs=4)
     rates = []
     for line in (run.directory / "metrics.jsonl").read_text().splitlines():
         rates += [value for name, value in json.loads(line).items() if name == "train/rate"]
@@ -131,7 +131,7 @@ def test_every_model_reconstructs():
 
 def test_a_model_without_prototypes_is_refused():
     with pytest.raises(UsageError, match="Competitive was given the model MLP"):
-        Competitive(1, 10).bind(MLP([3], 2), Clustering())
+        Competitive(10).bind(MLP([3], 2), Clustering())
 
 
 def test_pictures_are_moved_apart():

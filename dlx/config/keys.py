@@ -15,7 +15,7 @@ from dlx.config.signature import Signature
 RESERVED = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 # Arguments that dlx itself fills in, so that a configuration neither needs nor lists them.
 FILLED = {
-    "procedure": {"optimizer", "scheduler", "examples"},
+    "procedure": {"optimizer", "scheduler", "total"},
     "optimizer": {"params"},
     "scheduler": {"optimizer"},
 }

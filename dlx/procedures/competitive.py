@@ -39,8 +39,7 @@ class Competitive(Procedure):
     interrupted. Resumed for more epochs, a run goes on where the longer schedule stands after as many examples.
 
     Args:
-        epochs: of the whole training.
-        examples: of an epoch; dlx fills it in.
+        total: examples that the whole training sees, epochs times examples; dlx fills it in.
         update: `online`, one example after the other; the size of a batch does not matter. `minibatch`, all examples
             of a batch at once, much faster on a GPU. `batch`, once a pass, from all examples.
 
@@ -50,11 +49,10 @@ class Competitive(Procedure):
 
     requires = Competing
 
-    def __init__(
-        self, epochs: Count, examples: Count, update: Literal["online", "minibatch", "batch"] = "online"
-    ) -> None:
-        self.epochs, self.examples, self.update = epochs, examples, update
+    def __init__(self, total: Count, update: Literal["online", "minibatch", "batch"] = "online") -> None:
+        self.total, self.update = total, update
         self.seen = 0
+        self.passed = 0  # of them, in passes that are over
         self.sums: dict[str, Tensor] = {}  # of a pass, for update=batch
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -67,16 +65,17 @@ class Competitive(Procedure):
             )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        x, seen, total = batch.x, self.seen, self.epochs * self.examples
+        x, seen, total = batch.x, self.seen, self.total
         self.seen += len(x)
         if self.update == "online":
             return self.learner.online(x, seen, total)
         if self.update == "minibatch":
             return self.all_at_once.minibatch(x, seen, total)
-        self.sums = self.all_at_once.gather(self.sums, x, seen // self.examples * self.examples, total)
+        self.sums = self.all_at_once.gather(self.sums, x, self.passed, total)
         return {}
 
     def end_epoch(self) -> dict[str, Tensor]:
+        self.passed = self.seen
         if self.update != "batch":
             return {}
         told = self.all_at_once.replace(self.sums)
@@ -91,8 +90,8 @@ class Competitive(Procedure):
 
     def state_dict(self) -> dict[str, Any]:
         """With how many examples were seen, and the sums of a pass that is not over."""
-        return {**super().state_dict(), "seen": self.seen, "sums": self.sums}
+        return {**super().state_dict(), "seen": self.seen, "passed": self.passed, "sums": self.sums}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.seen, self.sums = state["seen"], dict(state["sums"])
+        self.seen, self.passed, self.sums = state["seen"], state["passed"], dict(state["sums"])

@@ -143,4 +143,4 @@ class Annealed(Prototypes):
 
 def parts(n: int, seen: int, total: int) -> Tensor:
     """Which part of the training is over when each of the next n examples comes, (n,) float64 on the processor."""
-    return torch.arange(seen, seen + n, dtype=torch.float64) / total
+    return torch.arange(seen, seen + n, dtype=torch.float64).div_(total).clamp_(max=1.0)
