@@ -10,6 +10,7 @@ from dlx.checkpoint import load
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
 from dlx.logs.networks import apart
+from dlx.models.competitive.graph import components, joined, renew, unjoined
 from dlx.models.competitive.growing_neural_gas import GrowingNeuralGas
 from dlx.models.competitive.neural_gas import NeuralGas
 from dlx.models.competitive.self_organizing_map import SelfOrganizingMap
@@ -127,6 +128,14 @@ def test_every_model_reconstructs():
         assert rebuilt["squared_error"] == pytest.approx(clustered["squared_distance"], rel=1e-5)
         assert clustered["quantisation_error"] ** 2 <= clustered["squared_distance"]
         assert 0 < rebuilt["explained_variance"] < 1
+
+
+def test_components_are_what_no_edge_joins():
+    ages = unjoined(6)
+    renew(ages, torch.tensor([[0, 1], [1, 2], [4, 5]]), torch.full((3,), 9.0))
+    assert components(joined(ages)) == 3  # 0-1-2, 3, 4-5
+    renew(ages, torch.tensor([[2, 4]]), torch.full((1,), 9.0))
+    assert components(joined(ages)) == 2
 
 
 def test_a_model_without_prototypes_is_refused():

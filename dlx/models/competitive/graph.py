@@ -18,6 +18,13 @@ def joined(ages: Tensor) -> Tensor:
     return ages.isfinite()
 
 
+def components(edges: Tensor) -> int:
+    """In how many parts a graph falls that no edge joins; edges (units, units) bool, symmetric."""
+    from scipy.sparse.csgraph import connected_components
+
+    return int(connected_components(edges.cpu().numpy(), directed=False, return_labels=False))
+
+
 def renew(ages: Tensor, pairs: Tensor, lifetimes: Tensor) -> None:
     """Let examples join their two nearest units, one example after the other; changes `ages`, and asks no device.
 

@@ -78,11 +78,10 @@ class GrowingNeuralGas(Prototypes):
         """Which of the units that are there are joined, (active units, active units) bool."""
         return graph.joined(self.ages)[self.active][:, self.active]
 
-    def measures(self, x: Tensor) -> dict[str, Tensor]:
-        """As `Prototypes.measures`; also how many `units` and `edges` there are."""
-        wide = torch.float32 if x.device.type == "mps" else torch.float64
-        counts = {"units": self.active.sum().to(wide), "edges": self.edges.sum().to(wide) / 2}
-        return {**super().measures(x), **counts}
+    def counts(self) -> dict[str, float]:
+        """`units` and `edges` that are there, and `components`, the parts that no edge joins."""
+        edges = self.edges
+        return {"units": len(edges), "edges": int(edges.sum()) / 2, "components": graph.components(edges)}
 
     @torch.no_grad()
     def online(self, x: Tensor, seen: int, total: int) -> dict[str, Tensor]:

@@ -58,6 +58,11 @@ class NeuralGas(Annealed):
         """Units that were the two nearest to an example lately, (units, units) bool."""
         return graph.joined(self.ages)
 
+    def counts(self) -> dict[str, float]:
+        """`edges` that are there, and `components`, the parts of the graph that none of them joins."""
+        edges = self.edges
+        return {"edges": int(edges.sum()) / 2, "components": graph.components(edges)}
+
     def strengths(self, rate: Tensor, range: Tensor) -> Tensor:
         """ε exp(-k/λ) for k = 0, 1, …: (batch, units)."""
         k = torch.arange(self.units, dtype=rate.dtype)

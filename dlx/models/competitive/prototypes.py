@@ -116,15 +116,20 @@ class Prototypes(nn.Module):
         """The nearest prototype of each of x (batch, *shape), in the same shape."""
         return self.centres[self(x)]
 
+    def counts(self) -> dict[str, float]:
+        """Numbers of the graph itself, logged with what is measured of examples; none by default."""
+        return {}
+
     def measures(self, x: Tensor) -> dict[str, Tensor]:
         """How well the map stands for x (batch, *shape), one value for each example.
 
         `quantisation_error`, the distance to the nearest prototype, and `topographic_error`, 1 where the two nearest
-        units are no neighbours (Kiviluoto 1996).
+        units are no neighbours (Kiviluoto 1996); also the `counts`, 0-d.
         """
         nearest, pair = self.distances(x).topk(2, dim=1, largest=False)
         joined = self.edges[pair[:, 0], pair[:, 1]]
-        return {"quantisation_error": nearest[:, 0], "topographic_error": 1.0 - joined.to(nearest.dtype)}
+        told = {"quantisation_error": nearest[:, 0], "topographic_error": 1.0 - joined.to(nearest.dtype)}
+        return told | {name: nearest.new_tensor(count) for name, count in self.counts().items()}
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
