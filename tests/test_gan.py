@@ -16,7 +16,8 @@ from dlx.errors import UsageError
 from dlx.models.adversarial.average import MovingAverage
 from dlx.models.adversarial.gan import GAN
 from dlx.models.mlp import MLP
-from dlx.procedures.adversarial import Adversarial, discriminator_loss, generator_loss, gradient_penalty
+from dlx.procedures.adversarial import Adversarial
+from dlx.procedures.adversarial_losses import discriminator_loss, generator_loss, gradient_penalty
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.generation import Generation, area_under_curve, modes_found

@@ -10,17 +10,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dlx.models.adversarial.average import MovingAverage
+from dlx.models.adversarial.game import OUTPUTS, Game
 from dlx.models.mlp import MLP
 from dlx.types import Count, Fraction
 
-OUTPUTS = {"linear": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
-
-class GAN(nn.Module):
+class GAN(Game):
     """The generator G maps noise z to an example, the discriminator D an example to the log-odds that it is real.
 
-    Against the paper: leaky ReLU instead of maxout in the discriminator.
+    Against the paper: leaky ReLU instead of maxout in the discriminator. The label of a conditional game stands
+    one-hot beside the noise and beside the example, as in M. Mirza, S. Osindero 2014, https://arxiv.org/abs/1411.1784.
 
     Args:
         shape: of one example.
@@ -34,6 +33,8 @@ class GAN(nn.Module):
             for anything else. Images scaled to [-1, 1] (dataset.scale=symmetric) want tanh.
         prior: of the noise, standard normal or uniform in [-1, 1].
         average: decay of a moving average of the generator, from which samples are then drawn; 0 for none.
+        conditional: both players are told the label.
+        classes: number of the dataset's classes; None where it has none.
     """
 
     def __init__(
@@ -50,15 +51,17 @@ class GAN(nn.Module):
         output: Literal["auto", "linear", "sigmoid", "tanh"] = "auto",
         prior: Literal["normal", "uniform"] = "normal",
         average: Fraction = 0.0,
+        conditional: bool = False,
+        classes: Count | None = None,
     ) -> None:
-        super().__init__()
-        self.latent_size, self.prior = latent, prior
+        super().__init__(latent, prior, conditional, classes)
         if output == "auto":
             output = "sigmoid" if len(shape) == 3 else "linear"
-        self.generator = nn.Sequential(
+        size = math.prod(shape)
+        maker = nn.Sequential(
             MLP(
-                [latent],
-                math.prod(shape),
+                [latent + self.codes],
+                size,
                 hidden=generator,
                 activation=activation,
                 batch_norm=batch_norm,
@@ -67,46 +70,18 @@ class GAN(nn.Module):
             OUTPUTS[output](),
             nn.Unflatten(1, tuple(shape)),
         )
-        self.discriminator = MLP(
-            shape,
+        judge = MLP(
+            [size + self.codes],
             1,
             hidden=discriminator,
             activation=discriminator_activation,
             dropout=dropout,
             kernel_init=kernel_init,
         )
-        self.average = MovingAverage(self.generator, average) if average else None
+        self.play(maker, judge, average)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Log-odds (batch,) that examples x (batch, *shape) are real."""
-        return self.discriminate(x)
-
-    def players(self) -> tuple[nn.Module, nn.Module]:
-        """The generator and the discriminator."""
-        return self.generator, self.discriminator
-
-    def latent(self, n: int) -> Tensor:
-        """Noise (n, latent) from the prior."""
-        device = next(self.parameters()).device
-        if self.prior == "normal":
-            return torch.randn(n, self.latent_size, device=device)
-        return 2 * torch.rand(n, self.latent_size, device=device) - 1
-
-    def generate(self, z: Tensor) -> Tensor:
-        """Examples (n, *shape) of noise z (n, latent)."""
-        return self.generator(z)
-
-    def discriminate(self, x: Tensor) -> Tensor:
-        """Log-odds (batch,) that examples x (batch, *shape) are real."""
+    def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""
+        if self.conditional:
+            x = torch.cat([x.flatten(1), self.code(labels, x)], 1)
         return self.discriminator(x).squeeze(1)
-
-    def follow(self) -> None:
-        """The moving average, if there is one, takes a step towards the generator."""
-        if self.average is not None:
-            self.average.follow(self.generator)
-
-    @torch.no_grad()
-    def sample(self, n: int) -> Tensor:
-        """Draw n examples, (n, *shape), from the averaged generator where there is one."""
-        generator = self.generator if self.average is None else self.average
-        return generator(self.latent(n))

@@ -1,0 +1,120 @@
+"""Signs that an adversarial game has gone wrong, and what helps.
+
+I. Goodfellow, "NIPS 2016 Tutorial: Generative Adversarial Networks", 2016, https://arxiv.org/abs/1701.00160, §5.1 and
+§5.2. The vanishing of the generator's gradient before a sure discriminator: M. Arjovsky, L. Bottou, "Towards
+Principled Methods for Training Generative Adversarial Networks", 2017, https://arxiv.org/abs/1701.04862, §2.
+"""
+
+import math
+from collections import deque
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WINDOW = 10  # measurements that must agree
+ALIKE = 0.25  # of the data's mean distance: samples nearer to each other than this are too much alike
+SURE = 0.995  # of both kinds told rightly
+FADED = 1e-3  # of the largest gradient seen
+HEALTHY = 0.2  # of the samples near a mode, from which on missing modes mean a collapse and no beginning
+
+
+class Collapse:
+    """Looks at the last ten measurements; says each sign once.
+
+    - Collapsed: samples lie near each other, by `diversity` (their mean distance over that of the data).
+    - Sure discriminator: it tells nearly all of both kinds, and the generator's gradient has faded to a thousandth.
+    - Missing modes: validation finds samples on modes of the data, and half of their number or fewer in use.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[dict[str, Tensor]] = []  # measured, on the device, not looked at yet
+        self.seen: dict[str, deque[float]] = {}
+        self.largest = 0.0  # gradient of the generator
+        self.modes: dict[str, float] = {}  # of the last validation
+        self.told: list[str] = []  # signs
+
+    def see(self, values: dict[str, Tensor]) -> None:
+        """Take `diversity`, `discriminator_accuracy` or `generator_gradient_norm`, each 0-d; not synchronised."""
+        self.waiting.append(values)
+
+    def validated(self, metrics: dict[str, float]) -> None:
+        """Take a validation's metrics."""
+        self.modes = {name: metrics[name] for name in ("modes", "mode_divergence", "high_quality") if name in metrics}
+
+    def news(self) -> list[str]:
+        """A line for each sign that is new."""
+        self._look()
+        lines = []
+        for sign, line in (("collapsed", self._alike()), ("sure", self._sure()), ("modes", self._missing())):
+            if line and sign not in self.told:
+                self.told.append(sign)
+                lines.append(line)
+        return lines
+
+    def _look(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for values in waiting:
+            for name, value in values.items():
+                self.seen.setdefault(name, deque(maxlen=WINDOW)).append(float(value))
+                if name == "generator_gradient_norm":
+                    self.largest = max(self.largest, float(value))
+
+    def _last(self, name: str) -> list[float]:
+        """The last ten values; none while there are fewer."""
+        values = self.seen.get(name, ())
+        return list(values) if len(values) == WINDOW else []
+
+    def _alike(self) -> str | None:
+        values = self._last("diversity")
+        # The largest of them: early samples are alike too, and become less so.
+        if not values or max(values) >= ALIKE or values[-1] > 1.5 * values[0]:
+            return None
+        return (
+            f"the generator has collapsed: samples differ {values[-1]:.2g} times as much as data; what helps, in this "
+            "order: procedure.gradient_penalty=1, model.batch_norm=true (gan), another optimizer.lr=…, "
+            "procedure=wasserstein"
+        )
+
+    def _sure(self) -> str | None:
+        right, slope = self._last("discriminator_accuracy"), self._last("generator_gradient_norm")
+        if not right or not slope or min(right) < SURE or max(slope) > FADED * self.largest:
+            return None
+        return (
+            f"the discriminator is right {min(right):.1%} of the time, and the generator's gradient has faded to "
+            f"{max(slope) / self.largest:.1g} of its largest; what helps, in this order: procedure.loss=non_saturating "
+            "(if it is minimax), procedure.gradient_penalty=1, procedure.label_smoothing=0.1, model.dropout=0.3 (gan), "
+            "a smaller procedure.discriminator_lr=…"
+        )
+
+    def _missing(self) -> str | None:
+        spread, near = self.modes.get("mode_divergence", 0.0), self.modes.get("high_quality", 0.0)
+        if near < HEALTHY or spread < math.log(2):
+            return None
+        return (
+            f"the generator has collapsed onto {self.modes['modes']:.0f} modes of the data (KL {spread:.2f} to even "
+            "shares); what helps, in this order: procedure.gradient_penalty=1, another optimizer.lr=…, "
+            "procedure=wasserstein"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured and told: a resumed run says nothing twice."""
+        self._look()
+        return {
+            "seen": {name: list(values) for name, values in self.seen.items()},
+            "largest": self.largest,
+            "modes": dict(self.modes),
+            "told": list(self.told),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        self.waiting = []
+        self.seen = {name: deque(values, maxlen=WINDOW) for name, values in state["seen"].items()}
+        self.largest, self.modes, self.told = state["largest"], dict(state["modes"]), list(state["told"])
+
+
+def spread(x: Tensor, most: int = 1000) -> Tensor:
+    """Mean distance between two of x (n, *shape), 0-d; of the first `most`, since there are n² pairs."""
+    flat = x[:most].flatten(1).float()
+    return torch.pdist(flat).mean() if len(flat) > 1 else flat.new_zeros(())
