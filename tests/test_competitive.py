@@ -13,6 +13,7 @@ from dlx.logs.networks import apart
 from dlx.models.competitive.graph import components, joined, renew, unjoined
 from dlx.models.competitive.growing_neural_gas import GrowingNeuralGas
 from dlx.models.competitive.neural_gas import NeuralGas
+from dlx.models.competitive.prototypes import principal
 from dlx.models.competitive.self_organizing_map import SelfOrganizingMap
 from dlx.models.mlp import MLP
 from dlx.procedures.competitive import Competitive
@@ -128,6 +129,18 @@ def test_every_model_reconstructs():
         assert rebuilt["squared_error"] == pytest.approx(clustered["squared_distance"], rel=1e-5)
         assert clustered["quantisation_error"] ** 2 <= clustered["squared_distance"]
         assert 0 < rebuilt["explained_variance"] < 1
+
+
+@pytest.mark.parametrize(("n", "features"), [(200, 5), (6, 30), (3, 3), (1, 4)])
+def test_the_plane_of_the_pictures_is_that_of_pca(n, features):
+    x = torch.randn(n, features, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = principal(x - x.mean(0))
+    assert found.shape == (features, 2)
+    known = torch.linalg.svd(x - x.mean(0), full_matrices=False)[2][: min(2, n - 1)].T
+    for mine, theirs in zip(found.T, known.T, strict=False):
+        assert float((mine @ theirs).abs()) == pytest.approx(1)
+        assert mine[mine.abs().argmax()] > 0
+    assert found.isfinite().all()
 
 
 def test_components_are_what_no_edge_joins():

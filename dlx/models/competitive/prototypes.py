@@ -11,6 +11,7 @@ from dlx.errors import UsageError
 from dlx.types import Count
 
 SHOWN = 1000  # examples that are drawn beneath the prototypes
+WORK = 2**22  # values from which the plane of the pictures is found
 
 
 class Prototypes(nn.Module):
@@ -78,17 +79,14 @@ class Prototypes(nn.Module):
 
     def _look(self, rows: Tensor) -> None:
         """Find the two first principal directions; data of one or two dimensions is drawn as it is."""
-        few = rows[:SHOWN].double().cpu()
-        D = few.shape[1]
+        D = rows.shape[1]
         if D <= 2:
             self.plane.copy_(torch.eye(D, 2))
         else:
+            few = rows[: max(WORK // D, 100)].double().cpu()
             self.offset.copy_(few.mean(0))
-            _, _, directions = torch.linalg.svd(few - few.mean(0), full_matrices=False)
-            two = torch.nn.functional.pad(directions[:2], (0, 0, 0, 2 - min(len(directions), 2)))
-            upright = two.gather(1, two.abs().argmax(1, keepdim=True)).sign()
-            self.plane.copy_((two * upright).T)
-        self.shown[: len(few)] = self.projected(rows[:SHOWN])
+            self.plane.copy_(principal(few - few.mean(0)))
+        self.shown[: len(rows[:SHOWN])] = self.projected(rows[:SHOWN])
 
     def projected(self, rows: Tensor) -> Tensor:
         """Rows (n, features) in the plane of the pictures, (n, 2)."""
@@ -154,6 +152,22 @@ class Prototypes(nn.Module):
         if self.pictured is not None:
             drawn["prototypes"] = network(places, edges, images=self.pictured)
         return drawn
+
+
+def principal(centred: Tensor) -> Tensor:
+    """The two first principal directions, (features, 2), of rows (n, features) whose mean is 0.
+
+    They have length 1, or 0 where there is none. The largest element of each is positive: which way it
+    points would be left to rounding else.
+    """
+    n, D = centred.shape
+    if n >= D:
+        _, directions = torch.linalg.eigh(centred.T @ centred)  # the largest eigenvalue last
+    else:
+        directions = centred.T @ torch.linalg.eigh(centred @ centred.T).eigenvectors
+    two = torch.nn.functional.pad(directions[:, -2:].flip(1), (0, 2 - min(n, D, 2)))
+    two = two / two.norm(dim=0).clamp(min=1e-12)
+    return two * two.gather(0, two.abs().argmax(0, keepdim=True)).sign()
 
 
 def ranks(distances: Tensor) -> Tensor:
