@@ -20,7 +20,8 @@ from dlx.procedures.adversarial import Adversarial
 from dlx.procedures.adversarial_losses import discriminator_loss, generator_loss, gradient_penalty
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.schedule import Schedule
-from dlx.tasks.generation import Generation, area_under_curve, modes_found
+from dlx.tasks.generation import Generation
+from dlx.tasks.generation_measures import area_under_curve, modes_found
 from tests.conftest import same
 
 ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999))
@@ -202,7 +203,7 @@ def test_values_are_detached_and_say_what_they_are():
     procedure = bound(small(), watch=2)
     first, second = procedure.step(Batch(torch.randn(8, 2))), procedure.step(Batch(torch.randn(8, 2)))
     scores = {"discriminator_loss", "generator_loss", "discriminator_accuracy"}
-    assert set(first) == scores | {"discriminator_gradient_norm", "generator_gradient_norm"}
+    assert set(first) == scores | {"discriminator_gradient_norm", "generator_gradient_norm", "diversity"}
     assert set(second) == scores
     assert not any(value.requires_grad for value in first.values())
     assert set(bound(small(), loss="wasserstein", watch=0).step(Batch(torch.randn(8, 2)))) == {

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.procedures.adversarial_collapse import Collapse, spread
+from dlx.procedures.adversarial_collapse import Collapse
 from dlx.procedures.adversarial_losses import Loss, discriminator_loss, generator_loss, gradient_penalty
 from dlx.procedures.adversarial_player import Player
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
+from dlx.tasks.generation_measures import spread
 from dlx.tasks.task import Task, labels_of
 from dlx.types import Count, Fraction, Natural, NonNegative, Positive
 

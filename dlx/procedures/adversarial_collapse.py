@@ -9,7 +9,6 @@ import math
 from collections import deque
 from typing import Any
 
-import torch
 from torch import Tensor
 
 WINDOW = 10  # measurements that must agree
@@ -112,9 +111,3 @@ class Collapse:
         self.waiting = []
         self.seen = {name: deque(values, maxlen=WINDOW) for name, values in state["seen"].items()}
         self.largest, self.modes, self.told = state["largest"], dict(state["modes"]), list(state["told"])
-
-
-def spread(x: Tensor, most: int = 1000) -> Tensor:
-    """Mean distance between two of x (n, *shape), 0-d; of the first `most`, since there are n² pairs."""
-    flat = x[:most].flatten(1).float()
-    return torch.pdist(flat).mean() if len(flat) > 1 else flat.new_zeros(())
