@@ -157,8 +157,8 @@ class Prototypes(nn.Module):
 def principal(centred: Tensor) -> Tensor:
     """The two first principal directions, (features, 2), of rows (n, features) whose mean is 0.
 
-    They have length 1, or 0 where there is none. The largest element of each is positive: which way it
-    points would be left to rounding else.
+    They have length 1, or 0 where there is none. The largest element of each is positive, so that
+    rounding does not decide which way it points.
     """
     n, D = centred.shape
     if n >= D:
