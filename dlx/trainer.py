@@ -200,6 +200,7 @@ class Trainer:
         """Write what was logged, and stop at the first value that is not finite."""
         for line in self.procedure.news():
             self.progress.tell(line)
+            self.logger.text("news", line, self.step)
         bad = self.logger.flush()
         if bad is None:
             return
