@@ -179,6 +179,7 @@ class Trainer:
         self.sums = {}
         if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.epochs):
             self._validate()
+            self._tell()
         if self.pictures_every and self.epoch % self.pictures_every == 0:
             self.pictures()
         self.progress.epoch(self.epoch, self.latest, time.monotonic() - started)
@@ -198,9 +199,7 @@ class Trainer:
 
     def _check(self) -> None:
         """Write what was logged, and stop at the first value that is not finite."""
-        for line in self.procedure.news():
-            self.progress.tell(line)
-            self.logger.text("news", line, self.step)
+        self._tell()
         bad = self.logger.flush()
         if bad is None:
             return
@@ -211,6 +210,12 @@ class Trainer:
             f"the training loss is not finite at step {bad} (epoch {epoch}); {kept}; what helps, in this order: "
             "a smaller optimizer.lr=…, procedure.clip_norm=1, trainer.precision=32, dataset.scale=standard"
         )
+
+    def _tell(self) -> None:
+        """Hand on what the user should hear at once."""
+        for line in self.procedure.news():
+            self.progress.tell(line)
+            self.logger.text("news", line, self.step)
 
     def _validate(self) -> None:
         for split in self.splits:
