@@ -32,7 +32,7 @@ class Downloaded(Images):
         scale: Literal["none", "unit", "symmetric", "standard"] = "unit",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        binarize: Literal["none", "threshold", "stochastic"] = "none",
+        binarize: Literal["none", "threshold", "static", "stochastic"] = "none",
         augment: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(shape, classes, outputs, seed, val, 0.0, limit, scale, mean, std, binarize, augment)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dlx.datasets.binarization import binarized
 from dlx.datasets.dataset import Dataset, Split, Stream
 from dlx.datasets.transforms import Augment
 from dlx.errors import UsageError
@@ -19,8 +20,9 @@ class Images(Dataset):
         scale: `unit` puts intensities into [0, 1], `symmetric` into [-1, 1] (what a generator with tanh gives),
             `standard` then subtracts each channel's mean and divides by its standard deviation, `none` leaves them.
         mean, std: for `standard`, one number a channel; null measures them on the training split.
-        binarize: `threshold` at one half, or `stochastic`: each pixel is 1 with its intensity as the probability,
-            drawn anew in every epoch of training and always alike in evaluation. A likelihood depends on which.
+        binarize: `threshold` at one half; or each pixel is 1 with its intensity as the probability: `static` draws once
+            for all, by `seed` alone, `stochastic` anew in every epoch of training and always alike in evaluation.
+            Likelihoods under one of them do not compare with those under another.
         augment: see `dlx.datasets.transforms.Augment`; the training split only.
         shape, classes, outputs, seed, val, test, limit: as in `Dataset`.
     """
@@ -40,7 +42,7 @@ class Images(Dataset):
         scale: Literal["none", "unit", "symmetric", "standard"] = "unit",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        binarize: Literal["none", "threshold", "stochastic"] = "none",
+        binarize: Literal["none", "threshold", "static", "stochastic"] = "none",
         augment: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(shape, classes, outputs, seed, val, test, limit)
@@ -70,11 +72,18 @@ class Images(Dataset):
         self.factor = (1 / (s * self.levels)).float()[:, None, None]
         self.offset = (-m / s).float()[:, None, None]
 
+    def load(self) -> None:
+        super().load()
+        if self.binarize == "static":
+            seeds = {"train": 0, "val": 1, "test": 2}
+            for name, part in self.splits.items():
+                self.splits[name] = binarized(part, self.levels, (self.seed, seeds.get(name, 3)))
+
     def random(self, train: bool) -> bool:
         return self.binarize == "stochastic" or (train and bool(self.augment))
 
     def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
-        if generator is None and self.random(train):
+        if generator is None and (self.random(train) or self.binarize == "static"):
             generator = torch.Generator(x.device).manual_seed(self.seed)
         if train and self.augment:
             assert generator is not None
@@ -88,7 +97,10 @@ class Images(Dataset):
         x.div_(self.levels)
         if self.binarize == "threshold":
             return (x >= 0.5).float()
-        if self.binarize == "stochastic":
+        # What `load` has made static is 0 or 1, and a draw leaves it so; other images, and warped ones, need one.
+        if self.binarize == "static" and train and not self.augment:
+            return x
+        if self.binarize in ("static", "stochastic"):
             return torch.rand(x.shape, generator=generator, device=x.device).lt(x).float()
         return x.mul_(2).sub_(1) if self.scale == "symmetric" else x
 
