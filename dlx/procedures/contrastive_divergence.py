@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.optimizers.fused import made, undecorated, updater
 from dlx.procedures.chains import chains as chains_of
-from dlx.procedures.procedure import Procedure
+from dlx.procedures.descent import Descent
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
 from dlx.types import Count, NonNegative, Positive, Probability
@@ -43,7 +42,7 @@ class Sparse(Protocol):
         """Mean distance of the activities from the target, 0-d, and the gradients of all parameters in their order."""
 
 
-class ContrastiveDivergence(Procedure):
+class ContrastiveDivergence(Descent):
     """Minimises mean F(data) - mean F(fantasy), the fantasy held fixed: the positive and the negative phase.
 
     Args:
@@ -75,14 +74,13 @@ class ContrastiveDivergence(Procedure):
         sparsity_target: Probability | None = None,
         sparsity_weight: NonNegative = 0.1,
     ) -> None:
-        self.make_optimizer, self.make_schedule = optimizer, scheduler
+        super().__init__(optimizer, scheduler)
         self.chains = chains_of(steps, persistent, chains, fast_lr, fast_decay, temperatures)
         self.sparsity_target, self.sparsity_weight = sparsity_target, sparsity_weight
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         self.energy = cast(EnergyModel, model)
-        self.params = [p for p in model.parameters() if p.requires_grad]
         self.learns = [p.requires_grad for p in model.parameters()]
         self.gap = getattr(model, "free_energy_gap", self._gap) if all(self.learns) else self._gap
         if self.sparsity_target is not None and not isinstance(model, Sparse):
@@ -91,10 +89,6 @@ class ContrastiveDivergence(Procedure):
                 "needed: one with sparsity_gradient, such as rbm; leave it out"
             )
         self.chains.bind(model, self.params)
-        with undecorated():
-            self.optimizer = made(self.make_optimizer, self.params)
-        self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
-        self.update = updater(self.optimizer, self.params)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         fantasy = self.chains.advance(batch.x)
@@ -106,8 +100,7 @@ class ContrastiveDivergence(Procedure):
             gradients = tuple(g + self.sparsity_weight * p for g, p in zip(gradients, mine, strict=True))
         self.update(gradients)
         self.chains.learned(gradients)
-        if self.schedule is not None:
-            self.schedule.step()
+        self.advance()
         if not self.chains.persistent:  # a persistent chain is nobody's reconstruction
             values["sampled_reconstruction_error"] = (batch.x - fantasy).square().mean()
         return values
@@ -116,24 +109,9 @@ class ContrastiveDivergence(Procedure):
         gap = self.energy.free_energy(v).mean() - self.energy.free_energy(fantasy).mean()
         return gap.detach(), torch.autograd.grad(gap, self.params)
 
-    def end_epoch(self) -> dict[str, Tensor]:
-        if self.schedule is not None:
-            self.schedule.end_epoch()
-        return {"lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]), dtype=torch.float64)}
-
-    def validated(self, metrics: dict[str, float]) -> None:
-        if self.schedule is not None and self.task.monitor in metrics:
-            self.schedule.validated(metrics[self.task.monitor])
-
     def state_dict(self) -> dict[str, Any]:
-        with undecorated():
-            optimizer = self.optimizer.state_dict()
-        schedule = self.schedule.state_dict() if self.schedule else None
-        return {**super().state_dict(), "optimizer": optimizer, "schedule": schedule, **self.chains.state_dict()}
+        return {**super().state_dict(), **self.chains.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule:
-            self.schedule.load_state_dict(state["schedule"])
         self.chains.load_state_dict(state, self.params[0].device)

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.models.boltzmann.units import drawn
-from dlx.optimizers.fused import made, undecorated, updater
-from dlx.procedures.procedure import Procedure
+from dlx.procedures.descent import Descent
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
 from dlx.types import Count
@@ -36,7 +35,7 @@ class DeepEnergyModel(Protocol):
         """mean E(data) - mean E(fantasy), 0-d, and its gradient in all parameters, in their order."""
 
 
-class MeanField(Procedure):
+class MeanField(Descent):
     """Ascends the variational bound: its expectation under the data by mean field, under the model by chains.
 
     Args:
@@ -59,7 +58,7 @@ class MeanField(Procedure):
         chains: Count = 100,
         sampled: bool = False,
     ) -> None:
-        self.make_optimizer, self.make_schedule = optimizer, scheduler
+        super().__init__(optimizer, scheduler)
         self.iterations, self.steps, self.chains, self.sampled = iterations, steps, chains, sampled
         self.states: list[Tensor] | None = None
 
@@ -67,11 +66,6 @@ class MeanField(Procedure):
         super().bind(model, task)
         self.deep = cast(DeepEnergyModel, model)
         self.learns = [p.requires_grad for p in model.parameters()]
-        self.params = [p for p in model.parameters() if p.requires_grad]
-        with undecorated():
-            self.optimizer = made(self.make_optimizer, self.params)
-        self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
-        self.update = updater(self.optimizer, self.params)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         v = batch.x.flatten(1)
@@ -79,29 +73,13 @@ class MeanField(Procedure):
         self.states = self.deep.gibbs_layers(self.states or self.deep.start(self.chains), self.steps)
         gap, gradients = self.deep.energy_gap(data, self.states)
         self.update([g for g, learns in zip(gradients, self.learns, strict=True) if learns])
-        if self.schedule is not None:
-            self.schedule.step()
+        self.advance()
         return {"energy_gap": gap}
 
-    def end_epoch(self) -> dict[str, Tensor]:
-        if self.schedule is not None:
-            self.schedule.end_epoch()
-        return {"lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]), dtype=torch.float64)}
-
-    def validated(self, metrics: dict[str, float]) -> None:
-        if self.schedule is not None and self.task.monitor in metrics:
-            self.schedule.validated(metrics[self.task.monitor])
-
     def state_dict(self) -> dict[str, Any]:
-        with undecorated():
-            optimizer = self.optimizer.state_dict()
-        schedule = self.schedule.state_dict() if self.schedule else None
-        return {**super().state_dict(), "optimizer": optimizer, "schedule": schedule, "states": self.states}
+        return {**super().state_dict(), "states": self.states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule:
-            self.schedule.load_state_dict(state["schedule"])
         device = self.params[0].device
         self.states = state["states"] and [layer.to(device) for layer in state["states"]]

@@ -69,6 +69,38 @@ class Gaussian:
         return inputs + torch.randn_like(inputs)
 
 
+class Labelled:
+    """Binary units, and behind them one of `classes` that is on (Hinton, Osindero, Teh 2006, §6).
+
+    Args:
+        classes: units of the last group.
+    """
+
+    constant = 0.0
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+
+    def own(self, s: Tensor) -> Tensor:
+        return s.new_zeros(len(s))
+
+    def log_sum(self, inputs: Tensor) -> Tensor:
+        """One value for each binary unit, and one for the group, (..., units - classes + 1)."""
+        group = inputs[..., -self.classes :].logsumexp(-1, keepdim=True)
+        return torch.cat([F.softplus(inputs[..., : -self.classes]), group], -1)
+
+    def mean(self, inputs: Tensor) -> Tensor:
+        group = inputs[..., -self.classes :].softmax(-1)
+        return torch.cat([inputs[..., : -self.classes].sigmoid(), group], -1)
+
+    def draw(self, inputs: Tensor) -> Tensor:
+        # The largest of logits plus Gumbel noise is a draw from their softmax.
+        group = inputs[..., -self.classes :]
+        noise = -torch.empty_like(group).exponential_().log()
+        chosen = F.one_hot((group + noise).argmax(-1), self.classes).to(inputs.dtype)
+        return torch.cat([drawn(inputs[..., : -self.classes].sigmoid()), chosen], -1)
+
+
 UNITS: dict[str, Units] = {"binary": Binary(), "gaussian": Gaussian()}
 
 

@@ -1,0 +1,67 @@
+"""What procedures share that make their gradients themselves and leave the update to an optimizer."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlx.optimizers.fused import made, undecorated, updater
+from dlx.procedures.procedure import Procedure
+from dlx.procedures.schedule import Schedule
+from dlx.tasks.task import Task
+
+
+class Descent(Procedure):
+    """`step` finds a gradient for each of `params`, calls `update` with them, and `advance` afterwards.
+
+    Args:
+        optimizer: a torch.optim class without its parameters.
+        scheduler: a torch.optim.lr_scheduler class without its optimizer.
+    """
+
+    def __init__(
+        self,
+        optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer], Schedule] | None = None,
+    ) -> None:
+        self.make_optimizer, self.make_schedule = optimizer, scheduler
+
+    def learning(self, model: nn.Module) -> dict[str, Tensor]:
+        """The parameters that learn, by name."""
+        return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+    def bind(self, model: nn.Module, task: Task) -> None:
+        super().bind(model, task)
+        self.named = self.learning(model)
+        self.params = list(self.named.values())
+        with undecorated():
+            self.optimizer = made(self.make_optimizer, self.params)
+        self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
+        self.update = updater(self.optimizer, self.params)
+
+    def advance(self) -> None:
+        """After each update: the schedule may count it."""
+        if self.schedule is not None:
+            self.schedule.step()
+
+    def end_epoch(self) -> dict[str, Tensor]:
+        if self.schedule is not None:
+            self.schedule.end_epoch()
+        return {"lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]), dtype=torch.float64)}
+
+    def validated(self, metrics: dict[str, float]) -> None:
+        if self.schedule is not None and self.task.monitor in metrics:
+            self.schedule.validated(metrics[self.task.monitor])
+
+    def state_dict(self) -> dict[str, Any]:
+        with undecorated():
+            optimizer = self.optimizer.state_dict()
+        schedule = self.schedule.state_dict() if self.schedule else None
+        return {**super().state_dict(), "optimizer": optimizer, "schedule": schedule}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
