@@ -110,7 +110,8 @@ class Trained:
         Args:
             n: how many.
             seed: of the draws; None takes the run's own.
-            how: `length`, `prompt` and `temperature` of a recurrent network, as `dlx sample` takes them.
+            how: `length`, `prompt` and `temperature` of a recurrent network, as `dlx sample` takes them; `labels` (n,)
+                of a conditional model.
 
         Raises:
             UsageError: it does not generate, or takes no such thing.

@@ -12,7 +12,8 @@ from dlx.runs.rundir import find
 @click.command("sample")
 @click.argument("run")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("-n", "number", type=click.IntRange(min=1), help="How many. Default: 64; 1 with a prompt.")
+@click.option("-n", "number", type=click.IntRange(min=1), help="How many. Default: 64; 8 of each class; 1 text.")
+@click.option("--clamp", "clamps", multiple=True, metavar="label=NAME", help="The class, of a conditional model.")
 @click.option("--prompt", metavar="TEXT", help="What a text begins with.")
 @click.option("--length", type=click.IntRange(min=1), help="Steps to be drawn. Default: those of an example.")
 @click.option("--temperature", type=click.FloatRange(min=0), help="Below 1 keeps to what is likely. Default: 1.")
@@ -23,6 +24,7 @@ def command(
     run: str,
     overrides: tuple[str, ...],
     number: int | None,
+    clamps: tuple[str, ...],
     prompt: str | None,
     length: int | None,
     temperature: float | None,
@@ -32,9 +34,11 @@ def command(
 ) -> None:
     """Draw examples from a model that generates.
 
-    RUN is a directory, a run's id, or `last`. Without -o images go to sample.png, everything else to standard output
-    as CSV. Values are in the units of the data: the training run's scaling is undone. A recurrent network that was
-    trained on a text writes on: --prompt, --length and --temperature are for it.
+    RUN is a directory, a run's id, or `last`. Without -o images go to sample.png and sample.npz, everything else to
+    standard output as CSV. Values are in the units of the data: the training run's scaling is undone. A model that was
+    trained with classes (model.conditional=true) draws each of them, a row of the picture for each, or the one that
+    --clamp names. A recurrent network that was trained on a text writes on: --prompt, --length and --temperature are
+    for it.
     """
     from dlx.commandline import terminal
     from dlx.runs.saved import LOOKING
@@ -42,21 +46,24 @@ def command(
 
     found = find(run)
     config = trusted(found, overrides, LOOKING, "sample")
-    from dlx.runs import outputs
+    from dlx.runs import conditions, outputs
     from dlx.runs.trained import load, sample
 
     parts, _ = load(found, config, checkpoint)
-    number = number or (64 if prompt is None else 1)
-    made = sample(parts, number, seed, length=length, prompt=prompt, temperature=temperature)
+    labels = conditions.labels(parts, clamps, number)
+    number = len(labels) if labels is not None else number or (64 if prompt is None else 1)
+    made = sample(parts, number, seed, length=length, prompt=prompt, temperature=temperature, labels=labels)
     shape = parts.dataset.shape or ()
-    if output is None and len(shape) == 3 and made[0].numel() == math.prod(shape):
-        output = Path("sample.png")
-    if output is None and hasattr(parts.dataset, "decode"):
+    pictures = len(shape) == 3 and made[0].numel() == math.prod(shape)
+    places = [output] if output else [Path("sample.png"), Path("sample.npz")] if pictures else []
+    known = {} if labels is None else {"label": labels}
+    if not places and hasattr(parts.dataset, "decode"):
         print("\n\n".join(outputs.lines(made, parts.dataset)))
         return
-    if output is None:
-        outputs.write_csv(outputs.rows({"x": made.flatten(1)}, parts.dataset.columns))
+    if not places:
+        outputs.write_csv(outputs.rows({"x": made.flatten(1), **known}, parts.dataset.columns))
         return
-    columns = {"x": made.flatten(1) if output.suffix == ".csv" else made}
-    written = outputs.save(output, columns, parts.dataset)
-    terminal.note(f"{number} samples written to {written[0] if len(written) == 1 else output}")
+    for place in places:
+        columns = {"x": made.flatten(1) if place.suffix == ".csv" else made, **known}
+        outputs.save(place, columns, parts.dataset, across=labels)
+    terminal.note(f"{number} samples written to {' and '.join(map(str, places))}")

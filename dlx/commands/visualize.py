@@ -7,6 +7,7 @@ import click
 
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run, find
+from dlx.runs.words import divided
 from dlx.seeing import METHODS
 
 
@@ -42,7 +43,7 @@ def command(
 
     methods = _methods(method)
     found = find(run)
-    path, overrides = _divided(words)
+    path, overrides = divided(words)
     config = trusted(found, overrides, LOOKING, "visualize")
     if path is not None and not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: an INPUT as for dlx predict, or key=value")
@@ -75,13 +76,6 @@ def _methods(text: str) -> list[str]:
             guess = f"did you mean {near}? " if near else ""
             raise UsageError(f"--method {word} was given; {guess}needed: some of {','.join(METHODS)}, or all")
     return wanted
-
-
-def _divided(words: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
-    """The input, and the overrides: the first word is the input unless it reads like an override and is no file."""
-    if words and ("=" not in words[0] or Path(words[0]).exists()):
-        return Path(words[0]), words[1:]
-    return None, words
 
 
 def _keep(pictures: dict[str, Any], run: Run, output: Path | None) -> None:

@@ -90,6 +90,7 @@ def save(
     dataset: Dataset,
     files: Sequence[str] | None = None,
     steps: Steps | None = None,
+    across: Tensor | None = None,
 ) -> list[Path]:
     """Write columns as the file's name asks: .csv, .npz, .npy, .txt, .png (the first column), or a folder of images.
 
@@ -99,6 +100,7 @@ def save(
         dataset: loaded; its class names, and what its intensities mean.
         files: where the examples came from; a folder's images are named like them.
         steps: of sequences with a prediction at each of them.
+        across: (examples,) sorted labels: a picture of all examples then has a row for each.
 
     Returns:
         What was written.
@@ -124,7 +126,7 @@ def save(
                 np.save(path, first.numpy(), allow_pickle=False)
             case ".png":
                 images = _pixels(first, dataset, path)
-                save_png(path, images[0] if len(images) == 1 else grid(images))
+                save_png(path, images[0] if len(images) == 1 else _sheet(images, across))
             case "":
                 return _folder(path, _pixels(first, dataset, path), files)
             case other:
@@ -151,6 +153,19 @@ def _pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
         )
     levels = float(getattr(dataset, "levels", 1.0))
     return (values.float() * (255 / levels)).round().clamp(0, 255).to(torch.uint8)
+
+
+def _sheet(images: Tensor, across: Tensor | None) -> Tensor:
+    """Images side by side; where they have labels, a row for each, as long as the longest."""
+    if across is None or len(across.unique()) == 1:
+        return grid(images)
+    counts = across.bincount()
+    counts = counts[counts > 0]
+    longest, K = int(counts.max()), len(counts)
+    sheet = images.new_full((K * longest, *images.shape[1:]), 128)  # grey, as what is around them
+    places = torch.cat([k * longest + torch.arange(int(count)) for k, count in enumerate(counts)])
+    sheet[places] = images
+    return grid(sheet, columns=longest)
 
 
 def _folder(path: Path, images: Tensor, files: Sequence[str] | None) -> list[Path]:

@@ -115,7 +115,7 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
     with _precision(parts):
         whole = fitting(parts.data, columns)
     if "reconstruction" in whole:
-        whole["reconstruction"] = _raw(whole["reconstruction"], dataset)
+        whole["reconstruction"] = raw(whole["reconstruction"], dataset)
     return whole
 
 
@@ -128,7 +128,7 @@ def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
         n: how many.
         seed: of the draws; None takes the run's own.
         how: what some models also take: `length` in steps, `prompt` (a text where the dataset is one, else a tensor),
-            `temperature`; None counts as not given.
+            `temperature`; `labels` (n,) of a conditional model; None counts as not given.
 
     Raises:
         UsageError: the model does not generate, or takes no such thing.
@@ -150,7 +150,7 @@ def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
     runtime.seed(parts.config.seed if seed is None else seed)
     with _precision(parts):
         made: Tensor = generate(n, **asked)
-    return _raw(_plain(made), parts.dataset)
+    return raw(_plain(made), parts.dataset)
 
 
 def _tells_what_follows(parts: Parts) -> bool:
@@ -185,7 +185,7 @@ def _plain(values: Tensor) -> Tensor:
     return values.cpu().float() if values.dtype in (torch.bfloat16, torch.float16) else values.cpu()
 
 
-def _raw(x: Tensor, dataset: Dataset) -> Tensor:
+def raw(x: Tensor, dataset: Dataset) -> Tensor:
     """What a model generates, in the units of the data: the dataset's scaling undone.
 
     Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.

@@ -105,8 +105,10 @@ def spread(found: list[Layer], most: int) -> list[Layer]:
     return [found[round(i * (len(found) - 1) / (most - 1))] for i in range(most)]
 
 
-def label(name: str | None, subject_names: list[str] | None, classes: int | None) -> int | None:
-    """The class of a name or a number.
+def label(
+    name: str | None, subject_names: list[str] | None, classes: int | None, option: str = "--class "
+) -> int | None:
+    """The class of a name or a number; `option` is what was typed before it.
 
     Raises:
         UsageError: there is no such class.
@@ -121,4 +123,4 @@ def label(name: str | None, subject_names: list[str] | None, classes: int | None
     near = closest(name, names)
     guess = f"did you mean {near}? " if near else ""
     known = listed(names, len(names)) if names else f"0 to {(classes or 1) - 1}"
-    raise UsageError(f"--class {name} was given; {guess}the classes are {known}")
+    raise UsageError(f"{option}{name} was given; {guess}the classes are {known}")
