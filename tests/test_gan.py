@@ -1,5 +1,6 @@
 """Adversarial learning: the theory of Goodfellow et al. 2014 on distributions that can be written down, then a ring."""
 
+import copy
 import math
 from functools import partial
 
@@ -13,19 +14,19 @@ from torch.optim import lr_scheduler
 from dlx.batch import Batch
 from dlx.datasets.synthetic import Ring
 from dlx.errors import UsageError
-from dlx.models.adversarial.average import MovingAverage
 from dlx.models.adversarial.gan import GAN
+from dlx.models.freezing import freeze
 from dlx.models.mlp import MLP
 from dlx.procedures.adversarial import Adversarial
 from dlx.procedures.adversarial_losses import discriminator_loss, generator_loss, gradient_penalty
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.generation import Generation
-from dlx.tasks.generation_measures import area_under_curve, modes_found
+from dlx.tasks.generation_measures import modes_found
 from tests.conftest import same
 
 ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999))
-LOSSES = ["minimax", "non_saturating", "wasserstein"]
+LOSSES = ["minimax", "non_saturating", "wasserstein", "hinge"]
 
 
 def small(shape=(2,), **settings):
@@ -104,6 +105,7 @@ def test_gradients_of_each_loss_equal_hand_formulas():
         "minimax": (torch.log(1 - D).mean(), -D / n),
         "non_saturating": (-torch.log(D).mean(), -(1 - D) / n),
         "wasserstein": (-a.detach().mean(), -torch.ones(n, dtype=torch.float64) / n),
+        "hinge": (-a.detach().mean(), -torch.ones(n, dtype=torch.float64) / n),
     }
     for kind, (value, gradient) in by_hand.items():
         loss = generator_loss(a, kind)
@@ -119,6 +121,14 @@ def test_gradients_of_each_loss_equal_hand_formulas():
             torch.testing.assert_close(slopes, ((D - (1 - s)) / n, fake.detach().sigmoid() / n))
     loss = discriminator_loss(real, fake, "wasserstein")
     assert loss.item() == pytest.approx((fake.mean() - real.mean()).item())
+    torch.testing.assert_close(torch.autograd.grad(loss, fake)[0], torch.full_like(D, 1 / n))
+    fake = a.detach() + 0.25  # beside the corners
+    loss = discriminator_loss(a, fake.requires_grad_(), "hinge")
+    value = (1 - a).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean()
+    torch.testing.assert_close(loss, value)
+    slopes = torch.autograd.grad(loss, [a, fake])
+    corner = torch.where(a == 1, slopes[0], -(a < 1).double() / n)  # either slope is right on the corner
+    torch.testing.assert_close(slopes, (corner.detach(), (fake > -1).double() / n))
 
 
 @pytest.mark.parametrize("kind", LOSSES)
@@ -170,6 +180,8 @@ def test_a_step_equals_the_loop_by_hand(kind):
         real, fake = D(x), D(made)
         if kind == "wasserstein":
             loss = fake.mean() - real.mean()
+        elif kind == "hinge":
+            loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
         else:
             loss = bce(real, torch.ones(16, 1)) + bce(fake, torch.zeros(16, 1))
         between = (x + torch.rand(16, 1) * (made - x)).requires_grad_()
@@ -182,6 +194,7 @@ def test_a_step_equals_the_loop_by_hand(kind):
             "minimax": lambda fake: -bce(fake, torch.zeros(16, 1)),
             "non_saturating": lambda fake: bce(fake, torch.ones(16, 1)),
             "wasserstein": lambda fake: -fake.mean(),
+            "hinge": lambda fake: -fake.mean(),
         }[kind](fake)
         for_G.zero_grad()
         loss.backward()
@@ -258,6 +271,24 @@ def test_resumed_equals_uninterrupted(name, tmp_path):
     assert same(straight.state_dict(), second.state_dict())
 
 
+@pytest.mark.parametrize("name", ["generator", "discriminator"])
+def test_a_frozen_player_plays_and_does_not_learn(name):
+    model = small(average=0.5)
+    freeze(model, [name])
+    kept, other = model.players() if name == "generator" else model.players()[::-1]
+    before, moved = (copy.deepcopy(network.state_dict()) for network in (kept, other))
+    procedure = bound(model, gradient_penalty=1.0)
+    for _ in range(3):
+        values = procedure.step(Batch(torch.randn(8, 2)))
+    assert same(kept.state_dict(), before)
+    assert not same(other.state_dict(), moved)
+    assert {"generator_loss", "discriminator_loss"} <= set(values)
+    assert set(procedure.end_epoch()) == ({"discriminator_lr"} if name == "generator" else {"lr"})
+    again = bound(model)
+    again.load_state_dict(procedure.state_dict())
+    assert same(again.state_dict(), procedure.state_dict())
+
+
 def test_a_scaled_loss_makes_the_same_steps():
     models = small(), small()
     for model, scaler in zip(models, (None, LossScale()), strict=True):
@@ -275,145 +306,14 @@ def test_what_does_not_fit_is_refused():
         Adversarial(ADAM, loss="wasserstein")
     with pytest.raises(UsageError, match="label_smoothing=0"):
         Adversarial(ADAM, loss="wasserstein", gradient_penalty=1.0, label_smoothing=0.1)
+    with pytest.raises(UsageError, match="loss=hinge, which has no labels"):
+        Adversarial(ADAM, loss="hinge", label_smoothing=0.1)
     with pytest.raises(UsageError, match="MLP; needed: a model with players, latent, generate, discriminate, follow"):
         bound(MLP([2], 1))
     with pytest.raises(UsageError, match="scheduler=constant"):
         bound(small(), scheduler=partial(Schedule, lr_scheduler.ReduceLROnPlateau))
     with pytest.raises(UsageError, match="optimizer refused its values"):
         bound(small(), partial(ADAM, lr=-1.0))
-
-
-# -- the model -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("shape", "output", "low", "high"),
-    [((1, 8, 8), "auto", 0, 1), ((3, 6, 5), "tanh", -1, 1), ((1, 8, 8), "sigmoid", 0, 1)],
-)
-def test_shapes_and_ranges(shape, output, low, high):
-    model = small(shape, output=output)
-    samples = model.sample(7)
-    assert samples.shape == (7, *shape)
-    assert low <= samples.min() < samples.max() <= high
-    assert not samples.requires_grad
-    assert model(samples).shape == (7,)
-    assert isinstance(small((2,)).generator[1], nn.Identity)
-
-
-def test_priors():
-    normal, uniform = small().latent(50000), small(prior="uniform").latent(50000)
-    assert normal.shape == (50000, 3)
-    assert (normal.mean().item(), normal.std().item()) == pytest.approx((0, 1), abs=0.02)
-    assert uniform.abs().max() <= 1
-    assert (uniform.mean().item(), uniform.var().item()) == pytest.approx((0, 1 / 3), abs=0.02)
-
-
-def test_moving_average_follows_its_equation():
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    average = MovingAverage(network, decay=0.5)
-    assert list(average.parameters()) == [], "no gradient moves it, and it counts for no parameter"
-    mean = network[0].weight.detach().double()
-    for t in range(1, 20):
-        with torch.no_grad():
-            network[0].weight += torch.randn(2, 2)
-        network(torch.randn(8, 2))
-        average.follow(network)
-        beta = min(0.5, (1 + t) / (10 + t))
-        mean = beta * mean + (1 - beta) * network[0].weight.detach().double()
-        torch.testing.assert_close(average.network[0].weight.double(), mean, rtol=1e-5, atol=1e-6)
-    assert average.network[1].num_batches_tracked == 19
-
-
-def test_samples_come_from_the_average():
-    model = small(average=0.9)
-    with torch.no_grad():
-        for p in model.generator.parameters():
-            p.zero_()
-    assert not model.generate(model.latent(4)).any()
-    assert model.sample(4).any()
-    fresh = small(average=0.9)
-    fresh.load_state_dict(model.state_dict())
-    torch.manual_seed(5)
-    samples = model.sample(4)
-    torch.manual_seed(5)
-    assert torch.equal(fresh.sample(4), samples)
-
-
-# -- the task --------------------------------------------------------------------------------------------------------
-
-
-def test_modes_found():
-    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
-    near, far = torch.tensor([[0.0, 2.9], [10.0, 0.0], [10.0, -1.0]]), torch.tensor([[0.0, 3.1]])
-    found = modes_found(torch.cat([near, far]), centres, 1.0)
-    share = math.log(4) + math.log(1 / 3) / 3 + math.log(2 / 3) * 2 / 3
-    assert found == {"modes": 2, "high_quality": 0.75, "mode_divergence": pytest.approx(share, abs=1e-6)}
-    assert modes_found(far, centres, 1.0) == {"modes": 0, "high_quality": 0}
-    dataset = Ring(examples=20000)
-    dataset.load()
-    data = modes_found(dataset.splits["train"].x, dataset.centres, dataset.std)
-    assert data["modes"] == 8
-    assert data["high_quality"] == pytest.approx(1 - math.exp(-4.5), abs=0.005)  # within 3σ, in the plane
-    assert data["mode_divergence"] < 0.001
-    assert modes_found(centres[:1].expand(9, 2), centres, 1.0)["mode_divergence"] == pytest.approx(
-        math.log(4), abs=1e-6
-    )
-
-
-def test_area_under_curve():
-    generator = torch.Generator().manual_seed(0)
-    real, fake = (torch.randint(0, 9, (n,), generator=generator).float() for n in (70, 50))
-    by_pairs = ((real[:, None] > fake).float() + (real[:, None] == fake).float() / 2).mean()
-    assert area_under_curve(real, fake) == pytest.approx(by_pairs.item(), abs=1e-6)
-    assert area_under_curve(torch.ones(3), torch.zeros(5)) == 1
-    assert area_under_curve(torch.ones(3), torch.ones(5)) == 0.5
-
-
-class Copier(nn.Module):
-    """Samples that are the data, or one of them only."""
-
-    def __init__(self, data, different):
-        super().__init__()
-        self.data, self.different = data, different
-
-    def sample(self, n):
-        return self.data[torch.randperm(len(self.data))[:n] % self.different]
-
-
-def test_diversity():
-    data = torch.randn(500, 2)
-    task = Generation(samples=500)
-    everything = task.whole(Copier(data, 500), [Batch(data)])
-    assert everything == {"diversity": pytest.approx(1, abs=1e-5)}, "no discriminator, no modes known"
-    assert task.whole(Copier(data, 1), [Batch(data)])["diversity"] == 0
-
-
-def test_evaluation_repeats_itself_and_leaves_randomness_alone():
-    task, model, data = Generation(samples=200), small(), [Batch(torch.randn(40, 2)) for _ in range(5)]
-    torch.manual_seed(7)
-    before = torch.get_rng_state()
-    one = task.whole(model, data)
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(8)
-    assert task.whole(model, data) == one
-    assert set(one) == {"diversity", "discriminator_auc"}
-
-
-def test_pictures():
-    task = Generation(samples=100, pictured=16)
-    images, points = [Batch(torch.rand(20, 1, 8, 8))], [Batch(torch.randn(20, 2))]
-    (picture,) = task.pictures(small((1, 8, 8)), images).values()
-    assert picture.shape[0] == 1
-    assert 0 <= picture.min() <= picture.max() <= 1
-    (picture,) = task.pictures(small(), points).values()
-    assert picture.shape[0] == 3
-    assert task.pictures(small((5,)), [Batch(torch.randn(20, 5))]) == {}
-
-
-def test_a_model_that_does_not_sample_is_refused():
-    with pytest.raises(UsageError, match="one that samples"):
-        Generation().whole(MLP([2], 1), [Batch(torch.randn(4, 2))])
 
 
 # -- all of it -------------------------------------------------------------------------------------------------------

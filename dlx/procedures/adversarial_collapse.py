@@ -70,8 +70,8 @@ class Collapse:
         if not values or max(values) >= ALIKE or values[-1] > 1.5 * values[0]:
             return None
         return (
-            f"the generator has collapsed: samples differ {values[-1]:.2g} times as much as data; what helps, in this "
-            "order: procedure.gradient_penalty=1, model.batch_norm=true (gan), another optimizer.lr=…, "
+            f"samples are all alike, {values[-1]:.2g} times as far apart as data are: the generator has collapsed, or "
+            "never began to learn; what helps, in this order: another optimizer.lr=…, procedure.gradient_penalty=1, "
             "procedure=wasserstein"
         )
 

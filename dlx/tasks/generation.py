@@ -96,7 +96,8 @@ class Generation(Task):
         part = self.dataset.splits.get("val") or self.dataset.splits["train"]
         if not isinstance(part, Split):
             raise UsageError(
-                "task.parzen was given with a dataset that is read bit by bit; needed: one in memory; type task.parzen=0"
+                "task.parzen was given with a dataset that is read bit by bit; needed: one in memory; type "
+                "task.parzen=0"
             )
         return self.dataset.transform(part.x[:CHOOSING].to(device), False, None)
 

@@ -6,6 +6,7 @@ Networks", 2015, https://arxiv.org/abs/1511.06434.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -122,7 +123,7 @@ class Critic(nn.Module):
     def __init__(self, maps: Sequence[int], sizes: Sizes, norm: Norm, classes: int) -> None:
         super().__init__()
         self.features = nn.Sequential()
-        for place, (inputs, outputs) in enumerate(zip(maps[:-1], maps[1:], strict=True)):
+        for place, (inputs, outputs) in enumerate(pairwise(maps)):
             normalised = norm if place else "none"
             self.features.append(nn.Conv2d(inputs, outputs, 5, 2, 2, bias=normalised == "none"))
             if normalised == "batch":

@@ -1,0 +1,97 @@
+"""Signs of a game gone wrong: told where it is, silent where it is not, once each, on the terminal and TensorBoard."""
+
+import math
+
+import pytest
+import torch
+
+from dlx.procedures.adversarial_collapse import WINDOW, Collapse
+
+
+def seen(collapse, **values):
+    collapse.see({name: torch.tensor(value) for name, value in values.items()})
+
+
+def test_alike():
+    collapse = Collapse()
+    for _ in range(WINDOW - 1):
+        seen(collapse, diversity=0.01)
+    assert collapse.news() == [], "not before ten measurements agree"
+    seen(collapse, diversity=0.01)
+    (line,) = collapse.news()
+    assert "0.01 times as far apart" in line
+    assert "what helps" in line
+    seen(collapse, diversity=0.01)
+    assert collapse.news() == [], "once"
+
+
+def test_beginnings_and_single_values_are_no_collapse():
+    for course in ([0.02 * 1.3**k for k in range(WINDOW)], [0.01] * 9 + [0.5], [0.5] + [0.01] * 9, [0.7] * 30):
+        collapse = Collapse()
+        for value in course:
+            seen(collapse, diversity=value)
+        assert collapse.news() == []
+
+
+def test_sure():
+    collapse = Collapse()
+    seen(collapse, generator_gradient_norm=1.0)
+    for _ in range(WINDOW):
+        seen(collapse, discriminator_accuracy=1.0)
+        seen(collapse, generator_gradient_norm=0.5)
+    assert collapse.news() == [], "it learns all the same"
+    for _ in range(WINDOW):
+        seen(collapse, generator_gradient_norm=1e-5)
+    (line,) = collapse.news()
+    assert "faded to 1e-05" in line
+    assert "procedure.loss=non_saturating" in line
+
+
+def test_missing_modes():
+    collapse = Collapse()
+    collapse.validated({"modes": 2.0, "mode_divergence": math.log(4), "high_quality": 0.05})
+    assert collapse.news() == [], "nothing stands on a mode yet: a beginning"
+    collapse.validated({"modes": 8.0, "mode_divergence": 0.02, "high_quality": 0.9})
+    assert collapse.news() == []
+    collapse.validated({"modes": 2.0, "mode_divergence": math.log(4), "high_quality": 0.9})
+    (line,) = collapse.news()
+    assert "onto 2 modes" in line
+
+
+def test_a_resumed_run_says_nothing_twice():
+    one, two = Collapse(), Collapse()
+    for _ in range(WINDOW):
+        seen(one, diversity=0.01)
+    assert len(one.news()) == 1
+    seen(one, diversity=0.02)
+    two.load_state_dict(one.state_dict())
+    assert two.state_dict() == one.state_dict()
+    assert two.news() == []
+
+
+FORCED = ("model=gan", "procedure.discriminator_lr=1e-6", "procedure.watch=5", "trainer.epochs=6")
+
+
+def test_a_forced_collapse_is_told(train, capsys):
+    """A discriminator that hardly learns: the generator seeks the one point that it likes best."""
+    run = train("collapsed", *FORCED, "trainer.validate_every=0")
+    line = "samples are all alike"
+    assert line in capsys.readouterr().out
+    assert [line in told for told in run.read()["warnings"]] == [True]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.directory))
+    events.Reload()
+    assert "news/text_summary" in events.Tags()["tensors"]
+    curves = (run.directory / "metrics.jsonl").read_text()
+    assert all(f"train/{name}" in curves for name in ("diversity", "discriminator_accuracy", "generator_gradient_norm"))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [("model=gan", "dataset=ring", "trainer.epochs=5"), ("model=dcgan", "model.width=0.1", "trainer.epochs=10")],
+)
+def test_no_alarm_where_the_generator_learns(model, train):
+    run = train("healthy", *model, "procedure.watch=5", "trainer.validate_every=5", "trainer.batch=32")
+    assert "warnings" not in run.read()
+    assert run.read()["metrics"]["train/diversity"] > 0.3
