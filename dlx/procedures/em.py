@@ -12,13 +12,17 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.procedures.procedure import Procedure
-from dlx.tasks.task import Task
+from dlx.tasks.task import Task, labels_of
 from dlx.types import NonNegative
 
 
 @runtime_checkable
 class Expectable(Protocol):
-    """What EM needs of a model."""
+    """What EM needs of a model.
+
+    A model that learns from labels too has `labelled = True` and gets them as a third argument, `y`. One from which
+    nothing is hidden has `complete = True` and needs one pass. One with priors has `log_prior()`, a number.
+    """
 
     def statistics(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
         """The E-step of a batch: expected counts, and `log_likelihood`, 0-d, summed over it."""
@@ -30,8 +34,10 @@ class Expectable(Protocol):
 class EM(Procedure):
     """Each pass is one iteration, which never lowers the likelihood of the training split.
 
+    With priors it is the likelihood times their density that never falls, and that is the most probable in the end.
+
     Args:
-        tolerance: done when an iteration gains less than this, in nats over the whole training split.
+        tolerance: done when an iteration gains less than this, in nats over the whole training split; the priors count too.
     """
 
     requires = Expectable
@@ -42,24 +48,28 @@ class EM(Procedure):
         self.tolerance = tolerance
         self.counts: dict[str, Tensor] = {}
         self.examples = 0
-        self.before: float | None = None  # log-likelihood at the last iteration
+        self.before: float | None = None  # log-likelihood, and log-prior, at the last iteration
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         self.learner = cast(Expectable, model)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        for name, value in self.learner.statistics(batch.x, batch.lengths).items():
+        labels = {"y": labels_of(batch)} if getattr(self.model, "labelled", False) else {}
+        for name, value in self.learner.statistics(batch.x, batch.lengths, **labels).items():
             self.counts[name] = self.counts[name] + value if name in self.counts else value
         self.examples += len(batch.x)
         return {}
 
     def end_epoch(self) -> dict[str, Tensor]:
-        self.learner.maximize(self.counts)
         total = float(self.counts["log_likelihood"])  # of the parameters that this iteration began with
-        self.done = self.before is not None and total - self.before < self.tolerance
+        prior: Any = getattr(self.model, "log_prior", None)
+        objective = total + (prior() if callable(prior) else 0.0)
+        self.learner.maximize(self.counts)
+        self.done = self.before is not None and objective - self.before < self.tolerance
+        self.done |= getattr(self.model, "complete", False)
         mean = torch.tensor(total / self.examples, dtype=torch.float64)
-        self.before, self.counts, self.examples = total, {}, 0
+        self.before, self.counts, self.examples = objective, {}, 0
         return {"log_likelihood": mean}
 
     def state_dict(self) -> dict[str, Any]:

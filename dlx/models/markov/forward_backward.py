@@ -1,103 +1,110 @@
-"""Inference in hidden Markov models over padded batches: forward-backward in log space, and the best path.
+"""Inference in hidden Markov models, over batches of sequences of unequal length: scaled forward-backward.
 
 L. R. Rabiner, "A Tutorial on Hidden Markov Models and Selected Applications in Speech Recognition", Proceedings of the
-IEEE 77, 1989, https://doi.org/10.1109/5.18626. Everything is in float64 and log space: sums of probabilities neither
-underflow over long sequences nor lose the zeros of a table. S states, T steps.
+IEEE 77, 1989, https://doi.org/10.1109/5.18626, section V.A: probabilities are normalised at each step, so that long
+sequences do not underflow. Emissions come relative to the likeliest state's, so that unlikely observations do not.
+
+What is left is a state that falls below what a number can hold and would have mattered later. The passes show it: a
+step's scale is then tiny, or what follows is far likelier from some state than from the past (`Smoothed.peak`). Such
+sequences belong into `log_space`.
+
+Sequences are packed as torch packs them for its recurrent networks: step after step, the longest first, so that step t
+of all the sequences that reach it is one matrix and padding costs nothing. S states, T steps, N steps of all sequences.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+# Where what was lost may begin to count. A step's scale and its inverse, and their products, stay representable, and
+# what fell below the smallest number is less than a part in 1e20 of anything.
+SMALLEST = {torch.float64: 1e-100, torch.float32: 1e-15}
 
 
-class Posterior(NamedTuple):
-    """What a sequence says of its states."""
+class Filtered(NamedTuple):
+    """What each step's past says of its state."""
 
-    log_likelihood: Tensor  # (batch,)
-    states: Tensor  # (batch, T, S): p(z_t | x), zero beyond each length
-    transitions: Tensor  # (batch, S, S): expected transitions, summed over time
+    states: Tensor  # (N, S): p(z_t | x_1..x_t)
+    emission: Tensor  # (N, S): p(x_t | z_t) / p(x_t | x_1..x_t-1)
+    scale: Tensor  # (N, 1): p(x_t | x_1..x_t-1), in units of the likeliest state's emission
 
 
-def forward(log_start: Tensor, log_transition: Tensor, log_emission: Tensor, lengths: Tensor) -> Tensor:
-    """log α, (batch, T, S): log p(x_1..x_t, z_t); beyond a length the last value stays (Rabiner eqs. 19-20).
+class Smoothed(NamedTuple):
+    """What whole sequences say of their states."""
+
+    states: Tensor  # (N, S): p(z_t | x)
+    transitions: Tensor  # (S, S): expected transitions, summed over time and sequences
+    peak: Tensor | None  # (sequences,), longest first: the largest p(x_t+1..x_T | z_t) / p(x_t+1..x_T | x_1..x_t)
+
+
+def pack(x: Tensor, lengths: Tensor | None) -> PackedSequence:
+    """Sequences x (batch, T, ...), padded beyond `lengths` (batch,), as steps (N, ...)."""
+    if lengths is None:
+        lengths = torch.full(x.shape[:1], x.shape[1])
+    return pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+
+
+def unpack(values: Tensor, steps: PackedSequence, longest: int | None = None) -> Tensor:
+    """Values (N, ...) of packed steps as (batch, T, ...), zero beyond each length."""
+    return pad_packed_sequence(steps._replace(data=values), batch_first=True, total_length=longest)[0]
+
+
+def unsorted(values: Tensor, steps: PackedSequence) -> Tensor:
+    """Values (batch, ...), longest sequence first, in the batch's own order."""
+    return values if steps.unsorted_indices is None else values[steps.unsorted_indices]
+
+
+def times(steps: PackedSequence) -> list[slice]:
+    """Where each time's steps lie."""
+    sizes = steps.batch_sizes.tolist()
+    ends = steps.batch_sizes.cumsum(0).tolist()
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+def forward(start: Tensor, transition: Tensor, emission: Tensor, parts: Sequence[slice]) -> Filtered:
+    """Filter (Rabiner eqs. 19-20 and 91-92).
 
     Args:
-        log_start: (S,).
-        log_transition: (S, S), from row to column.
-        log_emission: (batch, T, S), log p(x_t | z_t).
-        lengths: (batch,), at least 1.
+        start: (S,).
+        transition: (S, S), from row to column.
+        emission: (N, S), p(x_t | z_t) over the likeliest state's; its memory becomes the result's.
+        parts: from `times`.
     """
-    alpha = log_start + log_emission[:, 0]
-    steps = [alpha]
-    for t in range(1, log_emission.shape[1]):
-        moved = log_matmul(alpha, log_transition) + log_emission[:, t]
-        alpha = torch.where((t < lengths)[:, None], moved, alpha)
-        steps.append(alpha)
-    return torch.stack(steps, 1)
+    states, scale = torch.empty_like(emission), emission.new_empty(len(emission), 1)
+    for t, here in enumerate(parts):
+        alpha, c = states[here], scale[here]
+        if t == 0:
+            alpha[:] = start
+        else:
+            torch.mm(states[parts[t - 1]][: len(alpha)], transition, out=alpha)
+        alpha *= emission[here]
+        torch.sum(alpha, 1, keepdim=True, out=c)
+        alpha /= c
+    return Filtered(states, emission.div_(scale), scale)
 
 
-def backward(log_transition: Tensor, log_emission: Tensor, lengths: Tensor) -> Tensor:
-    """log β, (batch, T, S): log p(x_t+1..x_T | z_t), zero at each length's last step (Rabiner eqs. 24-25)."""
-    beta = torch.zeros_like(log_emission[:, 0])
-    steps = [beta]
-    for t in range(log_emission.shape[1] - 2, -1, -1):
-        moved = log_matmul(log_emission[:, t + 1] + beta, log_transition.T)
-        beta = torch.where((t + 1 < lengths)[:, None], moved, beta)
-        steps.append(beta)
-    return torch.stack(steps[::-1], 1)
+def backward(transition: Tensor, past: Filtered, parts: Sequence[slice], watch: bool = False) -> Smoothed:
+    """Smooth (Rabiner eqs. 24-27 and 37).
 
-
-def posterior(log_start: Tensor, log_transition: Tensor, log_emission: Tensor, lengths: Tensor) -> Posterior:
-    """Forward-backward; shapes as in `forward` (Rabiner eqs. 27 and 37)."""
-    alpha = forward(log_start, log_transition, log_emission, lengths)
-    beta = backward(log_transition, log_emission, lengths)
-    log_likelihood = alpha[:, -1].logsumexp(1)
-    possible = log_likelihood.isfinite()  # an impossible sequence says nothing of its states
-    scale = torch.where(possible, log_likelihood, 0.0)[:, None, None]
-    steps = torch.arange(log_emission.shape[1], device=lengths.device)
-    inside = ((steps < lengths[:, None]) & possible[:, None])[..., None]
-    states = torch.where(inside, (alpha + beta - scale).exp(), 0.0)
-    # ξ_t(i, j) = α_t(i) a_ij b_j(x_t+1) β_t+1(j) / p(x), summed over t as one product of its two factors. Each step is
-    # measured from its own largest value, so that neither factor underflows.
-    left, right = alpha[:, :-1], log_emission[:, 1:] + beta[:, 1:]
-    high_left = _finite_max(left)
-    high_right = _finite_max(right)
-    weight = torch.where(inside[:, 1:], (high_left + high_right - scale).exp(), 0.0)
-    pairs = ((left - high_left).exp() * weight).transpose(1, 2) @ (right - high_right).exp()
-    return Posterior(log_likelihood, states, pairs * log_transition.exp())
-
-
-def viterbi(log_start: Tensor, log_transition: Tensor, log_emission: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The most probable path (batch, T) int64, -1 beyond each length, and its log p(x, z), (batch,).
-
-    Shapes as in `forward` (Rabiner eqs. 32-35). Of equal paths the one with the smaller states is taken.
+    Args:
+        transition: (S, S).
+        past: from `forward`; its memory is used.
+        parts: from `times`.
+        watch: find the peaks too.
     """
-    best = log_start + log_emission[:, 0]
-    came: list[Tensor] = []
-    stay = torch.arange(len(log_start), device=best.device).expand_as(best)
-    for t in range(1, log_emission.shape[1]):
-        values, origin = (best[:, :, None] + log_transition).max(1)
-        on = (t < lengths)[:, None]
-        best = torch.where(on, values + log_emission[:, t], best)
-        came.append(torch.where(on, origin, stay))
-    score, state = best.max(1)
-    path = [state]
-    for origin in reversed(came):
-        state = origin.gather(1, state[:, None])[:, 0]
-        path.append(state)
-    states = torch.stack(path[::-1], 1)
-    steps = torch.arange(states.shape[1], device=lengths.device)
-    return states.masked_fill(steps >= lengths[:, None], -1), score
-
-
-def log_matmul(a: Tensor, log_b: Tensor) -> Tensor:
-    """log(exp(a) @ exp(log_b)), (batch, M), of a (batch, S) and log_b (S, M), each row measured from its maximum."""
-    high = _finite_max(a)
-    return ((a - high).exp() @ log_b.exp()).log() + high
-
-
-def _finite_max(a: Tensor) -> Tensor:
-    """The largest entry over the last dimension, kept; 0 where all are -∞, which stays -∞ - 0."""
-    high = a.amax(-1, keepdim=True)
-    return torch.where(high.isfinite(), high, 0.0)
+    states, back = past.states, transition.T.contiguous()
+    beta = torch.ones_like(states[parts[0]])  # of the sequences that are over, still 1
+    peak = torch.ones_like(beta) if watch else None
+    pairs = torch.zeros_like(transition)
+    for here, after in zip(parts[-2::-1], parts[:0:-1], strict=True):
+        future = past.emission[after]
+        future *= beta[: len(future)]
+        pairs.addmm_(states[here][: len(future)].T, future)  # before the filter becomes the smoother
+        torch.mm(future, back, out=beta[: len(future)])
+        if peak is not None:
+            torch.maximum(peak, beta, out=peak)
+        states[here] *= beta[: here.stop - here.start]
+    return Smoothed(states, pairs * transition, None if peak is None else peak.amax(1))

@@ -1,0 +1,53 @@
+"""Where the emissions of a model of vectors begin: at the centres of the training data's steps."""
+
+import torch
+from torch import Tensor
+
+MOST = 20_000  # steps that are looked at
+
+
+def observed(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Steps (N, D) of sequences x (batch, T, D), without the zeros that pad them, and where in its sequence each lies.
+
+    Lengths are not told here: steps after a sequence's last one that is not all zeros count as padding. What is learned
+    from is not affected, only where learning begins.
+    """
+    T = x.shape[1]
+    index = torch.arange(T, device=x.device)
+    lengths = ((x != 0).any(2) * (index + 1)).amax(1).clamp(min=1)
+    inside = index < lengths[:, None]
+    place = (index / lengths[:, None])[inside]  # in [0, 1)
+    steps = x[inside].double()
+    stride = -(-len(steps) // MOST)
+    return steps[::stride], place[::stride]
+
+
+def centres(x: Tensor, k: int, rounds: int = 10) -> tuple[Tensor, Tensor]:
+    """k means (k, D) of x (N, D) by k-means++ and so many rounds of Lloyd's algorithm, and whose each x is, (N,)."""
+    chosen = [x[torch.randint(len(x), ())]]
+    for _ in range(1, k):
+        distance = torch.cdist(x, torch.stack(chosen)).square().amin(1)
+        total = float(distance.sum())
+        index = torch.multinomial(distance if total > 0 else torch.ones_like(distance), 1)[0]
+        chosen.append(x[index])
+    means = torch.stack(chosen)
+    for _ in range(rounds):
+        own = torch.cdist(x, means).argmin(1)
+        count = torch.bincount(own, minlength=k)[:, None]
+        sums = torch.zeros_like(means).index_add_(0, own, x)
+        means = torch.where(count > 0, sums / count.clamp(min=1), means)
+    return means, torch.cdist(x, means).argmin(1)
+
+
+def groups(x: Tensor, place: Tensor, states: int, topology: str) -> Tensor:
+    """Which state each of the steps x (N, D) begins with, (N,): by likeness, or by its place from left to right."""
+    if topology == "left_to_right":
+        return (place * states).long().clamp(max=states - 1)
+    return centres(x, states)[1]
+
+
+def means_of(x: Tensor, own: Tensor, states: int) -> Tensor:
+    """Mean (states, D) of the steps x (N, D) of each state; that of all where it has none."""
+    count = torch.bincount(own, minlength=states)[:, None]
+    sums = torch.zeros(states, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, own, x)
+    return torch.where(count > 0, sums / count.clamp(min=1), x.mean(0))

@@ -1,0 +1,281 @@
+"""What hidden Markov models of any emissions share: the states' tables, inference, EM and gradients."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from dlx.models.markov import log_space
+from dlx.models.markov.forward_backward import SMALLEST, backward, forward, pack, times, unpack, unsorted
+from dlx.models.markov.log_space import log_matmul
+from dlx.models.markov.tables import log_prior, random_rows, refill, topology_of
+from dlx.models.markov.viterbi import viterbi
+
+Topology = Literal["ergodic", "left_to_right"]
+
+
+class Posterior(NamedTuple):
+    """What sequences say of their states."""
+
+    log_likelihood: Tensor  # (batch,), nats
+    states: Tensor  # (batch, T, S): p(z_t | x), zero beyond each length
+    transitions: Tensor  # (S, S): expected transitions, summed over time and sequences
+
+
+class Inferred(NamedTuple):
+    """What some of a batch's sequences say."""
+
+    rows: Tensor  # which of the batch's
+    steps: PackedSequence
+    scale: Tensor  # (N, 1): log p(x_t | x_1..x_t-1)
+    states: Tensor  # (N, S): p(z_t | x), or nothing of use where no smoothing was asked for
+    transitions: Tensor  # (S, S)
+
+
+class HMM(nn.Module, ABC):
+    """p(x, z) = π(z_1) Π A(z_t-1, z_t) Π p(x_t | z_t).
+
+    The tables are logarithms of probabilities, in float64. EM replaces them; a gradient moves them as the logits of
+    softmax rows, which `constrain` normalises again. What a topology excludes is -∞ and stays it.
+
+    Args:
+        states: number of hidden states S.
+        stay: part of each state's first transition row that leads back to itself. States that last are what separates
+            such a model from a mixture; from rows without preference EM often ends in a worse optimum.
+        topology: `ergodic` leads from every state to every one; `left_to_right` starts in the first state and never
+            goes back (Bakis).
+        jumps: how many states forward a left-to-right step goes at most.
+        start_prior, transition_prior: α of a Dirichlet prior over each row: α - 1 counts that were never seen, for EM.
+            1 for none: maximum likelihood.
+        dtype: numbers of forward-backward. float32 takes half the time, with a relative error of about 1e-6 in the
+            posteriors; sequences that need it are done in float64, and in log space, in either case.
+    """
+
+    log_start: nn.Parameter  # (S,)
+    log_transition: nn.Parameter  # (S, S), from row to column
+
+    def __init__(
+        self,
+        states: int,
+        stay: float = 0.8,
+        topology: Topology = "ergodic",
+        jumps: int = 1,
+        start_prior: float = 1.0,
+        transition_prior: float = 1.0,
+        dtype: Literal["float64", "float32"] = "float64",
+    ) -> None:
+        super().__init__()
+        self.states, self.topology = states, topology
+        self.start_prior, self.transition_prior = start_prior, transition_prior
+        self.dtypes = [torch.float32, torch.float64] if dtype == "float32" else [torch.float64]
+        start, rows = random_rows(1, states)[0], random_rows(states, states)
+        start, rows = topology_of(topology, start, rows, stay, jumps)
+        self.log_start, self.log_transition = nn.Parameter(start.log()), nn.Parameter(rows.log())
+
+    # -- what a kind of emissions defines ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def emissions(self, x: Tensor) -> Tensor:
+        """log p(x_t | z_t), (..., S), of observations x (...)."""
+
+    @abstractmethod
+    def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
+        """Expected counts of observations x (N, ...) whose states have the probabilities `states` (N, S)."""
+
+    @abstractmethod
+    def maximize_emissions(self, statistics: Mapping[str, Tensor]) -> None:
+        """The M-step of the emissions; a state that was never used keeps its own."""
+
+    @abstractmethod
+    def draw(self, state: Tensor) -> Tensor:
+        """Observations (n, ...) of states (n,)."""
+
+    def emission_prior(self) -> float | Tensor:
+        """Logarithm of the prior density of the emissions' parameters, without what does not depend on them."""
+        return 0.0
+
+    def relative(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Emissions over the likeliest state's, (N, S), and that one's logarithm, (N, 1), of x (N, ...)."""
+        log_p = self.emissions(x)
+        high = log_p.amax(-1, keepdim=True)
+        high = torch.where(high.isfinite(), high, 0.0)
+        return (log_p - high).exp_(), high
+
+    # -- inference ---------------------------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """log π (S,) and log A (S, S), normalised."""
+        return self.log_start.log_softmax(0), self.log_transition.log_softmax(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """log p(x), (batch,) nats, of whole sequences x (batch, T, ...): as `scores`, in operations to be exported."""
+        log_start, log_transition = self.tables
+        log_p = self.emissions(x)  # (batch, T, S)
+        log_alpha = log_start + log_p[:, 0]
+        for t in range(1, x.shape[1]):
+            log_alpha = log_matmul(log_alpha, log_transition) + log_p[:, t]
+        return log_alpha.logsumexp(1)
+
+    def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
+        """Of x (batch, T, ...) padded beyond `lengths` (batch,), in nats, (batch,) each.
+
+        `log_likelihood` is the exact log p(x), and `log_likelihood_after_first` log p(x_2..x_T | x_1), what a network
+        that predicts the next step is measured by. The first one has a gradient (see `_differentiable`).
+        """
+        whole = self.log_start.new_empty(len(x)).detach()
+        first = torch.empty_like(whole)
+        learning = torch.is_grad_enabled() and self.log_start.requires_grad
+        surrogate = torch.zeros_like(whole).sum()
+        for found in self._inferred(x, lengths, smooth=learning):
+            whole[found.rows] = unpack(found.scale, found.steps).sum((1, 2))
+            first[found.rows] = unsorted(found.scale[times(found.steps)[0]][:, 0], found.steps)
+            if learning:
+                surrogate = surrogate + self._expected(found)
+        log_likelihood = whole + (surrogate - surrogate.detach()) if learning else whole
+        return {"log_likelihood": log_likelihood, "log_likelihood_after_first": whole - first}
+
+    def posterior(self, x: Tensor, lengths: Tensor | None = None) -> Posterior:
+        """What sequences x (batch, T, ...), padded beyond `lengths` (batch,), say of their states."""
+        log_likelihood = self.log_start.new_empty(len(x)).detach()
+        states = log_likelihood.new_zeros(*x.shape[:2], self.states)
+        transitions = torch.zeros_like(self.log_transition, requires_grad=False)
+        for found in self._inferred(x, lengths):
+            log_likelihood[found.rows] = unpack(found.scale, found.steps).sum((1, 2))
+            states[found.rows] = unpack(found.states.double(), found.steps, x.shape[1])
+            transitions += found.transitions
+        return Posterior(log_likelihood, states, transitions)
+
+    def posterior_states(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """p(z_t | x), (batch, T, S), zero beyond each length."""
+        return self.posterior(x, lengths).states
+
+    @torch.no_grad()
+    def decode_states(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The most probable path, (batch, T), -1 beyond each length (Viterbi)."""
+        if lengths is None:
+            lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
+        return viterbi(*self.tables, self.emissions(x), lengths)[0]
+
+    @torch.no_grad()
+    def _inferred(self, x: Tensor, lengths: Tensor | None, smooth: bool = True) -> Iterator[Inferred]:
+        """All sequences, scaled; those for which the numbers do not suffice with more digits, and then in log space."""
+        rows = torch.arange(len(x), device=x.device)
+        if lengths is None:
+            lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
+        for dtype in self.dtypes:
+            found, hard = self._scaled(rows, pack(x[rows], lengths[rows]), dtype, smooth)
+            if not bool(hard.any()):
+                yield found
+                return
+            easy = rows[~hard]
+            if len(easy):
+                yield self._scaled(easy, pack(x[easy], lengths[easy]), dtype, smooth)[0]
+            rows = rows[hard]
+        yield self._in_logs(rows, pack(x[rows], lengths[rows]))
+
+    def _scaled(
+        self, rows: Tensor, steps: PackedSequence, dtype: torch.dtype, smooth: bool
+    ) -> tuple[Inferred, Tensor]:  # and which (rows,) cannot be trusted
+        start, transition = (table.exp().to(dtype) for table in self.tables)
+        emission, high = self.relative(steps.data)
+        parts, smallest = times(steps), SMALLEST[dtype]
+        past = forward(start, transition, emission.to(dtype), parts)
+        bad = ~(past.scale > smallest)
+        hard = unpack(bad, steps).any(1)[:, 0] if bool(bad.any()) else torch.zeros_like(rows, dtype=torch.bool)
+        # Where every transition is possible, no state falls behind another by more than it: nothing is lost that counts.
+        watch = float(transition.min()) <= smallest
+        states, pairs = past.states, transition
+        if smooth or watch:
+            states, pairs, peak = backward(transition, past, parts, watch)
+            if peak is not None:
+                hard |= ~unsorted(peak <= 1 / smallest, steps)
+        return Inferred(rows, steps, past.scale.double().log() + high, states, pairs.double()), hard
+
+    def _in_logs(self, rows: Tensor, steps: PackedSequence) -> Inferred:
+        log_start, log_transition = self.tables
+        past = log_space.forward(log_start, log_transition, self.emissions(steps.data), times(steps))
+        states, pairs, _ = log_space.backward(log_transition, past, times(steps))
+        return Inferred(rows, steps, past.scale, states, pairs)
+
+    # -- learning ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def statistics(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
+        """Expected counts over a batch, the E-step: `start` (S,), `transition` (S, S), and the emissions' own."""
+        total: dict[str, Tensor] = {}
+        for found in self._inferred(x, lengths):
+            counts = {
+                "log_likelihood": found.scale.sum(),
+                "start": found.states[times(found.steps)[0]].sum(0, dtype=torch.float64),
+                "transition": found.transitions,
+                **self.emission_statistics(found.steps.data, found.states),
+            }
+            total = {name: total[name] + value if total else value for name, value in counts.items()}
+        return total
+
+    @torch.no_grad()
+    def known(self, x: Tensor, z: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
+        """`statistics` where the states z (batch, T) are told: plain counts, and `log_likelihood` is of x and z."""
+        log_start, log_transition = self.tables
+        steps = pack(torch.stack([z, torch.arange(z.shape[1], device=z.device).expand_as(z)], 2), lengths)
+        observed, parts = pack(x, lengths).data, times(steps)
+        state = steps.data[:, 0]
+        pairs = torch.zeros_like(log_transition)
+        for before, after in zip(parts[:-1], parts[1:], strict=True):
+            a, b = state[before][: after.stop - after.start], state[after]
+            pairs.view(-1).index_add_(0, a * self.states + b, pairs.new_ones(len(a)))
+        states = nn.functional.one_hot(state, self.states).to(log_start.dtype)
+        start = states[parts[0]].sum(0)
+        own = self.emissions(observed).gather(1, state[:, None]).sum()
+        moves = torch.where(pairs > 0, pairs * log_transition, 0.0).sum()
+        begun = torch.where(start > 0, start * log_start, 0.0).sum()
+        counts = {"log_likelihood": own + moves + begun, "start": start, "transition": pairs}
+        return {**counts, **self.emission_statistics(observed, states)}
+
+    @torch.no_grad()
+    def maximize(self, statistics: Mapping[str, Tensor]) -> None:
+        """The M-step: rows in proportion to their counts; a state that was never used keeps its own."""
+        refill(self.log_start, statistics["start"], self.start_prior)
+        refill(self.log_transition, statistics["transition"], self.transition_prior)
+        self.maximize_emissions(statistics)
+
+    @torch.no_grad()
+    def log_prior(self) -> float:
+        """log p of the parameters under the priors, up to a constant: what EM raises is this plus the likelihood's."""
+        start, transition = self.tables
+        rows = log_prior(start, self.start_prior) + log_prior(transition, self.transition_prior)
+        return float(rows + self.emission_prior())
+
+    def _expected(self, found: Inferred) -> Tensor:
+        """E[log p(x, z)] given x, under the states' probabilities as they are: 0-d.
+
+        Its gradient is that of log p(x) (Fisher's identity), so inference itself need not be differentiated.
+        """
+        log_start, log_transition = self.tables
+        first = found.states[times(found.steps)[0]].sum(0, dtype=torch.float64)
+        weights = (first, found.transitions, found.states.double())
+        terms = (log_start, log_transition, self.emissions(found.steps.data))
+        return torch.stack([(w * v.clamp(min=-1e6)).sum() for w, v in zip(weights, terms, strict=True)]).sum()
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Normalise the tables that a gradient step moved: what is stored are logarithms of probabilities."""
+        for table in (self.log_start, self.log_transition):
+            table.copy_(table.log_softmax(-1))
+
+    # -- generation --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def walk(self, n: int, length: int) -> Tensor:
+        """Draw n sequences of observations, (n, length, ...)."""
+        start, transition = (table.exp() for table in self.tables)
+        state = torch.multinomial(start, n, replacement=True)
+        drawn = []
+        for _ in range(length):
+            drawn.append(self.draw(state))
+            state = torch.multinomial(transition[state], 1)[:, 0]
+        return torch.stack(drawn, 1)

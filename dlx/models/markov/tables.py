@@ -1,0 +1,56 @@
+"""Tables of probabilities, row by row: how they begin, and how counts fill them."""
+
+import torch
+from torch import Tensor
+
+
+def random_rows(rows: int, columns: int) -> Tensor:
+    """Rows (rows, columns), float64, of the flat Dirichlet distribution: equal rows would stay equal under EM."""
+    drawn = torch.empty(rows, columns, dtype=torch.float64).exponential_()
+    return drawn / drawn.sum(1, keepdim=True)
+
+
+def topology_of(topology: str, start: Tensor, rows: Tensor, stay: float, jumps: int) -> tuple[Tensor, Tensor]:
+    """The first start (S,) and transitions (S, S) of a topology, zero where it has none.
+
+    Args:
+        topology: `ergodic` or `left_to_right`.
+        start: (S,), random.
+        rows: (S, S), random.
+        stay: probability of each state's own.
+        jumps: of a left-to-right model, how many states forward.
+    """
+    S = len(start)
+    if topology == "left_to_right":
+        start = torch.eye(S, dtype=start.dtype)[0]
+        ahead = torch.arange(S)[None, :] - torch.arange(S)[:, None]
+        rows = rows * ((ahead > 0) & (ahead <= jumps))
+        rows = rows / rows.sum(1, keepdim=True).clamp(min=1e-300)
+    moved = stay * torch.eye(S, dtype=rows.dtype) + (1 - stay) * rows
+    return start, moved / moved.sum(1, keepdim=True)
+
+
+def refill(log_table: Tensor, counts: Tensor, prior: float = 1.0) -> None:
+    """Make each row of probabilities (..., K) as likely as it can be.
+
+    Args:
+        log_table: in place; what is -∞ stays it, and so does a row that counts nothing.
+        counts: (..., K).
+        prior: α of the Dirichlet prior.
+    """
+    counts = torch.where(log_table > -torch.inf, (counts + (prior - 1)).clamp(min=0), 0.0)
+    total = counts.sum(-1, keepdim=True)
+    log_table.copy_(torch.where(total > 0, (counts / total.clamp(min=1e-300)).log(), log_table))
+
+
+def log_prior(log_table: Tensor, prior: float) -> Tensor:
+    """Logarithm of the Dirichlet density of a table's rows, up to a constant, 0-d."""
+    if prior == 1:
+        return log_table.new_zeros(())
+    return (prior - 1) * log_table[log_table > -torch.inf].sum()
+
+
+def drawn(table: Tensor, size: int = 24) -> Tensor:
+    """A table (R, C) of probabilities as grey levels, the largest black, (1, R·size, C·size)."""
+    shown = 1 - table / table.max().clamp(min=1e-300)
+    return shown.float().repeat_interleave(size, 0).repeat_interleave(size, 1)[None]
