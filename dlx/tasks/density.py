@@ -27,6 +27,8 @@ class Scorer(Protocol):
 class Density(Task):
     """Log-likelihoods in nats, the mean over examples; per step too for sequences, and in bits.
 
+    `nats_per_next_step` leaves out each sequence's first step: what `task=prediction` measures as `nats_per_step`.
+
     `log_likelihood` is always exact: where a model's partition function is out of reach, only what can be computed is
     reported, under its own name (`pseudo_log_likelihood`; `free_energy`, which compares data under one model only).
 
@@ -56,10 +58,19 @@ class Density(Task):
         self.pictured = pictured
         self.ais, self.ais_chains, self.ais_base = ais, ais_chains, ais_base
 
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """-log p(x), 0-d, the mean over examples; of models whose log-likelihood has a gradient."""
+        exact = _scorer(model).scores(batch.x, batch.lengths).get("log_likelihood")
+        if exact is None or not exact.requires_grad:
+            raise self.lossless()
+        return -exact.mean()
+
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         values = dict(_scorer(model).scores(batch.x, batch.lengths))
         if batch.lengths is not None:
             values["steps"] = batch.lengths
+        elif callable(getattr(model, "decode_states", None)):  # a model of sequences, all of one length
+            values["steps"] = torch.full_like(values["log_likelihood"], batch.x.shape[1])
         reconstruct = getattr(model, "reconstruct", None)
         if callable(reconstruct):
             values["reconstruction_error"] = (reconstruct(batch.x) - batch.x).flatten(1).square().mean(1)
@@ -70,6 +81,8 @@ class Density(Task):
         if "steps" in means and "log_likelihood" in final:
             final["nats_per_step"] = -final["log_likelihood"] / float(means["steps"])
             final["bits_per_step"] = final["nats_per_step"] / math.log(2)
+        if "steps" in means and "log_likelihood_after_first" in final and float(means["steps"]) > 1:
+            final["nats_per_next_step"] = -final.pop("log_likelihood_after_first") / (float(means["steps"]) - 1)
         return final
 
     def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
@@ -124,10 +137,10 @@ class Density(Task):
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """The model's scores, (batch,) each, with hidden states (batch, T) or codes where it has them."""
         columns = dict(_scorer(model).scores(x))
-        for name in ("decode_states", "encode"):
+        for name, column in {"decode_states": "states", "posterior_states": "posterior", "encode": "code"}.items():
             found: Any = getattr(model, name, None)
             if callable(found):
-                columns["states" if name == "decode_states" else "code"] = found(x)
+                columns[column] = found(x)
         return columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
