@@ -229,9 +229,10 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
     progress = Progress()
     logger = trainer.make_logger(run.directory, resume_step=trainer.step if resumed else None)
     about = run.read()
-    steps = min(trainer.epochs * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
+    extra = parts.procedure.extra
+    steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
     notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
-    progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None)
+    progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, extra=extra)
     checkpoints = Checkpoints(run.checkpoints)
     with _books(run, trainer, started), explained():
         try:

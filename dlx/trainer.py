@@ -115,7 +115,7 @@ class Trainer:
         self.data, self.logger, self.checkpoints, self.progress = data, logger, checkpoints, progress
         self.saved_at = time.monotonic()
         model.train()
-        progress.start(self.epochs, data.steps, self.epoch, self.step_in_epoch)
+        progress.start(self.passes, data.steps, self.epoch, self.step_in_epoch)
         try:
             with runtime.interrupts() as interrupt:
                 while not self._over():
@@ -129,10 +129,15 @@ class Trainer:
         finally:
             progress.close()
 
+    @property
+    def passes(self) -> int:
+        """Over the training split in all: those of the configuration, and what the procedure does beforehand."""
+        return self.epochs + self.procedure.extra
+
     def _over(self) -> bool:
         return (
             self.finished
-            or self.epoch >= self.epochs
+            or self.epoch >= self.passes
             or self.procedure.done
             or (self.max_steps is not None and self.step >= self.max_steps)
             or (self.patience is not None and self.waited >= self.patience)
@@ -177,7 +182,7 @@ class Trainer:
         self._check()
         self.latest = {f"train/{name}": float(total) / count for name, (total, count) in self.sums.items()}
         self.sums = {}
-        if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.epochs):
+        if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.passes):
             self._validate()
             self._tell()
         if self.pictures_every and self.epoch % self.pictures_every == 0:
@@ -229,6 +234,8 @@ class Trainer:
 
     def _judge(self, metrics: dict[str, float]) -> None:
         """Keep the best model by the monitored metric, and count how long it has stood."""
+        if self.epoch <= self.procedure.extra:
+            return
         self.procedure.validated(metrics)
         value = metrics.get(self.task.monitor)
         if value is None or math.isnan(value):

@@ -50,7 +50,7 @@ def _nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | 
     if content["procedure"].get("done"):
         return "nothing left to do: another pass would change nothing; type dlx train … for a new run"
     again = f"type dlx resume {run.directory}"
-    epoch, step = int(about.get("epoch", 0)), int(about.get("step", 0))
+    epoch, step = int(about.get("epoch", 0)) - content["procedure"].get("extra", 0), int(about.get("step", 0))
     trainer = config.trainer
     if trainer.epochs is not None and epoch >= trainer.epochs:
         return f"nothing left to do: {epoch} of {trainer.epochs} epochs are done; {again} trainer.epochs={2 * epoch}"

@@ -27,12 +27,19 @@ class Progress:
         self.quiet = quiet
         self.live = not quiet and self.file.isatty() and os.environ.get("TERM") != "dumb"
         self.ascii = not _encodes(self.file, "·×…–")
-        self._epochs = self._steps = self._epoch = 0
+        self._epochs = self._planned = self._steps = self._epoch = 0
         self._limit: int | None = None  # trainer.max_steps
         self._bar: Any = None
         self._due = 0.0  # when the bar may be drawn again
 
-    def plan(self, about: Mapping[str, Any], config: Mapping[str, Any], steps: int, note: str | None = None) -> None:
+    def plan(
+        self,
+        about: Mapping[str, Any],
+        config: Mapping[str, Any],
+        steps: int,
+        note: str | None = None,
+        extra: int = 0,
+    ) -> None:
         """One line on what is about to happen.
 
         Args:
@@ -40,15 +47,19 @@ class Progress:
             config: complete; `trainer` gives the epochs, steps and batch.
             steps: of one epoch.
             note: a second line.
+            extra: epochs that come first, beside those of `trainer`.
         """
         trainer = config["trainer"]
         self._limit = trainer.get("max_steps")
-        self._epochs = trainer["epochs"]
+        self._epochs = self._planned = trainer["epochs"]
         place = [str(about.get("gpu") or about.get("device", "cpu"))]
         if about.get("device", "cpu") == "cpu" and about.get("threads"):
             place.append(_count(about["threads"], "thread"))
         place.append(PRECISIONS.get(str(about.get("precision", 32)), str(about.get("precision"))))
-        length = f"{_count(trainer['epochs'], 'epoch')} × {_count(steps, 'step')} of {trainer.get('batch', '?')}"
+        before = f"{extra} + " if extra else ""
+        length = (
+            f"{before}{_count(trainer['epochs'], 'epoch')} × {_count(steps, 'step')} of {trainer.get('batch', '?')}"
+        )
         if self._limit is not None:
             length += f", at most {_count(self._limit, 'step')}"
         if trainer.get("patience"):
@@ -151,7 +162,7 @@ class Progress:
         self.tell(f"  dlx tensorboard {name}")
         self.tell(f"  dlx evaluate {name}")
         if not done:
-            self.tell(f"  dlx resume {name} trainer.epochs={2 * self._epochs}")
+            self.tell(f"  dlx resume {name} trainer.epochs={2 * self._planned}")
 
     def tell(self, line: str) -> None:
         """Write a line, unless quiet. Training goes on when nobody reads any more."""

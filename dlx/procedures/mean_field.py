@@ -31,8 +31,11 @@ class DeepEnergyModel(Protocol):
     def gibbs_layers(self, layers: list[Tensor], steps: int) -> list[Tensor]:
         """States after `steps` of Gibbs sampling."""
 
+    def mean_field_parameters(self) -> list[str]:
+        """Names of the parameters that the energy is made of."""
+
     def energy_gap(self, data: list[Tensor], fantasy: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """mean E(data) - mean E(fantasy), 0-d, and its gradient in all parameters, in their order."""
+        """mean E(data) - mean E(fantasy), 0-d, and its gradient in these parameters, in their order."""
 
 
 class MeanField(Descent):
@@ -62,10 +65,14 @@ class MeanField(Descent):
         self.iterations, self.steps, self.chains, self.sampled = iterations, steps, chains, sampled
         self.states: list[Tensor] | None = None
 
+    def learning(self, model: nn.Module) -> dict[str, Tensor]:
+        free = super().learning(model)
+        return {name: free[name] for name in cast(DeepEnergyModel, model).mean_field_parameters() if name in free}
+
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         self.deep = cast(DeepEnergyModel, model)
-        self.learns = [p.requires_grad for p in model.parameters()]
+        self.learns = [name in self.named for name in self.deep.mean_field_parameters()]
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         v = batch.x.flatten(1)

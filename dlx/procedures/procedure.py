@@ -16,13 +16,15 @@ class Procedure(ABC):
 
     `requires` is the Protocol (or class) that a model must satisfy, checked once, when bound. `shuffle` says whether
     the training examples come in a new order at each pass. `by_batches` says whether each batch is learned from, so
-    that its size matters. `done` says that another pass would change nothing.
+    that its size matters. `done` says that another pass would change nothing. `extra` counts the passes, beside
+    trainer.epochs, that come first: nothing is judged by them.
     """
 
     requires: ClassVar[type] = nn.Module
     shuffle: ClassVar[bool] = True
     by_batches: ClassVar[bool] = True
     done: bool = False
+    extra: int = 0  # known once bound
     scaler: LossScale | None = None  # set by the trainer for float16, whose gradients underflow
 
     model: nn.Module

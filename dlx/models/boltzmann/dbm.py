@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import Bipartite
+from dlx.models.boltzmann.dbm_layers import DoubledRBM, Unrolled
 from dlx.models.boltzmann.rbm import ENUMERABLE
 from dlx.models.boltzmann.units import drawn
 from dlx.types import Count
@@ -31,6 +33,7 @@ class DBM(nn.Module):
     Args:
         shape: of one example, with values in [0, 1].
         hidden: units of each hidden layer, from the data upwards; two layers or more.
+        outputs: classes, for a feed-forward network that takes over the weights (procedure=fine_tune_dbm); null: none.
         iterations: rounds of mean field where the model is looked at; learning has its own number.
         samples_after: Gibbs steps from a random start to what `sample` returns.
     """
@@ -41,6 +44,7 @@ class DBM(nn.Module):
         self,
         shape: Sequence[int],
         hidden: Sequence[Count] = (128, 128),
+        outputs: Count | None = None,
         iterations: Count = 30,
         samples_after: Count = 1000,
     ) -> None:
@@ -53,10 +57,39 @@ class DBM(nn.Module):
         sizes = [math.prod(shape), *hidden]
         self.W = nn.ParameterList(0.01 * torch.randn(n, m) for n, m in itertools.pairwise(sizes))
         self.b = nn.ParameterList(torch.zeros(n) for n in sizes)
+        self.unrolled = Unrolled(sizes, outputs) if outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Means of the uppermost layer, (batch, hidden), for x (batch, *shape)."""
-        return self.mean_field(x.flatten(1))[-1]
+        """Logits (batch, outputs), for x (batch, *shape); without classes the means of the uppermost layer."""
+        layers = self.mean_field(x.flatten(1))
+        if self.unrolled is None:
+            return layers[-1]
+        logits: Tensor = self.unrolled(layers[0], layers[2])
+        return logits
+
+    def unroll(self) -> None:
+        """Give the feed-forward network the weights that were learned."""
+        if self.unrolled is not None:
+            self.unrolled.copy(list(self.W), list(self.b))
+
+    def stack(self) -> list[nn.Module]:
+        """Each two neighbouring layers as an RBM, for pretraining; the parameters are shared."""
+        top = len(self.W) - 1
+        return [
+            DoubledRBM(W, self.b[i], self.b[i + 1], up=2 if i < top else 1, down=2 if i > 0 else 1)
+            for i, W in enumerate(self.W)
+        ]
+
+    def below(self, index: int, batch: Batch) -> Batch:
+        """What pair `index` sees of a batch: the means of its lower layer, on the way up with doubled weights."""
+        x = batch.x.flatten(1)
+        for i in range(index):
+            x = torch.addmm(self.b[i + 1], x, self.W[i], alpha=2).sigmoid()
+        return Batch(x, batch.y)
+
+    def mean_field_parameters(self) -> list[str]:
+        """What the energy is made of, in its gradient's order."""
+        return [*(f"W.{i}" for i in range(len(self.W))), *(f"b.{i}" for i in range(len(self.b)))]
 
     def inputs(self, layers: Layers, index: int) -> Tensor:
         """What the neighbours of layer `index` send it, its bias included, (batch, units)."""
@@ -103,7 +136,7 @@ class DBM(nn.Module):
 
     @torch.no_grad()
     def energy_gap(self, data: Layers, fantasy: Layers) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """mean E(data) - mean E(fantasy), 0-d, and its gradient in all parameters, in their order (eq. 9).
+        """mean E(data) - mean E(fantasy), 0-d, and its gradient in each W and then each b (eq. 9).
 
         Args:
             data: v and the means of the hidden layers.
@@ -142,7 +175,7 @@ class DBM(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Means of the uppermost layer, (batch, hidden)."""
-        return self(x)
+        return self.mean_field(x.flatten(1))[-1]
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:

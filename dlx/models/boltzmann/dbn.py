@@ -2,7 +2,7 @@
 
 G. E. Hinton, S. Osindero, Y.-W. Teh, "A fast learning algorithm for deep belief nets", Neural Computation 18, 2006,
 https://doi.org/10.1162/neco.2006.18.7.1527. Layers are learned one after another as RBMs (procedure=greedy), and then
-all together: by back-propagation (procedure=fine_tune) or by the up-down algorithm (procedure=wake_sleep).
+all together: by back-propagation (procedure=fine_tune does both) or by the up-down algorithm (procedure=up_down).
 """
 
 import itertools
@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlx.batch import Batch
+from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.directed import Directed
 from dlx.models.boltzmann.rbm import RBM
@@ -63,6 +65,30 @@ class DBN(nn.Module):
     def conditional(self) -> bool:
         """Whether samples of one class can be drawn."""
         return bool(self.labels)
+
+    def stack(self) -> list[nn.Module]:
+        """The RBMs, from the data upwards."""
+        return [*self.layers, self.top]
+
+    def below(self, index: int, batch: Batch) -> Batch:
+        """What RBM `index` sees of a batch: the means of the layers below it, the top one the label too.
+
+        Raises:
+            UsageError: the top RBM wants labels that the batch has not.
+        """
+        x = batch.x.flatten(1)
+        for layer in self.layers[:index]:
+            x = cast(RBM, layer).encode(x)
+        if self.labels and index == len(self.layers):
+            x = torch.cat([x, self._one_hot(batch.y).to(x.dtype)], 1)
+        return Batch(x, batch.y)
+
+    def _one_hot(self, y: Tensor | None) -> Tensor:
+        if y is None:
+            raise UsageError(
+                "model.labelled=true was given for data without labels; needed: classes; type model.labelled=false"
+            )
+        return F.one_hot(y, self.labels)
 
     def rbm(self, index: int) -> RBM:
         """The RBM between hidden layers `index` and `index + 1`."""
@@ -234,8 +260,7 @@ class DBN(nn.Module):
             cost += wrong.square().mean()
         v = states[-1]
         if self.labels:
-            assert y is not None
-            v = torch.cat([v, F.one_hot(y, self.labels).to(v.dtype)], 1)
+            v = torch.cat([v, self._one_hot(y).to(v.dtype)], 1)
         dream = self.top.gibbs(v, steps)
         gap, (W, b, c) = self.top.free_energy_gap(v, dream)
         directions |= {"top.W": W, "top.b": b, "top.c": c}

@@ -64,10 +64,18 @@ class RBM(nn.Module):
         """Probabilities of the hidden units, (batch, hidden), for x (batch, *shape)."""
         return self.encode(x)
 
+    def hidden_inputs(self, v: Tensor) -> Tensor:
+        """What the hidden units receive, (batch, hidden), of v (batch, visible)."""
+        return torch.addmm(self.c, v, self.W)
+
+    def visible_inputs(self, h: Tensor) -> Tensor:
+        """What the visible units receive, (batch, visible), of h (batch, hidden)."""
+        return torch.addmm(self.b, h, self.W.T)
+
     def free_energy(self, v: Tensor) -> Tensor:
         """F(v), (batch,), of v (batch, *shape)."""
         v = v.flatten(1)
-        energy = -(v @ self.b) - self.hidden_kind.log_sum(torch.addmm(self.c, v, self.W)).sum(1)
+        energy = -(v @ self.b) - self.hidden_kind.log_sum(self.hidden_inputs(v)).sum(1)
         return energy + self.visible_kind.own(v) if isinstance(self.visible_kind, Gaussian) else energy
 
     @torch.no_grad()
@@ -84,18 +92,18 @@ class RBM(nn.Module):
         v, fantasy = v.flatten(1), fantasy.flatten(1)
         sign = torch.cat([v.new_full((len(v),), -1 / len(v)), v.new_full((len(fantasy),), 1 / len(fantasy))])
         both = torch.cat([v, fantasy])
-        inputs = torch.addmm(self.c, both, self.W)
+        inputs = self.hidden_inputs(both)
         gap = sign @ (both @ self.b + self.hidden_kind.log_sum(inputs).sum(1) - self.visible_kind.own(both))
         h = self.hidden_kind.mean(inputs) * sign[:, None]
         return gap, tuple(g.to(self.W.dtype) for g in (both.T @ h, sign @ both, h.sum(0)))
 
     def encode(self, x: Tensor) -> Tensor:
         """E[h | v], (batch, hidden), of x (batch, *shape): probabilities of binary units."""
-        return self.hidden_kind.mean(torch.addmm(self.c, x.flatten(1), self.W))
+        return self.hidden_kind.mean(self.hidden_inputs(x.flatten(1)))
 
     def decode(self, h: Tensor) -> Tensor:
         """E[v | h], (batch, *shape), of h (batch, hidden)."""
-        return self.visible_kind.mean(torch.addmm(self.b, h, self.W.T)).view(-1, *self.shape)
+        return self.visible_kind.mean(self.visible_inputs(h)).view(-1, *self.shape)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """One mean-field pass up and down, (batch, *shape)."""
@@ -106,8 +114,8 @@ class RBM(nn.Module):
         """`steps` of block Gibbs sampling from v (batch, *shape): states of the same shape."""
         v = v.flatten(1)
         for _ in range(steps):
-            h = self.hidden_kind.draw(torch.addmm(self.c, v, self.W))
-            v = self.visible_kind.draw(torch.addmm(self.b, h, self.W.T))
+            h = self.hidden_kind.draw(self.hidden_inputs(v))
+            v = self.visible_kind.draw(self.visible_inputs(h))
         return v.view(-1, *self.shape)
 
     @torch.no_grad()
@@ -115,7 +123,7 @@ class RBM(nn.Module):
         """Means of the visible units at the end of n chains from random states, (n, *shape)."""
         v = self.visible_kind.draw(torch.zeros(n, len(self.b), dtype=self.W.dtype, device=self.W.device))
         v = self.gibbs(v, self.samples_after).flatten(1)
-        return self.decode(self.hidden_kind.draw(torch.addmm(self.c, v, self.W)))
+        return self.decode(self.hidden_kind.draw(self.hidden_inputs(v)))
 
     @torch.no_grad()
     def log_partition(self) -> Tensor | None:
@@ -154,7 +162,7 @@ class RBM(nn.Module):
             Mean |q - p|, 0-d, and the gradients of `W`, `b` and `c`.
         """
         v = v.flatten(1)
-        excess = torch.addmm(self.c, v, self.W).sigmoid().mean(0) - target  # (hidden,)
+        excess = self.hidden_inputs(v).sigmoid().mean(0) - target  # (hidden,)
         return excess.abs().mean(), (torch.outer(v.mean(0), excess), torch.zeros_like(self.b), excess)
 
     @torch.no_grad()
@@ -171,7 +179,7 @@ class RBM(nn.Module):
         v = v.flatten(1)
         D = v.shape[1]
         chosen = torch.linspace(0, D - 1, min(units or D, D)).round().long().tolist()
-        inputs = torch.addmm(self.c, v, self.W)  # (batch, hidden)
+        inputs = self.hidden_inputs(v)  # (batch, hidden)
         before = F.softplus(inputs).sum(1)
         total = torch.zeros_like(before)
         for i in chosen:
