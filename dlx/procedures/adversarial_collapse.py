@@ -12,7 +12,9 @@ from typing import Any
 from torch import Tensor
 
 WINDOW = 10  # measurements that must agree
+BEGINNING = 40  # measurements in which samples may become different from each other
 ALIKE = 0.25  # of the data's mean distance: samples nearer to each other than this are too much alike
+DIFFERENT = 0.5  # of the same: from which on the beginning is over
 SURE = 0.995  # of both kinds told rightly
 FADED = 1e-3  # of the largest gradient seen
 HEALTHY = 0.2  # of the samples near a mode, from which on missing modes mean a collapse and no beginning
@@ -21,7 +23,9 @@ HEALTHY = 0.2  # of the samples near a mode, from which on missing modes mean a 
 class Collapse:
     """Looks at the last ten measurements; says each sign once.
 
-    - Collapsed: samples lie near each other, by `diversity` (their mean distance over that of the data).
+    - Collapsed: samples lie near each other, by `diversity` (their mean distance over that of the data). The samples of
+      fresh weights do, too: games that go well need up to 750 updates to make them different, so that what was never
+      different is told after 40 measurements only.
     - Sure discriminator: it tells nearly all of both kinds, and the generator's gradient has faded to a thousandth.
     - Missing modes: validation finds samples on modes of the data, and half of their number or fewer in use.
     """
@@ -29,6 +33,8 @@ class Collapse:
     def __init__(self) -> None:
         self.waiting: list[dict[str, Tensor]] = []  # measured, on the device, not looked at yet
         self.seen: dict[str, deque[float]] = {}
+        self.measured = 0  # times that diversity was
+        self.widest = 0.0  # diversity
         self.largest = 0.0  # gradient of the generator
         self.modes: dict[str, float] = {}  # of the last validation
         self.told: list[str] = []  # signs
@@ -58,6 +64,8 @@ class Collapse:
                 self.seen.setdefault(name, deque(maxlen=WINDOW)).append(float(value))
                 if name == "generator_gradient_norm":
                     self.largest = max(self.largest, float(value))
+                elif name == "diversity":
+                    self.measured, self.widest = self.measured + 1, max(self.widest, float(value))
 
     def _last(self, name: str) -> list[float]:
         """The last ten values; none while there are fewer."""
@@ -66,13 +74,14 @@ class Collapse:
 
     def _alike(self) -> str | None:
         values = self._last("diversity")
-        # The largest of them: early samples are alike too, and become less so.
-        if not values or max(values) >= ALIKE or values[-1] > 1.5 * values[0]:
+        if not values or max(values) >= ALIKE:
             return None
+        if self.widest < DIFFERENT and self.measured < BEGINNING:
+            return None
+        how = "has collapsed" if self.widest >= DIFFERENT else "has collapsed from the beginning"
         return (
-            f"samples are all alike, {values[-1]:.2g} times as far apart as data are: the generator has collapsed, or "
-            "never began to learn; what helps, in this order: another optimizer.lr=…, procedure.gradient_penalty=1, "
-            "procedure=wasserstein"
+            f"the generator {how}: its samples are {values[-1]:.2g} times as far apart as data are; what helps, in "
+            "this order: another optimizer.lr=…, procedure.gradient_penalty=1, procedure=wasserstein"
         )
 
     def _sure(self) -> str | None:
@@ -101,6 +110,8 @@ class Collapse:
         self._look()
         return {
             "seen": {name: list(values) for name, values in self.seen.items()},
+            "measured": self.measured,
+            "widest": self.widest,
             "largest": self.largest,
             "modes": dict(self.modes),
             "told": list(self.told),
@@ -110,4 +121,5 @@ class Collapse:
         """Undo `state_dict`."""
         self.waiting = []
         self.seen = {name: deque(values, maxlen=WINDOW) for name, values in state["seen"].items()}
-        self.largest, self.modes, self.told = state["largest"], dict(state["modes"]), list(state["told"])
+        self.measured, self.widest, self.largest = state["measured"], state["widest"], state["largest"]
+        self.modes, self.told = dict(state["modes"]), list(state["told"])
