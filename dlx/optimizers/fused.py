@@ -140,22 +140,30 @@ class _Fused:
 
     def __call__(self, grads: Gradients) -> None:
         if self.plain is None:
-            try:
-                self._run(self._laid_out(grads))
+            laid_out = self._laid_out(grads) if self._current() or self._uniform() else None
+            if laid_out is not None:
+                self._run(laid_out)
                 return
-            except TypeError:  # the kernels take no None
-                if all(grad is not None for grad in grads):
-                    raise
-            self._release()
+            if self._current():
+                self._release()
             self.plain = _Step(self.optimizer, self.params)
         self.plain(grads)
 
-    def _laid_out(self, grads: Gradients) -> Gradients:
-        """The gradients, each in its weight's memory order: the kernels walk through both without asking for it."""
+    def _uniform(self) -> bool:
+        """Whether all parameters have been updated equally often: the kernel counts for all of them at once."""
+        counts = {float(state["step"]) for state in self.optimizer.state.values() if "step" in state}
+        known = sum(1 for p in self.params if self.optimizer.state.get(p))
+        return len(counts) <= 1 and known in (0, len(self.params))
+
+    def _laid_out(self, grads: Gradients) -> Gradients | None:
+        """The gradients, each in its weight's memory order: the kernels walk through both without asking for it.
+
+        None where a parameter has no gradient, which the kernels do not take.
+        """
         try:
             strides = [grad.stride() for grad in grads]
-        except AttributeError:  # one is None, which the kernel will say
-            return grads
+        except AttributeError:
+            return None
         if strides == self.strides:
             return grads
         key = tuple(strides)
@@ -179,7 +187,7 @@ class _Fused:
         raise NotImplementedError
 
     def _release(self) -> None:
-        """Make the state fit for torch's own `step`, after a kernel refused its arguments and did nothing."""
+        """Make the state fit for torch's own `step`."""
 
 
 def _differs(stride: tuple[int, ...], param: Tensor) -> bool:
@@ -195,7 +203,7 @@ class _Adam(_Fused):
 
     def _release(self) -> None:
         for p in self.params:
-            self.state[p]["step"] = self.counter - 1
+            self.state[p]["step"] = self.counter.clone()
 
     def _attach(self) -> None:
         self.state, self.group = self.optimizer.state, self.optimizer.param_groups[0]
