@@ -12,6 +12,7 @@ from dlx.models.recurrent.elman import Elman
 from dlx.models.recurrent.gru import GRU
 from dlx.models.recurrent.jordan import Jordan
 from dlx.models.recurrent.lstm import LSTM
+from dlx.models.recurrent.network import dropped
 from dlx.tasks.classification import Classification
 from dlx.tasks.tagging import Tagging
 
@@ -235,6 +236,29 @@ def test_dropout_goes_up_and_not_through_time():
     assert torch.equal(model(x), model(x))
     one = LSTM((7, 3), 4, hidden=50, dropout=0.5)  # torch's own drops nothing of a single layer
     assert not torch.equal(one(x), one(x))
+
+
+@pytest.mark.parametrize("kind", TWO_WAY)
+def test_recurrent_weights_are_dropped_for_all_steps_at_once(kind):
+    options = {"layers": 2, "bidirectional": True}
+    model, x = made(kind, recurrent_dropout=0.4, **options), torch.randn(4, 7, 3, dtype=torch.float64)
+    torch.manual_seed(1)
+    weights = dropped(model.layers[0], 0.4)
+    assert len(weights) == 4
+    for name, U in weights.items():
+        kept = U != 0
+        assert 0 < kept.sum() < U.numel()
+        torch.testing.assert_close(U[kept] * 0.6, model.layers[0].get_parameter(name)[kept], **EXACT)
+    torch.manual_seed(1)
+    scores, _ = model.steps(x, LENGTHS)
+    thin = made(kind, **options)
+    thin.load_state_dict(model.state_dict() | {f"layers.0.{name}": U for name, U in weights.items()})
+    torch.testing.assert_close(scores, thin.steps(x, LENGTHS)[0], **EXACT)
+    scores.square().sum().backward()
+    for name, U in weights.items():
+        assert (model.layers[0].get_parameter(name).grad[U == 0] == 0).all()
+    whole = made(kind, **options)
+    torch.testing.assert_close(model.eval().steps(x)[0], whole.steps(x)[0], **EXACT)
 
 
 def test_refusals():

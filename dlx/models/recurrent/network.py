@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from dlx.errors import UsageError
 from dlx.models.layers import initialize
@@ -154,9 +155,10 @@ class Stacked(SequenceModel):
         input_dropout: Fraction = 0.0,
         batch_norm: Literal["layers", "recurrent"] | None = None,
         recurrent_init: Literal["default", "orthogonal", "identity"] = "default",
+        recurrent_dropout: Fraction = 0.0,
     ) -> None:
         super().__init__(shape, outputs, symbols, embedding, input_dropout)
-        self.bidirectional = bidirectional
+        self.bidirectional, self.recurrent_dropout = bidirectional, recurrent_dropout
         inputs, apart = self.inputs, batch_norm == "layers"  # then each layer is a module of its own
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList() if apart else None
         for _ in range(layers if apart else 1):
@@ -178,7 +180,11 @@ class Stacked(SequenceModel):
         """What the readout reads, (batch, T, directions · size), and the states after the last step."""
         h, after = self.embed(x), []
         for i, layer in enumerate(self.layers):
-            h, last = layer(h, lengths, None if state is None else state[i], self.tracing)
+            given = h, lengths, None if state is None else state[i], self.tracing
+            if self.training and self.recurrent_dropout:
+                h, last = functional_call(layer, dropped(layer, self.recurrent_dropout), given)
+            else:
+                h, last = layer(*given)
             h = self.dropout(h if self.norms is None else self.norms[i](h, lengths))
             after.append(last)
         return h, after
@@ -200,6 +206,11 @@ def at(values: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return values[:, -1]
     return values[torch.arange(len(values), device=values.device), (lengths - 1).clamp(min=0)]
+
+
+def dropped(module: nn.Module, p: float) -> dict[str, Tensor]:
+    """The recurrent weights of a module by name, a part p of them zero and the others larger by 1 / (1 - p)."""
+    return {name: F.dropout(U, p) for name, U in module.named_parameters() if "weight_hh" in name}
 
 
 @torch.no_grad()
