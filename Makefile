@@ -29,6 +29,7 @@ lint: install
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.boltzmann
 
 wheel: install
 	$(BIN)/python -m build --wheel
