@@ -96,6 +96,7 @@ def test_the_gradient_is_positive_minus_negative_statistics(monkeypatch):
     rbm, x = machine(), states(5)[::3]
     fantasy = states(5)[1::3][: len(x)]
     monkeypatch.setattr(rbm, "gibbs", lambda v, steps: fantasy)
+    monkeypatch.setattr(rbm, "contrast", None)
     rbm.requires_grad_()
     before = [p.detach().clone() for p in rbm.parameters()]
     positive, negative = rbm.encode(x).detach(), rbm.encode(fantasy).detach()
@@ -117,6 +118,21 @@ def test_the_closed_gradient_equals_autograds():
     assert torch.allclose(gap, expected)
     for closed, recorded in zip(gradients, torch.autograd.grad(expected, list(rbm.parameters())), strict=True):
         assert torch.allclose(closed, recorded)
+
+
+@pytest.mark.parametrize(("visible", "hidden"), [("binary", "binary"), ("gaussian", "binary"), ("binary", "gaussian")])
+def test_fantasy_gap_and_gradient_in_one(visible, hidden):
+    torch.manual_seed(0)
+    rbm, v = RBM([5], hidden=4, visible_units=visible, hidden_units=hidden).double(), states(5)[::3]
+    for steps in (1, 3):
+        torch.manual_seed(2)
+        fantasy, gap, gradients = rbm.contrast(v, steps)
+        torch.manual_seed(2)
+        assert torch.equal(fantasy, rbm.gibbs(v, steps))
+        apart, others = rbm.free_energy_gap(v, fantasy)
+        assert torch.allclose(gap, apart)
+        for one, other in zip(gradients, others, strict=True):
+            assert torch.allclose(one, other)
 
 
 def test_any_energy_learns_and_what_is_frozen_stays():

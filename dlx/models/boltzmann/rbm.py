@@ -97,6 +97,32 @@ class RBM(nn.Module):
         h = self.hidden_kind.mean(inputs) * sign[:, None]
         return gap, tuple(g.to(self.W.dtype) for g in (both.T @ h, sign @ both, h.sum(0)))
 
+    @torch.no_grad()
+    def contrast(self, v: Tensor, steps: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """`gibbs` from the data and `free_energy_gap` in one: the hidden layer's inputs are computed once for both.
+
+        Args:
+            v: data, (batch, *shape).
+            steps: of Gibbs sampling, the k of CD-k.
+
+        Returns:
+            The fantasy (batch, *shape), the gap, 0-d, and its gradient in `W`, `b` and `c`.
+        """
+        v = v.flatten(1)
+        first = second = self.hidden_inputs(v)
+        for _ in range(steps):
+            x = self.visible_kind.draw(self.visible_inputs(self.hidden_kind.draw(second)))
+            second = self.hidden_inputs(x)
+        n = len(v)
+        energies = [
+            y @ self.b + self.hidden_kind.log_sum(inputs).sum(1) - self.visible_kind.own(y)
+            for y, inputs in ((v, first), (x, second))
+        ]
+        gap = (energies[1] - energies[0]).mean()
+        h, g = self.hidden_kind.mean(first), self.hidden_kind.mean(second)
+        W = torch.addmm(x.T @ g, v.T, h, alpha=-1).div_(n)
+        return x.view(-1, *self.shape), gap, (W, x.mean(0) - v.mean(0), g.mean(0) - h.mean(0))
+
     def encode(self, x: Tensor) -> Tensor:
         """E[h | v], (batch, hidden), of x (batch, *shape): probabilities of binary units."""
         return self.hidden_kind.mean(self.hidden_inputs(x.flatten(1)))
