@@ -37,7 +37,7 @@ class EM(Procedure):
     With priors it is the likelihood times their density that never falls, and that is the most probable in the end.
 
     Args:
-        tolerance: done when an iteration gains less than this, in nats over the whole training split; the priors count too.
+        tolerance: done when an iteration gains less than this, in nats over the whole training split, priors included.
     """
 
     requires = Expectable

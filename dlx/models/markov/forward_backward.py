@@ -57,6 +57,12 @@ def unsorted(values: Tensor, steps: PackedSequence) -> Tensor:
     return values if steps.unsorted_indices is None else values[steps.unsorted_indices]
 
 
+def lengths_of(steps: PackedSequence) -> Tensor:
+    """Lengths (batch,) of packed sequences, in the batch's own order."""
+    sizes = steps.batch_sizes
+    return unsorted((sizes[:, None] > torch.arange(int(sizes[0]))).sum(0).to(steps.data.device), steps)
+
+
 def times(steps: PackedSequence) -> list[slice]:
     """Where each time's steps lie."""
     sizes = steps.batch_sizes.tolist()
@@ -86,7 +92,9 @@ def forward(start: Tensor, transition: Tensor, emission: Tensor, parts: Sequence
     return Filtered(states, emission.div_(scale), scale)
 
 
-def backward(transition: Tensor, past: Filtered, parts: Sequence[slice], watch: bool = False) -> Smoothed:
+def backward(
+    transition: Tensor, past: Filtered, parts: Sequence[slice], watch: bool = False, weight: Tensor | None = None
+) -> Smoothed:
     """Smooth (Rabiner eqs. 24-27 and 37).
 
     Args:
@@ -94,6 +102,7 @@ def backward(transition: Tensor, past: Filtered, parts: Sequence[slice], watch: 
         past: from `forward`; its memory is used.
         parts: from `times`.
         watch: find the peaks too.
+        weight: (sequences, 1), longest first: how much the transitions of each count; None for 1.
     """
     states, back = past.states, transition.T.contiguous()
     beta = torch.ones_like(states[parts[0]])  # of the sequences that are over, still 1
@@ -102,7 +111,8 @@ def backward(transition: Tensor, past: Filtered, parts: Sequence[slice], watch: 
     for here, after in zip(parts[-2::-1], parts[:0:-1], strict=True):
         future = past.emission[after]
         future *= beta[: len(future)]
-        pairs.addmm_(states[here][: len(future)].T, future)  # before the filter becomes the smoother
+        past_states = states[here][: len(future)]  # not yet smoothed
+        pairs.addmm_((past_states if weight is None else past_states * weight[: len(future)]).T, future)
         torch.mm(future, back, out=beta[: len(future)])
         if peak is not None:
             torch.maximum(peak, beta, out=peak)

@@ -84,7 +84,7 @@ class Gaussians(nn.Module):
         return -(self.features * math.log(2 * math.pi) + square) / 2 - log_volume
 
     def statistics(self, x: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Weighted moments of x (N, D) about the origin: `weight` (C,), `first` (C, D), `second` (C, D) or (C, D, D)."""
+        """Moments of x (N, D) about the origin, weighted: `weight` (C,), `first` (C, D), `second` (C, D) or (C, D, D)."""
         x, w = x.double() - self.origin, weights.double()
         if self.matrices:
             second = torch.stack([(x * w[:, c, None]).T @ x for c in range(self.components)])
@@ -157,7 +157,9 @@ class Gaussians(nn.Module):
             self.spread.copy_(self._logged(whole).expand_as(self.spread))
             return
         variance = centred.square().mean(0) + self.floor
-        self.spread.copy_((variance.mean() if self.covariance == "spherical" else variance).log().expand_as(self.spread))
+        self.spread.copy_(
+            (variance.mean() if self.covariance == "spherical" else variance).log().expand_as(self.spread)
+        )
 
     @torch.no_grad()
     def constrain(self) -> None:

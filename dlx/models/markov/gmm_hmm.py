@@ -51,8 +51,9 @@ class GMMHMM(GaussianHMM):
         dtype: Literal["float64", "float32"] = "float64",
     ) -> None:
         priors = (mean_prior, mean_weight, covariance_prior, covariance_weight)
-        chain = (stay, topology, jumps, start_prior, transition_prior, dtype)
-        super().__init__(shape, states, covariance, floor, *priors, *chain)
+        super().__init__(
+            shape, states, covariance, floor, *priors, stay, topology, jumps, start_prior, transition_prior, dtype
+        )
         self.mixtures, self.weight_prior = mixtures, weight_prior
         self.normal = Gaussians(states * mixtures, self.shape[-1], covariance, floor, *priors)
         self.log_weight = nn.Parameter(random_rows(states, mixtures).fill_(1 / mixtures).log())

@@ -2,14 +2,24 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from dlx.models.markov import log_space
-from dlx.models.markov.forward_backward import SMALLEST, backward, forward, pack, times, unpack, unsorted
+from dlx.models.markov.forward_backward import (
+    SMALLEST,
+    backward,
+    forward,
+    lengths_of,
+    pack,
+    times,
+    unpack,
+    unsorted,
+)
 from dlx.models.markov.log_space import log_matmul
 from dlx.models.markov.tables import log_prior, random_rows, refill, topology_of
 from dlx.models.markov.viterbi import viterbi
@@ -29,6 +39,7 @@ class Inferred(NamedTuple):
     """What some of a batch's sequences say."""
 
     rows: Tensor  # which of the batch's
+    lengths: Tensor  # (rows,)
     steps: PackedSequence
     scale: Tensor  # (N, 1): log p(x_t | x_1..x_t-1)
     states: Tensor  # (N, S): p(z_t | x), or nothing of use where no smoothing was asked for
@@ -124,26 +135,17 @@ class HMM(nn.Module, ABC):
         """Of x (batch, T, ...) padded beyond `lengths` (batch,), in nats, (batch,) each.
 
         `log_likelihood` is the exact log p(x), and `log_likelihood_after_first` log p(x_2..x_T | x_1), what a network
-        that predicts the next step is measured by. The first one has a gradient (see `_differentiable`).
+        that predicts the next step is measured by. The former has a gradient.
         """
-        whole = self.log_start.new_empty(len(x)).detach()
-        first = torch.empty_like(whole)
-        learning = torch.is_grad_enabled() and self.log_start.requires_grad
-        surrogate = torch.zeros_like(whole).sum()
-        for found in self._inferred(x, lengths, smooth=learning):
-            whole[found.rows] = unpack(found.scale, found.steps).sum((1, 2))
-            first[found.rows] = unsorted(found.scale[times(found.steps)[0]][:, 0], found.steps)
-            if learning:
-                surrogate = surrogate + self._expected(found)
-        log_likelihood = whole + (surrogate - surrogate.detach()) if learning else whole
-        return {"log_likelihood": log_likelihood, "log_likelihood_after_first": whole - first}
+        whole, first = LogLikelihood.apply(self, x, lengths, *self.parameters())
+        return {"log_likelihood": whole, "log_likelihood_after_first": whole.detach() - first}
 
     def posterior(self, x: Tensor, lengths: Tensor | None = None) -> Posterior:
         """What sequences x (batch, T, ...), padded beyond `lengths` (batch,), say of their states."""
         log_likelihood = self.log_start.new_empty(len(x)).detach()
         states = log_likelihood.new_zeros(*x.shape[:2], self.states)
         transitions = torch.zeros_like(self.log_transition, requires_grad=False)
-        for found in self._inferred(x, lengths):
+        for found in self.inferred(x, lengths):
             log_likelihood[found.rows] = unpack(found.scale, found.steps).sum((1, 2))
             states[found.rows] = unpack(found.states.double(), found.steps, x.shape[1])
             transitions += found.transitions
@@ -161,24 +163,33 @@ class HMM(nn.Module, ABC):
         return viterbi(*self.tables, self.emissions(x), lengths)[0]
 
     @torch.no_grad()
-    def _inferred(self, x: Tensor, lengths: Tensor | None, smooth: bool = True) -> Iterator[Inferred]:
-        """All sequences, scaled; those for which the numbers do not suffice with more digits, and then in log space."""
+    def inferred(
+        self, x: Tensor, lengths: Tensor | None, smooth: bool = True, weight: Tensor | None = None
+    ) -> Iterator[Inferred]:
+        """All sequences, scaled; those for which the numbers do not suffice with more digits, and then in log space.
+
+        Args:
+            x: (batch, T, ...).
+            lengths: (batch,).
+            smooth: states and transitions are wanted, not only the scale.
+            weight: (batch,), how much each sequence's transitions count.
+        """
         rows = torch.arange(len(x), device=x.device)
         if lengths is None:
             lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
         for dtype in self.dtypes:
-            found, hard = self._scaled(rows, pack(x[rows], lengths[rows]), dtype, smooth)
+            found, hard = self._scaled(rows, pack(x[rows], lengths[rows]), dtype, smooth, weight)
             if not bool(hard.any()):
                 yield found
                 return
             easy = rows[~hard]
             if len(easy):
-                yield self._scaled(easy, pack(x[easy], lengths[easy]), dtype, smooth)[0]
+                yield self._scaled(easy, pack(x[easy], lengths[easy]), dtype, smooth, weight)[0]
             rows = rows[hard]
-        yield self._in_logs(rows, pack(x[rows], lengths[rows]))
+        yield self._in_logs(rows, pack(x[rows], lengths[rows]), weight)
 
     def _scaled(
-        self, rows: Tensor, steps: PackedSequence, dtype: torch.dtype, smooth: bool
+        self, rows: Tensor, steps: PackedSequence, dtype: torch.dtype, smooth: bool, weight: Tensor | None
     ) -> tuple[Inferred, Tensor]:  # and which (rows,) cannot be trusted
         start, transition = (table.exp().to(dtype) for table in self.tables)
         emission, high = self.relative(steps.data)
@@ -186,20 +197,22 @@ class HMM(nn.Module, ABC):
         past = forward(start, transition, emission.to(dtype), parts)
         bad = ~(past.scale > smallest)
         hard = unpack(bad, steps).any(1)[:, 0] if bool(bad.any()) else torch.zeros_like(rows, dtype=torch.bool)
-        # Where every transition is possible, no state falls behind another by more than it: nothing is lost that counts.
+        # Where every transition is possible, no state falls behind another by more: nothing is lost that counts.
         watch = float(transition.min()) <= smallest
         states, pairs = past.states, transition
         if smooth or watch:
-            states, pairs, peak = backward(transition, past, parts, watch)
+            states, pairs, peak = backward(transition, past, parts, watch, _sorted(weight, rows, steps, dtype))
             if peak is not None:
                 hard |= ~unsorted(peak <= 1 / smallest, steps)
-        return Inferred(rows, steps, past.scale.double().log() + high, states, pairs.double()), hard
+        return Inferred(rows, lengths_of(steps), steps, past.scale.double().log() + high, states, pairs.double()), hard
 
-    def _in_logs(self, rows: Tensor, steps: PackedSequence) -> Inferred:
+    def _in_logs(self, rows: Tensor, steps: PackedSequence, weight: Tensor | None) -> Inferred:
         log_start, log_transition = self.tables
         past = log_space.forward(log_start, log_transition, self.emissions(steps.data), times(steps))
-        states, pairs, _ = log_space.backward(log_transition, past, times(steps))
-        return Inferred(rows, steps, past.scale, states, pairs)
+        states, pairs, _ = log_space.backward(
+            log_transition, past, times(steps), _sorted(weight, rows, steps, torch.float64)
+        )
+        return Inferred(rows, lengths_of(steps), steps, past.scale, states, pairs)
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
@@ -207,7 +220,7 @@ class HMM(nn.Module, ABC):
     def statistics(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
         """Expected counts over a batch, the E-step: `start` (S,), `transition` (S, S), and the emissions' own."""
         total: dict[str, Tensor] = {}
-        for found in self._inferred(x, lengths):
+        for found in self.inferred(x, lengths):
             counts = {
                 "log_likelihood": found.scale.sum(),
                 "start": found.states[times(found.steps)[0]].sum(0, dtype=torch.float64),
@@ -225,7 +238,7 @@ class HMM(nn.Module, ABC):
         observed, parts = pack(x, lengths).data, times(steps)
         state = steps.data[:, 0]
         pairs = torch.zeros_like(log_transition)
-        for before, after in zip(parts[:-1], parts[1:], strict=True):
+        for before, after in pairwise(parts):
             a, b = state[before][: after.stop - after.start], state[after]
             pairs.view(-1).index_add_(0, a * self.states + b, pairs.new_ones(len(a)))
         states = nn.functional.one_hot(state, self.states).to(log_start.dtype)
@@ -250,14 +263,12 @@ class HMM(nn.Module, ABC):
         rows = log_prior(start, self.start_prior) + log_prior(transition, self.transition_prior)
         return float(rows + self.emission_prior())
 
-    def _expected(self, found: Inferred) -> Tensor:
-        """E[log p(x, z)] given x, under the states' probabilities as they are: 0-d.
-
-        Its gradient is that of log p(x) (Fisher's identity), so inference itself need not be differentiated.
-        """
+    def expected(self, found: Inferred, weight: Tensor) -> Tensor:
+        """E[log p(x, z)] given x, under the states' probabilities as they are, each sequence by its weight: 0-d."""
         log_start, log_transition = self.tables
-        first = found.states[times(found.steps)[0]].sum(0, dtype=torch.float64)
-        weights = (first, found.transitions, found.states.double())
+        share = pack(weight[found.rows, None, None].expand(-1, len(found.steps.batch_sizes), 1), found.lengths).data
+        states = found.states.double() * share
+        weights = (states[times(found.steps)[0]].sum(0), found.transitions, states)
         terms = (log_start, log_transition, self.emissions(found.steps.data))
         return torch.stack([(w * v.clamp(min=-1e6)).sum() for w, v in zip(weights, terms, strict=True)]).sum()
 
@@ -279,3 +290,38 @@ class HMM(nn.Module, ABC):
             drawn.append(self.draw(state))
             state = torch.multinomial(transition[state], 1)[:, 0]
         return torch.stack(drawn, 1)
+
+
+class LogLikelihood(torch.autograd.Function):
+    """log p(x) and log p(x_1), (batch,) each, of which the former has a gradient.
+
+    By Fisher's identity it is the expectation of that of log p(x, z), with states as inference finds them. So inference
+    itself is not differentiated: it stays scaled and in place, and nothing of it is kept for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hmm: HMM, x: Tensor, lengths: Tensor | None, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.hmm, ctx.x, ctx.lengths, ctx.parameters = hmm, x, lengths, parameters
+        whole = parameters[0].new_empty(len(x))
+        first = torch.empty_like(whole)
+        for found in hmm.inferred(x, lengths, smooth=False):
+            whole[found.rows] = unpack(found.scale, found.steps).sum((1, 2))
+            first[found.rows] = unsorted(found.scale[times(found.steps)[0]][:, 0], found.steps)
+        ctx.mark_non_differentiable(first)
+        return whole, first
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        weight = gradients[0]
+        with torch.enable_grad():
+            parts = [ctx.hmm.expected(found, weight) for found in ctx.hmm.inferred(ctx.x, ctx.lengths, weight=weight)]
+            grads = torch.autograd.grad(torch.stack(parts).sum(), ctx.parameters)
+        return None, None, None, *grads
+
+
+def _sorted(weight: Tensor | None, rows: Tensor, steps: PackedSequence, dtype: torch.dtype) -> Tensor | None:
+    """Weights of the batch's sequences as (rows, 1), longest first."""
+    if weight is None:
+        return None
+    own = weight[rows] if steps.sorted_indices is None else weight[rows][steps.sorted_indices]
+    return own[:, None].to(dtype)

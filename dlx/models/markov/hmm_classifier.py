@@ -80,7 +80,9 @@ class HMMClassifier(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """log p(x, c), (batch, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""
         told = [chain.scores(x, lengths)["log_likelihood"] for chain in self.chains]
-        floor = torch.finfo(torch.float64).min / 1e10  # a sequence that is impossible for all classes has no probabilities
+        floor = (
+            torch.finfo(torch.float64).min / 1e10
+        )  # a sequence that is impossible for all classes has no probabilities
         return (torch.stack(told, 1) + self.log_class.log_softmax(0)).clamp(min=floor)
 
     @torch.no_grad()

@@ -43,7 +43,7 @@ def forward(log_start: Tensor, log_transition: Tensor, log_emission: Tensor, par
     return Filtered(states, predicted, scale)
 
 
-def backward(log_transition: Tensor, past: Filtered, parts: Sequence[slice]) -> Smoothed:
+def backward(log_transition: Tensor, past: Filtered, parts: Sequence[slice], weight: Tensor | None = None) -> Smoothed:
     """Smooth on the filter's own values: p(z_t | x) = α_t Σ_j A_ij p(z_t+1 = j | x) / p(z_t+1 = j | x_1..x_t).
 
     An impossible sequence says nothing of its states: all its probabilities are zero, and so are its transitions.
@@ -52,13 +52,15 @@ def backward(log_transition: Tensor, past: Filtered, parts: Sequence[slice]) -> 
         log_transition: (S, S).
         past: from `forward`.
         parts: from `times`.
+        weight: (sequences, 1), longest first: how much the transitions of each count; None for 1.
     """
     states, pairs = past.states.clone(), torch.zeros_like(log_transition)
     for here, after in zip(parts[-2::-1], parts[:0:-1], strict=True):
         ratio = states[after] - _finite(past.predicted[after])
         gamma = states[here][: len(ratio)]  # shorter sequences end here: their filter is their smoother
         moves = gamma[:, :, None] + log_transition + ratio[:, None, :]  # (n, S, S)
-        pairs += moves.exp().sum(0)
+        counts = moves.exp()
+        pairs += counts.sum(0) if weight is None else (counts * weight[: len(ratio), :, None]).sum(0)
         gamma[:] = moves.logsumexp(2)
     return Smoothed(states.exp(), pairs, None)
 
