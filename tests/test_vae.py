@@ -169,7 +169,7 @@ def test_weights_stay_in_log_space():
     """A thousand dimensions: the weights themselves are far below the smallest number there is."""
     log_w = torch.randn(4, 300, dtype=torch.float64) * 20 - 5000
     expected = log_w.logsumexp(1) - math.log(300)
-    found = Evidence(4, torch.device("cpu"))
+    found = Evidence(4, 300, torch.device("cpu"))
     for part in log_w.split(7, 1):
         found.add(part.clone())
     assert torch.allclose(found.bound(), expected)
@@ -184,7 +184,7 @@ def test_evidence_does_not_depend_on_how_much_is_computed_at_once(monkeypatch):
     vae, x = small(), binary().double()
     values = []
     for rows in (1, 2**21):
-        monkeypatch.setattr("dlx.models.autoencoders.vae_base.ROWS", {"cpu": rows, "other": rows})
+        monkeypatch.setattr("dlx.models.autoencoders.vae_base.AT_ONCE", {"cpu": rows, "other": rows})
         torch.manual_seed(0)
         values.append(evidence(vae, Batch(x), 2000).bound().mean())
     assert float(values[0]) == pytest.approx(float(values[1]), abs=0.02)

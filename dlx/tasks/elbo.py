@@ -18,6 +18,8 @@ from dlx.types import Count, Natural
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
+TOGETHER = 16  # samples of one example that are decoded together at least, if there are so many
+
 
 class ELBO(Task):
     """log p(x) ≥ L_k = E log (1/k) Σ p(x, z_i) / q(z_i | x), in nats; L_1 is the ELBO, its divergence in closed form.
@@ -150,11 +152,17 @@ def importance_bound(log_weights: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evidence(vae: Variational, batch: Batch, k: int, generator: torch.Generator | None = None) -> Evidence:
-    """The importance-weighted estimate of log p(x) of each example, by k samples, a few at a time."""
-    q = vae.posterior(batch.x, batch.y)
-    found, some = Evidence(len(batch.x), batch.x.device), vae.at_once(len(batch.x), batch.x.device)
-    for first in range(0, k, some):
-        found.add(vae.log_weights(batch.x, batch.y, min(some, k - first), generator=generator, q=q))
+    """The importance-weighted estimate of log p(x) of each example, by k samples; some of some examples at a time."""
+    examples, room = len(batch.x), vae.at_once(batch.x.device)
+    found = Evidence(examples, k, batch.x.device)
+    few = min(examples, max(1, room // min(k, TOGETHER)))
+    some = max(1, room // few)
+    for low in range(0, examples, few):
+        at = slice(low, low + few)
+        x, y = batch.x[at], None if batch.y is None else batch.y[at]
+        q = vae.posterior(x, y)
+        for first in range(0, k, some):
+            found.add(vae.log_weights(x, y, min(some, k - first), generator=generator, q=q), at)
     return found
 
 

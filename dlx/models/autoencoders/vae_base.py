@@ -19,7 +19,9 @@ from dlx.errors import UsageError
 from dlx.models.autoencoders.vae_latent import Posterior
 from dlx.models.autoencoders.vae_likelihood import Bernoulli, Gaussian
 
-ROWS = {"cpu": 2**21, "other": 2**26}  # elements of what a decoder makes at once where many samples are asked for
+# Elements that a decoder makes at once where many samples are asked for. On a processor they are to stay in its cache:
+# a sample of MNIST takes 6.6 µs by 2^18 at once and 9.0 by 2^21.
+AT_ONCE = {"cpu": 2**18, "other": 2**26}
 
 
 class Variational(nn.Module):
@@ -140,10 +142,9 @@ class Variational(nn.Module):
         """The weight of the divergence at this moment of the training."""
         return self.full_beta if self.warm_up is None else self.full_beta * self.warm_up.part()
 
-    def at_once(self, examples: int, device: torch.device) -> int:
-        """Samples of each of so many examples that are decoded together where memory is to be kept within bounds."""
-        room = ROWS.get(device.type, ROWS["other"])
-        return max(1, room // (examples * math.prod(self.shape)))
+    def at_once(self, device: torch.device) -> int:
+        """Codes that are decoded together where there are many: memory does not grow with their number."""
+        return max(1, AT_ONCE.get(device.type, AT_ONCE["other"]) // math.prod(self.shape))
 
     # -- classes ---------------------------------------------------------------------------------------------------
 

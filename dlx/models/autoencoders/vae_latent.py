@@ -45,21 +45,21 @@ class Evidence:
 
     Args:
         examples: whose weights they are.
+        k: samples of each, all told.
         device: where.
     """
 
-    def __init__(self, examples: int, device: torch.device) -> None:
+    def __init__(self, examples: int, k: int, device: torch.device) -> None:
         wide = torch.float32 if device.type == "mps" else torch.float64
         self.total = torch.full((examples,), -math.inf, device=device, dtype=wide)  # log Σ w
         self.squares = self.total.clone()  # log Σ w²
-        self.k = 0
+        self.k = k
 
-    def add(self, log_weights: Tensor) -> None:
-        """Take in log weights (examples, some)."""
+    def add(self, log_weights: Tensor, at: slice = slice(None)) -> None:
+        """Take in log weights (n, some) of some samples of the n examples at `at`."""
         log_weights = log_weights.to(self.total.dtype)
-        self.total = torch.logaddexp(self.total, log_weights.logsumexp(1))
-        self.squares = torch.logaddexp(self.squares, (2 * log_weights).logsumexp(1))
-        self.k += log_weights.shape[1]
+        self.total[at] = torch.logaddexp(self.total[at], log_weights.logsumexp(1))
+        self.squares[at] = torch.logaddexp(self.squares[at], (2 * log_weights).logsumexp(1))
 
     def bound(self) -> Tensor:
         """L_k, (examples,) nats: at most log p(x) in expectation, and closer to it the more samples there are."""
