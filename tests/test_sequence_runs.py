@@ -1,14 +1,17 @@
 """Sequences from the configuration to the prediction: trained, resumed, and each predicted as if it stood alone."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from dlx.datasets import idx
 from dlx.errors import UsageError
 from tests.conftest import same, write
+from tests.test_images import write_mnist
 from tests.test_music import matlab
 from tests.verbs import dlx, trained
 
@@ -188,7 +191,7 @@ def test_text_is_predicted_at_its_own_length(tmp_path):
 def test_what_fits_is_told_before_anything_is_read(tmp_path):
     from dlx.config.report import ConfigError
 
-    with pytest.raises(ConfigError, match=r"at every step; mlp does not; jsb is fit by elman.*type model=elman"):
+    with pytest.raises(ConfigError, match=r"at every step; mlp does not; jsb is fit by .*elman.*type model="):
         trained(tmp_path / "run", "dataset=jsb")
     with pytest.raises(ConfigError, match=r"bigru reads from both ends"):
         trained(tmp_path / "run", "dataset=shakespeare", "model=bigru")
@@ -197,3 +200,50 @@ def test_what_fits_is_told_before_anything_is_read(tmp_path):
     assert not {"mlp", "bilstm", "lenet5"} & set(told.split())
     assert {"mlp", "bilstm"} <= set(dlx("list", "models", "--fits", "dataset=timeseries").split())
     assert {"jsb", "conll", "text"} <= set(dlx("list", "datasets", "--fits", "model=gru").split())
+
+
+def test_the_chorales_below_the_data_folder(tmp_path, random):
+    """The published file's place and form; and a batch of padded pieces is measured as its pieces one by one."""
+    Path("data/music").mkdir(parents=True)
+    pieces = [(random.random((n, 88)) < 0.05).astype(np.uint8) for n in (2, 9, 5, 3, 7, 160)]
+    matlab("data/music/JSB_Chorales.mat", traindata=pieces, validdata=pieces[:2], testdata=pieces[:5])
+    run = trained(tmp_path / "run", "dataset=jsb", "dataset.root=data", *NETWORK, "model.recurrent_dropout=0.5")
+    found = [
+        json.loads(dlx("evaluate", run.directory, f"trainer.batch={batch}", "--json"))["test/nats_per_step"]
+        for batch in (1, 2, 5)
+    ]
+    assert found == pytest.approx([run.read()["metrics"]["test/nats_per_step"]] * 3, rel=1e-6)
+    import dlx as package
+
+    model, costs = package.load(run.directory).model, []
+    for piece in pieces[:5]:
+        x = torch.from_numpy(piece).float()
+        p = model.steps(x[None, :-1])[0][0].sigmoid()
+        costs.append(-(x[1:] * p.log() + (1 - x[1:]) * (1 - p).log()).sum(1))
+    assert found[0] == pytest.approx(torch.cat(costs).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("dataset", ["sequence_mnist", "permuted_mnist"])
+def test_digits_of_mnist_row_by_row(tmp_path, dataset):
+    raw = tmp_path / "MNIST" / "raw"
+    write_mnist(raw)
+    options = (f"dataset={dataset}", f"dataset.root={tmp_path}", "dataset.shape=[28,28]", "dataset.val=0.2")
+    run = trained(tmp_path / "run", *options, *NETWORK)
+    assert 0 <= run.read()["metrics"]["test/accuracy"] <= 1
+    np.save("x.npy", idx.read(raw / "t10k-images-idx3-ubyte"))
+    assert len(table(dlx("predict", run.directory, "x.npy"))) == len(np.load("x.npy"))
+
+
+def test_the_adding_problem_is_solved_when_it_is_short(tmp_path):
+    options = ("dataset=adding", "dataset.length=6", "dataset.examples=2000", "trainer.epochs=8", "trainer.batch=32")
+    run = trained(tmp_path / "run", "model=gru", "model.hidden=16", "optimizer.lr=0.02", *options)
+    assert run.read()["metrics"]["test/mse"] < 0.02  # 1 always: 0.167
+    found = json.loads(dlx("evaluate", run.directory, "--json"))
+    assert found["test/mse"] == pytest.approx(run.read()["metrics"]["test/mse"], rel=1e-6)  # the same sequences
+
+
+@pytest.mark.parametrize("procedure", ["backprop", "tbptt"])
+def test_a_die_is_foretold(tmp_path, procedure):
+    options = ("dataset=casino", f"procedure={procedure}", "model=elman", "model.hidden=8")
+    run = trained(tmp_path / "run", *options, "trainer.epochs=3", "dataset.limit=60", "optimizer.lr=0.02")
+    assert run.read()["metrics"]["test/nats_per_step"] < np.log(6) + 0.02
