@@ -16,7 +16,7 @@ SHOWN, WIDE = 40, 12  # rows, and values of one column, on a terminal
 @click.command("predict")
 @click.argument("run")
 @click.argument("words", nargs=-1, metavar="[INPUT] [KEY=VALUE]...")
-@click.option("--encode", "what", flag_value="encode", help="The model's codes, as arrays and, in the plane, as a map.")
+@click.option("--encode", "what", flag_value="encode", help="The model's codes, as arrays and as a map.")
 @click.option("--reconstruct", "what", flag_value="reconstruct", help="What the model gives back, beside what it saw.")
 @click.option("--split", help="Of the data, without INPUT, for --encode and --reconstruct. Default: test.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help=".csv, .npz, .npy, .png, or a folder.")
@@ -117,5 +117,7 @@ def _codes(parts: Any, what: str, input: Path | None, split: str, output: Path |
             raise UsageError(f"{drawn} cannot be written ({error.strerror}); type -o with another place") from error
         written.append(drawn)
     elif suffix == ".png":
-        raise UsageError(f"-o {output} was given; needed: images, or codes of two dimensions; type -o {stem}.npz")
+        raise UsageError(
+            f"-o {output} was given; needed: images, or codes of two dimensions or more; type -o {stem}.npz"
+        )
     terminal.note(f"{stem} of {len(x)} examples written to {' and '.join(map(str, written))}")

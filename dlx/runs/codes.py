@@ -10,12 +10,14 @@ from dlx import runtime
 from dlx.datasets.dataset import Generated, Split, Stream
 from dlx.errors import UsageError
 from dlx.logs import figures
+from dlx.logs.plane import map_of
 from dlx.memory import fitting
 from dlx.run import Parts
 from dlx.runs import trained
 
 MOST = 10_000  # examples of a split that is read from files
 PICTURED = 16
+MAPPED = 3000  # codes on a map: more would cover one another
 
 
 def examples(parts: Parts, split: str) -> tuple[Tensor, Tensor | None]:
@@ -68,10 +70,10 @@ def reconstructed(parts: Parts, x: Tensor, labels: Tensor | None = None) -> dict
 
 
 def picture(parts: Parts, columns: dict[str, Tensor]) -> Tensor | None:
-    """A map of codes in the plane, or examples above their reconstructions; None for what cannot be drawn."""
+    """A map of codes, or examples above their reconstructions; None for what cannot be drawn."""
     if "code" in columns:
-        code = columns["code"].flatten(1)
-        return figures.scatter(code, columns.get("label"), parts.dataset.names) if code.shape[1] == 2 else None
+        labels = columns.get("label")
+        return map_of(columns["code"][:MAPPED], None if labels is None else labels[:MAPPED], parts.dataset.names)
     x, again = columns["x"], columns["reconstruction"]
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         return None

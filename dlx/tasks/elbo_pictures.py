@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dlx.batch import Batch
 from dlx.logs import figures
+from dlx.logs.plane import map_of
 from dlx.models.autoencoders.vae_base import Variational
 
 MAPPED = 2000  # codes on the map
@@ -36,10 +37,8 @@ def drawn(
         found["samples"] = _grid(*_samples(vae, pictured, seed, x.device, low, high))
         found["interpolations"] = _grid(_ways(vae, x, labels), low, high, STOPS)
     labelled = None if y is None or y.is_floating_point() else y.cpu()
-    codes = vae.encode(x, y if vae.conditional else None).cpu()
-    if vae.latent == 2:
-        found["latent_map"] = figures.scatter(codes, labelled, names)
-    return found
+    codes = map_of(vae.encode(x, y if vae.conditional else None), labelled, names)
+    return found if codes is None else {**found, "latent_map": codes}
 
 
 def fixed_codes(n: int, latent: int, seed: int) -> Tensor:
