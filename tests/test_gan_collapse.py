@@ -1,10 +1,9 @@
 """Signs of a game gone wrong: told where it is, silent where it is not, once each, on the terminal and TensorBoard."""
 
-import math
-
 import pytest
 import torch
 
+from dlx.models.adversarial.gan import GAN
 from dlx.procedures.adversarial_collapse import BEGINNING, WINDOW, Collapse
 
 
@@ -83,13 +82,19 @@ def test_sure():
 
 def test_missing_modes():
     collapse = Collapse()
-    collapse.validated({"modes": 2.0, "mode_divergence": math.log(4), "high_quality": 0.05})
-    assert collapse.news() == [], "nothing stands on a mode yet: a beginning"
-    collapse.validated({"modes": 8.0, "mode_divergence": 0.02, "high_quality": 0.9})
-    assert collapse.news() == []
-    collapse.validated({"modes": 2.0, "mode_divergence": math.log(4), "high_quality": 0.9})
+    for found, near in ((2, 0.05), (8, 0.9), (5, 0.5)):  # a beginning, and runs that go well
+        collapse.validated(found, 8, near)
+        assert collapse.news() == []
+    collapse.validated(2, 8, 0.9)
     (line,) = collapse.news()
-    assert "onto 2 modes" in line
+    assert "onto 2 of the data's 8 modes" in line
+
+
+def test_missing_modes_are_told_after_the_last_validation(train, monkeypatch):
+    monkeypatch.setattr(GAN, "sample", lambda model, n: torch.tensor([[2.0, 0.0]]).expand(n, 2))
+    run = train("ring", "model=gan", "dataset=ring", "trainer.epochs=1")
+    assert run.read()["metrics"]["val/modes"] == 1
+    assert ["onto 1 of the data's 8 modes" in line for line in run.read()["warnings"]] == [True]
 
 
 def test_a_resumed_run_says_nothing_twice():

@@ -153,8 +153,9 @@ class Adversarial(Procedure):
         return self.generator.end_epoch() | other
 
     def validated(self, metrics: dict[str, float]) -> None:
-        if self.watch:
-            self.collapse.validated(metrics)
+        centres = getattr(self.task, "centres", None)
+        if self.watch and centres is not None and "modes" in metrics:
+            self.collapse.validated(metrics["modes"], len(centres), metrics["high_quality"])
 
     def news(self) -> list[str]:
         """A collapse, a discriminator that is too sure, modes that are missing: each once, with what helps."""

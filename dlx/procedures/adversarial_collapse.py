@@ -5,7 +5,6 @@ I. Goodfellow, "NIPS 2016 Tutorial: Generative Adversarial Networks", 2016, http
 Principled Methods for Training Generative Adversarial Networks", 2017, https://arxiv.org/abs/1701.04862, §2.
 """
 
-import math
 from collections import deque
 from typing import Any
 
@@ -27,7 +26,7 @@ class Collapse:
       fresh weights do, too: games that go well need up to 750 updates to make them different, so that what was never
       different is told after 40 measurements only.
     - Sure discriminator: it tells nearly all of both kinds, and the generator's gradient has faded to a thousandth.
-    - Missing modes: validation finds samples on modes of the data, and half of their number or fewer in use.
+    - Missing modes: validation finds samples on modes of the data, and at most half of the modes in use.
     """
 
     def __init__(self) -> None:
@@ -43,9 +42,9 @@ class Collapse:
         """Take `diversity`, `discriminator_accuracy` or `generator_gradient_norm`, each 0-d; not synchronised."""
         self.waiting.append(values)
 
-    def validated(self, metrics: dict[str, float]) -> None:
-        """Take a validation's metrics."""
-        self.modes = {name: metrics[name] for name in ("modes", "mode_divergence", "high_quality") if name in metrics}
+    def validated(self, found: float, of: int, near: float) -> None:
+        """Take from a validation how many modes were found, of how many, and the part of the samples near one."""
+        self.modes = {"found": found, "of": of, "near": near}
 
     def news(self) -> list[str]:
         """A line for each sign that is new."""
@@ -96,13 +95,12 @@ class Collapse:
         )
 
     def _missing(self) -> str | None:
-        spread, near = self.modes.get("mode_divergence", 0.0), self.modes.get("high_quality", 0.0)
-        if near < HEALTHY or spread < math.log(2):
+        modes = self.modes
+        if not modes or modes["near"] < HEALTHY or modes["found"] > modes["of"] / 2:
             return None
         return (
-            f"the generator has collapsed onto {self.modes['modes']:.0f} modes of the data (KL {spread:.2f} to even "
-            "shares); what helps, in this order: procedure.gradient_penalty=1, another optimizer.lr=…, "
-            "procedure=wasserstein"
+            f"the generator has collapsed onto {modes['found']:.0f} of the data's {modes['of']:.0f} modes; what helps, "
+            "in this order: procedure.gradient_penalty=1, another optimizer.lr=…, procedure=wasserstein"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class Game(nn.Module):
         """Labels (n,) one-hot, (n, classes), in the type of `like`, (n, ...); even shares where there are none."""
         if labels is None:
             return like.new_full((len(like), self.codes), 1 / self.codes)
-        return nn.functional.one_hot(labels, self.codes).to(like.dtype)
+        return nn.functional.one_hot(labels.to(like.device), self.codes).to(like.dtype)
 
     def _told(self, z: Tensor, labels: Tensor | None) -> Tensor:
         return torch.cat([z, self.code(labels, z)], 1) if self.conditional else z
