@@ -1,6 +1,7 @@
 """Time training steps of dlx beside a bare PyTorch loop, Lightning and Keras.
 
     python -m tests.bench [--rounds 7] [--threads 1] [--only tiny mlp lenet5 resnet20]
+    python -m tests.bench --only hmm8 hmm64          # a step is an iteration of EM
 
 Each competitor runs in a process of its own, and they take turns, round by round: what slows the machine for a while
 slows all of them. Printed are the median microseconds of a step, and the median of the ratios to the bare loop of the
@@ -20,6 +21,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench import markov
+
 CASES = {
     "tiny": "64-32-10 MLP, batch 32",
     "mlp": "784-256-256-10 MLP, batch 128",
@@ -27,6 +30,7 @@ CASES = {
     "resnet20": "ResNet-20, batch 128, 3×32×32",
     "lstm": "LSTM-128, batch 32, 64 steps of 28",
     "gru": "GRU-128, batch 32, 64 steps of 28",
+    **{case: f"HMM of {states} states, 1,000 sequences of 100 symbols" for case, states in markov.CASES.items()},
 }
 COMPETITORS = {
     "bare": "bare PyTorch loop (indexed tensors, fused Adam)",
@@ -37,7 +41,7 @@ COMPETITORS = {
     "lightning": "Lightning, defaults and TensorBoard",
     "keras": "Keras 3 on torch",
 }
-NEEDS = {"lightning": "lightning", "keras": "keras"}
+NEEDS = {"lightning": "lightning", "keras": "keras", "dynamax": "dynamax"}
 # Low precision is for convolutions; compiling a deep network's step takes minutes, and gains nothing. torch's recurrent
 # kernels are not compiled.
 LEFT_OUT = {
@@ -90,11 +94,17 @@ class Worker:
         self.process.wait(timeout=60)
 
 
+def named(case: str) -> dict[str, str]:
+    """Who competes in a case, and what to call it."""
+    return {name: told for name, (told, _) in markov.COMPETITORS.items()} if case in markov.CASES else COMPETITORS
+
+
 @contextmanager
 def workers(case: str, threads: int) -> Iterator[dict[str, Worker]]:
     """All competitors that are installed, started and warmed up."""
-    present = {name for name in COMPETITORS if name not in NEEDS or importlib.util.find_spec(NEEDS[name])}
-    started = {name: Worker(name, case, threads) for name in COMPETITORS if name in present - {*LEFT_OUT[case]}}
+    names = set(named(case)) - {*LEFT_OUT.get(case, ())}
+    present = {name for name in names if name not in NEEDS or importlib.util.find_spec(NEEDS[name])}
+    started = {name: Worker(name, case, threads) for name in named(case) if name in present}
     try:
         yield started
     finally:
@@ -122,7 +132,7 @@ def main() -> None:
             for name, taken in times.items():
                 ratio = statistics.median(own / bare for own, bare in zip(taken, times["bare"], strict=True))
                 row = (f"{statistics.median(taken) * 1e6:,.0f}", f"{ratio:.2f}", f"{running[name].ready:.1f}")
-                table.add_row(COMPETITORS[name], *row)
+                table.add_row(named(case)[name], *row)
             console.print(table)
 
 

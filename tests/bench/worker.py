@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
+
+from tests.bench import markov
 
 Turn = Callable[[int], None]  # trains so many epochs
 
@@ -210,6 +212,10 @@ def main() -> None:
 
     torch.set_num_threads(threads)
     started = time.perf_counter()
+    if case in markov.CASES:
+        turn, steps = markov.turn(name, case)
+        serve(turn, steps, steps, started, told)
+        return
     turns = {
         "bare": lambda: bare(case),
         "bare_low": lambda: bare(case, low=True),
@@ -219,10 +225,13 @@ def main() -> None:
         "lightning": lambda: lightning(case),
         "keras": lambda: keras(case),
     }
-    turn = turns[name]()
-    turn(1)
     _, _, batch, examples, epochs, _ = CASES[case]
-    steps = -(-examples // batch) * epochs
+    serve(turns[name](), epochs, -(-examples // batch) * epochs, started, told)
+
+
+def serve(turn: Turn, epochs: int, steps: int, started: float, told: TextIO) -> None:
+    """Take a turn of so many epochs, or steps, whenever a line is heard."""
+    turn(1)
     print("BENCH", time.perf_counter() - started, steps, file=told, flush=True)
     turn(epochs)
     for _ in sys.stdin:
