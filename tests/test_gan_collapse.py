@@ -82,6 +82,9 @@ def test_sure():
 
 def test_missing_modes():
     collapse = Collapse()
+    collapse.validated(1, 25, 0.9)
+    assert collapse.news() == [], "fresh weights: all samples are near the origin, where the grid has a mode"
+    seen(collapse, diversity=0.6)
     for found, near in ((2, 0.05), (8, 0.9), (5, 0.5)):  # a beginning, and runs that go well
         collapse.validated(found, 8, near)
         assert collapse.news() == []
@@ -92,7 +95,7 @@ def test_missing_modes():
 
 def test_missing_modes_are_told_after_the_last_validation(train, monkeypatch):
     monkeypatch.setattr(GAN, "sample", lambda model, n: torch.tensor([[2.0, 0.0]]).expand(n, 2))
-    run = train("ring", "model=gan", "dataset=ring", "trainer.epochs=1")
+    run = train("ring", "model=gan", "dataset=ring", "procedure.watch=2", "trainer.epochs=1")
     assert run.read()["metrics"]["val/modes"] == 1
     assert ["onto 1 of the data's 8 modes" in line for line in run.read()["warnings"]] == [True]
 

@@ -71,11 +71,15 @@ class Collapse:
         values = self.seen.get(name, ())
         return list(values) if len(values) == WINDOW else []
 
+    def _begun(self) -> bool:
+        """Whether samples were different from each other, or had the time to become so."""
+        return self.widest >= DIFFERENT or self.measured >= BEGINNING
+
     def _alike(self) -> str | None:
         values = self._last("diversity")
         if not values or max(values) >= ALIKE:
             return None
-        if self.widest < DIFFERENT and self.measured < BEGINNING:
+        if not self._begun():
             return None
         how = "has collapsed" if self.widest >= DIFFERENT else "has collapsed from the beginning"
         return (
@@ -96,7 +100,8 @@ class Collapse:
 
     def _missing(self) -> str | None:
         modes = self.modes
-        if not modes or modes["near"] < HEALTHY or modes["found"] > modes["of"] / 2:
+        # Samples of fresh weights lie about the origin, where a grid has a mode.
+        if not modes or not self._begun() or modes["near"] < HEALTHY or modes["found"] > modes["of"] / 2:
             return None
         return (
             f"the generator has collapsed onto {modes['found']:.0f} of the data's {modes['of']:.0f} modes; what helps, "

@@ -58,9 +58,10 @@ class LeNetFeatures:
         """Features (n, 84) of images (n, channels, height, width) in [0, 1]."""
         model, levels = self.model.to(images.device), float(getattr(self.dataset, "levels", 1.0))
         made = []
-        for part in images.split(batch):
-            x = self.dataset.transform(part * levels, False, None)
-            made.append(model.classifier[:-1](model.features(x).flatten(1)))
+        with torch.autocast(images.device.type, enabled=False):  # a distance of a half-precise run compares with others
+            for part in images.float().split(batch):
+                x = self.dataset.transform(part * levels, False, None)
+                made.append(model.classifier[:-1](model.features(x).flatten(1)))
         return torch.cat(made)
 
 
