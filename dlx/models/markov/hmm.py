@@ -108,12 +108,12 @@ class HMM(nn.Module, ABC):
         """Logarithm of the prior density of the emissions' parameters, without what does not depend on them."""
         return 0.0
 
-    def relative(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Emissions over the likeliest state's, (N, S), and that one's logarithm, (N, 1), of x (N, ...)."""
+    def relative(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Emissions over the likeliest state's, (N, S), and that one's logarithm, (N, 1) float64, of x (N, ...)."""
         log_p = self.emissions(x)
         high = log_p.amax(-1, keepdim=True)
         high = torch.where(high.isfinite(), high, 0.0)
-        return (log_p - high).exp_(), high
+        return (log_p - high).to(dtype).exp_(), high
 
     # -- inference ---------------------------------------------------------------------------------------------------
 
@@ -192,9 +192,9 @@ class HMM(nn.Module, ABC):
         self, rows: Tensor, steps: PackedSequence, dtype: torch.dtype, smooth: bool, weight: Tensor | None
     ) -> tuple[Inferred, Tensor]:  # and which (rows,) cannot be trusted
         start, transition = (table.exp().to(dtype) for table in self.tables)
-        emission, high = self.relative(steps.data)
+        emission, high = self.relative(steps.data, dtype)
         parts, smallest = times(steps), SMALLEST[dtype]
-        past = forward(start, transition, emission.to(dtype), parts)
+        past = forward(start, transition, emission, parts)
         bad = ~(past.scale > smallest)
         hard = unpack(bad, steps).any(1)[:, 0] if bool(bad.any()) else torch.zeros_like(rows, dtype=torch.bool)
         # Where every transition is possible, no state falls behind another by more: nothing is lost that counts.
