@@ -1,5 +1,6 @@
 """Runs of variational autoencoders: names of likelihoods, binarization, resuming, verbs and pictures."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -146,8 +147,10 @@ def test_a_resumed_run_equals_one_that_was_never_broken_off(train, resume, model
 def test_evaluation_repeats_itself(tmp_path):
     run = trained(tmp_path / "run", *TINY, "dataset.binarize=stochastic")
     words = ("evaluate", run.directory, "task.importance=50", "--json")
-    assert dlx(*words) == dlx(*words)
-    assert '"test/log_p_50_stochastic"' in dlx(*words)
+    found = json.loads(dlx(*words))
+    assert json.loads(dlx(*words)) == found
+    assert found["test/log_p_50_stochastic"] > found["test/elbo_stochastic"]
+    assert found["test/elbo_stochastic"] == run.read()["metrics"]["test/elbo_stochastic"]
 
 
 # -- verbs and pictures ------------------------------------------------------------------------------------------------

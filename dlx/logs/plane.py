@@ -22,7 +22,7 @@ def map_of(codes: Tensor, labels: Tensor | None = None, names: Sequence[str] | N
     if codes.shape[1] == 2:
         return figures.scatter(codes, labels, names)
     points, share = principal(codes)
-    title = f"the first two principal components of {codes.shape[1]} dimensions, {100 * share:.0f} % of the variance"
+    title = f"two principal components of {codes.shape[1]}: {100 * share:.0f} % of the variance"
     return figures.scatter(points, labels, names, title)
 
 

@@ -93,11 +93,12 @@ class ELBO(Task):
 
     def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         vae, sums, examples = cast(Variational, model), _Sums(), 0
-        generator: torch.Generator | None = None
+        # Two generators: the ELBO is the same whether log p is asked for or not.
+        device = vae.last_bias().device
+        one, many = (torch.Generator(device).manual_seed(self.seed + i) for i in (0, 1))
         for batch in batches:
-            generator = generator or torch.Generator(batch.x.device).manual_seed(self.seed)
             examples += len(batch.x)
-            self._measure(vae, batch, generator, sums)
+            self._measure(vae, batch, one, many, sums)
         means = {name: total / examples for name, total in sums.fetched().items()}
         codes, squares = means.pop("codes"), means.pop("squares")
         values = {name: float(mean) for name, mean in means.items()}
@@ -114,18 +115,20 @@ class ELBO(Task):
             found["importance_effective"] = values["effective"]
         return found
 
-    def _measure(self, vae: Variational, batch: Batch, generator: torch.Generator, sums: "_Sums") -> None:
+    def _measure(
+        self, vae: Variational, batch: Batch, one: torch.Generator, many: torch.Generator, sums: "_Sums"
+    ) -> None:
         """Add a batch's values to the sums."""
         q = vae.posterior(batch.x, batch.y)
-        log_likelihood, divergence = vae.terms(batch.x, batch.y, 1, generator)
+        log_likelihood, divergence = vae.terms(batch.x, batch.y, 1, one)
         sums.add("reconstruction", -log_likelihood[:, 0])
         sums.add("kl", divergence.sum(1))
         sums.add("codes", q.mean)
         sums.add("squares", q.mean.square())
         if self.bound == "importance" and self.samples > 1:
-            sums.add("bound", evidence(vae, batch, self.samples, generator).bound())
+            sums.add("bound", evidence(vae, batch, self.samples, many).bound())
         if self.importance:
-            found = evidence(vae, batch, self.importance, generator)
+            found = evidence(vae, batch, self.importance, many)
             sums.add("log_p", found.bound())
             sums.add("effective", found.effective())
 
