@@ -129,7 +129,7 @@ def test_a_pickled_network_is_refused():
 def test_files_that_hold_no_weights(tmp_path):
     path = saved(cnn().state_dict())
     whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"garbage" * 100):
+    for content in (whole[: len(whole) // 2], b"", b"garbage" * 100, b"hello"):
         path.write_bytes(content)
         with pytest.raises(UsageError, match=r"weights.pth (cannot be read|is not a file)"):
             tensors(path)

@@ -354,7 +354,13 @@ def test_text_below_the_data_folder(tmp_path: Path, monkeypatch) -> None:
 def test_bad_texts_are_named() -> None:
     with pytest.raises(UsageError, match="holds no text"):
         Text(path=write("", "a.txt")).load()
+    with pytest.raises(UsageError, match="holds one character, 'a'; needed: a text of at least two"):
+        Text(path=write("a", "a.txt")).load()
     with pytest.raises(UsageError, match=r"cannot be read as utf-8 .*dataset\.encoding=latin-1"):
         Text(path=write(b"caf\xe9", "a.txt")).load()
     with pytest.raises(UsageError, match=r"dataset\.path is not set"):
         Text().load()
+    dataset = Text(path=write("to be", "a.txt"))
+    dataset.load()
+    with pytest.raises(UsageError, match=r"'z' is not among the 5 characters of a\.txt; needed: some of ' beot'"):
+        dataset.encode("zebra")

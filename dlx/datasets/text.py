@@ -61,6 +61,10 @@ class Text(Dataset):
 
     def read(self) -> dict[str, Split | Stream]:
         text = self._characters(files.located(self.path, "FILE.txt", self.root))
+        if len(text) == 1:
+            raise UsageError(
+                f"{self.path} holds one character, {text!r}; needed: a text of at least two; type another path"
+            )
         self.names = sorted(set(text)) if self.alphabet == "all" else [" ", *map(chr, range(ord("a"), ord("z") + 1))]
         pieces = -(-len(text) // self.length)
         test, val = round(self.test * pieces), round(self.val * pieces)
@@ -97,7 +101,10 @@ class Text(Dataset):
         try:
             return torch.tensor([index[character] for character in text], dtype=torch.int64)
         except KeyError as error:
-            raise UsageError(f"{error.args[0]!r} is not among the {len(index)} characters of {self.path}") from error
+            raise UsageError(
+                f"{error.args[0]!r} is not among the {len(index)} characters of {self.path}; "
+                f"needed: some of {''.join(index)[:100]!r}"
+            ) from error
 
     def decode(self, symbols: Tensor) -> str:
         """The text of symbols (characters,)."""

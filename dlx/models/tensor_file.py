@@ -80,7 +80,11 @@ def _torch(file: Path) -> Any:
             f"{file} holds more than tensors: it asks for {asked[1]}, and was not loaded, since what it runs could be "
             "anything; needed: tensors alone; where you trust it, save them anew: torch.save(model.state_dict(), FILE)"
         ) from error
-    except (RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except UsageError:
+        raise
+    except (
+        Exception
+    ) as error:  # the unpickler takes any bytes for instructions, and fails in any way: b"hello", KeyError
         raise UsageError(
             f"{file} cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
             "needed: a whole file that torch.save(model.state_dict(), FILE) wrote"
