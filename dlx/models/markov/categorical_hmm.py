@@ -53,10 +53,12 @@ class CategoricalHMM(HMM):
         """log B(z, x_t), (..., S), of symbols x (...)."""
         return self.log_emission.log_softmax(1).T[x]
 
-    def relative(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def relative(self, x: Tensor, out: Tensor) -> Tensor:
         """As every HMM's, looked up in a table of all symbols."""
-        p, high = super().relative(torch.arange(self.classes, device=x.device), dtype)
-        return p.index_select(0, x), high.index_select(0, x)
+        table = out.new_empty(self.classes, self.states)
+        high = super().relative(torch.arange(self.classes, device=x.device), table)
+        torch.index_select(table, 0, x, out=out)
+        return high.index_select(0, x)
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
         """Expected counts `emission` (S, classes) of symbols x (N,)."""

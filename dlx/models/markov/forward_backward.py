@@ -24,6 +24,20 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 SMALLEST = {torch.float64: 1e-100, torch.float32: 1e-15}
 
 
+class Memory:
+    """Matrices that are written anew for every batch: the system clears what it hands out, which takes as long."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Tensor] = {}
+
+    def matrix(self, name: str, rows: int, columns: int, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """(rows, columns) on the device of `like`, holding anything; the last one of this name is overwritten."""
+        flat = self.kept.get(name)
+        if flat is None or flat.dtype != dtype or flat.device != like.device or len(flat) < rows * columns:
+            flat = self.kept[name] = torch.empty(rows * columns, dtype=dtype, device=like.device)
+        return flat[: rows * columns].view(rows, columns)
+
+
 class Filtered(NamedTuple):
     """What each step's past says of its state."""
 
@@ -70,16 +84,17 @@ def times(steps: PackedSequence) -> list[slice]:
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
-def forward(start: Tensor, transition: Tensor, emission: Tensor, parts: Sequence[slice]) -> Filtered:
+def forward(start: Tensor, transition: Tensor, emission: Tensor, states: Tensor, parts: Sequence[slice]) -> Filtered:
     """Filter (Rabiner eqs. 19-20 and 91-92).
 
     Args:
         start: (S,).
         transition: (S, S), from row to column.
         emission: (N, S), p(x_t | z_t) over the likeliest state's; its memory becomes the result's.
+        states: (N, S), memory for the result.
         parts: from `times`.
     """
-    states, scale = torch.empty_like(emission), emission.new_empty(len(emission), 1)
+    scale = emission.new_empty(len(emission), 1)
     for t, here in enumerate(parts):
         alpha, c = states[here], scale[here]
         if t == 0:

@@ -84,7 +84,7 @@ class Gaussians(nn.Module):
         return -(self.features * math.log(2 * math.pi) + square) / 2 - log_volume
 
     def statistics(self, x: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Weighted moments of x (N, D) about the origin: `weight` (C,), `first` (C, D), `second` (C, D), or matrices."""
+        """Moments of x (N, D) about the origin: `weight` (C,), `first` (C, D), `second` (C, D), or matrices."""
         x, w = x.double() - self.origin, weights.double()
         if self.matrices:
             second = torch.stack([(x * w[:, c, None]).T @ x for c in range(self.components)])

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from dlx.models.markov import log_space
 from dlx.models.markov.forward_backward import (
     SMALLEST,
+    Memory,
     backward,
     forward,
     lengths_of,
@@ -24,6 +25,7 @@ from dlx.models.markov.log_space import log_matmul
 from dlx.models.markov.tables import log_prior, random_rows, refill, topology_of
 from dlx.models.markov.viterbi import viterbi
 
+AT_ONCE = 2**23  # numbers of a matrix (N, S): 32 or 64 MiB
 Topology = Literal["ergodic", "left_to_right"]
 
 
@@ -81,6 +83,7 @@ class HMM(nn.Module, ABC):
         super().__init__()
         self.states, self.topology = states, topology
         self.start_prior, self.transition_prior = start_prior, transition_prior
+        self.memory = Memory()
         self.dtypes = [torch.float32, torch.float64] if dtype == "float32" else [torch.float64]
         start, rows = random_rows(1, states)[0], random_rows(states, states)
         start, rows = topology_of(topology, start, rows, stay, jumps)
@@ -108,12 +111,13 @@ class HMM(nn.Module, ABC):
         """Logarithm of the prior density of the emissions' parameters, without what does not depend on them."""
         return 0.0
 
-    def relative(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Emissions over the likeliest state's, (N, S), and that one's logarithm, (N, 1) float64, of x (N, ...)."""
+    def relative(self, x: Tensor, out: Tensor) -> Tensor:
+        """Write emissions over the likeliest state's into `out` (N, S), of x (N, ...); that one's logarithm, (N, 1)."""
         log_p = self.emissions(x)
         high = log_p.amax(-1, keepdim=True)
         high = torch.where(high.isfinite(), high, 0.0)
-        return (log_p - high).to(dtype).exp_(), high
+        torch.exp((log_p - high).to(out.dtype), out=out)
+        return high
 
     # -- inference ---------------------------------------------------------------------------------------------------
 
@@ -168,15 +172,23 @@ class HMM(nn.Module, ABC):
     ) -> Iterator[Inferred]:
         """All sequences, scaled; those for which the numbers do not suffice with more digits, and then in log space.
 
+        What is yielded holds until the next is asked for.
+
         Args:
             x: (batch, T, ...).
             lengths: (batch,).
             smooth: states and transitions are wanted, not only the scale.
             weight: (batch,), how much each sequence's transitions count.
         """
-        rows = torch.arange(len(x), device=x.device)
         if lengths is None:
             lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
+        size = max(1, AT_ONCE // (x.shape[1] * self.states))
+        for rows in torch.arange(len(x), device=x.device).split(size):
+            yield from self._inferred(rows, x, lengths, smooth, weight)
+
+    def _inferred(
+        self, rows: Tensor, x: Tensor, lengths: Tensor, smooth: bool, weight: Tensor | None
+    ) -> Iterator[Inferred]:
         for dtype in self.dtypes:
             found, hard = self._scaled(rows, pack(x[rows], lengths[rows]), dtype, smooth, weight)
             if not bool(hard.any()):
@@ -192,14 +204,16 @@ class HMM(nn.Module, ABC):
         self, rows: Tensor, steps: PackedSequence, dtype: torch.dtype, smooth: bool, weight: Tensor | None
     ) -> tuple[Inferred, Tensor]:  # and which (rows,) cannot be trusted
         start, transition = (table.exp().to(dtype) for table in self.tables)
-        emission, high = self.relative(steps.data, dtype)
+        N, S = len(steps.data), self.states
+        emission, states = (self.memory.matrix(name, N, S, start, dtype) for name in ("emission", "states"))
+        high = self.relative(steps.data, emission)
         parts, smallest = times(steps), SMALLEST[dtype]
-        past = forward(start, transition, emission, parts)
+        past = forward(start, transition, emission, states, parts)
         bad = ~(past.scale > smallest)
         hard = unpack(bad, steps).any(1)[:, 0] if bool(bad.any()) else torch.zeros_like(rows, dtype=torch.bool)
         # Where every transition is possible, no state falls behind another by more: nothing is lost that counts.
         watch = float(transition.min()) <= smallest
-        states, pairs = past.states, transition
+        pairs = transition
         if smooth or watch:
             states, pairs, peak = backward(transition, past, parts, watch, _sorted(weight, rows, steps, dtype))
             if peak is not None:
