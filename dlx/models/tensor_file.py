@@ -82,9 +82,7 @@ def _torch(file: Path) -> Any:
         ) from error
     except UsageError:
         raise
-    except (
-        Exception
-    ) as error:  # the unpickler takes any bytes for instructions, and fails in any way: b"hello", KeyError
+    except Exception as error:  # the unpickler runs any bytes, and fails in any way: b"hello" is a KeyError
         raise UsageError(
             f"{file} cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
             "needed: a whole file that torch.save(model.state_dict(), FILE) wrote"
