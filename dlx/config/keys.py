@@ -25,7 +25,8 @@ BORROWED = {"scheduler": ("interval", "dlx.procedures.schedule.Schedule")}
 
 def parameters(path: tuple[str, ...], found: Signature) -> dict[str, Any]:
     """Parameters of the object configured at `path` that its configuration may set."""
-    own = {name: given for name, given in found.parameters.items() if len(path) > 1 or name not in FILLED.get(path[0], ())}
+    filled = FILLED.get(path[0], set()) if len(path) == 1 else set()  # a procedure within another brings its own
+    own = {name: given for name, given in found.parameters.items() if name not in filled}
     if path[0] in BORROWED and len(path) == 1:
         name, target = BORROWED[path[0]]
         lent = constructor(target)

@@ -15,6 +15,8 @@ from dlx.types import Count
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
+STOPS = 10  # images on each way from code to code
+
 
 class Reconstruction(Task):
     """Models give `reconstruct(x)`, of the shape of x, (batch, *shape).
@@ -38,9 +40,10 @@ class Reconstruction(Task):
         self.kind = loss
         self.pictured = pictured
         self.shape: tuple[int, ...] = ()
+        self.names: list[str] | None = None
 
     def attach(self, dataset: "Dataset") -> None:
-        self.shape = dataset.shape or ()
+        self.shape, self.names = dataset.shape or (), dataset.names
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         again = reconstruct(model, batch.x)
@@ -75,16 +78,53 @@ class Reconstruction(Task):
         return {**columns, "code": encode(x)} if callable(encode) else columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Examples in the upper row, their reconstructions below."""
-        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
-            return {}
-        from dlx.logs.figures import grid
+        """Examples above their reconstructions, ways from code to code, and the codes as a map coloured by class."""
+        drawn = {}
+        if callable(getattr(model, "encode", None)):
+            from dlx.logs.plane import map_of
 
-        x = first(batches, self.pictured)
-        both = torch.cat([x, reconstruct(model, x).to(x.dtype)]).cpu()
+            examples, labels = _examples(batches)
+            codes = map_of(model.encode(examples), labels, self.names)  # type: ignore[operator]
+            drawn = {} if codes is None else {"latent_map": codes}
+        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
+            return drawn
+        x = first(batches, 2 * self.pictured)
+        some = x[: self.pictured]
         low, high = x.min().cpu(), x.max().cpu()  # the data's range, whatever its scaling
-        shown = ((both - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-        return {"reconstructions": grid(shown, columns=len(x))}
+
+        def grid(images: Tensor, columns: int) -> Tensor:
+            from dlx.logs import figures
+
+            shown = ((images.cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+            return figures.grid(shown, columns=columns)
+
+        drawn["reconstructions"] = grid(torch.cat([some, reconstruct(model, some).to(x.dtype)]), len(some))
+        if callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None)):
+            drawn["interpolations"] = grid(_ways(model, x), STOPS)
+        return drawn
+
+
+def _examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, Tensor | None]:
+    """The split's first examples, and their labels where these are classes."""
+    xs, ys, count = [], [], 0
+    for batch in batches:
+        xs.append(batch.x)
+        if batch.y is not None and batch.y.ndim == 1 and not batch.y.is_floating_point():
+            ys.append(batch.y)
+        count += len(batch.x)
+        if count >= most:
+            break
+    labels = torch.cat(ys)[:most].cpu() if len(ys) == len(xs) else None
+    return torch.cat(xs)[:most], labels
+
+
+def _ways(model: nn.Module, x: Tensor, most: int = 8) -> Tensor:
+    """From the codes of the first examples to those of the next in equal steps, decoded, (ways · STOPS, *shape)."""
+    n = min(most, len(x) // 2)
+    starts, ends = model.encode(x[:n]), model.encode(x[n : 2 * n])  # type: ignore[operator]
+    part = torch.linspace(0, 1, STOPS, device=x.device).view(1, -1, *[1] * (starts.ndim - 1))
+    decoded: Tensor = model.decode(torch.lerp(starts[:, None], ends[:, None], part).flatten(0, 1))  # type: ignore[operator]
+    return decoded
 
 
 def reconstruct(model: nn.Module, x: Tensor) -> Tensor:

@@ -6,13 +6,12 @@ convolutions: M. Zeiler et al., "Deconvolutional Networks", CVPR 2010, https://d
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from dlx.errors import UsageError
+from dlx.models.autoencoders.halving import halving
 from dlx.models.autoencoders.vae_base import Variational
 from dlx.models.layers import activation as named
 from dlx.types import Count, Natural, NonNegative, Positive
@@ -47,22 +46,7 @@ class ConvVAE(Variational):
         classes: Count | None = None,
     ) -> None:
         super().__init__(shape, latent, likelihood, std, beta, warm_up, conditional, classes)
-        C, *sides = shape
-        if min(sides) < 2 ** len(channels):
-            raise UsageError(
-                f"images of {sides[1]}×{sides[0]} were given for model.channels={list(channels)}; needed: at least "
-                f"{2 ** len(channels)} pixels each way; type fewer model.channels=[…], or a dataset of larger images"
-            )
-        steps = [C, *channels]
-        sizes = [[side // 2**i for side in sides] for i in range(len(steps))]  # height and width after i steps
-        down: list[nn.Module] = []
-        up: list[nn.Module] = []
-        for i, (a, b) in enumerate(pairwise(steps)):
-            down += [nn.Conv2d(a, b, 4, stride=2, padding=1), named(activation)]
-            odd = [side - 2 * half for side, half in zip(sizes[i], sizes[i + 1], strict=True)]
-            back = nn.ConvTranspose2d(b, a, 4, stride=2, padding=1, output_padding=tuple(odd))
-            up = [back, *([named(activation)] if i else []), *up]
-        inner = (steps[-1], *sizes[-1])
+        down, up, inner = halving(shape, channels, activation)
         features = math.prod(inner)
         self.encoder = _Encoder(nn.Sequential(*down), features + self.classes, hidden, 2 * latent, activation)
         self.decoder = nn.Sequential(

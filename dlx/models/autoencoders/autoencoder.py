@@ -1,0 +1,97 @@
+"""The autoencoder: to give back what was seen, through a code.
+
+D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", Nature 323, 1986,
+https://doi.org/10.1038/323533a0. With linear units and a squared error its code spans the principal components:
+P. Baldi, K. Hornik, Neural Networks 2, 1989, https://doi.org/10.1016/0893-6080(89)90014-2.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlx.models.layers import activation as named
+from dlx.types import Count
+
+
+class Autoencoder(nn.Module):
+    """Dense layers to a code, and as many back: h = f(W x + b), x̂ = g(V h + c) for each.
+
+    Args:
+        shape: of one example.
+        hidden: units of each layer on the way to the code; the last one is the code.
+        activation: of the hidden layers, any of torch.nn's by name.
+        code_activation: of the code; `same` as the others, or null for a linear one.
+        output: `sigmoid` for data in [0, 1], or `linear`; `auto` is the first for images.
+        tied: the way back uses the transposed weights of the way there.
+    """
+
+    accepts: ClassVar[tuple[str, ...]] = ("image", "vector")
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        hidden: Sequence[Count] = (32,),
+        activation: str | None = "sigmoid",
+        code_activation: str | None = "same",
+        output: Literal["auto", "sigmoid", "linear"] = "auto",
+        tied: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shape, self.tied = tuple(shape), tied
+        sizes = [math.prod(shape), *hidden]
+        self.encoder = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
+        if tied:
+            self.biases = nn.ParameterList(torch.zeros(n) for n in sizes[:-1])
+        else:
+            self.decoder = nn.ModuleList(nn.Linear(m, n) for n, m in pairwise(sizes))
+        self.activation = named(activation)
+        self.code_activation = named(activation if code_activation == "same" else code_activation)
+        self.sigmoid = output == "sigmoid" or (output == "auto" and len(self.shape) == 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstructions (batch, *shape) of x (batch, *shape)."""
+        return self.reconstruct(x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes (batch, code) of x (batch, *shape)."""
+        h = x.flatten(1)
+        for i in range(len(self.encoder)):
+            h = self.layer(i, h)
+        return h
+
+    def layer(self, index: int, h: Tensor) -> Tensor:
+        """What layer `index` of the way to the code makes of h (batch, units)."""
+        f = self.code_activation if index + 1 == len(self.encoder) else self.activation
+        out: Tensor = f(self.encoder[index](h))
+        return out
+
+    def decode(self, h: Tensor) -> Tensor:
+        """Examples (batch, *shape) of codes (batch, code)."""
+        for i in reversed(range(len(self.encoder))):
+            h = self.back(i, h)
+            h = self.activation(h) if i else h.sigmoid() if self.sigmoid else h
+        return h.view(-1, *self.shape)
+
+    def back(self, index: int, h: Tensor) -> Tensor:
+        """Inputs of the layer below layer `index`, on the way back, (batch, units)."""
+        if self.tied:
+            return F.linear(h, cast(nn.Linear, self.encoder[index]).weight.T, self.biases[index])
+        out: Tensor = self.decoder[index](h)
+        return out
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """There and back, (batch, *shape)."""
+        return self.decode(self.encode(x))
+
+    def pictures(self) -> dict[str, Tensor]:
+        """The weights of each unit of the first hidden layer, for images."""
+        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
+            return {}
+        from dlx.logs.figures import filters
+
+        return {"filters": filters(cast(nn.Linear, self.encoder[0]).weight.detach().cpu(), self.shape)}

@@ -1,0 +1,73 @@
+"""The contractive autoencoder: its code changes little where the data do.
+
+S. Rifai, P. Vincent, X. Muller, X. Glorot, Y. Bengio, "Contractive Auto-Encoders", ICML 2011,
+https://icml.cc/2011/papers/455_icmlpaper.pdf.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from dlx.errors import UsageError
+from dlx.models.autoencoders.autoencoder import Autoencoder
+from dlx.types import Count, NonNegative
+
+
+class ContractiveAutoencoder(Autoencoder):
+    """Adds λ ‖∂h/∂x‖² to the loss, the squared Frobenius norm of the code's Jacobian, the mean over the batch.
+
+    With one layer, h = f(a) and a = W x + b, it is Σ_j f'(a_j)² Σ_i W_ji² (in the paper for the logistic f).
+
+    Args:
+        weight: λ.
+        shape, hidden, activation, output, tied: as in `Autoencoder`; `hidden` has one layer.
+
+    Raises:
+        UsageError: more than one hidden layer.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        hidden: Sequence[Count] = (128,),
+        weight: NonNegative = 1e-3,
+        activation: str | None = "sigmoid",
+        output: Literal["auto", "sigmoid", "linear"] = "auto",
+        tied: bool = True,
+    ) -> None:
+        if len(hidden) != 1:
+            raise UsageError(
+                f"model.hidden={list(hidden)} was given; needed: one layer, whose Jacobian is known in closed form; "
+                f"type model.hidden=[{hidden[-1] if hidden else 128}]"
+            )
+        super().__init__(shape, hidden, activation, "same", output, tied)
+        self.weight = weight
+        self.inputs: Tensor | None = None  # of the code's units, for the batch that was encoded last
+
+    def encode(self, x: Tensor) -> Tensor:
+        a = self.encoder[0](x.flatten(1))
+        self.inputs = a if self.training else None
+        code: Tensor = self.code_activation(a)
+        return code
+
+    def jacobian(self, a: Tensor) -> Tensor:
+        """‖∂h/∂x‖², (batch,), where the code's units receive a (batch, code)."""
+        if isinstance(self.code_activation, nn.Sigmoid):
+            h = a.sigmoid()
+            slope = h * (1 - h)
+        elif isinstance(self.code_activation, nn.Tanh):
+            slope = 1 - a.tanh().square()
+        else:
+            with torch.enable_grad():
+                at = a if a.requires_grad else a.detach().requires_grad_()
+                h = self.code_activation(at)
+                (slope,) = torch.autograd.grad(h.sum(), at, create_graph=True)
+        lengths = cast(nn.Linear, self.encoder[0]).weight.square().sum(1)  # Σ_i W_ji², (code,)
+        return slope.square() @ lengths
+
+    def penalty(self) -> Tensor:
+        """What the last batch costs, 0-d."""
+        assert self.inputs is not None
+        return self.weight * self.jacobian(self.inputs).mean()

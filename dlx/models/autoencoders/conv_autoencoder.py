@@ -1,0 +1,68 @@
+"""The autoencoder of convolutions, and of transposed ones back.
+
+J. Masci, U. Meier, D. Cireşan, J. Schmidhuber, "Stacked Convolutional Auto-Encoders for Hierarchical Feature
+Extraction", ICANN 2011, https://doi.org/10.1007/978-3-642-21735-7_7.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from dlx.models.autoencoders.halving import halving
+from dlx.models.layers import activation as named
+from dlx.types import Count
+
+
+class ConvAutoencoder(nn.Module):
+    """Each convolution (kernel 4, stride 2) halves height and width, each transposed one doubles them.
+
+    Args:
+        shape: (channels, height, width), at least 2 ** len(channels) pixels each way.
+        code: units of the code.
+        channels: of the convolutions, from the image on; the way back takes them backwards.
+        activation: any of torch.nn's by name.
+        output: `sigmoid` for data in [0, 1], or `linear`.
+    """
+
+    accepts: ClassVar[tuple[str, ...]] = ("image",)
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        code: Count = 16,
+        channels: Sequence[Count] = (16, 32),
+        activation: str | None = "relu",
+        output: Literal["sigmoid", "linear"] = "sigmoid",
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        down, up, inner = halving(shape, channels, activation)
+        features = math.prod(inner)
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(features, code))
+        self.decoder = nn.Sequential(
+            nn.Linear(code, features),
+            named(activation),
+            nn.Unflatten(1, inner),
+            *up,
+            nn.Sigmoid() if output == "sigmoid" else nn.Identity(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstructions (batch, *shape) of x (batch, *shape)."""
+        return self.reconstruct(x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes (batch, code) of x (batch, *shape)."""
+        code: Tensor = self.encoder(x)
+        return code
+
+    def decode(self, h: Tensor) -> Tensor:
+        """Examples (batch, *shape) of codes (batch, code)."""
+        x: Tensor = self.decoder(h)
+        return x
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """There and back, (batch, *shape)."""
+        return self.decode(self.encode(x))

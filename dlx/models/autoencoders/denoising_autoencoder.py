@@ -1,0 +1,42 @@
+"""The denoising autoencoder: sees spoilt examples, and is to give back the clean ones.
+
+P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol, "Extracting and Composing Robust Features with Denoising
+Autoencoders", ICML 2008, https://doi.org/10.1145/1390156.1390294.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from dlx.models.autoencoders.autoencoder import Autoencoder
+from dlx.models.autoencoders.noise import corrupted
+from dlx.types import Count, NonNegative
+
+
+class DenoisingAutoencoder(Autoencoder):
+    """An autoencoder whose input is spoilt while it learns; the loss compares with the clean example.
+
+    Args:
+        corruption: masking, gaussian or salt_and_pepper.
+        level: probability that an element is spoilt; for Gaussian noise its standard deviation.
+        shape, hidden, activation, code_activation, output, tied: as in `Autoencoder`.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        hidden: Sequence[Count] = (128,),
+        corruption: Literal["masking", "gaussian", "salt_and_pepper"] = "masking",
+        level: NonNegative = 0.25,
+        activation: str | None = "sigmoid",
+        code_activation: str | None = "same",
+        output: Literal["auto", "sigmoid", "linear"] = "auto",
+        tied: bool = False,
+    ) -> None:
+        super().__init__(shape, hidden, activation, code_activation, output, tied)
+        self.corruption, self.level = corruption, level
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """There and back, (batch, *shape); while learning, from a spoilt x."""
+        return super().reconstruct(corrupted(x, self.corruption, self.level) if self.training else x)

@@ -1,0 +1,29 @@
+"""Corruption of what a denoising autoencoder sees.
+
+P. Vincent, H. Larochelle, I. Lajoie, Y. Bengio, P.-A. Manzagol, "Stacked Denoising Autoencoders", JMLR 11, 2010,
+https://jmlr.org/papers/v11/vincent10a.html, §3.3.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Corruption = Literal["masking", "gaussian", "salt_and_pepper"]
+
+
+def corrupted(x: Tensor, how: Corruption, level: float) -> Tensor:
+    """x with noise, of its own shape.
+
+    Args:
+        x: (batch, ...).
+        how: `masking` sets elements to 0, `salt_and_pepper` to 0 or 1 by a coin, each with the probability `level`;
+            `gaussian` adds noise with this standard deviation.
+        level: see above.
+    """
+    if how == "gaussian":
+        return x + level * torch.randn_like(x)
+    hit = torch.rand_like(x) < level
+    if how == "masking":
+        return x.masked_fill(hit, 0.0)
+    return torch.where(hit, torch.rand_like(x).round(), x)

@@ -1,0 +1,133 @@
+"""The stacked (denoising) autoencoder: a classifier whose layers first learned to give back what they saw.
+
+Y. Bengio, P. Lamblin, D. Popovici, H. Larochelle, "Greedy Layer-Wise Training of Deep Networks", NIPS 2006. P. Vincent,
+H. Larochelle, I. Lajoie, Y. Bengio, P.-A. Manzagol, "Stacked Denoising Autoencoders", JMLR 11, 2010,
+https://jmlr.org/papers/v11/vincent10a.html.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.models.autoencoders.noise import corrupted
+from dlx.models.layers import activation as named
+from dlx.types import Count, NonNegative
+
+
+class Pair(nn.Module):
+    """A layer and its way back, as an autoencoder of what the layers below make.
+
+    Args:
+        there: the layer; it is the classifier's own.
+        back: from its units to its inputs.
+        activation: of the layer.
+        sigmoid: the inputs are in [0, 1].
+        corruption, level: of the inputs, while it learns.
+    """
+
+    def __init__(
+        self,
+        there: nn.Module,
+        back: nn.Module,
+        activation: nn.Module,
+        sigmoid: bool,
+        corruption: Literal["masking", "gaussian", "salt_and_pepper"],
+        level: float,
+    ) -> None:
+        super().__init__()
+        self.there, self.back, self.activation, self.sigmoid = there, back, activation, sigmoid
+        self.corruption, self.level = corruption, level
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """There and back, (batch, units); while learning, from a spoilt x."""
+        seen = corrupted(x, self.corruption, self.level) if self.training and self.level else x
+        again = self.back(self.activation(self.there(seen)))
+        return again.sigmoid() if self.sigmoid else again
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstructions, (batch, units)."""
+        return self.reconstruct(x)
+
+
+class StackedAutoencoder(nn.Module):
+    """Layers h = f(W h + b), a linear layer on top; `procedure=stacked` learns each layer as an autoencoder first.
+
+    Args:
+        shape: of one example, with values in [0, 1] for images.
+        hidden: units of each layer.
+        outputs: classes.
+        activation: of the layers, any of torch.nn's by name.
+        corruption: masking, gaussian or salt_and_pepper; what a layer sees is spoilt while it is pretrained.
+        level: probability that an element is spoilt, or the standard deviation; 0 for plain autoencoders.
+    """
+
+    accepts: ClassVar[tuple[str, ...]] = ("image", "vector")
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        hidden: Sequence[Count] = (128, 128),
+        outputs: Count = 10,
+        activation: str | None = "sigmoid",
+        corruption: Literal["masking", "gaussian", "salt_and_pepper"] = "masking",
+        level: NonNegative = 0.25,
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        sizes = [math.prod(shape), *hidden]
+        self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
+        self.backs = nn.ModuleList(nn.Linear(m, n) for n, m in pairwise(sizes))
+        self.head = nn.Linear(sizes[-1], outputs)
+        self.activation = named(activation)
+        self.corruption: Literal["masking", "gaussian", "salt_and_pepper"] = corruption
+        self.level = level
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, outputs) of x (batch, *shape)."""
+        logits: Tensor = self.head(self.encode(x))
+        return logits
+
+    def encode(self, x: Tensor) -> Tensor:
+        """What the uppermost layer makes of x, (batch, units)."""
+        return self.up(x.flatten(1), len(self.layers))
+
+    def up(self, h: Tensor, layers: int) -> Tensor:
+        """What the lowest `layers` layers make of h (batch, units)."""
+        for layer in self.layers[:layers]:
+            h = self.activation(layer(h))
+        return h
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Up and, by the layers' own ways back, down again, (batch, *shape)."""
+        h = self.encode(x)
+        for i, pair in reversed(list(enumerate(self.stack()))):
+            assert isinstance(pair, Pair)
+            h = pair.back(h)
+            h = self.activation(h) if i else h.sigmoid() if pair.sigmoid else h
+        return h.view(-1, *self.shape)
+
+    def stack(self) -> list[nn.Module]:
+        """Each layer with its way back."""
+        image, logistic = len(self.shape) == 3, isinstance(self.activation, nn.Sigmoid)
+        return [
+            Pair(there, back, self.activation, logistic if i else image, self.corruption, self.level)
+            for i, (there, back) in enumerate(zip(self.layers, self.backs, strict=True))
+        ]
+
+    def below(self, index: int, batch: Batch) -> Batch:
+        """What layer `index` sees of a batch."""
+        return Batch(self.up(batch.x.flatten(1), index), batch.y)
+
+    def pictures(self) -> dict[str, Tensor]:
+        """The weights of each unit of the first layer, for images."""
+        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
+            return {}
+        from dlx.logs.figures import filters
+
+        return {"filters": filters(cast(nn.Linear, self.layers[0]).weight.detach().cpu(), self.shape)}
