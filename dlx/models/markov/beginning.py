@@ -25,11 +25,11 @@ def observed(x: Tensor) -> tuple[Tensor, Tensor]:
 def centres(x: Tensor, k: int, rounds: int = 10) -> tuple[Tensor, Tensor]:
     """k means (k, D) of x (N, D) by k-means++ and so many rounds of Lloyd's algorithm, and whose each x is, (N,)."""
     chosen = [x[torch.randint(len(x), ())]]
-    for _ in range(1, k):
-        distance = torch.cdist(x, torch.stack(chosen)).square().amin(1)
-        total = float(distance.sum())
-        index = torch.multinomial(distance if total > 0 else torch.ones_like(distance), 1)[0]
-        chosen.append(x[index])
+    distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)  # to the nearest of the chosen, squared
+    while len(chosen) < k:
+        distance = torch.minimum(distance, (x - chosen[-1]).square().sum(1))
+        left = distance if float(distance.sum()) > 0 else torch.ones_like(distance)
+        chosen.append(x[torch.multinomial(left, 1)[0]])
     means = torch.stack(chosen)
     for _ in range(rounds):
         own = torch.cdist(x, means).argmin(1)
