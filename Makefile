@@ -30,6 +30,7 @@ bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.boltzmann
+	$(BIN)/python -m tests.bench.ntm
 
 wheel: install
 	$(BIN)/python -m build --wheel
