@@ -263,3 +263,19 @@ def test_pictures(train):
 def test_autoencoders_beat_the_mean(train):
     run = train("a", "model=autoencoder", "trainer.epochs=30", "optimizer.lr=0.01")
     assert run.read()["metrics"]["test/explained_variance"] > 0.6
+
+
+def test_saturated_units_leave_finite_gradients():
+    """A logistic unit whose value is 1 to the last bit has a logarithm of minus infinity on one side."""
+    logits = torch.tensor([[200.0, -200.0, 0.3]], requires_grad=True)
+
+    class Saturated(torch.nn.Module):
+        def reconstruct(self, x):
+            return logits.sigmoid()
+
+    x = torch.tensor([[0.0, 1.0, 1.0]])
+    loss = Reconstruction(loss="cross_entropy").loss(Saturated(), Batch(x))
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+    assert float(logits.grad[0, 2]) == pytest.approx(float(torch.tensor(0.3).sigmoid()) - 1)

@@ -1,5 +1,6 @@
 """Reconstruction: to give back what was seen, out of less."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -144,6 +145,8 @@ def reconstruct(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _cross_entropy(again: Tensor, x: Tensor) -> Tensor:  # (batch,), in nats
-    # As F.binary_cross_entropy, its floor of -100 too; that one refuses to run under autocast on a GPU.
-    log_p, log_q = again.log().clamp(min=-100), (1 - again).log().clamp(min=-100)
+    # F.binary_cross_entropy refuses to run under autocast on a GPU. The floor (of -100, as there) is put under the
+    # probabilities: under their logarithms it would leave a gradient of 0 · ∞ where a unit is saturated.
+    floor = math.exp(-100) if again.dtype == torch.float64 else 1e-37
+    log_p, log_q = again.clamp(min=floor).log(), (1 - again).clamp(min=floor).log()
     return -(x * log_p + (1 - x) * log_q).flatten(1).sum(1)
