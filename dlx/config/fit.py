@@ -100,13 +100,17 @@ def _unable(choices: Mapping[str, Any], both: bool, catalogue: Catalogue, given:
 
 
 def _alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:
-    """A few datasets that fit the model, and models that fit the dataset; the model's own and the defaults first."""
+    """A few datasets that fit the model, and models that fit the dataset.
+
+    The model's own and the defaults come first, then models that leave the dataset its task.
+    """
     learner, data = catalogue.entry("model", model), catalogue.entry("dataset", dataset)
     first = (learner.overrides.get("dataset") if learner else None, *catalogue.defaults.values())
 
     def some(group: str, fits: Callable[[Entry], bool]) -> list[str]:
-        names = sorted(catalogue.names(group), key=lambda name: name not in first)
-        found = (name for name in names if (entry := catalogue.entry(group, name)) and fits(entry))
+        entries = [entry for name in catalogue.names(group) if (entry := catalogue.entry(group, name))]
+        entries.sort(key=lambda entry: (entry.name not in first, "task" in entry.overrides, entry.name))
+        found = (entry.name for entry in entries if fits(entry))
         return list(islice(found, MOST))  # reading the sources of all would take its time
 
     sets = some("dataset", lambda entry: catalogue.fits(learner, entry)) if learner else []
