@@ -279,3 +279,10 @@ def test_saturated_units_leave_finite_gradients():
     assert loss.isfinite()
     assert logits.grad.isfinite().all()
     assert float(logits.grad[0, 2]) == pytest.approx(float(torch.tensor(0.3).sigmoid()) - 1)
+
+
+def test_cross_entropy_wants_probabilities(train):
+    with pytest.raises(UsageError, match=r"type task\.loss=mse"):
+        train("a", "model=autoencoder", "dataset=iris", "task.loss=cross_entropy")
+    with pytest.raises(UsageError, match=r"procedure\.pretrain\.task\.loss=mse"):
+        train("b", "model=stacked_autoencoder", "model.activation=relu", "procedure.pretrain.task.loss=cross_entropy")

@@ -46,6 +46,19 @@ class Reconstruction(Task):
     def attach(self, dataset: "Dataset") -> None:
         self.shape, self.names = dataset.shape or (), dataset.names
 
+    def admit(self, model: nn.Module) -> None:
+        """Whether the model's reconstructions are probabilities where cross entropy takes them for such.
+
+        Raises:
+            UsageError: they are not.
+        """
+        super().admit(model)
+        if self.kind == "cross_entropy" and getattr(model, "sigmoid", True) is False:
+            raise UsageError(
+                f"loss=cross_entropy was given for {type(model).__name__} with linear outputs; needed: outputs and data "
+                "in [0, 1]; type task.loss=mse (procedure.pretrain.task.loss=mse where layers are pretrained)"
+            )
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         again = reconstruct(model, batch.x)
         if self.kind == "mse":
