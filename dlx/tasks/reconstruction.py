@@ -55,8 +55,8 @@ class Reconstruction(Task):
         super().admit(model)
         if self.kind == "cross_entropy" and getattr(model, "sigmoid", True) is False:
             raise UsageError(
-                f"loss=cross_entropy was given for {type(model).__name__} with linear outputs; needed: outputs and data "
-                "in [0, 1]; type task.loss=mse (procedure.pretrain.task.loss=mse where layers are pretrained)"
+                f"loss=cross_entropy was given for {type(model).__name__} with linear outputs; needed: outputs and "
+                "data in [0, 1]; type task.loss=mse (procedure.pretrain.task.loss=mse where layers are pretrained)"
             )
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
