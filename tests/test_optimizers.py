@@ -120,6 +120,17 @@ def test_state_goes_over_to_torch_and_back(name, changes, tmp_path):
     close(switch_to(_through_step), straight)
 
 
+@pytest.mark.parametrize("values", [(0.5, 0.9), (0.0, 0.9), (0.5, 0.0), (0.9, 0.0, 0.5)])
+def test_a_momentum_that_changes(values):
+    """Turned off, the velocity rests; turned on again, it goes on from there, as torch's does."""
+
+    def before(optimizer, step):
+        optimizer.param_groups[0]["momentum"] = values[step * len(values) // STEPS]
+
+    make = configured("momentum", lr=0.02)
+    close(ordinary(make, before=before)[0], ours(make, before=before)[0])
+
+
 def _through_step(optimizer, params):
     def update(grads):
         for p, g in zip(params, grads, strict=True):

@@ -269,7 +269,7 @@ class _SGD(_Fused):
             self.velocity = []
 
     def _run(self, grads: Gradients) -> None:
-        if not self._current():
+        if not self._current() or (self.group["momentum"] and not self.velocity):  # a schedule may turn it on
             self._attach()
             self._mark()
         group = self.group
@@ -277,7 +277,7 @@ class _SGD(_Fused):
             torch._fused_sgd_(
                 self.params,
                 grads,
-                self.velocity,
+                self.velocity if group["momentum"] else [],
                 weight_decay=group["weight_decay"],
                 momentum=group["momentum"],
                 lr=group["lr"],
