@@ -81,3 +81,35 @@ class Switching(Dataset):
             return (torch.rand(len(state), self.features, generator=generator) < self.p[state]).float()
         noise = torch.randn(len(state), self.features, 1, generator=generator)
         return self.mean[state] + (self.factor[state] @ noise)[:, :, 0]
+
+
+class SwitchingBits(Switching):
+    """The same of zeros and ones, more of them: `Switching` with other defaults.
+
+    Args:
+        regimes, features, values, spread, stay, examples, shortest, longest: as in `Switching`.
+        shape, classes, outputs, seed, val, test, limit: as in `Dataset`.
+    """
+
+    def __init__(
+        self,
+        regimes: Count = 3,
+        features: Count = 12,
+        values: Literal["normal", "bits"] = "bits",
+        spread: Positive = 2.0,
+        stay: Probability = 0.9,
+        examples: Count = 300,
+        shortest: Count = 50,
+        longest: Count = 150,
+        shape: Sequence[int] | None = None,
+        classes: Count | None = None,
+        outputs: Count | None = None,
+        seed: int = 0,
+        val: Fraction = 0.1,
+        test: Fraction = 0.2,
+        limit: Count | None = None,
+    ) -> None:
+        super().__init__(
+            regimes, features, values, spread, stay, examples, shortest, longest,
+            shape, classes, outputs, seed, val, test, limit,
+        )  # fmt: skip

@@ -136,7 +136,7 @@ def _ways(model: nn.Module, x: Tensor, most: int = 8) -> Tensor:
     """From the codes of the first examples to those of the next in equal steps, decoded, (ways · STOPS, *shape)."""
     n = min(most, len(x) // 2)
     starts, ends = model.encode(x[:n]), model.encode(x[n : 2 * n])  # type: ignore[operator]
-    part = torch.linspace(0, 1, STOPS, device=x.device).view(1, -1, *[1] * (starts.ndim - 1))
+    part = torch.linspace(0, 1, STOPS).to(starts).view(1, -1, *[1] * (starts.ndim - 1))
     decoded: Tensor = model.decode(torch.lerp(starts[:, None], ends[:, None], part).flatten(0, 1))  # type: ignore[operator]
     return decoded
 
