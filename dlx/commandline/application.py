@@ -85,6 +85,10 @@ def run(words: Sequence[str]) -> int:
         if args.package:
             _check_package(args.package, prepared)
         if not (args.cfg or args.info):
+            if prepared.multirun:
+                from dlx.sweeps.plugins import register
+
+                register(prepared.config.hydra)
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
             directory = _directory(prepared, key)
             args.overrides = _fixed(args.overrides, key, directory)
