@@ -131,7 +131,11 @@ def test_a_forced_collapse_is_told(train, capsys):
 
 @pytest.mark.parametrize(
     "model",
-    [("model=gan", "dataset=ring", "trainer.epochs=5"), ("model=dcgan", "model.width=0.1", "trainer.epochs=10")],
+    [
+        # Without a penalty this game rotates, its samples pass through one point now and then, and the alarm is right.
+        ("model=gan", "dataset=ring", "trainer.epochs=5", "procedure.gradient_penalty=0.1"),
+        ("model=dcgan", "model.width=0.1", "trainer.epochs=10"),
+    ],
 )
 def test_no_alarm_where_the_generator_learns(model, train):
     run = train("healthy", *model, "procedure.watch=5", "trainer.validate_every=5", "trainer.batch=32")
