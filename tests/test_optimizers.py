@@ -131,6 +131,31 @@ def test_a_momentum_that_changes(values):
     close(ordinary(make, before=before)[0], ours(make, before=before)[0])
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("reached", ["never", "later", "at first"])
+def test_weights_that_a_loss_does_not_reach(name, reached):
+    """They rest, as torch's `step` leaves them, also where they are reached from some step on, or no more."""
+
+    def trained(way):
+        model, x, y = problem()
+        extra = nn.Linear(3, 3).double()
+        with torch.no_grad():
+            extra.weight.copy_(torch.eye(3)), extra.bias.zero_()
+        params = [*extra.parameters(), *model.parameters()]
+        optimizer = configured(name)(params)
+        update = way(optimizer, params)
+        for step in range(STEPS):
+            if step == STEPS // 4:  # as resumed
+                optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            scores = model(x[step])
+            scores = extra(scores) if {"later": step >= STEPS // 2, "at first": step < 5}.get(reached) else scores
+            loss = nn.functional.cross_entropy(scores, y[step])
+            update(torch.autograd.grad(loss, params, allow_unused=True))
+        return params
+
+    close(trained(updater), trained(_through_step))
+
+
 def _through_step(optimizer, params):
     def update(grads):
         for p, g in zip(params, grads, strict=True):

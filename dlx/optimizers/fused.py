@@ -121,10 +121,11 @@ class _Fused:
     """Shared by the kernels: state lists are made once, and made again after `load_state_dict` replaced the state."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> None:
-        self.optimizer, self.params = optimizer, list(params)
+        self.optimizer, self.all, self.params = optimizer, list(params), list(params)
+        self.unreached: list[int] = []  # parameters that the loss did not reach at first, as stacked decoders
         self.group = optimizer.param_groups[0]
         self.state: Any = None
-        self.plain: _Step | None = None  # takes over for good where a loss leaves a parameter without a gradient
+        self.plain: _Step | None = None  # takes over for good where a loss reaches other parameters than before
         # Schedulers warn when they step before `optimizer.step`, which they find out by wrapping it and looking for
         # this mark. The kernel below stands in for `step`, so the mark is ours to set.
         self.marked = False
@@ -140,26 +141,44 @@ class _Fused:
 
     def __call__(self, grads: Gradients) -> None:
         if self.plain is None:
-            laid_out = self._laid_out(grads) if self._current() or self._uniform() else None
+            if not self._current():
+                self._choose(grads)
+            laid_out = self._laid_out(self._chosen(grads)) if self._current() or self._uniform() else None
             if laid_out is not None:
                 self._run(laid_out)
                 return
             if self._current():
                 self._release()
-            self.plain = _Step(self.optimizer, self.params)
+            self.plain = _Step(self.optimizer, self.all)
         self.plain(grads)
+
+    def _choose(self, grads: Gradients) -> None:
+        """Leave out the parameters without a gradient: torch's `step` lets them be, too."""
+        self.unreached = [i for i, grad in enumerate(grads) if grad is None]
+        self.params = [p for p, grad in zip(self.all, grads, strict=True) if grad is not None]
+        self.strides, self.wrong = [p.stride() for p in self.params], {}
+
+    def _chosen(self, grads: Gradients) -> Gradients:
+        """The gradients of the chosen parameters; all, and so too many, where one of the others has one now."""
+        if not self.unreached or any(grads[i] is not None for i in self.unreached):
+            return grads
+        left_out = set(self.unreached)
+        return [grad for i, grad in enumerate(grads) if i not in left_out]
 
     def _uniform(self) -> bool:
         """Whether all parameters have been updated equally often: the kernel counts for all of them at once."""
         counts = {float(state["step"]) for state in self.optimizer.state.values() if "step" in state}
-        known = sum(1 for p in self.params if self.optimizer.state.get(p))
-        return len(counts) <= 1 and known in (0, len(self.params))
+        known = sum(1 for p in self.all if self.optimizer.state.get(p))
+        own = sum(1 for p in self.params if self.optimizer.state.get(p))
+        return bool(self.params) and len(counts) <= 1 and known == own and known in (0, len(self.params))
 
     def _laid_out(self, grads: Gradients) -> Gradients | None:
         """The gradients, each in its weight's memory order: the kernels walk through both without asking for it.
 
-        None where a parameter has no gradient, which the kernels do not take.
+        None where another set of parameters has gradients than the kernels have been given.
         """
+        if len(grads) != len(self.params):
+            return None
         try:
             strides = [grad.stride() for grad in grads]
         except AttributeError:
