@@ -286,3 +286,14 @@ def test_cross_entropy_wants_probabilities(train):
         train("a", "model=autoencoder", "dataset=iris", "task.loss=cross_entropy")
     with pytest.raises(UsageError, match=r"procedure\.pretrain\.task\.loss=mse"):
         train("b", "model=stacked_autoencoder", "model.activation=relu", "procedure.pretrain.task.loss=cross_entropy")
+
+
+def test_principal_components_beside_the_model(train):
+    """What the task measures of them is what scikit-learn's own leave, whichever model stands beside."""
+    options = ("model.estimator.n_components=5", "task.components=5", "trainer.batch=700")
+    pca = train("a", "model=pca", *options).read()["metrics"]
+    assert pca["test/pca_squared_error"] == pytest.approx(pca["test/squared_error"], rel=1e-6)
+    other = train("b", "model=autoencoder", "task.components=5", "trainer.epochs=1").read()["metrics"]
+    assert other["test/pca_squared_error"] == pytest.approx(pca["test/pca_squared_error"], rel=1e-12)
+    with pytest.raises(UsageError, match="at most as many"):
+        train("c", "model=autoencoder", "task.components=65")

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.tasks.task import Task, first
-from dlx.types import Count
+from dlx.types import Count, Natural
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
+    from dlx.tasks.components import Components
 
 STOPS = 10  # images on each way from code to code
 
@@ -31,20 +32,29 @@ class Reconstruction(Task):
         loss: what is minimised where the model learns by gradients: `mse`, or `cross_entropy` in nats, summed over
             the elements, for data and reconstructions in [0, 1].
         pictured: how many examples are drawn above their reconstructions.
+        components: measure beside the model what so many principal components of the training split would do,
+            `pca_squared_error`; 0 for nothing.
     """
 
     needs: ClassVar[str | None] = None
     monitor = "mse"
     mode: Literal["min", "max"] = "min"
 
-    def __init__(self, loss: Literal["mse", "cross_entropy"] = "mse", pictured: Count = 10) -> None:
+    def __init__(
+        self, loss: Literal["mse", "cross_entropy"] = "mse", pictured: Count = 10, components: Natural = 0
+    ) -> None:
         self.kind = loss
-        self.pictured = pictured
+        self.pictured, self.components = pictured, components
+        self.principal: Components | None = None
         self.shape: tuple[int, ...] = ()
         self.names: list[str] | None = None
 
     def attach(self, dataset: "Dataset") -> None:
         self.shape, self.names = dataset.shape or (), dataset.names
+        if self.components:
+            from dlx.tasks.components import principal_components
+
+            self.principal = principal_components(dataset, self.components)
 
     def admit(self, model: nn.Module) -> None:
         """Whether the model's reconstructions are probabilities where cross entropy takes them for such.
@@ -72,6 +82,8 @@ class Reconstruction(Task):
         values = {"squared_error": squares.sum(1), "mse": squares.mean(1), "x": x, "x2": x.square()}
         if self.kind == "cross_entropy":
             values["loss"] = _cross_entropy(again, x)
+        if self.principal is not None:
+            values["pca_squared_error"] = self.principal.squared_error(x)
         return values
 
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
