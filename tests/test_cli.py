@@ -125,6 +125,15 @@ TOGETHER = {
 }
 
 
+def test_keys_of_a_procedure_that_was_replaced():
+    with pytest.raises(ConfigError, match=r"takes no pretrain; .*; to leave it out, type ~procedure\.pretrain"):
+        compose(["experiment=vincent2010_sdae", "procedure=backprop"])
+    assert (
+        "pretrain"
+        not in compose(["experiment=vincent2010_sdae", "procedure=backprop", "~procedure.pretrain"]).procedure
+    )
+
+
 def test_all_kinds_of_mistakes_stand_in_one_report():
     told = mistakes(*TOGETHER)
     assert list(told) == list(TOGETHER)

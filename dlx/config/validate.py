@@ -124,7 +124,9 @@ class Validation:
         where = (
             Where(known[near].file, known[near].line) if near else Where(found.file, found.line) if found.file else None
         )
-        self._add(path, what, "", where)
+        # A file's key, of an experiment whose procedure was replaced, say: there is nothing typed to take back.
+        remedy = "" if near or self._typed(path) else f"to leave it out, type ~{_dotted(path)}"
+        self._add(path, what, remedy, where)
 
     def _refused(self, path: Path, found: Signature, known: Mapping[str, Parameter], node: DictConfig) -> None:
         """What the constructor would refuse, although each value by itself is of the right type."""
