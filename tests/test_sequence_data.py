@@ -159,6 +159,12 @@ def test_words_alone_may_be_given_for_prediction():
     assert given.x.tolist() == [[2, 0], [6, 0]]
     assert given.lengths.tolist() == [2, 1]
     assert dataset.steps(path) == [["Ada", "sleeps"], ["notes"]]
+    for text in ("Ada NNP B-PER\nwrote VBD O\n", "Ada\tNNP\nwrote\tVBD\n"):  # columns
+        assert dataset.steps(Path(write(text, "new.txt"))) == [["Ada", "wrote"]]
+    for text in ("Ada wrote\nnotes in Leipzig\n", "Ada wrote\n\nnotes\n", "Ada wrote\n"):  # sentences
+        lines = [line.split() for line in text.split("\n") if line]
+        assert dataset.steps(Path(write(text, "new.txt"))) == lines
+        assert dataset.inputs(Path("new.txt")).lengths.tolist() == [len(line) for line in lines]
 
 
 def test_conll_u_and_other_white_space():

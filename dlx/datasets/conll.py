@@ -22,6 +22,7 @@ from dlx.types import Count, Fraction
 
 UNKNOWN = "<unk>"  # every word that the training part does not have
 DOCUMENT = "-DOCSTART-"  # CoNLL-2003's line between documents
+BETWEEN_BLANKS = r"[^ \t\r]+"  # other white space, such as a narrow one between thousands, is part of a word
 
 
 class Word(NamedTuple):
@@ -101,12 +102,21 @@ class Conll(Dataset):
         return parts
 
     def inputs(self, path: Path) -> Split:
-        """The sentences of a file of words, with tags, which are passed over, or without."""
-        return self._split(self._sentences(path, tagged=False))
+        """The sentences of a file of words, with tags, which are passed over, or without; or of a text, one a line."""
+        return self._split(self._asked(path))
 
     def steps(self, path: Path) -> list[list[str]]:
         """The words of its sentences."""
-        return [[word.text for word in sentence] for sentence in self._sentences(path, tagged=False)]
+        return [[word.text for word in sentence] for sentence in self._asked(path)]
+
+    def _asked(self, path: Path) -> list[list[Word]]:
+        """Sentences to be tagged. Columns are as many on each line: else, or on a single line, words are a sentence."""
+        text = decoded(path, self.encoding, "FILE.conll")
+        lines = [words for line in text.split("\n") if (words := re.findall(BETWEEN_BLANKS, line))]
+        counts = {len(words) for words in lines}
+        if "\t" in text or counts == {1} or (len(counts) == 1 and len(lines) > 1) or not lines:
+            return self._sentences(path, tagged=False)
+        return [[Word(word, "") for word in words] for words in lines]
 
     def _divide(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
         return parts
@@ -137,8 +147,7 @@ class Conll(Dataset):
         sentences: list[list[Word]] = [[]]
         for number, line in enumerate(lines, 1):
             tabs = "\t" in line if self.delimiter == "auto" else self.delimiter == "tab"
-            # Blanks and tabs alone: other white space, such as a narrow one between thousands, is part of a word.
-            cells = [cell.strip(" \r") for cell in line.split("\t")] if tabs else re.findall(r"[^ \t\r]+", line)
+            cells = [cell.strip(" \r") for cell in line.split("\t")] if tabs else re.findall(BETWEEN_BLANKS, line)
             if not any(cells):
                 sentences.append([])
             elif cells[0] != DOCUMENT and not (commented and line.startswith("#") and "\t" not in line):
