@@ -10,7 +10,7 @@ from torch.func import functional_call
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.recurrent import ntm_addressing
-from dlx.models.recurrent.ntm import NTM
+from dlx.models.recurrent.ntm import NTM, State
 from dlx.tasks.transduction import Transduction
 
 KINDS = [("feedforward", 1, 1, 3), ("feedforward", 2, 2, 5), ("lstm", 1, 1, 3), ("lstm", 3, 1, 1), ("lstm", 1, 3, 3)]
@@ -277,6 +277,30 @@ def test_trace_shows_the_same_steps():
     close(shown["reads"][:, -1], state.r[0, :M].detach(), 1e-12)
     assert shown["adds"].shape == (M, x.shape[1])
     assert shown["write weightings"].shape == (N, x.shape[1])
+
+
+def test_gradients_of_states_are_those_of_what_goes_in():
+    """With W = 1, x_t is what h_t is the tangent of; a memory in the middle is what the rest begins with."""
+    model, x = machine(hidden=3), sequences().requires_grad_(True)
+    with torch.no_grad():
+        model.outer.weight.copy_(torch.eye(3))
+
+    def loss(scores):
+        return scores.square().sum()
+
+    norms = model.state_gradients(lambda: loss(model.steps(x)[0]))
+    state = model.begin(len(x))
+    for t in range(x.shape[1]):
+        h = (x[:, t] + model.outer.bias + model.inner(state.r)).tanh()
+        rest = loss(model.steps(x[:, t:], None, state)[0])
+        (d_x,) = torch.autograd.grad(rest, x, retain_graph=True)
+        close(norms["h"][t], (d_x[:, t] / (1 - h.square())).norm(), 1e-10)
+        _, state = model.steps(x[:, t : t + 1], None, state)
+        state = State(*(part.detach().requires_grad_(True) for part in state[:3]), ())
+        if t + 1 < x.shape[1]:
+            (d_memory,) = torch.autograd.grad(loss(model.steps(x[:, t + 1 :], None, state)[0]), state.memory)
+            close(norms["M"][t], d_memory.norm(), 1e-10)
+    assert norms["M"][-1] == 0
 
 
 def test_learns_to_copy_a_vector():

@@ -124,7 +124,8 @@ class NTM(SequenceModel):
         with torch.autocast(x.device.type, enabled=False):  # sharpened weightings do not survive 8 bits
             z = self.outer(self.embed(x).to(self.outer.weight.dtype).transpose(0, 1))  # (T, B, gates · hidden)
             state = self.begin(len(x)) if state is None else state
-            h, r, state = (self._scan if self.compiled is None and not _watched() else self._loop)(z, state)
+            by_hand = self.compiled is None and self.tracing is None and not _watched()
+            h, r, state = (self._scan if by_hand else self._loop)(z, state)
             return self.readout(torch.cat((h, r), 2)).transpose(0, 1), state
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -142,11 +143,14 @@ class NTM(SequenceModel):
 
     def _loop(self, z: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         step = self.compiled or self.step
-        hs, rs = [], []
+        hs, rs, memories = [], [], []
         for z_t in z.unbind(0):
             h, state, _ = step(z_t, state)
             hs.append(h)
             rs.append(state.r)
+            memories.append(state.memory)
+        if self.tracing is not None:
+            self.tracing.add(list(zip(hs, memories, strict=True)), letters="hM")
         return torch.stack(hs), torch.stack(rs), state
 
     def compile(self, *args: Any, **kwargs: Any) -> None:

@@ -25,7 +25,7 @@ class _States(NamedTuple):
     layer: int
     backward: bool  # in time, from a sequence's end
     lengths: Tensor | None
-    nodes: tuple[Tensor, ...]  # (batch, size) each, in the order in which they were computed
+    nodes: tuple[Tensor, ...]  # (batch, …) each, in the order in which they were computed
 
 
 class Trace:
@@ -38,15 +38,22 @@ class Trace:
     def __init__(self) -> None:
         self.states: list[_States] = []
 
-    def add(self, states: Sequence[Sequence[Tensor]], backward: bool = False, lengths: Tensor | None = None) -> None:
-        """The states of the next layer, step by step: h, and for an LSTM c, (batch, size) each.
+    def add(
+        self,
+        states: Sequence[Sequence[Tensor]],
+        backward: bool = False,
+        lengths: Tensor | None = None,
+        letters: str = "hc",
+    ) -> None:
+        """The states of the next layer, step by step: h, and for an LSTM c, (batch, …) each.
 
         Args:
             states: in the order in which they were computed.
             backward: whether that was from the end of each sequence.
             lengths: of the sequences.
+            letters: what the states are called.
         """
-        for letter, nodes in zip("hc", zip(*states, strict=True), strict=False):
+        for letter, nodes in zip(letters, zip(*states, strict=True), strict=False):
             layer = 1 + sum((letter, backward) == (known.letter, known.backward) for known in self.states)
             self.states.append(_States(letter, layer, backward, lengths, nodes))
 
@@ -54,13 +61,13 @@ class Trace:
         """‖∂loss/∂h_t‖, over batch and units, of each step t; 0 where the loss does not depend on it.
 
         Returns:
-            (T,) by name: `h`, `c`, `h backward`, with the layer's number where there are several; uppermost first.
+            (T,) by name: `h`, `c`, `M`, `h backward`, with the layer's number where there are several; uppermost first.
         """
         flat = [node for states in self.states for node in states.nodes]
         found = iter(torch.autograd.grad(loss, flat, allow_unused=True, materialize_grads=True))
         norms = []
         for states in self.states:
-            grads = torch.stack([next(found) for _ in states.nodes], 1)  # (batch, T, size)
+            grads = torch.stack([next(found).flatten(1) for _ in states.nodes], 1)  # (batch, T, size)
             grads = flip(grads, states.lengths) if states.backward else grads
             largest = grads.abs().amax((0, 2)).clamp(min=torch.finfo(grads.dtype).tiny)  # squares would vanish sooner
             norms.append(largest * torch.linalg.vector_norm(grads / largest[:, None], dim=(0, 2)))
