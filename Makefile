@@ -19,7 +19,7 @@ run: install
 	$(BIN)/dlx train
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .
