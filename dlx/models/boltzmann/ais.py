@@ -10,10 +10,9 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dlx.models.boltzmann.units import UNITS, Gaussian, Units, drawn
+from dlx.models.boltzmann.units import UNITS, Gaussian, Units, drawn, softplus
 
 
 class Bipartite(NamedTuple):
@@ -43,7 +42,7 @@ class Bipartite(NamedTuple):
         """
         own = s @ (self.b - base)
         scale = beta.squeeze(1) if isinstance(beta, Tensor) else beta
-        return s @ base + scale * own + F.softplus(inputs * beta).sum(1)
+        return s @ base + scale * own + softplus(inputs * beta).sum(1)
 
     def transition(self, inputs: Tensor, beta: Tensor | float, base: Tensor) -> Tensor:
         """The next s (chains, |s|), by way of t (eq. 16 and 17); arguments as in `log_f`."""
@@ -110,7 +109,7 @@ def anneal(machine: Bipartite, base: Tensor | None = None, chains: int = 100, st
     inputs = machine.inputs(s)
     for before, beta in itertools.pairwise(betas):
         # own(s) and base·s belong to both temperatures: they cancel.
-        log_weights += ((F.softplus(inputs * beta) - F.softplus(inputs * before)).sum(1)).double()
+        log_weights += ((softplus(inputs * beta) - softplus(inputs * before)).sum(1)).double()
         log_weights += (beta - before) * (s @ (b - base)).double()
         if beta < 1:
             s = machine.transition(inputs, beta, base)

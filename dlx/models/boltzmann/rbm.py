@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import Bipartite
-from dlx.models.boltzmann.units import UNITS, Binary, Gaussian
+from dlx.models.boltzmann.units import UNITS, Binary, Gaussian, softplus
 from dlx.types import Count
 
 ENUMERABLE = 20  # units of the smaller layer whose 2^n states are summed exactly, in a second or two
@@ -114,14 +114,12 @@ class RBM(nn.Module):
             x = self.visible_kind.draw(self.visible_inputs(self.hidden_kind.draw(second)))
             second = self.hidden_inputs(x)
         n = len(v)
-        energies = [
-            y @ self.b + self.hidden_kind.log_sum(inputs).sum(1) - self.visible_kind.own(y)
-            for y, inputs in ((v, first), (x, second))
-        ]
-        gap = (energies[1] - energies[0]).mean()
-        h, g = self.hidden_kind.mean(first), self.hidden_kind.mean(second)
-        W = torch.addmm(x.T @ g, v.T, h, alpha=-1).div_(n)
-        return x.view(-1, *self.shape), gap, (W, x.mean(0) - v.mean(0), g.mean(0) - h.mean(0))
+        h, g = self.hidden_kind.mean(first) / n, self.hidden_kind.mean(second) / n
+        W = (x.T @ g).addmm_(v.T, h, alpha=-1)
+        b = x.mean(0) - v.mean(0)
+        gap = self.b @ b + (self.hidden_kind.log_sum(second).sum() - self.hidden_kind.log_sum(first).sum()) / n
+        gap += (self.visible_kind.own(v) - self.visible_kind.own(x)).mean()
+        return x.view(-1, *self.shape), gap, (W, b, g.sum(0) - h.sum(0))
 
     def encode(self, x: Tensor) -> Tensor:
         """E[h | v], (batch, hidden), of x (batch, *shape): probabilities of binary units."""
@@ -206,11 +204,11 @@ class RBM(nn.Module):
         D = v.shape[1]
         chosen = torch.linspace(0, D - 1, min(units or D, D)).round().long().tolist()
         inputs = self.hidden_inputs(v)  # (batch, hidden)
-        before = F.softplus(inputs).sum(1)
+        before = softplus(inputs).sum(1)
         total = torch.zeros_like(before)
         for i in chosen:
             change = 1 - 2 * v[:, i]
-            after = F.softplus(inputs + change[:, None] * self.W[i]).sum(1)
+            after = softplus(inputs + change[:, None] * self.W[i]).sum(1)
             total += F.logsigmoid(before - after - change * self.b[i])
         return total * (D / len(chosen))
 

@@ -42,7 +42,7 @@ class Binary:
         return s.new_zeros(len(s))
 
     def log_sum(self, inputs: Tensor) -> Tensor:
-        return F.softplus(inputs)
+        return softplus(inputs)
 
     def mean(self, inputs: Tensor) -> Tensor:
         return inputs.sigmoid()
@@ -87,7 +87,7 @@ class Labelled:
     def log_sum(self, inputs: Tensor) -> Tensor:
         """One value for each binary unit, and one for the group, (..., units - classes + 1)."""
         group = inputs[..., -self.classes :].logsumexp(-1, keepdim=True)
-        return torch.cat([F.softplus(inputs[..., : -self.classes]), group], -1)
+        return torch.cat([softplus(inputs[..., : -self.classes]), group], -1)
 
     def mean(self, inputs: Tensor) -> Tensor:
         group = inputs[..., -self.classes :].softmax(-1)
@@ -104,7 +104,18 @@ class Labelled:
 UNITS: dict[str, Units] = {"binary": Binary(), "gaussian": Gaussian()}
 
 
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp x), elementwise, as max(x, 0) - log σ(|x|), which a processor does in a fifth of `F.softplus`'s time.
+
+    Its error is as small as that one's, but not in proportion to a result near 0. With a gradient, or on a GPU, it is
+    torch's own.
+    """
+    if x.requires_grad or x.device.type != "cpu":
+        return F.softplus(x)
+    return x.relu().sub_(x.abs().sigmoid_().log_())
+
+
 def drawn(p: Tensor) -> Tensor:
     """Binary units, each 1 with its probability p; a quarter of `torch.bernoulli`'s time on a processor."""
     wide = torch.promote_types(p.dtype, torch.float32)  # random numbers of few bits would never meet a small p
-    return (torch.rand_like(p, dtype=wide) < p).to(p.dtype)
+    return torch.rand_like(p, dtype=wide).lt_(p).to(p.dtype)
