@@ -115,8 +115,7 @@ def test_directions_are_the_gradients_of_both_phases(labels, monkeypatch):
     cost = cost + dbn.top.free_energy(seen["v"]).mean() - dbn.top.free_energy(seen["dream"]).mean()
     above = seen["dream"][:, :3]
     for i in (1, 0):
-        below = dbn.generate(i, above).detach()
-        below = (below > 0.5).double() if i else below
+        below = (dbn.generate(i, above).detach() > 0.5).double()
         cost = cost - log_bernoulli(above, dbn.layers[i].encode(below)).mean()
         above = below
     named = {name: p for name, p in dbn.named_parameters() if name in directions}

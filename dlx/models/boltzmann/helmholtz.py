@@ -116,6 +116,7 @@ class Helmholtz(nn.Module):
             directions[f"down.{index}.b"] = wrong.mean(0)
             cost += wrong.square().mean()
         asleep = self.dream(n)
+        asleep[0] = drawn(asleep[0])  # the way up meets data, not blurred dreams
         for index, layer in enumerate(self.up):
             wrong = cast(Directed, layer)(asleep[index]).sigmoid() - asleep[index + 1]
             directions[f"up.{index}.W"] = asleep[index].T @ wrong / n
