@@ -139,6 +139,20 @@ def test_the_unrolled_machine_is_its_mean_field():
     assert torch.allclose(dbm(x), net.head(layers[2]), atol=1e-5)
 
 
+def test_a_classifier_begins_with_a_machine_that_was_learned_before(train):
+    options = ("model=dbm", "dataset.limit=300", "model.hidden=[16,8]", "trainer.epochs=1")
+    machine = train("a", *options)
+    run = train(
+        "b", *options, "model.outputs=10", "task=classification", "procedure=backprop", "optimizer.lr=1e-9",
+        f"pretrained={machine.directory}",
+    )  # fmt: skip
+    assert run.read()["pretrained"]["fresh"] == {"unrolled": "made of the others"}
+    theirs = torch.load(machine.checkpoints / "last.pt", weights_only=True)["model"]
+    ours = torch.load(run.checkpoints / "last.pt", weights_only=True)["model"]
+    assert torch.equal(ours["W.1"], theirs["W.1"])
+    assert torch.allclose(ours["unrolled.first.weight"], torch.cat([theirs["W.0"].T, theirs["W.1"]], 1), atol=1e-5)
+
+
 OPTIONS = ("dataset.limit=300", "model.hidden=[16,8]", "trainer.epochs=2")
 RUNS = {
     "fine_tune": ("model=dbn", "procedure.pretrain.epochs=2"),

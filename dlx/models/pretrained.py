@@ -90,7 +90,8 @@ def load(model: nn.Module, file: Path, outputs: int | None) -> Transfer:
     """Give a model the tensors of a file, by their names.
 
     Fresh is what cannot fit: a layer with as many outputs as the data asks for, where the file has another number, and
-    the first convolution, where images have another number of channels.
+    the first convolution, where images have another number of channels. A model may make some of its modules of the
+    others, by `unroll()`, and names them in `unrolls`: where the file lacks these, they are made so.
 
     Args:
         model: takes them in place, on its device.
@@ -105,7 +106,9 @@ def load(model: nn.Module, file: Path, outputs: int | None) -> Transfer:
         raise UsageError(f"pretrained={file} was given with {type(model).__name__}; needed: a model with parameters")
     theirs = _unprefixed(tensors(file), ours)
     theirs = {name: t for name, t in theirs.items() if name in ours or not name.startswith(SPARE)}
-    missing = [name for name in ours if name not in theirs and not name.endswith(LATER)]
+    made = tuple(f"{name}." for name in getattr(model, "unrolls", ()))
+    lacking = [name for name in ours if name not in theirs and not name.endswith(LATER)]
+    missing = [name for name in lacking if not name.startswith(made)]
     unexpected = [name for name in theirs if name not in ours]
     if missing or unexpected:
         raise UsageError(_other(file, model, missing, unexpected))
@@ -127,6 +130,9 @@ def load(model: nn.Module, file: Path, outputs: int | None) -> Transfer:
         fresh.setdefault(_owner(name), _sizes(name, ours, theirs).removeprefix(f"{_owner(name)}."))
     taken = {name: t for name, t in theirs.items() if _owner(name) not in fresh}
     model.load_state_dict(taken, strict=False)  # names and shapes are as they should be
+    if len(missing) < len(lacking):
+        fresh |= dict.fromkeys(model.unrolls, "made of the others")  # type: ignore[arg-type]
+        model.unroll()  # type: ignore[operator]
     return Transfer(str(file), len(taken), len(ours), fresh)
 
 

@@ -8,9 +8,9 @@ procedure=mean_field.
 import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
@@ -18,7 +18,7 @@ from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.dbm_layers import DoubledRBM, Unrolled
 from dlx.models.boltzmann.rbm import ENUMERABLE
-from dlx.models.boltzmann.units import drawn
+from dlx.models.boltzmann.units import drawn, softplus
 from dlx.types import Count
 
 Layers = list[Tensor]  # of each layer's units, (batch, units)
@@ -39,6 +39,7 @@ class DBM(nn.Module):
     """
 
     accepts = ("image", "vector")
+    unrolls = ("unrolled",)  # what `unroll` makes of the rest
 
     def __init__(
         self,
@@ -111,12 +112,15 @@ class DBM(nn.Module):
             v: (batch, visible).
             iterations: rounds; None takes the model's own.
         """
-        layers = [v]
+        given = torch.addmm(self.b[1], v, self.W[0])  # what the first hidden layer hears of the data: it stays
+        layers = [v, (2 * given - self.b[1]).sigmoid()]
         top = len(self.W)
-        for i, W in enumerate(self.W):
-            layers.append(torch.addmm(self.b[i + 1], layers[-1], W, alpha=2 if i + 1 < top else 1).sigmoid())
+        for i in range(1, top):
+            up = torch.addmm(self.b[i + 1], layers[i], self.W[i], alpha=2 if i + 1 < top else 1)
+            layers.append(up.sigmoid())
         for _ in range(iterations or self.iterations):
-            for first in (1, 2):
+            layers[1] = torch.addmm(given, layers[2], self.W[1].T).sigmoid()
+            for first in (3, 2):
                 for index in range(first, top + 1, 2):
                     layers[index] = self.inputs(layers, index).sigmoid()
         return layers
@@ -142,14 +146,16 @@ class DBM(nn.Module):
             data: v and the means of the hidden layers.
             fantasy: states of chains.
         """
-        gap = self.energy(data).mean() - self.energy(fantasy).mean()
         n, m = len(data[0]), len(fantasy[0])
         weights = [
             torch.addmm(fantasy[i].T @ fantasy[i + 1] / m, data[i].T, data[i + 1], alpha=-1 / n)
             for i in range(len(self.W))
         ]
         biases = [f.mean(0) - d.mean(0) for d, f in zip(data, fantasy, strict=True)]
-        return gap, (*weights, *biases)
+        gradients = (*weights, *biases)
+        # E is linear in its parameters, so the gap is their product with the gradient.
+        gap = sum(torch.vdot(p.flatten(), g.flatten()) for p, g in zip((*self.W, *self.b), gradients, strict=True))
+        return cast(Tensor, gap), gradients
 
     @torch.no_grad()
     def start(self, n: int) -> Layers:
@@ -218,7 +224,7 @@ class DBM(nn.Module):
         total = torch.tensor(-math.inf, dtype=torch.float64, device=W.device)
         for part in torch.arange(2 ** len(b), device=W.device).split(2**14):
             states = (part[:, None] >> torch.arange(len(b), device=W.device) & 1).double()
-            total = torch.logaddexp(total, (states @ b + F.softplus(states @ W + c).sum(1)).logsumexp(0))
+            total = torch.logaddexp(total, (states @ b + softplus(states @ W + c).sum(1)).logsumexp(0))
         return total
 
     def pictures(self) -> dict[str, Tensor]:
