@@ -55,8 +55,7 @@ def train(config: DictConfig) -> dict[str, float]:
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    about = {"overrides": list(hydra.overrides.task), **_choices(hydra.runtime.choices)}
-    return train_in(Path(hydra.runtime.output_dir), config, about).read()["metrics"]
+    return train_in(Path(hydra.runtime.output_dir), config, composed(hydra)).read()["metrics"]
 
 
 def train_in(directory: Path, config: DictConfig, about: dict[str, Any]) -> Run:
@@ -68,9 +67,15 @@ def train_in(directory: Path, config: DictConfig, about: dict[str, Any]) -> Run:
         about: what `run.json` says beside what is measured: the overrides, and the names of the groups chosen.
     """
     parts = assemble(config, fresh=True)
+    run = created(directory, parts, about)
+    _learn(run, parts)
+    return run
+
+
+def created(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
+    """The run directory of a training that is about to begin; see `train_in`."""
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
     (directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
-    _learn(run, parts)
     return run
 
 
@@ -89,12 +94,16 @@ def resume(run: Run, config: DictConfig) -> Run:
     return run
 
 
-def assemble(config: DictConfig, fresh: bool = False) -> Parts:
+def assemble(
+    config: DictConfig, fresh: bool = False, loaded: Dataset | None = None, data: Loader | None = None
+) -> Parts:
     """Build every part of a configuration, data loaded, model on its device.
 
     Args:
         config: composed and checked; it stays as it is.
         fresh: a training begins: the model gets the weights of `pretrained`. Else they come from a checkpoint.
+        loaded: the dataset, where another training of the same has loaded it.
+        data: its batches, likewise.
 
     Raises:
         UsageError: the data is not there or not good, or a part refuses its values.
@@ -103,8 +112,9 @@ def assemble(config: DictConfig, fresh: bool = False) -> Parts:
     file = tensor_file.find(config.get("pretrained")) if fresh else None
     runtime.seed(config.seed)
     trainer: Trainer = build(config, "trainer")
-    dataset: Dataset = build(config, "dataset")
-    dataset.load()
+    dataset: Dataset = loaded or build(config, "dataset")
+    if loaded is None:
+        dataset.load()
     _complete(config, dataset)
     task: Task = build(config, "task")
     task.attach(dataset)
@@ -121,16 +131,16 @@ def assemble(config: DictConfig, fresh: bool = False) -> Parts:
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
     if trainer.compile:
         model.compile()
-    data, procedure = _learner(config, dataset, task, model, trainer)
+    data, procedure = _learner(config, dataset, task, model, trainer, data)
     return Parts(config, dataset, task, model, procedure, trainer, data, beginning, machine, found)
 
 
 def _learner(
-    config: DictConfig, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
+    config: DictConfig, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer, data: Loader | None = None
 ) -> tuple[Loader, Procedure]:
     """The data in batches, and the procedure, bound to the model."""
     assert trainer.batch != "auto"
-    data = Loader(
+    data = data or Loader(
         dataset,
         batch=trainer.batch,
         device=trainer.device,
@@ -218,9 +228,11 @@ def describe(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _choices(choices: Any) -> dict[str, Any]:
-    """The names of the groups chosen, without Hydra's own."""
-    return {group: name for group, name in choices.items() if not group.startswith("hydra") and name is not None}
+def composed(hydra: Any) -> dict[str, Any]:
+    """What run.json says of a job of Hydra's: its overrides, and the names of the groups chosen."""
+    choices = hydra.runtime.choices.items()
+    named = {group: name for group, name in choices if not group.startswith("hydra") and name is not None}
+    return {"overrides": list(hydra.overrides.task), **named}
 
 
 def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = None) -> None:
@@ -234,27 +246,27 @@ def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = Non
     notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
     progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, extra=extra)
     checkpoints = Checkpoints(run.checkpoints)
-    with _books(run, trainer, started), explained():
+    with books(run, trainer, started), explained():
         try:
-            logger.hparams(_plain(parts.config))
+            logger.hparams(plain(parts.config))
             if not resumed:
-                _prepare(parts)
-                _introduce(parts, logger)
+                prepare(parts)
+                introduce(parts, logger)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
-            metrics = _finish(run, parts, logger)
+            metrics = finish(run, parts, logger)
         finally:
             logger.close()
     progress.summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
 
 
-def _prepare(parts: Parts, most: int = 5000) -> None:
+def prepare(parts: Parts, most: int = 5000) -> None:
     """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
-    prepare = getattr(parts.model, "prepare", None)
-    if callable(prepare) and parts.beginning.transfer is None:  # else they are those that the other weights go with
-        prepare(first(parts.data.split("train"), most))
+    wanted = getattr(parts.model, "prepare", None)
+    if callable(wanted) and parts.beginning.transfer is None:  # else they are those that the other weights go with
+        wanted(first(parts.data.split("train"), most))
 
 
-def _introduce(parts: Parts, logger: Logger) -> None:
+def introduce(parts: Parts, logger: Logger) -> None:
     """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
     logger.config(OmegaConf.to_yaml(parts.config, resolve=True))
     if logger.draws("graph"):
@@ -264,13 +276,14 @@ def _introduce(parts: Parts, logger: Logger) -> None:
         runtime.set_random_state(state)
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A configuration as a dictionary, its interpolations resolved."""
+    found = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
 
 
-def _finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
+def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
     """The final numbers: last training and validation values, and the test split measured with the best model."""
     trainer = parts.trainer
     metrics = dict(trainer.latest)
@@ -283,13 +296,13 @@ def _finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
     run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
-    logger.hparams(_plain(parts.config), metrics)
+    logger.hparams(plain(parts.config), metrics)
     trainer.pictures()
     return metrics
 
 
 @contextlib.contextmanager
-def _books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
+def books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
     """run.json tells how the run ended, also when it ended badly."""
     status, error = "failed", None
     try:

@@ -298,15 +298,17 @@ class Trainer:
 
     def _save(self) -> None:
         self.logger.flush()  # the curves on the disk never end before the checkpoint that goes on from them
-        self.checkpoints.last(
-            {
-                "model": self.model.state_dict(),
-                "procedure": self.procedure.state_dict(),
-                "trainer": self.state_dict(),
-                "random": runtime.random_state(),
-            }
-        )
+        self.checkpoints.last(self.content())
         self.saved_at = time.monotonic()
+
+    def content(self) -> dict[str, Any]:
+        """What `restore` takes up: model, procedure, the loop's place and the random numbers'."""
+        return {
+            "model": self.model.state_dict(),
+            "procedure": self.procedure.state_dict(),
+            "trainer": self.state_dict(),
+            "random": runtime.random_state(),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loop stands."""

@@ -51,13 +51,12 @@ class Job:
         try:
             from dlx.run import train
 
-            return _objective(train(config))
+            return objective(train(config))
         except Interrupted as stop:  # of a sweep too: the jobs after this one are not wanted either
             raise Stopped(stop) from stop
         except Exception as error:
-            self._tidy(directory)
+            self.failed(directory, hydra, error)
             if hydra.mode == RunMode.MULTIRUN:
-                _record(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
                 raise
             if isinstance(error, DlxError):
                 raise Stopped(error) from error
@@ -65,6 +64,12 @@ class Job:
         except KeyboardInterrupt:
             self._tidy(directory)
             raise
+
+    def failed(self, directory: Path, hydra: Any, error: Exception) -> None:
+        """Leave nothing behind where nothing was started, and let a sweep know which of its jobs failed."""
+        self._tidy(directory)
+        if hydra.mode == RunMode.MULTIRUN:
+            _record(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
 
     def _tidy(self, directory: Path) -> None:
         """Remove what Hydra made, if no run came of it: a run has a run.json."""
@@ -88,7 +93,8 @@ def existing(directory: Path) -> frozenset[Path]:
     return frozenset(folder for folder in (directory / ".hydra", directory, *directory.parents) if folder.exists())
 
 
-def _objective(metrics: dict[str, float]) -> Any:
+def objective(metrics: dict[str, float]) -> Any:
+    """The best monitored validation metric, all of them where there is none: what a job returns to its sweeper."""
     best = [value for name, value in metrics.items() if name.startswith("val/best_") and math.isfinite(value)]
     return best[0] if best else metrics
 

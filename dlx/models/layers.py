@@ -104,9 +104,9 @@ class Regularized:
         terms = []
         for name, (l1, l2) in self.penalties.items():
             w = getattr(self, name)
-            if l1 and w is not None:
+            if _weighs(l1) and w is not None:
                 terms.append(l1 * w.abs().sum())
-            if l2 and w is not None:
+            if _weighs(l2) and w is not None:
                 terms.append(l2 * w.square().sum())
         return torch.stack(terms).sum() if terms else None
 
@@ -119,7 +119,13 @@ class Regularized:
     @property
     def costs(self) -> bool:
         """Whether there is a penalty."""
-        return any(any(weights) for name, weights in self.penalties.items() if getattr(self, name) is not None)
+        weights = (w for name, both in self.penalties.items() if getattr(self, name) is not None for w in both)
+        return any(map(_weighs, weights))
+
+
+def _weighs(weight: float | Tensor) -> bool:
+    """Whether a penalty's weight counts; a tensor, which stands for several trials' weights, always does."""
+    return isinstance(weight, Tensor) or weight != 0
 
 
 class Dense(Regularized, nn.Linear):

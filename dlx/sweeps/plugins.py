@@ -10,7 +10,9 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 PACKAGE = "hydra_plugins.dlx."
-PLUGINS: dict[str, str] = {}  # the name after PACKAGE, and where its class is
+PLUGINS: dict[str, str] = {  # the name after PACKAGE, and where its class is
+    "Vectorized": "dlx.sweeps.vectorized.launcher.Vectorized",
+}
 
 
 def register(hydra: DictConfig) -> None:

@@ -1,0 +1,151 @@
+"""Jobs of one kind, from their configurations to what they came to."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from torch import nn
+
+from dlx import runtime
+from dlx.commandline.job import Job, Stopped, objective
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.loader import Loader
+from dlx.errors import Interrupted
+from dlx.logs.progress import Progress
+from dlx.procedures.backprop import Backprop
+from dlx.run import assemble, composed, describe, prepare
+from dlx.sweeps.vectorized.descent import StackedBackprop
+from dlx.sweeps.vectorized.groups import data
+from dlx.sweeps.vectorized.jobs import Composed
+from dlx.sweeps.vectorized.streams import Streams
+from dlx.sweeps.vectorized.together import Engine, Together
+from dlx.sweeps.vectorized.trial import Trial
+from dlx.sweeps.vectorized.unstacked import Unstacked
+
+
+class Group:
+    """Jobs that may be one stack.
+
+    Args:
+        jobs: of one kind.
+        task: what Hydra would call for each.
+        context: Hydra's.
+        most: trials in one stack.
+        compile: see the launcher.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Composed],
+        task: Job,
+        context: HydraContext,
+        most: int,
+        compile: bool | Literal["auto"],
+    ) -> None:
+        self.jobs, self.task, self.context = list(jobs), task, context
+        self.most, self.compile = most, compile
+        self.returns: dict[int, JobReturn] = {}
+        self.left: dict[int, str] = {}  # jobs that were not run, and why
+        self.known: dict[str, tuple[Dataset, Loader]] = {}  # data that is loaded
+
+    def run(self) -> "Group":
+        """Train them; afterwards `returns` and `left` say what became of each.
+
+        Raises:
+            Stopped: SIGINT or SIGTERM came.
+        """
+        for start in range(0, len(self.jobs), self.most):
+            trials = self._assembled(self.jobs[start : start + self.most])
+            alike: dict[Any, list[tuple[Composed, Trial]]] = {}
+            for job, trial in trials:
+                alike.setdefault(_structure(trial.parts.model), []).append((job, trial))
+            for together in alike.values():
+                jobs = [job for job, _ in together]
+                try:
+                    if len(together) == 1:
+                        raise Unstacked("no other job has a model of its kind")
+                    self._train(jobs, [trial for _, trial in together])
+                except Unstacked as why:
+                    self.left.update({job.number: str(why) for job in jobs})
+        return self
+
+    def _assembled(self, jobs: Sequence[Composed]) -> list[tuple[Composed, Trial]]:
+        """Trials whose parts are built; what refuses its values has failed."""
+        found = []
+        for job in jobs:
+            with job.current():
+                try:
+                    found.append((job, self._trial(job)))
+                except Exception as error:
+                    self._failed(job, error)
+        return found
+
+    def _trial(self, job: Composed) -> Trial:
+        key = data(job.plain)
+        loaded, batches = self.known.get(key, (None, None))
+        parts = assemble(job.config, fresh=True, loaded=loaded, data=batches)
+        self.known[key] = parts.dataset, parts.data
+        prepare(parts)
+        return Trial(parts, job.directory, composed(job.hydra), runtime.random_state())
+
+    def _train(self, jobs: list[Composed], trials: list[Trial]) -> None:
+        def engine(rows: Sequence[int]) -> Engine:
+            procedures = [trials[k].parts.procedure for k in rows]
+            assert all(isinstance(procedure, Backprop) for procedure in procedures)
+            return StackedBackprop(procedures, trials[rows[0]].parts.task)  # type: ignore[arg-type]
+
+        def streams(rows: Sequence[int]) -> Streams:
+            return Streams([trials[k].parts.data for k in rows])
+
+        everyone = range(len(trials))
+        started, first = time.monotonic(), trials[0].parts
+        batches, made = streams(everyone), engine(everyone)
+        made.try_out(next(batches.train(0)), batches.own)
+        progress = Progress()
+        progress.tell(f"{len(trials)} trials, trained together:")
+        about = {**composed(jobs[0].hydra), **describe(first)}
+        progress.plan(about, first.config, first.data.steps)
+        for job, trial in zip(jobs, trials, strict=True):
+            with job.current(), trial.failing():
+                job.note()
+                self.context.callbacks.on_job_start(config=job.full, task_function=self.task)
+                trial.open()
+        try:
+            Together(trials, engine, streams, progress).run(made)
+        except Interrupted as stop:
+            raise Stopped(stop) from stop
+        finally:
+            for job, trial in zip(jobs, trials, strict=True):
+                if not trial.ended:
+                    trial.fail(RuntimeError("the stack broke off"))
+                self._returned(job, trial)
+        self._summary(trials, progress, time.monotonic() - started)
+
+    def _returned(self, job: Composed, trial: Trial) -> None:
+        if trial.error is None:
+            assert trial.metrics is not None
+            back = job.returned(objective(trial.metrics), JobStatus.COMPLETED)
+            self.returns[job.number] = back
+            self.context.callbacks.on_job_end(config=job.full, job_return=back)
+        elif not isinstance(trial.error, Interrupted):
+            self._failed(job, trial.error)
+
+    def _failed(self, job: Composed, error: BaseException) -> None:
+        assert isinstance(error, Exception)
+        self.task.failed(job.directory, job.hydra, error)
+        back = job.returned(error, JobStatus.FAILED)
+        self.returns[job.number] = back
+        self.context.callbacks.on_job_end(config=job.full, job_return=back)
+
+    def _summary(self, trials: Sequence[Trial], progress: Progress, seconds: float) -> None:
+        done = [trial for trial in trials if trial.metrics is not None]
+        place = trials[0].directory.parent
+        progress.tell(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
+
+
+def _structure(model: nn.Module) -> Any:
+    """What the models of one stack have in common."""
+    modules = tuple((name, type(module)) for name, module in model.named_modules())
+    return modules, tuple((name, p.shape, p.requires_grad) for name, p in model.named_parameters())

@@ -1,0 +1,101 @@
+"""`hydra/launcher=vectorized`: jobs that differ only in seeds and numbers are trained as one stacked model."""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from dlx.commandline.job import Job
+from dlx.config.compose import trust_own
+from dlx.sweeps.vectorized.groups import kind, unfit
+from dlx.sweeps.vectorized.jobs import Composed
+from dlx.types import Count
+
+
+class Vectorized(Launcher):
+    """Trains what it can as stacks; the other jobs run one after another, and a line says why.
+
+    Args:
+        most: trials in one stack.
+        compile: the stacked step with torch's compiler: `auto` where the steps are many enough to pay for it.
+    """
+
+    def __init__(self, most: Count = 64, compile: bool | Literal["auto"] = "auto") -> None:
+        self.most, self.compile = most, compile
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Hear what is to be launched."""
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs.
+
+        Args:
+            job_overrides: of each.
+            initial_job_idx: number of the first.
+
+        Returns:
+            What each came to, in their order.
+        """
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        jobs = [
+            self._composed(list(words), number) for number, words in enumerate(job_overrides, start=initial_job_idx)
+        ]
+        returns: dict[int, JobReturn] = {}
+        alone: Counter[str] = Counter()
+        for group, reason in self._groups(jobs):
+            left: Mapping[int, str | None] = {job.number: reason for job in group}
+            if reason is None:
+                from dlx.sweeps.vectorized.group import Group
+
+                assert isinstance(self.task, Job)
+                made = Group(group, self.task, self.context, self.most, self.compile).run()
+                returns |= made.returns
+                left = made.left
+            for job in group:
+                if job.number in left:
+                    alone[str(left[job.number])] += 1
+                    returns[job.number] = self._run(job)
+        for why, count in alone.items():
+            print(f"vectorized: {count} job{'s' * (count > 1)} ran alone: {why}", file=sys.stderr)
+        return [returns[job.number] for job in jobs]
+
+    def _composed(self, words: list[str], number: int) -> Composed:
+        config = self.context.config_loader.load_sweep_config(self.config, words)
+        if isinstance(self.task, Job):
+            trust_own(config, self.task.own)
+        return Composed(config, number, words)
+
+    def _groups(self, jobs: list[Composed]) -> list[tuple[list[Composed], str | None]]:
+        """Jobs that may be one stack, and those that may not, with the reason."""
+        groups: dict[str, list[Composed]] = {}
+        for job in jobs:
+            why = "the task is not dlx's own" if not isinstance(self.task, Job) else unfit(job.plain, job.hydra)
+            groups.setdefault(f"alone: {why}" if why else kind(job.plain), []).append(job)
+        found: list[tuple[list[Composed], str | None]] = []
+        for key, group in groups.items():
+            why = key.removeprefix("alone: ") if key.startswith("alone: ") else None
+            if why is None and len(group) == 1:
+                why = "no other job is of its kind"
+            found.append((group, why))
+        return found
+
+    def _run(self, job: Composed) -> JobReturn:
+        """An ordinary job, in this process."""
+        back = run_job(
+            hydra_context=self.context,
+            task_function=self.task,
+            config=job.full,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        return back

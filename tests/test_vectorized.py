@@ -1,0 +1,96 @@
+"""Trials that are trained as one stack come to what each of them comes to alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlx.checkpoint import load
+from dlx.logs import curves
+from dlx.runs.rundir import Run
+
+QUICK = ("trainer.epochs=3", "dataset.limit=200", "trainer.device=cpu", "trainer.threads=1", "model.hidden=[12]")
+UNLIKE = ("time", "train/steps_per_second")  # what no two runs have in common
+
+
+def sweep(*overrides, quick=QUICK, code=0):
+    """`dlx -m hydra/launcher=vectorized …`: the runs, in the order of their jobs."""
+    from dlx.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["-m", "hydra/launcher=vectorized", "hydra.sweep.dir=together", *quick, *overrides])
+    assert (stop.value.code or 0) == code
+    found = sorted(Path("together").glob("[0-9]*-*"), key=lambda path: int(path.name.partition("-")[0]))
+    return [Run(path) for path in found if (path / "run.json").exists()]
+
+
+def alone(train, run):
+    """The same run, by itself."""
+    return train(f"alone-{run.directory.name}", *run.read()["overrides"])
+
+
+def close(a, b, tolerance):
+    """Equal but for rounding, through dicts and lists."""
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            close(a[key], b[key], tolerance)
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            close(one, other, tolerance)
+    elif isinstance(a, float):
+        assert a == pytest.approx(b, rel=tolerance, abs=tolerance, nan_ok=True)
+    else:
+        assert a == b
+
+
+def compare(run, lone, tolerance=2e-4):
+    """Weights, the optimizer's state, curves, metrics: all that a run leaves."""
+    about, expected = run.read(), lone.read()
+    apart = {"id", "command", "pid", "started", "ended", "seconds", "overrides", "versions", "git", "host", "metrics"}
+    named = {"model", "dataset", "trainer", "scheduler", "optimizer", "procedure", "task"}  # by Hydra alone
+    assert {k: v for k, v in about.items() if k not in apart | named} == {
+        k: v for k, v in expected.items() if k not in apart
+    }
+    close(about["metrics"], expected["metrics"], tolerance)
+    ours, theirs = (curves.read(one.directory / "metrics.jsonl") for one in (run, lone))
+    strip = [[{k: v for k, v in line.items() if k not in UNLIKE} for line in lines] for lines in (ours, theirs)]
+    close(*strip, tolerance)
+    for name in ("last", "best"):
+        ours, theirs = (load(one.checkpoints / f"{name}.pt") for one in (run, lone))
+        for content in (ours, theirs):
+            content.get("trainer", {}).get("latest", {}).pop("train/steps_per_second", None)
+        close(ours, theirs, tolerance)
+    files = [sorted(str(f.relative_to(one.directory)) for f in one.directory.glob("figures/*")) for one in (run, lone)]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("optimizer.lr=1e-3,3e-3,1e-2",),
+        ("seed=1,2", "optimizer=momentum", "optimizer.momentum=0.0,0.9"),
+        ("seed=1,2", "dataset.seed=0", "model.kernel_init=default,he_normal", "optimizer=nesterov"),
+        ("optimizer=adamw", "optimizer.weight_decay=0,0.1", "optimizer.betas=[0.9,0.999],[0.5,0.9]"),
+        ("optimizer=rmsprop", "optimizer.alpha=0.9,0.99", "optimizer.momentum=0,0.5"),
+        ("optimizer=adagrad", "optimizer.lr_decay=0,0.1"),
+        ("optimizer=adadelta", "optimizer.rho=0.9,0.95"),
+        ("optimizer=graves_rmsprop", "optimizer.momentum=0.5,0.9"),
+        ("model.l2=0,1e-2,1e-1", "model.bias_l1=0,1e-3"),
+        ("model.max_norm=0.5,1", "procedure.clip_norm=0.1"),
+        ("model.batch_norm=true", "seed=1,2", "optimizer=momentum"),  # Adam makes steps of what should be zero
+        ("scheduler=one_cycle", "scheduler.max_lr=1e-3,1e-2"),
+        ("scheduler=step,cosine", "seed=1,2"),
+        ("optimizer=sgd", "scheduler=momentum_ramp", "scheduler.first=0.3,0.5", "scheduler.epochs=1"),
+    ],
+    ids=lambda given: "-".join(word.replace("optimizer", "o") for word in given)[:60],
+)
+def test_each_trial_equals_a_lone_run(train, overrides):
+    runs = sweep(*overrides)
+    assert len(runs) > 1
+    for run in runs:
+        compare(run, alone(train, run))
