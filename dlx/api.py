@@ -79,9 +79,9 @@ class Trained:
         """Names of the classes, where the data has them."""
         return self.parts.dataset.names
 
-    def evaluate(self, split: str = "test") -> dict[str, float]:
-        """Metrics of a split, `split/metric` each."""
-        return trained.measure(self.parts, split)
+    def evaluate(self, split: str | None = None) -> dict[str, float]:
+        """Metrics of a split, `split/metric` each; None takes test, without one val, without either train."""
+        return trained.measure(self.parts, split or self.parts.dataset.held_out)
 
     def predict(self, x: Any) -> Any:
         """Labels (n,), or values (n, ...), for raw examples.

@@ -31,6 +31,12 @@ def test_evaluate_any_split_checkpoint_and_batch(digits):
     assert before == after, "looking at a run leaves it as it is"
 
 
+def test_without_a_test_split_the_last_one_there_is_is_measured(tmp_path):
+    run = trained(tmp_path / "run", "model=neural_gas", "dataset.val=0", "dataset.test=0", "trainer.epochs=1")
+    assert set(json.loads(dlx("evaluate", run.directory, "--json"))) >= {"train/inertia"}
+    assert "train/inertia" in dlx("evaluate", run.directory)
+
+
 def test_evaluate_refuses_what_was_learned(digits):
     with pytest.raises(UsageError, match=r"model\.hidden: \[32\] → \[3\]") as refused:
         dlx("evaluate", digits.directory, "model.hidden=[3]")

@@ -10,11 +10,11 @@ from dlx.runs.rundir import find
 @click.command("evaluate")
 @click.argument("run")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "val", "test"]))
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Default: test, if there.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
 @click.option("--ais", is_flag=True, help="Estimate log Z of a Boltzmann machine; short for task.ais=14500.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON map.")
-def command(run: str, overrides: tuple[str, ...], split: str, checkpoint: Any, ais: bool, as_json: bool) -> None:
+def command(run: str, overrides: tuple[str, ...], split: str | None, checkpoint: Any, ais: bool, as_json: bool) -> None:
     """Measure a trained model on one split of its data.
 
     RUN is a directory, a run's id, or `last`. KEY=VALUE may change where the data lies (dataset.root=…) and how it is
@@ -32,6 +32,7 @@ def command(run: str, overrides: tuple[str, ...], split: str, checkpoint: Any, a
     from dlx.runs.trained import load, measure
 
     parts, which = load(found, config, checkpoint)
+    split = split or parts.dataset.held_out
     metrics = measure(parts, split)
     if as_json:
         terminal.document(metrics)

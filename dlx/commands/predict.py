@@ -18,7 +18,7 @@ SHOWN, WIDE = 40, 12  # rows, and values of one column, on a terminal
 @click.argument("words", nargs=-1, metavar="[INPUT] [KEY=VALUE]...")
 @click.option("--encode", "what", flag_value="encode", help="The model's codes, as arrays and as a map.")
 @click.option("--reconstruct", "what", flag_value="reconstruct", help="What the model gives back, beside what it saw.")
-@click.option("--split", help="Of the data, without INPUT, for --encode and --reconstruct. Default: test.")
+@click.option("--split", help="Of the data, without INPUT, for --encode and --reconstruct. Default: test, if there.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help=".csv, .npz, .npy, .png, or a folder.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
 def command(
@@ -56,7 +56,7 @@ def command(
 
     parts, _ = load(found, config, checkpoint)
     if what is not None:
-        _codes(parts, what, input, split or "test", output)
+        _codes(parts, what, input, split or parts.dataset.held_out, output)
         return
     assert input is not None
     given = inputs.read(input, parts.dataset)

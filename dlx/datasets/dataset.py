@@ -114,6 +114,11 @@ class Dataset:
         """What error messages call the data."""
         return type(self).__name__.lower()
 
+    @property
+    def held_out(self) -> str:
+        """The split to measure where none is named: test; without one val, without either train."""
+        return next(name for name in ("test", "val", "train") if name in self.splits)
+
     def read(self) -> Mapping[str, Part]:
         """Everything there is: `train`, and `val` and `test` where the data comes with them."""
         raise NotImplementedError

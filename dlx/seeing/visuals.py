@@ -42,8 +42,7 @@ def visualise(
     """
     dataset, y = parts.dataset, None
     if raw is None:
-        split = next(name for name in ("test", "val", "train") if name in dataset.splits)
-        raw, y = examples(dataset, split, number)
+        raw, y = examples(dataset, dataset.held_out, number)
     pictures: Pictures = {}
     skipped: list[str] = []
     with looking(parts.model):
