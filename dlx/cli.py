@@ -31,7 +31,12 @@ VERBS = {
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0; 1 failed; 2 bad usage; 3 some jobs of a sweep failed; 130 interrupted."""
     from dlx.commandline.console import show_error
+    from dlx.distribution import processes
 
+    if processes.rank() > 0:  # the first of the processes that torchrun started composes, writes and tells
+        from dlx.distribution.follow import follow
+
+        sys.exit(follow())
     if os.environ.get("HYDRA_FULL_ERROR") == "1":  # ours from here on: `application` sets it for its own ends
         os.environ.setdefault("DLX_DEBUG", "1")
     try:
@@ -48,6 +53,10 @@ def main(words: Sequence[str] | None = None) -> None:
     except Exception as error:
         show_error(error)
         code = 1
+    if processes.world() > 1:
+        from dlx.distribution.follow import dismiss
+
+        dismiss(code)
     sys.exit(code)
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -23,6 +23,9 @@ from dlx.build import build, optional, scheduler
 from dlx.checkpoint import Checkpoints, load
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
+from dlx.distribution.batch_norm import synchronise
+from dlx.distribution.follow import Unwritten, lead
+from dlx.distribution.group import here
 from dlx.errors import DlxError, Interrupted, UsageError
 from dlx.logs.logger import Logger
 from dlx.logs.progress import Progress
@@ -66,8 +69,9 @@ def train_in(directory: Path, config: DictConfig, about: dict[str, Any]) -> Run:
         config: composed and checked.
         about: what `run.json` says beside what is measured: the overrides, and the names of the groups chosen.
     """
-    parts = assemble(config, fresh=True)
-    run = created(directory, parts, about)
+    group = lead("train", config)
+    parts = group.together(lambda: assemble(config, fresh=True))
+    run = group.together(lambda: Unwritten() if group.rank else created(directory, parts, about))
     _learn(run, parts)
     return run
 
@@ -75,27 +79,40 @@ def train_in(directory: Path, config: DictConfig, about: dict[str, Any]) -> Run:
 def created(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     """The run directory of a training that is about to begin; see `train_in`."""
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
-    (directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
+    _keep(run, parts)
     return run
 
 
 def resume(run: Run, config: DictConfig) -> Run:
     """Go on in the same run directory, from its newest whole checkpoint; from the beginning if none was saved yet."""
-    saved = any(run.checkpoints.glob("*.pt"))
-    parts = assemble(config, fresh=not saved)
+    group = lead("resume", config)
+    batch = group.first(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
+    saved = group.first(any(run.checkpoints.glob("*.pt")))
+    parts = group.together(lambda: assemble(config, fresh=not saved, batch=batch))
     note: str | None = "no checkpoint had been saved: beginning anew"
     if saved:
-        content, note = Checkpoints(run.checkpoints).resume(parts.trainer.device)
-        parts.trainer.restore(content, parts.model, parts.procedure)
+        where = parts.trainer.device if group.world == 1 else "cpu"
+        content, note = group.of_first(lambda: Checkpoints(run.checkpoints).resume(where))
+        parts.trainer.restore(group.own(content, config.seed), parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
     run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)  # dlx runs asks if it lives
-    (run.directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
+    if group.rank == 0:
+        run.update(**_several(parts))
+        _keep(run, parts)
     _learn(run, parts, resumed=True, note=note)
     return run
 
 
+def _keep(run: Run, parts: Parts) -> None:
+    (run.directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
+
+
 def assemble(
-    config: DictConfig, fresh: bool = False, loaded: Dataset | None = None, data: Loader | None = None
+    config: DictConfig,
+    fresh: bool = False,
+    loaded: Dataset | None = None,
+    data: Loader | None = None,
+    batch: int | Literal["full"] | None = None,
 ) -> Parts:
     """Build every part of a configuration, data loaded, model on its device.
 
@@ -104,6 +121,7 @@ def assemble(
         fresh: a training begins: the model gets the weights of `pretrained`. Else they come from a checkpoint.
         loaded: the dataset, where another training of the same has loaded it.
         data: its batches, likewise.
+        batch: examples in a step of all processes; None takes `trainer.batch` of each.
 
     Raises:
         UsageError: the data is not there or not good, or a part refuses its values.
@@ -114,7 +132,7 @@ def assemble(
     trainer: Trainer = build(config, "trainer")
     dataset: Dataset = loaded or build(config, "dataset")
     if loaded is None:
-        dataset.load()
+        here().in_turn(dataset.load)
     _complete(config, dataset)
     task: Task = build(config, "task")
     task.attach(dataset)
@@ -125,24 +143,35 @@ def assemble(
         from dlx.seeing.visuals import suits
 
         suits(model, dataset, trainer.visuals, trainer.device)
-    found = _search(config, fresh, dataset, task, model, trainer) if trainer.batch == "auto" else None
+    found: Found | None = None
+    if trainer.batch == "auto":
+        found = here().of_first(lambda: _search(config, fresh, dataset, task, model, trainer))
     if found is not None:
         trainer.batch = config.trainer.batch = found.size  # what is saved is a number
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
+    if here().world > 1 and trainer.sync_batch_norm:
+        model = synchronise(model, trainer.device)
     if trainer.compile:
         model.compile()
-    data, procedure = _learner(config, dataset, task, model, trainer, data)
+    data, procedure = _learner(config, dataset, task, model, trainer, data, batch)
     return Parts(config, dataset, task, model, procedure, trainer, data, beginning, machine, found)
 
 
 def _learner(
-    config: DictConfig, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer, data: Loader | None = None
+    config: DictConfig,
+    dataset: Dataset,
+    task: Task,
+    model: nn.Module,
+    trainer: Trainer,
+    data: Loader | None = None,
+    batch: int | Literal["full"] | None = None,
 ) -> tuple[Loader, Procedure]:
     """The data in batches, and the procedure, bound to the model."""
     assert trainer.batch != "auto"
+    each = trainer.batch
     data = data or Loader(
         dataset,
-        batch=trainer.batch,
+        batch=batch or (each if each == "full" else each * here().world),
         device=trainer.device,
         seed=config.seed,
         memory=trainer.memory,
@@ -159,6 +188,7 @@ def _learner(
     )
     data.shuffle = data.shuffle and procedure.shuffle
     procedure.scaler = trainer.loss_scale()
+    procedure.strategy = trainer.strategy
     procedure.bind(model, task)
     return data, procedure
 
@@ -224,8 +254,17 @@ def describe(parts: Parts) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         **parts.beginning.about(),
         **(parts.batch.about() if parts.batch else {}),
+        **_several(parts),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
+
+
+def _several(parts: Parts) -> dict[str, Any]:
+    """How many processes learn together, and from how many examples at a step; nothing for one by itself."""
+    world, batch = here().world, parts.data.batch
+    strategy, each = parts.trainer.strategy, parts.trainer.batch
+    several = world > 1 or (strategy and isinstance(each, int) and batch != min(each, parts.data.examples))
+    return {"processes": world, "global_batch": batch} if several else {}
 
 
 def composed(hydra: Any) -> dict[str, Any]:
@@ -238,20 +277,24 @@ def composed(hydra: Any) -> dict[str, Any]:
 def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = None) -> None:
     """Fit, measure the test split once, and close the run's books whatever happens."""
     trainer, started = parts.trainer, time.monotonic()
-    progress = Progress()
-    logger = trainer.make_logger(run.directory, resume_step=trainer.step if resumed else None)
+    group = here()
+    progress = Progress(quiet=group.rank > 0)
+    directory = None if group.rank else run.directory
+    logger = trainer.make_logger(directory, resume_step=trainer.step if resumed else None)
     about = run.read()
     extra = parts.procedure.extra
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
     notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
     progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, extra=extra)
-    checkpoints = Checkpoints(run.checkpoints)
-    with books(run, trainer, started), explained():
+    checkpoints = Checkpoints(None if directory is None else run.checkpoints)
+    with books(run, trainer, started), group.watched(), explained():
         try:
             logger.hparams(plain(parts.config))
             if not resumed:
                 prepare(parts)
-                introduce(parts, logger)
+                with group.whole(parts.model):
+                    introduce(parts, logger)
+                group.begin(parts.model, parts.config.seed)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
             metrics = finish(run, parts, logger)
         finally:
@@ -285,11 +328,12 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
     """The final numbers: last training and validation values, and the test split measured with the best model."""
-    trainer = parts.trainer
+    trainer, group = parts.trainer, here()
     metrics = dict(trainer.latest)
     best = run.checkpoints / "best.pt"
-    if trainer.best is not None and best.exists():
-        parts.model.load_state_dict(load(best, trainer.device)["model"])
+    if trainer.best is not None and group.first(best.exists()):
+        where = trainer.device if group.world == 1 else "cpu"
+        group.load(parts.model, group.of_first(lambda: load(best, where)["model"]))
         metrics[f"val/best_{parts.task.monitor}"] = trainer.best
     if trainer.test and parts.data.has("test"):
         tested = trainer.evaluate("test")
@@ -297,7 +341,8 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
         metrics.update({f"test/{name}": value for name, value in tested.items()})
     run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
     logger.hparams(plain(parts.config), metrics)
-    trainer.pictures()
+    with group.whole(parts.model):
+        trainer.pictures()
     return metrics
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dlx.distribution import processes
 from dlx.errors import UsageError
 
 
@@ -23,9 +24,17 @@ def device(name: str) -> torch.device:
         UsageError: it is not there; the message says which are.
     """
     present = available()
-    if name == "auto":
+    several = processes.here() > 1  # on this machine: each takes the GPU of its own number
+    if name == "auto" and not (several and present[-1].startswith("cuda")):
         return torch.device(present[-1].split(":")[0] if present[-1].startswith("cuda") else present[-1])
-    wanted = "cuda:0" if name == "cuda" else name
+    if several and name == "cuda:0":
+        name = "cuda"
+    wanted = f"cuda:{processes.local()}" if name in ("auto", "cuda") else name
+    if wanted not in present and several and len(present) > 1:
+        raise UsageError(
+            f"{processes.here()} processes were started on a machine with {torch.cuda.device_count()} GPUs; needed: "
+            "one for each; type --nproc-per-node with their number, or trainer.device=cpu"
+        )
     if wanted not in present:
         raise UsageError(
             f"trainer.device={name} was given; this machine has {', '.join(present)}; "
@@ -49,7 +58,7 @@ def threads(wanted: int | Literal["auto"], work: float) -> int:
     Two threads made a 64-32-10 network of batch 32 (0.08 M) 1.3 times slower and a 784-256-256-10 one of batch 64
     (34 M) 1.5 times faster, and LeNet-5 of batch 64 (4 M) 1.6 times.
     """
-    count = wanted if wanted != "auto" else 1 if work < 2e6 else _cores()
+    count = wanted if wanted != "auto" else 1 if work < 2e6 else max(_cores() // processes.here(), 1)
     torch.set_num_threads(count)
     return count
 

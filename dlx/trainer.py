@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dlx import runtime
 from dlx.checkpoint import Checkpoints
 from dlx.datasets.loader import Loader
+from dlx.distribution.group import here
 from dlx.errors import Interrupted, TrainingError
 from dlx.evaluate import evaluate
 from dlx.logs.logger import Logger
@@ -28,7 +29,8 @@ class Trainer:
     Args:
         epochs: passes over the training split.
         max_steps: stop after so many steps, if that comes first.
-        batch: examples in a step; `full` for all of them, `auto` for as many as fit into memory and make it faster.
+        batch: examples in a step, of each process; `full` for all of them, `auto` for as many as fit into memory and
+            make it faster.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: 32, or bf16 or 16 for autocast to bfloat16 or float16 (with loss scaling).
         compile: compile the model with torch.compile; `procedure.compile=step` compiles a whole step instead.
@@ -45,6 +47,9 @@ class Trainer:
         save_every: seconds between checkpoints; what a killed run loses at most.
         pictures_every: epochs between pictures; 0 for one set at the end.
         visuals: what the network sees, drawn with the pictures; as `dlx visualize`.
+        strategy: how several processes learn together: `ddp`, each with the whole model, or `fsdp`, each with a part.
+        processes: that dlx starts on this machine where torchrun did not; `auto`, one for each GPU.
+        sync_batch_norm: normalise over the examples of all processes, not over each one's.
         logger: makes the logger of a run directory.
     """
 
@@ -71,6 +76,9 @@ class Trainer:
         visuals: Sequence[
             Literal["filters", "activations", "deconvnet", "saliency", "grad_cam", "occlusion", "maximization"]
         ] = (),
+        strategy: Literal["ddp", "fsdp"] | None = None,
+        processes: Count | Literal["auto"] = "auto",
+        sync_batch_norm: bool = False,
         logger: Callable[..., Logger] = Logger,
     ) -> None:
         self.epochs, self.max_steps, self.batch = epochs, max_steps, batch
@@ -81,6 +89,7 @@ class Trainer:
         self.validate_every, self.splits = validate_every, list(evaluate)
         self.patience, self.min_delta, self.test = patience, min_delta, test
         self.save_every, self.pictures_every, self.visuals = save_every, pictures_every, list(visuals)
+        self.strategy, self.processes, self.sync_batch_norm = strategy, processes, sync_batch_norm
         self.make_logger = logger
         self.epoch = 0  # passes finished
         self.step = 0  # steps taken
@@ -145,8 +154,9 @@ class Trainer:
 
     def _pass(self, interrupt: runtime.Interrupt) -> None:
         """The rest of one epoch's steps."""
-        take, log, show = self.procedure.step, self.logger.scalars, self.progress.step
-        due = self.logger.every
+        group = here()
+        take, log, show = group.weighed(self.procedure.step), self.logger.scalars, self.progress.step
+        due, heard = self.logger.every, group.heard
         with runtime.autocast(self.device, self.precision):  # type: ignore[arg-type]
             for batch in self.data.train(self.epoch, self.step_in_epoch):
                 values = take(batch)
@@ -157,12 +167,12 @@ class Trainer:
                 show(self.step_in_epoch)
                 if self.step % due == 0:
                     self._check()
-                    if time.monotonic() - self.saved_at > self.save_every:
-                        self._save()
-                if interrupt:
+                    self._save_in_time()
+                if heard(interrupt, self.step):
                     self._check()
                     self._save()
-                    raise Interrupted(f"stopped by {interrupt.name} after step {self.step}; the checkpoint is saved")
+                    by = interrupt.name or "a signal"  # that another process heard
+                    raise Interrupted(f"stopped by {by} after step {self.step}; the checkpoint is saved")
                 if self.step == self.max_steps:
                     return
 
@@ -175,21 +185,23 @@ class Trainer:
         self.logger.epoch = self.epoch
         rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
-        self.logger.parameters(self.model, self.step)
+        with here().whole(self.model):
+            self.logger.parameters(self.model, self.step)
         if self.logger.draws("images"):
             for name, picture in self.procedure.pictures().items():
                 self.logger.images(name, picture, self.step)
         self._check()
+        self._share_sums()
         self.latest = {f"train/{name}": float(total) / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.passes):
             self._validate()
             self._tell()
         if self.pictures_every and self.epoch % self.pictures_every == 0:
-            self.pictures()
+            with here().whole(self.model):
+                self.pictures()
         self.progress.epoch(self.epoch, self.latest, time.monotonic() - started)
-        if time.monotonic() - self.saved_at > self.save_every:
-            self._save()
+        self._save_in_time()
 
     # -- what happens between steps ----------------------------------------------------------------------------------
 
@@ -201,6 +213,13 @@ class Trainer:
                 self.sums[name] = (total + value, count + 1)
             else:
                 self.sums[name] = (value, 1)
+
+    def _share_sums(self) -> None:
+        """Where there are several processes: the mean over them, which then is each one's."""
+        if here().world > 1:
+            numbers = here().mean([float(total) for total, _ in self.sums.values()])
+            for (name, (_, count)), number in zip(list(self.sums.items()), numbers, strict=False):
+                self.sums[name] = (torch.tensor(number, dtype=torch.float64), count)
 
     def _check(self) -> None:
         """Write what was logged, and stop at the first value that is not finite."""
@@ -250,11 +269,12 @@ class Trainer:
         ):  # of equals the newest: on a small validation split accuracy ties early, by luck
             self.best, self.best_epoch = value, self.epoch
             about = {"epoch": self.epoch, "step": self.step, "metric": f"val/{self.task.monitor}", "value": value}
-            self.checkpoints.best(self.model.state_dict(), about)
+            self.checkpoints.best(here().state(self.model), about)
 
     def evaluate(self, split: str) -> dict[str, float]:
         """The task's metrics on a split, with the model as it is."""
-        with runtime.autocast(self.device, self.precision):  # type: ignore[arg-type]
+        here().align(self.model)
+        with runtime.autocast(self.device, self.precision), here().whole(self.model):  # type: ignore[arg-type]
             return fitting(self.data, lambda: evaluate(self.model, self.task, self.data.split(split)))
 
     @torch.no_grad()
@@ -296,18 +316,26 @@ class Trainer:
 
     # -- what a resumed run needs --------------------------------------------------------------------------------
 
+    def _save_in_time(self) -> None:
+        if here().first(time.monotonic() - self.saved_at > self.save_every):
+            self._save()
+
     def _save(self) -> None:
         self.logger.flush()  # the curves on the disk never end before the checkpoint that goes on from them
         self.checkpoints.last(self.content())
         self.saved_at = time.monotonic()
 
     def content(self) -> dict[str, Any]:
-        """What `restore` takes up: model, procedure, the loop's place and the random numbers'."""
+        """What `restore` takes up: model, procedure, the loop's place and the random numbers', whole on all ranks."""
+        self._share_sums()
+        group, procedure, random = here(), self.procedure.state_dict(), runtime.random_state()
+        own = {name: procedure[name] for name in self.procedure.apart if name in procedure}
         return {
-            "model": self.model.state_dict(),
-            "procedure": self.procedure.state_dict(),
+            "model": group.state(self.model),
+            "procedure": procedure,
             "trainer": self.state_dict(),
-            "random": runtime.random_state(),
+            "random": random,
+            **group.apart({"random": random, "procedure": own}),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -323,9 +351,9 @@ class Trainer:
             setattr(self, name, value)
         self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
 
-    def restore(self, content: dict[str, Any], model: nn.Module, procedure: Procedure) -> None:
+    def restore(self, content: Mapping[str, Any], model: nn.Module, procedure: Procedure) -> None:
         """Take up a checkpoint: afterwards `fit` goes on as if it had never stopped."""
-        model.load_state_dict(content["model"])
+        here().load(model, content["model"])
         procedure.load_state_dict(content["procedure"])
         self.load_state_dict(content["trainer"])
         runtime.set_random_state(content["random"])

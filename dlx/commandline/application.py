@@ -16,6 +16,7 @@ from dlx.commandline.job import FAILED, Job, Stopped, existing, failures
 from dlx.config.compose import Prepared, explain, prepare
 from dlx.config.report import ConfigError, Problem, closest
 from dlx.config.search import own_packages, places, searching
+from dlx.distribution import launch, processes
 from dlx.errors import DlxError, UsageError
 
 
@@ -85,6 +86,10 @@ def run(words: Sequence[str]) -> int:
         if args.package:
             _check_package(args.package, prepared)
         if not (args.cfg or args.info):
+            processes.check(prepared.config.trainer, prepared.multirun)
+            count = launch.wanted(prepared.config.trainer)
+            if count > 1:
+                return launch.launch(words, count)
             if prepared.multirun:
                 from dlx.sweeps.plugins import register
 

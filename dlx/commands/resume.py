@@ -1,10 +1,12 @@
 """`dlx resume`: go on where a run stopped."""
 
+import sys
 from typing import Any
 
 import click
 from omegaconf import DictConfig
 
+from dlx.distribution import launch, processes
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run, find
 from dlx.runs.status import alive
@@ -31,10 +33,14 @@ def command(run: str, overrides: tuple[str, ...]) -> None:
             f"wait for it, or stop it: kill -INT {about.get('pid')} lets it save"
         )
     config = trusted(found, overrides, RUNNING, "resume")
+    processes.check(config.trainer)
     nothing = _nothing_left(found, about, config)
     if nothing:
         print(nothing)
         return
+    count = launch.wanted(config.trainer)
+    if count > 1:
+        sys.exit(launch.launch(["resume", run, *overrides], count))
     from dlx.run import resume
 
     resume(found, config)

@@ -12,6 +12,7 @@ from dlx.config.catalogue import Catalogue, Entry, able, accepts, constructor, m
 from dlx.config.overrides import Word, chosen
 from dlx.config.report import Problem, Where
 from dlx.config.schema import shown
+from dlx.config.several import refusal
 
 MOST = 12  # alternatives that are named
 
@@ -32,6 +33,10 @@ def check_fit(
         return [_unmet(choices, attributes["task"]["needs"], catalogue, given)]
     if not able(nodes["model"], attributes["task"]):
         return [_unable(choices, bool(nodes["model"].get("bidirectional")), catalogue, given)]
+    if nodes["trainer"].get("strategy"):
+        refused = refusal(nodes["procedure"], nodes["trainer"], str(choices.get("procedure")))
+        if refused:
+            return [Problem(given.get(("trainer",), f"trainer.strategy={nodes['trainer']['strategy']}"), *refused)]
     if nodes["trainer"].get("batch") == "auto" and attributes["procedure"].get("by_batches") is False:
         return [_no_batches(str(choices.get("procedure")), given)]
     return []

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from dlx.batch import Batch
 from dlx.datasets import buckets
 from dlx.datasets.dataset import Dataset, Generated, Part, Split, Stream
+from dlx.distribution.group import here
 from dlx.errors import UsageError
 from dlx.types import Count, Natural
 
@@ -31,7 +32,8 @@ class Loader:
 
     Args:
         dataset: loaded.
-        batch: examples in a step; `full` for all of them in one, in their own order.
+        batch: examples in a step, of which each of several processes gets its portion; `full` for all of them in one,
+            in their own order.
         device: where batches are needed.
         seed: of the order and of augmentation.
         shuffle: a new order in every epoch; else the split's own.
@@ -66,7 +68,10 @@ class Loader:
         self.steps = -(-self.examples // self.batch)
         width = 4 * int(np.prod(dataset.shape or (1,)))
         largest = CACHED if self.device.type == "cpu" else LARGEST
-        self.gathered = max(1, min(GATHERED, largest // max(self.batch * width, 1)))
+        self.group = here()
+        low, high = self.group.portion(self.batch)
+        self.own = high - low  # examples of a batch in this process
+        self.gathered = max(1, min(GATHERED, largest // max(self.own * width, 1)))
         if self.device.type == "cpu":
             self.evaluated = min(1024, max(8, EVALUATED // width))
         else:
@@ -92,17 +97,58 @@ class Loader:
         """One pass over the training split, without its first `start` batches; the others are exactly the same."""
         if start >= self.steps:
             return
-        order = self._order(epoch)
+        if self.group.world > 1:
+            yield from self._portions(epoch, start)
+            return
+        yield from self._batches(self._order(epoch), self.examples, epoch, start, self.batch)
+
+    def _batches(self, order: Tensor | None, examples: int, epoch: int, start: int, batch: int) -> Iterator[Batch]:
         first = start // self.gathered
-        size = self.batch * self.gathered
+        size = batch * self.gathered
         source = self._sources["train"]
-        for number, part in enumerate(source.chunks(order, self.examples, size, first * size), first):
+        for number, part in enumerate(source.chunks(order, examples, size, first * size), first):
             ready = source.ready(part, True, self._draws(True, 0, epoch, number))
-            batches = _cut(ready, self.batch)
+            batches = _cut(ready, batch)
             yield from islice(batches, start - first * self.gathered, None) if number == first else batches
 
+    def _portions(self, epoch: int, start: int) -> Iterator[Batch]:
+        """This process's portion of every batch."""
+        portion, left = self.group.portion, self.examples % self.batch
+        if isinstance(self.dataset.splits["train"], Generated):  # every process makes the batch, and takes its portion
+            batches = self._batches(None, self.examples, epoch, start, self.batch)
+            for batch in batches:
+                low, high = portion(len(batch.x))
+                yield Batch(*(None if part is None else part[low:high] for part in batch))  # type: ignore[arg-type]
+            return
+        full, rest = self._rows(epoch)
+        steps = self.examples // self.batch
+        if start < steps:
+            for batch in self._batches(full, len(full), epoch, start, self.own):
+                portion(self.batch)
+                yield batch
+        if left:
+            portion(left)
+            yield from self._batches(rest, len(rest), epoch, 0, len(rest))
+
+    def _rows(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Which examples those of the full batches are, and those of the last one."""
+        order = self._order(epoch)
+        order = torch.arange(self.examples) if order is None else order[: self.examples]
+        lengths = self._lengths["train"]
+        if lengths is not None:  # all portions of a batch are cut to one length: networks take as many steps in each
+            longest = [part.new_full((len(part),), int(part.max())) for part in lengths[order].split(self.batch)]
+            self._sources["train"].lengths = torch.empty_like(lengths).index_copy_(0, order, torch.cat(longest))
+        full = self.examples // self.batch * self.batch
+        low, high = self.group.portion(self.batch)
+        rows = order[:full].view(-1, self.batch)[:, low:high].flatten()
+        low, high = self.group.portion(self.examples - full) if full < self.examples else (0, 0)
+        return rows, order[full:][low:high]
+
     def split(self, name: str) -> Iterable[Batch]:
-        """A split in order, without augmentation; it may be iterated again. Batches may be larger than in training."""
+        """A split in order, without augmentation; it may be iterated again. Batches may be larger than in training.
+
+        Each of several processes sees all of it.
+        """
         return _InOrder(self, name)
 
     def _order(self, epoch: int) -> Tensor | None:
@@ -116,7 +162,10 @@ class Loader:
 
     def _draws(self, train: bool, *place: int) -> torch.Generator | None:
         """The generator of one chunk's augmentation, or of the chunk itself; None where nothing is drawn."""
-        drawn = self.dataset.random(train) or isinstance(self.dataset.splits["train"], Generated)
+        made = isinstance(self.dataset.splits["train"], Generated)
+        if train and not made and self.group.rank:  # augmentation: other examples, other draws
+            place = (*place, self.group.rank)
+        drawn = self.dataset.random(train) or made
         return self._generator.manual_seed(_mix(self.seed, *place)) if drawn else None
 
 

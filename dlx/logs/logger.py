@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlx.distribution.group import here
 from dlx.errors import TrainingError, UsageError
 from dlx.logs import events, figures
 from dlx.logs.curves import COLUMNS, Curves, Record
@@ -134,7 +135,7 @@ class Logger:
         if not calls:
             return
         tags = [self._names(prefix, values) for prefix, values, *_ in calls]
-        numbers = _numbers([value for _, values, *_ in calls for value in values.values()])
+        numbers = here().mean(_numbers([value for _, values, *_ in calls for value in values.values()]))
         finite = math.isfinite(sum(numbers))  # only if every number is
         records: list[Record] = []
         at = 0
@@ -255,9 +256,9 @@ class Logger:
             config: may be nested; of `_target_` only the class's name is shown, as the value of its group.
             metrics: by tag, `test/accuracy`; None at the beginning.
         """
+        self._write()
         if self._events is None or not self.draws("hparams"):
             return
-        self._write()
         with self._writing(self._events.path):
             if not self._row:
                 self._events.session_start(flat(config), self.started)

@@ -82,6 +82,7 @@ def _plain(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> bool:
         len(kinds) == 1
         and params[0].device.type in ("cpu", "cuda")
         and params[0].dtype in (torch.float32, torch.float64)
+        and not hasattr(params[0], "placements")  # a part of it in each process, of which the kernels know nothing
         and not group.get("foreach")
         and group.get("fused") is not False
     )

@@ -64,6 +64,7 @@ class Adversarial(Procedure):
     """
 
     requires = Adversaries
+    distributes = True
 
     def __init__(
         self,

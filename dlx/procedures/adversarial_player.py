@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlx.distribution.group import here
 from dlx.errors import UsageError
 from dlx.optimizers.fused import made, undecorated, updater
 from dlx.procedures.loss_scale import LossScale
@@ -66,8 +67,9 @@ class Player:
         if self.frozen:
             self.updates += 1
             return None
-        scaled = loss if scaler is None else scaler.scale(loss)
-        grads = torch.autograd.grad(scaled, self.params)
+        group = here()
+        scaled = group.weigh(loss if scaler is None else scaler.scale(loss))
+        grads = group.added(torch.autograd.grad(scaled, self.params))
         if scaler is not None and not scaler.unscale(list(grads)):
             return None
         norm = torch.nn.utils.get_total_norm(grads) if self.watched else None

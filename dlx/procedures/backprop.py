@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.distribution.group import here, sharded_like, whole_tensors
 from dlx.errors import UsageError
 from dlx.models.layers import constrained, penalised
 from dlx.optimizers.fused import Gradients, made, undecorated, updater
@@ -22,6 +23,7 @@ from dlx.tasks.task import Task
 from dlx.types import Count, Natural, Positive
 
 if TYPE_CHECKING:
+    from dlx.distribution.gradient import Shared
     from dlx.procedures.compiled import CompiledStep
 
 COMPILABLE = ("SGD", "Adam", "AdamW")  # as dlx.procedures.compiled has them; asking it would load torch's compiler
@@ -29,6 +31,9 @@ COMPILABLE = ("SGD", "Adam", "AdamW")  # as dlx.procedures.compiled has them; as
 
 class Backprop(Procedure):
     """Descends the gradient of the task's loss, plus the model's own penalties.
+
+    Of several processes each takes the gradient of its share of a batch, by torch's DistributedDataParallel or
+    fully_shard; with `accumulate` the gradients are added up in each and exchanged once an update.
 
     Args:
         optimizer: a torch.optim class without its parameters.
@@ -42,6 +47,9 @@ class Backprop(Procedure):
         diagnose: `gradients` tells at the end of each epoch how much the loss of its last batch depends on the hidden
             states of a recurrent network, ‖∂L/∂h_t‖ at each step t.
     """
+
+    distributes = True
+    shards = True
 
     def __init__(
         self,
@@ -66,6 +74,7 @@ class Backprop(Procedure):
         self.compiled: CompiledStep | None = None
         self.micro = MicroBatches(lambda batch: self._gradient(self.loss(batch)))
         self.diagnosis: StateGradients | None = None
+        self.shared: Shared | None = None  # of several processes
         self.updates = 0
         self.gathered: list[Tensor] = []  # sum of the gradients since the last update
         self.waiting = 0  # batches in that sum
@@ -74,11 +83,12 @@ class Backprop(Procedure):
         super().bind(model, task)
         if type(task).loss is Task.loss:
             raise task.lossless()
+        self.penalised, self.constrained = penalised(model), constrained(model)
+        self.shared = self._shared(model) if here().world > 1 else None
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = made(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
         self.update = updater(self.optimizer, self.params)
-        self.penalised, self.constrained = penalised(model), constrained(model)
         if self.diagnose:
             self.diagnosis = StateGradients(model, self.loss)
         if self.compile:
@@ -92,6 +102,16 @@ class Backprop(Procedure):
             from dlx.procedures.compiled import CompiledStep
 
             self.compiled = CompiledStep(model, task, self.optimizer, self.penalised, self.clip_norm)
+
+    def _shared(self, model: nn.Module) -> "Shared | None":
+        """The gradient over several processes; None where it is exchanged after it was taken."""
+        from dlx.distribution.gradient import Shared, refuse_sharding
+
+        if self.strategy == "fsdp":
+            refuse_sharding(model, self.constrained)
+        elif self.accumulate > 1:
+            return None
+        return Shared(model, self.loss, "fsdp" if self.strategy == "fsdp" else "ddp")
 
     def loss(self, batch: Batch) -> Tensor:
         """The task's loss and the penalties, 0-d."""
@@ -108,11 +128,13 @@ class Backprop(Procedure):
             self.diagnosis.batch = batch
         if self.compiled is not None:
             return self._updated(self.compiled(batch))
+        if self.shared is not None:
+            return self._learn(*self.shared(batch, 1.0 if self.scaler is None else self.scaler.factor))
         return self._learn(*self.micro(batch))
 
     def _gradient(self, loss: Tensor) -> tuple[Gradients, Tensor]:
         """The gradient of a loss, 0-d, and the loss without it."""
-        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        scaled = here().weigh(loss if self.scaler is None else self.scaler.scale(loss))
         # allow_unused: a head that this loss does not reach keeps its weights, as with .backward().
         return torch.autograd.grad(scaled, self.params, allow_unused=True), loss.detach()
 
@@ -129,6 +151,8 @@ class Backprop(Procedure):
 
     def _apply(self, grads: Any) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
+        if self.shared is None:
+            grads = here().added(grads)
         if self.scaler is not None and not self.scaler.unscale([g for g in grads if g is not None]):
             return values
         if self.clip_value is not None:
@@ -204,16 +228,25 @@ class Backprop(Procedure):
             return None
         return f"procedure.compile=step would pay over {steps:,} steps: seconds to compile, then 0.6 of the time"
 
+    def _keep(self) -> None:
+        """Leave what was added up to the first of several processes."""
+        if here().rank:
+            torch._foreach_zero_(self.gathered)
+
     def state_dict(self) -> dict[str, Any]:
         with undecorated():
-            optimizer = self.optimizer.state_dict()
+            optimizer = whole_tensors(self.optimizer.state_dict())
+        gathered = self.gathered
+        if here().world > 1 and gathered and self.shared is None:
+            gathered = self.gathered = here().added(gathered)
+            self._keep()
         return {
             **super().state_dict(),
             "optimizer": optimizer,
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "updates": self.updates,
-            "gathered": self.gathered,
+            "gathered": whole_tensors(gathered),
             "waiting": self.waiting,
             "micro_batch": self.micro.size,
             **({} if self.diagnosis is None else {"diagnosis": self.diagnosis.state_dict()}),
@@ -221,7 +254,7 @@ class Backprop(Procedure):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(sharded_like(state["optimizer"], self.params))
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
         if self.scaler:
@@ -230,6 +263,8 @@ class Backprop(Procedure):
         self.updates, self.waiting = state["updates"], state["waiting"]
         device = self.params[0].device if self.params else "cpu"
         self.gathered = [g.to(device) for g in state["gathered"]]
+        if self.shared is None:
+            self._keep()
         if self.diagnosis is not None:
             self.diagnosis.load_state_dict(state["diagnosis"], device)
 

@@ -61,6 +61,7 @@ class ContrastiveDivergence(Descent):
     """
 
     requires = EnergyModel
+    apart = ("states",)
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class ContrastiveDivergence(Descent):
             values["sparsity"], pull = cast(Sparse, self.model).sparsity_gradient(batch.x, self.sparsity_target)
             mine = [g for g, learns in zip(pull, self.learns, strict=True) if learns]
             gradients = tuple(g + self.sparsity_weight * p for g, p in zip(gradients, mine, strict=True))
+        gradients = self.averaged(gradients)
         self.update(gradients)
         self.chains.learned(gradients)
         self.advance()

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlx.distribution.group import here
 from dlx.optimizers.fused import made, undecorated, updater
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
@@ -13,12 +14,15 @@ from dlx.tasks.task import Task
 
 
 class Descent(Procedure):
-    """`step` finds a gradient for each of `params`, calls `update` with them, and `advance` afterwards.
+    """`step` finds a gradient for each of `params`, takes what `averaged` makes of them over all processes, calls
+    `update` with that, and `advance` afterwards.
 
     Args:
         optimizer: a torch.optim class without its parameters.
         scheduler: a torch.optim.lr_scheduler class without its optimizer.
     """
+
+    distributes = True
 
     def __init__(
         self,
@@ -39,6 +43,10 @@ class Descent(Procedure):
             self.optimizer = made(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
         self.update = updater(self.optimizer, self.params)
+
+    def averaged(self, gradients: Any) -> Any:
+        """Gradients of the means over a batch, whichever process has which of its examples."""
+        return here().averaged(gradients)
 
     def advance(self) -> None:
         """After each update: the schedule may count it."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.distribution.group import here
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task, labels_of
 from dlx.types import NonNegative
@@ -34,6 +35,8 @@ class Expectable(Protocol):
 class EM(Procedure):
     """Each pass is one iteration, which never lowers the likelihood of the training split.
 
+    Of several processes each gathers the counts of its examples; their sums are everybody's at the end of a pass.
+
     With priors it is the likelihood times their density that never falls, and that is the most probable in the end.
 
     Args:
@@ -43,6 +46,7 @@ class EM(Procedure):
     requires = Expectable
     shuffle = False  # sums do not care, and float sums in one order are the same in every run
     by_batches = False
+    distributes = True
 
     def __init__(self, tolerance: NonNegative = 1e-2) -> None:
         self.tolerance = tolerance
@@ -57,11 +61,22 @@ class EM(Procedure):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         labels = {"y": labels_of(batch)} if getattr(self.model, "labelled", False) else {}
         for name, value in self.learner.statistics(batch.x, batch.lengths, **labels).items():
+            value = value if here().counts else torch.zeros_like(value)
             self.counts[name] = self.counts[name] + value if name in self.counts else value
-        self.examples += len(batch.x)
+        self.examples += len(batch.x) * here().counts
         return {}
 
+    def _sum(self) -> None:
+        """Take the counts of all processes."""
+        self.counts, self.examples = here().summed(self.counts), sum(here().each(self.examples))
+
+    def _keep(self) -> None:
+        """Leave what was counted to the first process."""
+        if here().rank:
+            self.counts, self.examples = {k: torch.zeros_like(v) for k, v in self.counts.items()}, 0
+
     def end_epoch(self) -> dict[str, Tensor]:
+        self._sum()
         total = float(self.counts["log_likelihood"])  # of the parameters that this iteration began with
         prior: Any = getattr(self.model, "log_prior", None)
         objective = total + (prior() if callable(prior) else 0.0)
@@ -74,9 +89,12 @@ class EM(Procedure):
 
     def state_dict(self) -> dict[str, Any]:
         """With the counts so far: a run that is cut off within a pass goes on where it stood."""
+        self._sum()
         kept = {"counts": self.counts, "examples": self.examples, "before": self.before}
+        self._keep()
         return {**super().state_dict(), **kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.counts, self.examples, self.before = state["counts"], state["examples"], state["before"]
+        self._keep()

@@ -42,6 +42,7 @@ class Greedy(Procedure):
     """
 
     requires = Layered
+    distributes = True  # where the layers' procedures do
 
     def __init__(
         self,

@@ -51,6 +51,7 @@ class MeanField(Descent):
     """
 
     requires = DeepEnergyModel
+    apart = ("states",)
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class MeanField(Descent):
         data = self.deep.mean_field(drawn(v) if self.sampled else v, self.iterations)
         self.states = self.deep.gibbs_layers(self.states or self.deep.start(self.chains), self.steps)
         gap, gradients = self.deep.energy_gap(data, self.states)
-        self.update([g for g, learns in zip(gradients, self.learns, strict=True) if learns])
+        self.update(self.averaged([g for g, learns in zip(gradients, self.learns, strict=True) if learns]))
         self.advance()
         return {"energy_gap": gap}
 

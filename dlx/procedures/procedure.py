@@ -16,15 +16,21 @@ class Procedure(ABC):
 
     `requires` is the Protocol (or class) that a model must satisfy, checked once, when bound. `shuffle` says whether
     the training examples come in a new order at each pass. `by_batches` says whether each batch is learned from, so
-    that its size matters. `done` says that another pass would change nothing. `extra` counts the passes, beside
+    that its size matters. `distributes` says whether several processes can learn together, each from its share of the
+    examples, `shards` whether each may keep but a part of the parameters, and `apart` names what of its state each of
+    them has for itself. `done` says that another pass would change nothing. `extra` counts the passes, beside
     trainer.epochs, that come first: nothing is judged by them.
     """
 
     requires: ClassVar[type] = nn.Module
     shuffle: ClassVar[bool] = True
     by_batches: ClassVar[bool] = True
+    distributes: ClassVar[bool] = False
+    shards: ClassVar[bool] = False
+    apart: ClassVar[tuple[str, ...]] = ()
     done: bool = False
     extra: int = 0  # known once bound
+    strategy: str | None = None  # of several processes, set by the trainer
     scaler: LossScale | None = None  # set by the trainer for float16, whose gradients underflow
 
     model: nn.Module

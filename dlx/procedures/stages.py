@@ -27,6 +27,8 @@ class Stages(Procedure):
         epochs: passes of `finish`, where these stages are themselves the pretraining of others.
     """
 
+    distributes = True  # where both do
+
     def __init__(
         self,
         pretrain: Procedure,

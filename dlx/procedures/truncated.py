@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from dlx.batch import Batch
+from dlx.distribution.group import here
 from dlx.errors import UsageError
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.schedule import Schedule
@@ -27,10 +28,14 @@ class TruncatedBackprop(Backprop):
     do not grow with the length of the sequences; what is remembered for longer than k steps is not learned by its use.
     With k at least the length of the sequences this is `Backprop`. A scheduler by steps moves once a batch, as there.
 
+    Of several processes each exchanges its gradient after every piece.
+
     Args:
         optimizer, scheduler, clip_norm, clip_value, watch, diagnose: as in `Backprop`.
         k: steps of a piece.
     """
+
+    shards = False  # the pieces carry a state from one to the next, past the wrapper around the loss
 
     def __init__(
         self,
@@ -44,6 +49,9 @@ class TruncatedBackprop(Backprop):
     ) -> None:
         super().__init__(optimizer, scheduler, clip_norm, clip_value, watch=watch, diagnose=diagnose)
         self.k = k
+
+    def _shared(self, model: nn.Module) -> None:
+        return None
 
     def bind(self, model: nn.Module, task: Task) -> None:
         if not isinstance(task, StepTask):
@@ -76,7 +84,7 @@ class TruncatedBackprop(Backprop):
     def _pieces(self, batch: Batch, steps: Steps) -> dict[str, Tensor]:
         if self.diagnosis is not None:
             self.diagnosis.batch = batch
-        model, asked, T = stepped(self.model), steps.counts.any(0).tolist(), steps.x.shape[1]
+        model, asked, T = stepped(self.model), here().any(steps.counts.any(0)).tolist(), steps.x.shape[1]
         state: Any = None
         values: dict[str, Tensor] = {}
         total = torch.zeros((), device=steps.x.device)

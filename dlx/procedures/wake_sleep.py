@@ -54,6 +54,6 @@ class WakeSleep(Descent):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         values, directions = cast(WakeSleepModel, self.model).wake_sleep(batch.x, batch.y, self.steps)
-        self.update([directions[name] for name in self.named])
+        self.update(self.averaged([directions[name] for name in self.named]))
         self.advance()
         return values

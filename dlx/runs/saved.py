@@ -20,6 +20,8 @@ RUNNING = (
     "trainer.epochs",
     "trainer.max_steps",
     "trainer.device",
+    "trainer.strategy",
+    "trainer.processes",
     "trainer.compile",
     "trainer.threads",
     "trainer.matmul",

@@ -1,0 +1,45 @@
+"""Whether a procedure can learn in several processes, by what its class says of itself."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dlx.config.catalogue import constructor
+
+
+def refusal(procedure: Mapping[str, Any], trainer: Mapping[str, Any], name: str) -> tuple[str, str] | None:
+    """What keeps `trainer.strategy` from working, and the remedy; None if nothing does.
+
+    Args:
+        procedure, trainer: their nodes of the configuration.
+        name: what the procedure was chosen by.
+    """
+    strategy = trainer["strategy"]
+    for target in _targets(procedure):
+        found = constructor(target)
+        says = found.attributes if found else {}
+        own = target.rpartition(".")[2]
+        which = f"procedure={name}" + (f" ({own})" if target != procedure.get("_target_") else "")
+        if says.get("distributes") is False:
+            return f"{which} learns in one process only", "type trainer=default"
+        if strategy == "fsdp" and says.get("shards") is False:
+            return (
+                f"{which} needs the whole model in each process, of which trainer.strategy=fsdp leaves it a part",
+                "type trainer=ddp",
+            )
+    if procedure.get("compile"):
+        what = f"procedure.compile={procedure['compile']} makes one graph of a step, in which nothing is exchanged"
+        return what, "type procedure.compile=null"
+    if strategy == "fsdp" and (trainer.get("compile") or str(trainer.get("precision")) == "16"):
+        what = "trainer.strategy=fsdp works without trainer.compile, and with trainer.precision=32 or bf16"
+        return what, "type trainer.compile=false trainer.precision=bf16"
+    return None
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Classes of procedures: a node's own, and those within."""
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        if isinstance(target, str) and not target.startswith("torch."):
+            yield target
+        for value in node.values():
+            yield from _targets(value)

@@ -1,0 +1,147 @@
+"""Trainings for `test_distribution.py`: by a process of its own, or by each of those that torchrun started."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import dlx  # noqa: F401 - before torch: it decides how threads wait
+
+FULL = ["dataset=digits", "dataset.limit=250"]  # two batches of 100 examples, and one of 50
+IMAGES = [
+    "dataset=digits28",
+    "dataset.limit=100",
+    "model.layers=[{conv: 4, kernel: 3, batch_norm: %s},{average_pool: 4}]",
+]
+# What learns, but for `trainer.batch`, which is 100 of all processes together.
+CASES = {
+    "mlp": [*FULL, "model=mlp", "optimizer=momentum", "optimizer.lr=0.1"],
+    "odd": ["dataset=digits", "dataset.limit=201", "model=mlp", "procedure.clip_norm=0.5", "model.l2=1e-3"],
+    "accumulated": [*FULL, "model=mlp", "procedure.accumulate=2", "procedure.clip_value=0.01"],
+    "cnn": ["model=cnn", IMAGES[0], IMAGES[1], IMAGES[2] % "false", "optimizer=momentum"],
+    "synchronised": [
+        "model=cnn",
+        "dataset=digits28",
+        "dataset.limit=150",
+        IMAGES[2] % "true",
+        "model.activation=tanh",  # nothing that jumps where rounding decides
+        "optimizer=sgd",
+        "trainer.sync_batch_norm=true",
+    ],
+    "plateau": [*FULL, "model=mlp", "scheduler=plateau", "scheduler.patience=0", "trainer.patience=2"],
+    "truncated": [
+        "dataset=casino",
+        "dataset.longest=50",
+        "model=gru",
+        "model.hidden=8",
+        "procedure=tbptt",
+        "procedure.k=20",
+        "dataset.limit=150",
+    ],
+    "made": ["dataset=copy", "dataset.examples=200", "model=lstm", "model.hidden=8"],
+    "rbm": [*FULL, "model=rbm", "model.hidden=20"],
+    "dbn": [*FULL, "model=dbn", "model.hidden=[20,10]", "procedure.pretrain.epochs=1"],
+    "gan": [
+        "model=gan",
+        "dataset=ring",
+        "dataset.limit=200",
+        "model.latent=4",
+        "model.generator=[16]",
+        "model.discriminator=[16]",
+        "model.batch_norm=true",
+        "optimizer=momentum",  # Adam would make much of the biases' gradients, which are zero but for rounding
+        "trainer.sync_batch_norm=true",
+    ],
+    "hinge": [
+        "model=gan",
+        "dataset=ring",
+        "dataset.limit=200",
+        "procedure.loss=hinge",
+        "model.generator=[16]",
+        "model.discriminator=[16]",
+    ],
+    "categorical_hmm": ["model=categorical_hmm", "dataset.examples=100", "trainer.epochs=4"],
+    "gaussian_hmm": ["model=gaussian_hmm", "dataset.examples=100", "trainer.epochs=4"],
+}
+SHARDED = ["mlp", "odd", "accumulated", "cnn", "synchronised"]
+
+
+def still() -> None:
+    """Take the chance out of learners that draw: each process draws by itself, so none of them could be compared."""
+    import torch
+
+    from dlx.distribution.group import here
+    from dlx.models.adversarial import game
+    from dlx.models.boltzmann import units
+
+    def latent(self, n: int) -> torch.Tensor:  # of each of all processes' examples its own
+        place = torch.arange(n)[:, None] + here().rank * n
+        return torch.sin((1.0 + place) * (1.0 + torch.arange(self.latent_size)))
+
+    units.Binary.draw = units.Binary.mean  # type: ignore[method-assign]
+    game.Game.latent = latent  # type: ignore[method-assign]
+
+
+def all_cases(strategies: list[str], root: Path, batch: int) -> list[Callable[[], object]]:
+    """The trainings, each to be called by all processes; run directories are `root/<strategy>-<case>`."""
+    from dlx.config.compose import compose
+    from dlx.run import train_in
+
+    calls = []
+    for strategy in strategies:
+        for name in CASES if strategy != "fsdp" else SHARDED:
+            words = ["trainer.device=cpu", "trainer.epochs=3", "trainer.threads=1", *CASES[name]]
+            words += [f"trainer.batch={batch}", f"trainer={strategy}", "trainer.logger.images=false"]
+            config = compose(words)
+
+            def call(directory=root / f"{strategy}-{name}", config=config):
+                return train_in(directory, config, {})
+
+            calls.append(call)
+    return calls
+
+
+def check_normalisation() -> None:
+    """Values and gradients of synchronised batch normalization, of unequal portions, are those of torch's over all."""
+    import torch
+    from torch import nn
+
+    from dlx.distribution.batch_norm import SynchronisedNorm
+    from dlx.distribution.group import here
+
+    torch.manual_seed(0)
+    x, w = torch.randn(2, 10, 3, 5, 5, dtype=torch.float64)
+    whole, part = nn.BatchNorm2d(3).double(), nn.BatchNorm2d(3).double()
+    ours = SynchronisedNorm(part)
+    low, high = ((0, 4), (4, 10))[here().rank]
+    x_whole, x_part = x.clone().requires_grad_(), x[low:high].clone().requires_grad_()
+    y = whole(x_whole)
+    (y * w).square().mean().backward()
+    mine = ours(x_part)
+    ((mine * w[low:high]).square().mean() * (high - low) / 10).backward()
+    assert ours.weight is not None
+    weight, bias = here().added([ours.weight.grad, ours.bias.grad])
+    close = torch.testing.assert_close
+    close(mine, y[low:high])
+    close(x_part.grad, x_whole.grad[low:high])
+    close([weight, bias], [whole.weight.grad, whole.bias.grad])
+    close(ours.state_dict(), whole.state_dict())
+
+
+if __name__ == "__main__":
+    still()
+    from omegaconf import OmegaConf
+
+    from dlx.distribution import group
+    from dlx.run import train_in
+
+    group.join()
+    check_normalisation()
+    if group.here().rank == 0:
+        for case in all_cases(["ddp", "fsdp"], Path(sys.argv[1]), 50):
+            case()
+        group.here().first(None)
+    else:
+        while told := group.here().first(None):
+            train_in(Path(os.devnull), OmegaConf.create(told[1]), {})
+    group.leave()
