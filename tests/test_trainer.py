@@ -119,6 +119,7 @@ def start(tmp_path, *words):
             return process
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
+    process.kill()
     raise AssertionError("no checkpoint within 30 s")
 
 
