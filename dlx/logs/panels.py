@@ -11,7 +11,8 @@ from dlx.logs import figures
 
 WIDTH = 7.2  # inches of a column
 ROW = 0.09  # inches of a table's row, where all are to be told apart
-LEAST, MOST = 0.5, 2.6  # inches of a table
+LEAST, MOST, MOST_OF_MANY = 0.5, 2.6, 5.2  # inches of a table; of one of more than MANY rows
+MANY = 150
 
 
 def panels(columns: list[Mapping[str, Tensor]], title: str = "") -> Tensor:
@@ -47,7 +48,7 @@ def panels(columns: list[Mapping[str, Tensor]], title: str = "") -> Tensor:
 
 
 def _height(table: Tensor) -> float:
-    return min(max(len(table) * ROW, LEAST), MOST)
+    return min(max(len(table) * ROW, LEAST), MOST if len(table) <= MANY else MOST_OF_MANY)
 
 
 def _draw(axes: Any, name: str, table: Tensor, last: bool) -> None:

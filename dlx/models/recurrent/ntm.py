@@ -162,7 +162,7 @@ class NTM(SequenceModel):
         """What one sequence x (T, …) does in the memory: pictures by name, (rows, T) each.
 
         `adds` are what the first head that writes adds, `reads` what the first that reads finds; weightings of several
-        heads stand one below the other.
+        heads stand one below the other, with a gap of NaN between them.
         """
         R = self.sizes.R
         state = self.begin(1)
@@ -176,9 +176,15 @@ class NTM(SequenceModel):
         return {
             "adds": torch.stack(adds, 1),
             "reads": torch.stack(reads, 1),
-            "write weightings": w[R:].flatten(0, 1),
-            "read weightings": w[:R].flatten(0, 1),
+            "write weightings": _apart(w[R:]),
+            "read weightings": _apart(w[:R]),
         }
+
+
+def _apart(w: Tensor) -> Tensor:
+    """Weightings (heads, N, T) one below the other, (heads · N + gaps, T)."""
+    gap = max(w.shape[1] // 32, 1)
+    return torch.nn.functional.pad(w, (0, 0, 0, gap), value=torch.nan).flatten(0, 1)[:-gap]
 
 
 def _watched() -> bool:
