@@ -98,6 +98,17 @@ def test_what_can_be_summed_is_not_estimated(train):
     assert "test/log_likelihood_ais" not in found
 
 
+def test_a_classifier_may_have_a_density_too(train):
+    run = train(
+        "a", "model=dbn", "model.hidden=[12,8]", "model.labelled=true", "procedure=up_down", "dataset.limit=300",
+        "procedure.pretrain.epochs=1", "trainer.epochs=1", "optimizer=momentum", "optimizer.lr=0.01",
+    )  # fmt: skip
+    assert "test/accuracy" in run.read()["metrics"]
+    found = json.loads(dlx("evaluate", run.directory, "--ais", "--json"))
+    assert -64 < found["test/log_likelihood_bound"] < 0  # its top RBM is small enough to be summed
+    assert "test/accuracy" not in found
+
+
 def test_a_model_without_energy_is_refused(train):
     run = train("a", "model=categorical_hmm", "trainer.epochs=1")
     with pytest.raises(UsageError, match=r"task\.ais=14500 was given for the model CategoricalHMM"):

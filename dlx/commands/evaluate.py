@@ -12,7 +12,7 @@ from dlx.runs.rundir import find
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Default: test, if there.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
-@click.option("--ais", is_flag=True, help="Estimate log Z of a Boltzmann machine; short for task.ais=14500.")
+@click.option("--ais", is_flag=True, help="Estimate log Z of a Boltzmann machine, whatever its task was.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON map.")
 def command(run: str, overrides: tuple[str, ...], split: str | None, checkpoint: Any, ais: bool, as_json: bool) -> None:
     """Measure a trained model on one split of its data.
@@ -26,14 +26,12 @@ def command(run: str, overrides: tuple[str, ...], split: str | None, checkpoint:
     from dlx.runs.trust import trusted
 
     found = find(run)
-    if ais:
-        overrides = ("task.ais=14500", *overrides)
     config = trusted(found, overrides, LOOKING, "evaluate")
-    from dlx.runs.trained import load, measure
+    from dlx.runs.trained import annealed, load, measure
 
     parts, which = load(found, config, checkpoint)
     split = split or parts.dataset.held_out
-    metrics = measure(parts, split)
+    metrics = measure(annealed(parts) if ais else parts, split)
     if as_json:
         terminal.document(metrics)
         return

@@ -17,6 +17,7 @@ from dlx.run import Parts, assemble
 from dlx.runs import stepwise
 from dlx.runs.rundir import Run
 from dlx.runs.saved import copied
+from dlx.tasks.density import Density
 from dlx.tasks.prediction import Prediction
 from dlx.tasks.steps import StepModel
 from dlx.tasks.task import reads_lengths
@@ -65,6 +66,13 @@ def restore(parts: Parts, run: Run, which: Which) -> None:
             "weights of the model that config.yaml describes, by the dlx and the modules that it was trained with"
         ) from error
     parts.model.eval()
+
+
+def annealed(parts: Parts, temperatures: int = 14500) -> Parts:
+    """The same, with the task of estimating a density; a run that was for something else may have one too."""
+    task = parts.task if isinstance(parts.task, Density) else Density()
+    task.ais = task.ais or temperatures
+    return parts._replace(task=task)
 
 
 def measure(parts: Parts, split: str) -> dict[str, float]:
