@@ -9,7 +9,8 @@ from dlx.checkpoint import load
 from dlx.logs import curves
 from dlx.runs.rundir import Run
 
-QUICK = ("trainer.epochs=3", "dataset.limit=200", "trainer.device=cpu", "trainer.threads=1", "model.hidden=[12]")
+SHORT = ("trainer.device=cpu", "trainer.threads=1", "dataset.limit=100", "trainer.epochs=2")
+QUICK = (*SHORT, "model.hidden=[12]")
 UNLIKE = ("time", "train/steps_per_second")  # what no two runs have in common
 
 
@@ -94,3 +95,29 @@ def test_each_trial_equals_a_lone_run(train, overrides):
     assert len(runs) > 1
     for run in runs:
         compare(run, alone(train, run))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=lenet5", "dataset=digits32", "optimizer.lr=1e-3,1e-2"),
+        ("model=cnn", "model.layers=[{conv: 4, kernel: 3}, {max_pool: 2}, {dense: 8}]", "seed=1,2"),
+        ("model=elman", "dataset=sequence_digits", "model.hidden=8", "optimizer=momentum", "seed=1,2"),
+        ("model=gru", "dataset=sequence_digits", "model.hidden=8", "optimizer=momentum", "optimizer.lr=0.01,0.1"),
+        ("model=lstm", "dataset=sequence_digits", "model.hidden=8", "optimizer=momentum", "seed=1,2"),
+        ("model=bigru", "dataset=sequence_digits", "model.hidden=8", "optimizer=momentum", "seed=1,2"),
+        ("model=autoencoder", "model.hidden=[8]", "optimizer.lr=1e-3,1e-2"),
+        ("model=sparse_autoencoder", "model.hidden=[8]", "model.weight=1e-3,1e-2", "model.target=0.05,0.1"),
+        ("model=contractive_autoencoder", "model.hidden=[8]", "model.weight=1e-3,1e-2"),
+        ("model=conv_autoencoder", "model.channels=[4]", "model.code=4", "seed=1,2"),
+        ("model=rbm", "model.hidden=8", "optimizer.lr=0.05,0.1", "seed=1,2", "procedure.steps=2"),
+        ("model=rbm", "model.hidden=8", "optimizer.lr=0.05,0.1", "procedure.persistent=true"),
+        ("dataset=diabetes", "task=regression", "model.hidden=[8]", "optimizer.lr=1e-3,1e-2"),
+    ],
+    ids=lambda given: given[0],
+)
+def test_each_kind_of_model_can_be_stacked(train, capsys, overrides):
+    runs = sweep(*overrides, quick=SHORT)
+    assert "trained together" in capsys.readouterr().out
+    for run in runs:
+        compare(run, alone(train, run), 1e-3)

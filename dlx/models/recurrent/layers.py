@@ -118,6 +118,7 @@ class Layers(nn.Module):
 
 
 def _on_a_processor(x: Tensor) -> bool:
-    """Whether sweeps are for x: autocast and compilers know nothing of them."""
+    """Whether sweeps are for x: autocast, compilers and vmap know nothing of them."""
     usual = x.is_cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    usual = usual and not torch._C._functorch.is_batchedtensor(x)
     return usual and x.dtype in (torch.float32, torch.float64)

@@ -1,7 +1,7 @@
 """Jobs of one kind, from their configurations to what they came to."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -15,14 +15,23 @@ from dlx.datasets.loader import Loader
 from dlx.errors import Interrupted
 from dlx.logs.progress import Progress
 from dlx.procedures.backprop import Backprop
+from dlx.procedures.contrastive_divergence import ContrastiveDivergence
+from dlx.procedures.procedure import Procedure
 from dlx.run import assemble, composed, describe, prepare
+from dlx.sweeps.vectorized.contrast import StackedContrast
 from dlx.sweeps.vectorized.descent import StackedBackprop
+from dlx.sweeps.vectorized.engine import Engine
 from dlx.sweeps.vectorized.groups import data
 from dlx.sweeps.vectorized.jobs import Composed
 from dlx.sweeps.vectorized.streams import Streams
-from dlx.sweeps.vectorized.together import Engine, Together
+from dlx.sweeps.vectorized.together import Together
 from dlx.sweeps.vectorized.trial import Trial
 from dlx.sweeps.vectorized.unstacked import Unstacked
+
+ENGINES: dict[type[Procedure], Callable[[Sequence[Trial]], Engine]] = {
+    Backprop: StackedBackprop,
+    ContrastiveDivergence: StackedContrast,
+}
 
 
 class Group:
@@ -49,6 +58,7 @@ class Group:
         self.returns: dict[int, JobReturn] = {}
         self.left: dict[int, str] = {}  # jobs that were not run, and why
         self.known: dict[str, tuple[Dataset, Loader]] = {}  # data that is loaded
+        self.texts: dict[str, str] = {}  # of `.hydra/`
 
     def run(self) -> "Group":
         """Train them; afterwards `returns` and `left` say what became of each.
@@ -85,16 +95,14 @@ class Group:
     def _trial(self, job: Composed) -> Trial:
         key = data(job.plain)
         loaded, batches = self.known.get(key, (None, None))
-        parts = assemble(job.config, fresh=True, loaded=loaded, data=batches)
+        parts = assemble(job.config(), fresh=True, loaded=loaded, data=batches)
         self.known[key] = parts.dataset, parts.data
         prepare(parts)
         return Trial(parts, job.directory, composed(job.hydra), runtime.random_state())
 
     def _train(self, jobs: list[Composed], trials: list[Trial]) -> None:
         def engine(rows: Sequence[int]) -> Engine:
-            procedures = [trials[k].parts.procedure for k in rows]
-            assert all(isinstance(procedure, Backprop) for procedure in procedures)
-            return StackedBackprop(procedures, trials[rows[0]].parts.task)  # type: ignore[arg-type]
+            return ENGINES[type(trials[0].parts.procedure)]([trials[k] for k in rows])
 
         def streams(rows: Sequence[int]) -> Streams:
             return Streams([trials[k].parts.data for k in rows])
@@ -109,7 +117,7 @@ class Group:
         progress.plan(about, first.config, first.data.steps)
         for job, trial in zip(jobs, trials, strict=True):
             with job.current(), trial.failing():
-                job.note()
+                job.note(self.texts)
                 self.context.callbacks.on_job_start(config=job.full, task_function=self.task)
                 trial.open()
         try:

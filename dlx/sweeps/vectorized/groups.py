@@ -10,7 +10,7 @@ FREE = {
     *("kernel_init", "bias_init", "recurrent_init"),
     *("dropout", "input_dropout", "level", "weight", "target"),
 }
-STACKED = ("dlx.procedures.backprop.Backprop",)
+STACKED = ("dlx.procedures.backprop.Backprop", "dlx.procedures.contrastive_divergence.ContrastiveDivergence")
 
 
 def unfit(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from dlx.commandline.job import Job
 from dlx.config.compose import trust_own
+from dlx.sweeps.vectorized.composing import install
 from dlx.sweeps.vectorized.groups import kind, unfit
 from dlx.sweeps.vectorized.jobs import Composed
 from dlx.types import Count
@@ -32,6 +33,7 @@ class Vectorized(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hear what is to be launched."""
         self.context, self.task, self.config = hydra_context, task_function, config
+        install(hydra_context.config_loader)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs.

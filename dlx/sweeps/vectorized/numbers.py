@@ -75,7 +75,7 @@ def _differences(modules: list[nn.Module], name: str) -> list[tuple[Any, list[fl
     free = next((keys for kind, keys in FREE.items() if isinstance(modules[0], kind)), ())
     for key, value in vars(modules[0]).items():
         values = [vars(module).get(key) for module in modules]
-        if key in OWN or key.startswith(("_forward", "_backward")) or _alike(values):
+        if key in OWN or key.startswith(("_forward", "_backward", "_flat")) or _alike(values):
             continue
         if key in free or (key == "p" and isinstance(modules[0], nn.Dropout)):
             found.append((key, values))  # type: ignore[arg-type]

@@ -3,40 +3,17 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from dlx import runtime
-from dlx.batch import Batch
 from dlx.errors import Interrupted
 from dlx.logs.progress import Progress
+from dlx.sweeps.vectorized.engine import Engine
 from dlx.sweeps.vectorized.measure import measure
-from dlx.sweeps.vectorized.stack import Stack
 from dlx.sweeps.vectorized.streams import Streams
 from dlx.sweeps.vectorized.trial import Trial
-
-
-class Engine(Protocol):
-    """What takes the steps."""
-
-    stack: Stack
-
-    def step(self, batch: Batch, own: bool) -> Mapping[str, Tensor]:
-        """One step of every trial; values (K,)."""
-
-    def try_out(self, batch: Batch, own: bool) -> None:
-        """Find out whether a step can be taken."""
-
-    def publish(self, k: int) -> None:
-        """Bring a trial's own procedure up to date."""
-
-    def release(self, k: int) -> None:
-        """Let a trial go, with tensors of its own."""
-
-    def refresh(self) -> None:
-        """Read the numbers again that a schedule may have changed."""
 
 
 class Together:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dlx import runtime
@@ -26,7 +27,9 @@ class Member(Trainer):
 
     def __init__(self, trainer: Trainer, random: dict[str, Any]) -> None:
         self.__dict__.update(trainer.__dict__)
+        self.generator = torch.Generator(self.device)  # of what the steps draw, as a lone run draws it
         self.random = random
+        self._heed()
         self.measured: dict[str, dict[str, float]] = {}  # by split: what the stack found
         self._drawing = False
 
@@ -47,8 +50,20 @@ class Member(Trainer):
             super().pictures()
 
     def content(self) -> dict[str, Any]:
-        found: dict[str, Any] = owned({**super().content(), "random": self.random})
+        found: dict[str, Any] = owned({**super().content(), "random": self._drawn()})
         return found
+
+    def _drawn(self) -> dict[str, Any]:
+        """The random numbers' state after what the generator has drawn."""
+        state = self.generator.get_state()
+        if self.device.type == "cuda":
+            return {**self.random, "cuda": [state]}
+        return {**self.random, "torch": state}
+
+    def _heed(self) -> None:
+        """Let the generator go on from the random numbers' state."""
+        cuda = self.device.type == "cuda"
+        self.generator.set_state(self.random["cuda"][0] if cuda else self.random["torch"])
 
     @contextlib.contextmanager
     def drawing(self) -> Iterator[None]:
@@ -57,11 +72,12 @@ class Member(Trainer):
             yield
             return
         before, self._drawing = runtime.random_state(), True
-        runtime.set_random_state(self.random)
+        runtime.set_random_state(self._drawn())
         try:
             yield
         finally:
             self.random, self._drawing = runtime.random_state(), False
+            self._heed()
             runtime.set_random_state(before)
 
 

@@ -1,0 +1,115 @@
+"""A computation as the plain operators that it comes down to, recorded once and played again with other tensors.
+
+What `vmap` and autograd do in between, dispatching each operator through several layers, then costs nothing. Unlike
+torch's `make_fx` this loads no compiler, which takes longer than many a sweep.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from dlx.sweeps.vectorized.unstacked import Unstacked
+
+Played = Callable[..., tuple[Tensor, ...]]
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.names = {id(tensor): f"a{i}" for i, tensor in enumerate(inputs)}
+        self.kept: list[Any] = list(inputs)  # alive, so that no identity is used twice
+        self.calls: list[tuple[Any, Any, Any, list[str]]] = []  # operator, arguments, named ones, what it makes
+        self.constants: dict[str, Any] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise Unstacked("their step asks for a number's value on the way")
+        given = tree_map(self._name, (args, kwargs))
+        out = func(*args, **kwargs)
+        made = []
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and id(tensor) not in self.names:
+                self.names[id(tensor)] = f"v{len(self.kept)}"
+                self.kept.append(tensor)
+            made.append(self.names.get(id(tensor), "_"))
+        self.calls.append((func, *given, made))
+        return out
+
+    def _name(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            if id(value) not in self.names:
+                self.names[id(value)] = name = f"c{len(self.kept)}"
+                self.constants[name] = value
+                self.kept.append(value)
+            return _Text(self.names[id(value)])
+        if value is None or isinstance(value, bool | int | float | str):
+            return (
+                _Text(repr(value))
+                if value != value or value not in (float("inf"), -float("inf"))
+                else self._held(value)
+            )
+        return self._held(value)
+
+    def _held(self, value: Any) -> "_Text":
+        name = f"c{len(self.kept)}"
+        self.kept.append(value)
+        self.constants[name] = value
+        return _Text(name)
+
+
+# torch marks the method as not to be compiled, and the mark loads the compiler when the method is first called.
+_Recorder.__torch_dispatch__ = getattr(  # type: ignore[method-assign]
+    _Recorder.__torch_dispatch__, "__wrapped__", _Recorder.__torch_dispatch__
+)
+
+
+class _Text(str):
+    """Source text of an argument."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Played:
+    """What `function` does to tensors such as these, as one that does just that.
+
+    Args:
+        function: of the inputs; it may change them in place, and must not ask for a value.
+        inputs: to try it with; they are changed as it changes them.
+
+    Returns:
+        A function of as many tensors, of the same shapes. Random numbers are drawn anew at each call.
+    """
+    recorder = _Recorder(inputs)
+    with recorder:
+        out = function(*inputs)
+    answers = [str(recorder._name(tensor)) for tensor in out]
+    return _compiled(recorder, len(inputs), answers)
+
+
+def _compiled(recorder: _Recorder, count: int, answers: list[str]) -> Played:
+    """The recorded calls as a Python function, but for those that nobody needs; tensors go after their last use."""
+    needed, lines = set(answers), []
+    for number, (func, args, kwargs, made) in reversed(list(enumerate(recorder.calls))):
+        if not (func._schema.is_mutable or needed & {*made}):
+            continue
+        used = {str(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, _Text)}
+        last = [name for name in sorted((used | {*made}) - needed) if name.startswith("v")]
+        needed |= used
+        name = f"f{number}"
+        recorder.constants[name] = func
+        words = [repr(arg) for arg in args] + [f"{key}={value!r}" for key, value in kwargs.items()]
+        target = ", ".join(made) + ("," if len(made) > 1 else "")
+        free = f"; {' = '.join(last)} = None" if last else ""
+        lines.append(f"    {target or '_'} = {name}({', '.join(words)}){free}")
+    source = [f"def played({', '.join(f'a{i}' for i in range(count))}):", *reversed(lines)]
+    source.append(f"    return ({''.join(f'{answer}, ' for answer in answers)})")
+    space = dict(recorder.constants)
+    exec("\n".join(source), space)
+    played: Played = space["played"]
+    return played
