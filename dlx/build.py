@@ -1,5 +1,6 @@
 """From configuration to objects: the only place where hydra instantiates."""
 
+import copy
 import inspect
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dlx.config.plain import Plain, constructed, simple
 from dlx.errors import DlxError, UsageError
 
 # Classes under these names may be constructed. A run directory from a stranger is data: `torch.hub.load` or
@@ -15,7 +17,7 @@ from dlx.errors import DlxError, UsageError
 ALLOWED = ("dlx.", "torch.nn.", "torch.optim.", "torchvision.", "sklearn.")
 
 
-def build(config: DictConfig, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
+def build(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
     """The object of one group of the configuration.
 
     Args:
@@ -27,9 +29,7 @@ def build(config: DictConfig, name: str, without: tuple[str, ...] = (), **given:
     Raises:
         UsageError: a `_target_` that is not allowed, or values that the constructor refuses.
     """
-    node = OmegaConf.select(config, name)
-    plain = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(plain, dict)
+    plain = selected(config, name)
     for key in without:
         plain.pop(key, None)
     for target in _targets(plain):
@@ -37,6 +37,8 @@ def build(config: DictConfig, name: str, without: tuple[str, ...] = (), **given:
     taken = inspect.signature(get_class(plain["_target_"])).parameters
     extra = {key: value for key, value in given.items() if key in taken and plain.get(key) is None}
     try:
+        if isinstance(config, Plain) and simple(plain):
+            return _constructed(name, plain, extra)
         return instantiate(plain, **extra, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
@@ -47,13 +49,32 @@ def build(config: DictConfig, name: str, without: tuple[str, ...] = (), **given:
         raise
 
 
-def optional(config: DictConfig, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
+def selected(config: DictConfig | Plain, name: str) -> dict[str, Any]:
+    """A copy of one group, or of what a path names, as plain values."""
+    if isinstance(config, Plain):
+        for key in name.split("."):
+            config = config[key]
+        assert isinstance(config, Plain)
+        return copy.deepcopy(config.plain())
+    plain = OmegaConf.to_container(OmegaConf.select(config, name), resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _constructed(name: str, plain: dict[str, Any], given: dict[str, Any]) -> Any:
+    try:
+        return constructed(plain, get_class, **given)
+    except (TypeError, ValueError, AssertionError) as cause:
+        raise UsageError(f"{name} ({plain['_target_']}) refused its values: {cause}") from cause
+
+
+def optional(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
     """As `build`, for an optimizer or a scheduler, which wait for their parameters; None for an empty group."""
     node = config.get(name)
     return build(config, name, without=without, **given) if node and node.get("_target_") else None
 
 
-def scheduler(config: DictConfig, updates: int) -> Any:
+def scheduler(config: DictConfig | Plain, updates: int) -> Any:
     """The schedule's constructor, which waits for its optimizer; None for a constant rate.
 
     Args:

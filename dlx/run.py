@@ -21,6 +21,7 @@ from dlx.batch import Batch
 from dlx.batch_size import Found
 from dlx.build import build, optional, scheduler
 from dlx.checkpoint import Checkpoints, load
+from dlx.config.plain import Plain, text
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
 from dlx.distribution.batch_norm import synchronise
@@ -41,7 +42,7 @@ from dlx.trainer import Trainer
 class Parts(NamedTuple):
     """Everything that a configuration names, built and put on its device."""
 
-    config: DictConfig  # complete: what was null until the data was loaded is filled in
+    config: DictConfig | Plain  # complete: what was null until the data was loaded is filled in
     dataset: Dataset
     task: Task
     model: nn.Module
@@ -104,11 +105,11 @@ def resume(run: Run, config: DictConfig) -> Run:
 
 
 def _keep(run: Run, parts: Parts) -> None:
-    (run.directory / "config.yaml").write_text(OmegaConf.to_yaml(parts.config, resolve=True), encoding="utf-8")
+    (run.directory / "config.yaml").write_text(written(parts.config), encoding="utf-8")
 
 
 def assemble(
-    config: DictConfig,
+    config: DictConfig | Plain,
     fresh: bool = False,
     loaded: Dataset | None = None,
     data: Loader | None = None,
@@ -158,7 +159,7 @@ def assemble(
 
 
 def _learner(
-    config: DictConfig,
+    config: DictConfig | Plain,
     dataset: Dataset,
     task: Task,
     model: nn.Module,
@@ -193,7 +194,9 @@ def _learner(
     return data, procedure
 
 
-def _search(config: DictConfig, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer) -> Found:
+def _search(
+    config: DictConfig | Plain, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
+) -> Found:
     """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
 
     Raises:
@@ -204,6 +207,7 @@ def _search(config: DictConfig, fresh: bool, dataset: Dataset, task: Task, model
             "trainer.batch=auto was given for a run that has begun; needed: a number; leave it out to use the run's own"
         )
     tried, examples = copy.deepcopy(config), len(dataset.splits["train"])
+    assert isinstance(tried, DictConfig)
     with open_dict(tried):
         tried.scheduler = {}  # one that counts on more or fewer steps would refuse these
         tried.procedure.pop("compile", None)
@@ -220,17 +224,17 @@ def _search(config: DictConfig, fresh: bool, dataset: Dataset, task: Task, model
     return batch_size.search(make, examples, trainer.device, precision, warm)
 
 
-def _complete(config: DictConfig, dataset: Dataset) -> None:
+def _complete(config: DictConfig | Plain, dataset: Dataset) -> None:
     """Write the sizes that were found into the configuration: the model's interpolations read them."""
-    with open_dict(config):
+    with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
         for name in ("shape", "classes", "outputs"):
             value = getattr(dataset, name)
             config.dataset[name] = list(value) if isinstance(value, tuple) else value
         if "symbols" in config.dataset:  # else its constructor would not know it again
-            config.dataset.symbols = dataset.symbols
+            config.dataset["symbols"] = dataset.symbols
 
 
-def _tune(config: DictConfig, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
+def _tune(config: DictConfig | Plain, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
     """Choose threads and kernels by the size of a step, and say what was chosen."""
     batch = min(trainer.batch, examples) if isinstance(trainer.batch, int) else examples
     parameters = sum(p.numel() for p in model.parameters())
@@ -311,7 +315,7 @@ def prepare(parts: Parts, most: int = 5000) -> None:
 
 def introduce(parts: Parts, logger: Logger) -> None:
     """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
-    logger.config(OmegaConf.to_yaml(parts.config, resolve=True))
+    logger.config(written(parts.config))
     if logger.draws("graph"):
         state = runtime.random_state()  # a model that draws must not learn otherwise for having been drawn
         parts.model.eval()
@@ -319,8 +323,15 @@ def introduce(parts: Parts, logger: Logger) -> None:
         runtime.set_random_state(state)
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
+def written(config: DictConfig | Plain) -> str:
+    """A configuration as YAML, its interpolations resolved."""
+    return text(config.plain()) if isinstance(config, Plain) else OmegaConf.to_yaml(config, resolve=True)
+
+
+def plain(config: DictConfig | Plain) -> dict[str, Any]:
     """A configuration as a dictionary, its interpolations resolved."""
+    if isinstance(config, Plain):
+        return config.plain()
     found = OmegaConf.to_container(config, resolve=True)
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}

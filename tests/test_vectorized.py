@@ -1,9 +1,12 @@
 """Trials that are trained as one stack come to what each of them comes to alone."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from dlx.checkpoint import load
 from dlx.logs import curves
@@ -121,3 +124,83 @@ def test_each_kind_of_model_can_be_stacked(train, capsys, overrides):
     assert "trained together" in capsys.readouterr().out
     for run in runs:
         compare(run, alone(train, run), 1e-3)
+
+
+def test_a_trial_that_fails_or_stops_early_leaves_the_others_alone(train, capsys):
+    runs = sweep("optimizer=sgd", "optimizer.lr=0.05,1e30,1e-9,0.1", "trainer.patience=1", "trainer.epochs=6", code=3)
+    told = capsys.readouterr()
+    assert "the training loss is not finite at step" in told.err
+    assert "1 of the sweep's jobs failed" in told.err
+    about = [run.read() for run in runs]
+    assert [one["status"] for one in about] == ["finished", "failed", "finished", "finished"]
+    assert "not finite" in about[1]["error"]
+    assert about[2]["epoch"] < about[3]["epoch"]  # which stood still, and stopped early
+    for run in (runs[0], runs[2], runs[3]):
+        compare(run, alone(train, run))
+
+
+@pytest.mark.parametrize("model", ["mlp", "rbm"])
+def test_a_trial_that_was_interrupted_goes_on_alone(train, resume, monkeypatch, model):
+    """As if it had never been one of many: dlx resume knows nothing of stacks."""
+    from dlx.sweeps.vectorized.engine import Engine
+
+    stepped = Engine.stepped
+
+    def interrupting(self):
+        stepped(self)
+        if self.steps == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Engine, "stepped", interrupting)
+    hidden = "model.hidden=[8]" if model == "mlp" else "model.hidden=8"
+    runs = sweep(f"model={model}", hidden, "optimizer.lr=0.01,0.02", quick=SHORT, code=130)
+    assert [run.read()["status"] for run in runs] == ["interrupted"] * 2
+    assert [run.read()["step"] for run in runs] == [3, 3]
+    for run in runs:
+        resume(run)
+        assert run.read()["status"] == "finished"
+        lone = alone(train, run)
+        close(run.read()["metrics"], lone.read()["metrics"], 1e-4)
+        close(*(load(one.checkpoints / "last.pt")["model"] for one in (run, lone)), 1e-4)
+
+
+def test_what_cannot_be_stacked_runs_alone_and_says_why(capsys):
+    runs = sweep("model=mlp,knn", "seed=1,2", quick=SHORT)
+    assert [run.read()["status"] for run in runs] == ["finished"] * 4
+    told = capsys.readouterr()
+    assert "2 trials, trained together" in told.out
+    assert "vectorized: 2 jobs ran alone: procedure Fit has no stacked form" in told.err
+
+
+def test_structures_are_told_apart(capsys):
+    runs = sweep("model.hidden=[8],[9]", "seed=1,2", "model.dropout=0,0.5", quick=SHORT)
+    assert len(runs) == 8
+    assert capsys.readouterr().out.count("2 trials, trained together") == 4
+
+
+def test_jobs_return_their_metric_and_leave_what_a_lone_run_leaves(train):
+    from dlx.sweeps.vectorized.launcher import Vectorized
+
+    returned = []
+    launch = Vectorized.launch
+
+    def noted(self, *args, **named):
+        returned.extend(launch(self, *args, **named))
+        return returned
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Vectorized, "launch", noted)
+        runs = sweep("optimizer.lr=0.01,0.02")
+    for back, run in zip(returned, runs, strict=True):
+        assert back.return_value == run.read()["metrics"]["val/best_accuracy"]
+        assert list(back.overrides) == run.read()["overrides"]
+        assert back.cfg.optimizer.lr == back.hydra_cfg.hydra.job.num * 0.01 + 0.01
+        assert OmegaConf.load(run.directory / ".hydra" / "overrides.yaml") == run.read()["overrides"]
+        hydra = OmegaConf.load(run.directory / ".hydra" / "hydra.yaml").hydra
+        assert hydra.job.num == int(run.directory.name[0])
+        assert hydra.runtime.output_dir == str(run.directory.absolute())
+        composed, complete = (OmegaConf.load(run.directory / name) for name in (".hydra/config.yaml", "config.yaml"))
+        assert composed.optimizer.lr == complete.optimizer.lr
+        lone = OmegaConf.load(alone(train, run).directory / "config.yaml")
+        assert complete == lone
+        assert list(run.directory.glob("events.out.tfevents.*"))

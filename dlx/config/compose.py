@@ -173,11 +173,11 @@ class _Preparation:
         self._name(config, words)
         self._validate(config, origins, words)
         for word in usable:
+            changed = config.copy() if word.options[1:] else config
             for option in word.options[1:]:
-                changed = config.copy()
                 if self._apply(changed, f"++{word.key}={option}"):
                     given = {word.path: f"{word.key}={option}"}
-                    self.problems += Validation(changed, origins, given).run()
+                    self.problems += Validation(changed, origins, given).run(word.path)
         return config
 
     def _apply(self, config: DictConfig, text: str) -> bool:

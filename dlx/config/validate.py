@@ -45,18 +45,20 @@ class Validation:
         named = [name for name in allow if isinstance(name, str)] if isinstance(allow, ListConfig) else []
         self.allowed = (*ALLOWED, *(f"{name}." for name in [*named, *own_packages()]))
 
-    def run(self) -> list[Problem]:
-        """Everything that is wrong."""
+    def run(self, changed: Path = ()) -> list[Problem]:
+        """Everything that is wrong; where one value was changed, only what holds it or speaks of it is looked at."""
         for key, kind in ROOT.items():
             if key in self.config:
                 self._value((key,), kind, self.config)
-        self._node((), self.config)
+        self._node((), self.config, changed)
         return self.problems
 
-    def _node(self, path: Path, node: Container) -> None:
+    def _node(self, path: Path, node: Container, changed: Path = ()) -> None:
         if isinstance(node, DictConfig) and not _empty(node) and "_target_" in node:
             self._object(path, node)
         for key in _keys(node):
+            if changed and str(key) != changed[0] and not _speaks(node, key, changed[-1]):
+                continue
             if OmegaConf.is_missing(node, key):
                 self._missing((*path, str(key)), node)
             elif not OmegaConf.is_interpolation(node, key):
@@ -196,6 +198,12 @@ def _home(place: Definition | Module) -> str:
 
 def _keys(node: Container) -> Iterator[Any]:
     yield from (range(len(node)) if isinstance(node, ListConfig) else [key for key in node if key != "hydra"])
+
+
+def _speaks(node: Container, key: Any, name: str) -> bool:
+    """Whether there is an interpolation in a part of the configuration that names this key."""
+    raw = repr(node._get_node(key))
+    return "${" in raw and name in raw
 
 
 def _empty(node: Container) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from dlx.config.report import listed
@@ -53,7 +52,7 @@ class Beginning(NamedTuple):
         return "\n".join(filter(None, (str(self.transfer or ""), frozen)))
 
 
-def begin(model: nn.Module, config: DictConfig, file: Path | None) -> Beginning:
+def begin(model: nn.Module, config: Any, file: Path | None) -> Beginning:
     """Load and freeze what a configuration asks for.
 
     Args:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
+@cache
 def version(package: str) -> str | None:
     """The installed version of a package, None where it is not installed."""
     try:
@@ -109,7 +111,15 @@ def version(package: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """The commit of the working directory, with `+` behind it where files differ from it; None outside a checkout."""
+    """The commit of the working directory, with `+` behind it where files differ from it; None outside a checkout.
+
+    Asked once in a process: what it runs is what it loaded.
+    """
+    return _commit(os.getcwd())
+
+
+@cache
+def _commit(directory: str) -> str | None:
     try:
         told = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
@@ -117,6 +127,7 @@ def git_commit() -> str | None:
             text=True,
             timeout=5,
             check=True,
+            cwd=directory,
         )
     except (OSError, subprocess.SubprocessError):
         return None

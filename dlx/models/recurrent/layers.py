@@ -55,8 +55,9 @@ class Layers(nn.Module):
         Forward in time there is no need to know `lengths`: padding lies at the end, and what follows from it is not
         read. With a trace the states are noted, and the kernel is not used.
         """
-        swept = trace is None and self.sweep is not None and _on_a_processor(x)
-        if swept or not self.kernel or trace is not None:
+        batched = torch._C._functorch.peek_interpreter_stack() is not None  # vmap knows neither sweeps nor kernels
+        swept = trace is None and self.sweep is not None and _on_a_processor(x) and not batched
+        if swept or not self.kernel or trace is not None or batched:
             return self._passes(x, lengths, state, swept, trace)
         if lengths is None or not self.rnn.bidirectional:
             return self.rnn(x, state)
@@ -114,11 +115,10 @@ class Layers(nn.Module):
         sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size][: 1 + isinstance(rnn, nn.LSTM)]
         zeros = (x.new_zeros(len(rnn.all_weights), len(x), size) for size in sizes)
         # Even where no weight learns, the states of a trace have gradients.
-        return tuple(part.requires_grad_(trace is not None) for part in zeros)
+        return tuple(zeros if trace is None else (part.requires_grad_() for part in zeros))
 
 
 def _on_a_processor(x: Tensor) -> bool:
-    """Whether sweeps are for x: autocast, compilers and vmap know nothing of them."""
+    """Whether sweeps are for x: autocast and compilers know nothing of them."""
     usual = x.is_cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-    usual = usual and not torch._C._functorch.is_batchedtensor(x)
     return usual and x.dtype in (torch.float32, torch.float64)

@@ -4,7 +4,7 @@ Each trial draws from a generator of its own, in the order in which a lone run d
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -24,12 +24,13 @@ class StackedContrast(Engine):
 
     Args:
         trials: whose procedures are bound.
+        compile: nothing here is; drawing random numbers takes most of the time.
 
     Raises:
         Unstacked: their models are no plain machines, or their chains are of another kind.
     """
 
-    def __init__(self, trials: Sequence[Trial]) -> None:
+    def __init__(self, trials: Sequence[Trial], compile: bool | Literal["auto"] = False) -> None:
         self.procedures = [cast(ContrastiveDivergence, trial.parts.procedure) for trial in trials]
         first, model = self.procedures[0], trials[0].parts.model
         if type(model) is not RBM or not all(first.learns):

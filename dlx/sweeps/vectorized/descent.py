@@ -4,8 +4,10 @@
 it is recorded once for each shape of batch and then played without any of that machinery: as it stands, or compiled.
 """
 
+import time
 from collections.abc import Sequence
-from typing import Any, cast
+from contextlib import nullcontext
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -18,18 +20,22 @@ from dlx.sweeps.vectorized.recording import Played, record
 from dlx.sweeps.vectorized.trial import Trial
 from dlx.sweeps.vectorized.unstacked import Unstacked
 
+LOOKED_AT = 50  # steps whose time tells what the others will take
+SAVED, COMPILING = 0.4, 15.0  # part of a step's time that compiling saves; seconds that it takes at first
+
 
 class StackedBackprop(Engine):
     """What `Backprop` does at a step, for K trials at once.
 
     Args:
         trials: whose procedures are bound.
+        compile: the graph with torch's compiler; `auto` looks how long the steps take that are left.
 
     Raises:
         Unstacked: there is no stacked form of what they do.
     """
 
-    def __init__(self, trials: Sequence[Trial]) -> None:
+    def __init__(self, trials: Sequence[Trial], compile: bool | Literal["auto"] = False) -> None:
         self.procedures = [cast(Backprop, trial.parts.procedure) for trial in trials]
         first = self.procedures[0]
         for name, what in (("compile", first.compile), ("diagnose", first.diagnose), ("clip_value", first.clip_value)):
@@ -41,6 +47,12 @@ class StackedBackprop(Engine):
         self.watch, self.clip_norm = first.watch, first.clip_norm
         self.bounds = self._bounds()
         self.graphs: dict[Any, Played] = {}
+        self.compile, self.full = compile, trials[0].parts.data.batch
+        trainer = trials[0].member
+        planned = trainer.epochs * trials[0].parts.data.steps
+        self.last = min(planned, trainer.max_steps or planned)
+        self.begun: float | None = None  # when the first of the steps that `auto` goes by began
+        self.graph: Any = None  # compiled, for full batches
 
     def publish(self, k: int) -> None:
         super().publish(k)
@@ -48,13 +60,31 @@ class StackedBackprop(Engine):
 
     def step(self, batch: Batch, own: bool) -> dict[str, Tensor]:
         watched = bool(self.watch and self.steps % self.watch == 0)
+        full = batch.x.shape[1 if own else 0] == self.full
+        if full and self.compile and self.graph is None and self._pays():
+            self.graph = CompiledGraph(self, batch, own)
         with torch.no_grad():
-            losses, *norms = self._graph(batch, own, watched)(*self._inputs(batch))
+            graph = self.graph if full and self.graph is not None else self._graph(batch, own, watched)
+            losses, *norms = graph(*self._inputs(batch))
         self.stepped()
         return {"loss": losses, **({"gradient_norm": norms[0]} if watched else {})}
 
     def try_out(self, batch: Batch, own: bool) -> None:
         self._graph(batch, own, bool(self.watch))
+
+    def _pays(self) -> bool:
+        """Whether it is time to compile."""
+        if self.compile is True:
+            return True
+        if self.begun is None:
+            self.begun, self.beginning = time.monotonic(), self.steps
+        taken = self.steps - self.beginning
+        if taken < LOOKED_AT:
+            return False
+        left = (self.last - self.steps) * (time.monotonic() - self.begun) / taken
+        if left * SAVED < COMPILING:
+            self.compile = False
+        return bool(self.compile)
 
     def _inputs(self, batch: Batch) -> list[Tensor]:
         return [*self._state(), *(part for part in batch if part is not None)]
@@ -137,3 +167,32 @@ class StackedBackprop(Engine):
             norms = torch.linalg.vector_norm(w, dim=rest, keepdim=True)
             most = bounds.to(w).view(-1, *[1] * (w.ndim - 1))
             w.mul_(torch.where(norms > most, most / (norms + 1e-7), 1))
+
+
+class CompiledGraph:
+    """The step of full batches, compiled; it always gives the gradients' norms.
+
+    Args:
+        engine: whose step it is.
+        batch: such as it will see.
+        own: whether each trial has one of its own.
+    """
+
+    def __init__(self, engine: StackedBackprop, batch: Batch, own: bool) -> None:
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        inputs = [tensor.clone() for tensor in engine._inputs(batch)]
+        engine.rule.kernel = False
+        with torch.random.fork_rng(), torch.enable_grad():
+            graph = make_fx(lambda *given: engine._step(given, own, watched=True))(*inputs)
+        self.call = torch.compile(graph, fullgraph=True, dynamic=False)
+        self.warm = False
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """As the recorded graph."""
+        # Nothing changes from step to step that the guards look at, and looking takes a tenth of a small stack's step.
+        trust = torch.compiler.set_stance("default", skip_guard_eval_unsafe=True) if self.warm else nullcontext()
+        with trust:
+            out = self.call(*inputs)
+        self.warm = True
+        return out

@@ -10,6 +10,7 @@ from torch import nn
 
 from dlx import runtime
 from dlx.commandline.job import Job, Stopped, objective
+from dlx.config.plain import Plain
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
 from dlx.errors import Interrupted
@@ -17,18 +18,18 @@ from dlx.logs.progress import Progress
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.procedures.procedure import Procedure
-from dlx.run import assemble, composed, describe, prepare
+from dlx.run import assemble, describe, plain, prepare
 from dlx.sweeps.vectorized.contrast import StackedContrast
 from dlx.sweeps.vectorized.descent import StackedBackprop
 from dlx.sweeps.vectorized.engine import Engine
-from dlx.sweeps.vectorized.groups import data
-from dlx.sweeps.vectorized.jobs import Composed
+from dlx.sweeps.vectorized.groups import data, declared
+from dlx.sweeps.vectorized.jobs import Planned, current
 from dlx.sweeps.vectorized.streams import Streams
 from dlx.sweeps.vectorized.together import Together
 from dlx.sweeps.vectorized.trial import Trial
 from dlx.sweeps.vectorized.unstacked import Unstacked
 
-ENGINES: dict[type[Procedure], Callable[[Sequence[Trial]], Engine]] = {
+ENGINES: dict[type[Procedure], Callable[[Sequence[Trial], bool | Literal["auto"]], Engine]] = {
     Backprop: StackedBackprop,
     ContrastiveDivergence: StackedContrast,
 }
@@ -47,7 +48,7 @@ class Group:
 
     def __init__(
         self,
-        jobs: Sequence[Composed],
+        jobs: Sequence[Planned],
         task: Job,
         context: HydraContext,
         most: int,
@@ -55,6 +56,7 @@ class Group:
     ) -> None:
         self.jobs, self.task, self.context = list(jobs), task, context
         self.most, self.compile = most, compile
+        self.heard = bool(context.callbacks.callbacks)  # whether anybody listens
         self.returns: dict[int, JobReturn] = {}
         self.left: dict[int, str] = {}  # jobs that were not run, and why
         self.known: dict[str, tuple[Dataset, Loader]] = {}  # data that is loaded
@@ -68,7 +70,7 @@ class Group:
         """
         for start in range(0, len(self.jobs), self.most):
             trials = self._assembled(self.jobs[start : start + self.most])
-            alike: dict[Any, list[tuple[Composed, Trial]]] = {}
+            alike: dict[Any, list[tuple[Planned, Trial]]] = {}
             for job, trial in trials:
                 alike.setdefault(_structure(trial.parts.model), []).append((job, trial))
             for together in alike.values():
@@ -81,28 +83,32 @@ class Group:
                     self.left.update({job.number: str(why) for job in jobs})
         return self
 
-    def _assembled(self, jobs: Sequence[Composed]) -> list[tuple[Composed, Trial]]:
+    def _assembled(self, jobs: Sequence[Planned]) -> list[tuple[Planned, Trial]]:
         """Trials whose parts are built; what refuses its values has failed."""
         found = []
         for job in jobs:
-            with job.current():
-                try:
-                    found.append((job, self._trial(job)))
-                except Exception as error:
-                    self._failed(job, error)
+            try:
+                found.append((job, self._trial(job)))
+            except Exception as error:
+                self._failed(job, error)
         return found
 
-    def _trial(self, job: Composed) -> Trial:
-        key = data(job.plain)
+    def _trial(self, job: Planned) -> Trial:
+        key = data(job.config)
         loaded, batches = self.known.get(key, (None, None))
-        parts = assemble(job.config(), fresh=True, loaded=loaded, data=batches)
+        if declared(job.config):
+            parts = assemble(Plain(job.config), fresh=True, loaded=loaded, data=batches)
+        else:  # interpolations wait for sizes that only the data tell
+            with current(job.full):
+                parts = assemble(job.unresolved(), fresh=True, loaded=loaded, data=batches)
+            parts = parts._replace(config=Plain(plain(parts.config)))
         self.known[key] = parts.dataset, parts.data
         prepare(parts)
-        return Trial(parts, job.directory, composed(job.hydra), runtime.random_state())
+        return Trial(parts, job.directory, job.about, runtime.random_state())
 
-    def _train(self, jobs: list[Composed], trials: list[Trial]) -> None:
+    def _train(self, jobs: list[Planned], trials: list[Trial]) -> None:
         def engine(rows: Sequence[int]) -> Engine:
-            return ENGINES[type(trials[0].parts.procedure)]([trials[k] for k in rows])
+            return ENGINES[type(trials[0].parts.procedure)]([trials[k] for k in rows], self.compile)
 
         def streams(rows: Sequence[int]) -> Streams:
             return Streams([trials[k].parts.data for k in rows])
@@ -113,39 +119,43 @@ class Group:
         made.try_out(next(batches.train(0)), batches.own)
         progress = Progress()
         progress.tell(f"{len(trials)} trials, trained together:")
-        about = {**composed(jobs[0].hydra), **describe(first)}
+        about = {**jobs[0].about, **describe(first)}
         progress.plan(about, first.config, first.data.steps)
         for job, trial in zip(jobs, trials, strict=True):
-            with job.current(), trial.failing():
+            with trial.failing():
                 job.note(self.texts)
-                self.context.callbacks.on_job_start(config=job.full, task_function=self.task)
+                if self.heard:
+                    self.context.callbacks.on_job_start(config=job.full, task_function=self.task)
                 trial.open()
         try:
             Together(trials, engine, streams, progress).run(made)
         except Interrupted as stop:
             raise Stopped(stop) from stop
-        finally:
-            for job, trial in zip(jobs, trials, strict=True):
+        except Exception as error:  # of the step itself: it is everybody's
+            for trial in trials:
                 if not trial.ended:
-                    trial.fail(RuntimeError("the stack broke off"))
-                self._returned(job, trial)
+                    trial.fail(error)
+        for job, trial in zip(jobs, trials, strict=True):
+            self._returned(job, trial)
         self._summary(trials, progress, time.monotonic() - started)
 
-    def _returned(self, job: Composed, trial: Trial) -> None:
+    def _returned(self, job: Planned, trial: Trial) -> None:
         if trial.error is None:
             assert trial.metrics is not None
             back = job.returned(objective(trial.metrics), JobStatus.COMPLETED)
-            self.returns[job.number] = back
-            self.context.callbacks.on_job_end(config=job.full, job_return=back)
+            self._tell(job, back)
         elif not isinstance(trial.error, Interrupted):
             self._failed(job, trial.error)
 
-    def _failed(self, job: Composed, error: BaseException) -> None:
+    def _failed(self, job: Planned, error: BaseException) -> None:
         assert isinstance(error, Exception)
-        self.task.failed(job.directory, job.hydra, error)
-        back = job.returned(error, JobStatus.FAILED)
+        self.task.failed(job.directory, job.full.hydra, error)
+        self._tell(job, job.returned(error, JobStatus.FAILED))
+
+    def _tell(self, job: Planned, back: JobReturn) -> None:
         self.returns[job.number] = back
-        self.context.callbacks.on_job_end(config=job.full, job_return=back)
+        if self.heard:
+            self.context.callbacks.on_job_end(config=job.full, job_return=back)
 
     def _summary(self, trials: Sequence[Trial], progress: Progress, seconds: float) -> None:
         done = [trial for trial in trials if trial.metrics is not None]

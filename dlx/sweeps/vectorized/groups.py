@@ -13,12 +13,11 @@ FREE = {
 STACKED = ("dlx.procedures.backprop.Backprop", "dlx.procedures.contrastive_divergence.ContrastiveDivergence")
 
 
-def unfit(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> str | None:
+def unfit(config: Mapping[str, Any]) -> str | None:
     """Why a job cannot be part of any stack; None if it may be.
 
     Args:
         config: of the job, resolved.
-        hydra: Hydra's own node.
     """
     procedure, trainer = config["procedure"], config["trainer"]
     if procedure["_target_"] not in STACKED:
@@ -28,8 +27,8 @@ def unfit(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> str | None:
             return f"trainer.{name}={trainer[name]} has no stacked form"
     if trainer["batch"] == "auto":
         return "trainer.batch=auto looks for each trial's own"
-    if hydra["job"].get("chdir") or hydra["job"].get("env_set"):
-        return "hydra.job.chdir and env_set are for one job at a time"
+    if trainer.get("strategy"):
+        return "trainer.strategy is for several processes"
     return None
 
 
@@ -48,6 +47,13 @@ def data(config: Mapping[str, Any]) -> str:
     parts = {key: config[key] for key in ("dataset", "seed", "trainer")}
     targets = [config[key]["_target_"] for key in ("model", "procedure")]
     return json.dumps([parts, targets], sort_keys=True, default=str)
+
+
+def declared(config: Mapping[str, Any]) -> bool:
+    """Whether all sizes are known before the data are loaded."""
+    dataset = config["dataset"]
+    wanted = ("shape", "outputs", *(("symbols",) if "symbols" in dataset else ()))
+    return all(dataset.get(name) is not None for name in wanted)
 
 
 def _bound(node: Any) -> Any:

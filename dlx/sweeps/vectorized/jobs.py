@@ -2,7 +2,7 @@
 
 import contextlib
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,49 +10,68 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from dlx.config.plain import text
 
-class Composed:
+
+@contextlib.contextmanager
+def current(full: DictConfig) -> Iterator[None]:
+    """Let `${hydra:…}` be that of a configuration."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().cfg = full  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+class Planned:
     """A job's configuration.
 
     Args:
-        config: with Hydra's own node.
         number: of the job.
-        overrides: that it was composed of.
+        words: the overrides, without Hydra's own.
+        directory: of the run.
+        config: resolved, without Hydra's node.
+        raw: the same, not resolved.
+        hydra: Hydra's node, not resolved.
+        choices: of groups.
+        whole: composes it as Hydra does.
     """
 
-    def __init__(self, config: DictConfig, number: int, overrides: list[str]) -> None:
-        self.full, self.number, self.overrides = config, number, overrides
-        hydra = config.hydra
-        with read_write(hydra), open_dict(hydra):
-            hydra.job.id = hydra.job.num = number
-            with self.current():
-                self.directory = Path(str(hydra.sweep.dir), str(hydra.sweep.subdir)).absolute()
-                hydra.runtime.output_dir = str(self.directory)
-        with self.current():
-            found = {str(key): _plain(config, str(key)) for key in config if key != "hydra"}
-        self.plain: dict[str, Any] = found
-        self.words = " ".join(hydra.overrides.task)
+    def __init__(
+        self,
+        number: int,
+        words: list[str],
+        directory: str,
+        config: dict[str, Any],
+        raw: dict[str, Any],
+        hydra: dict[str, Any],
+        choices: Mapping[str, str | None],
+        whole: Callable[[], DictConfig],
+    ) -> None:
+        self.number, self.words, self.directory = number, words, Path(directory).absolute()
+        self.config, self.raw, self._hydra, self._whole = config, raw, hydra, whole
+        named = {group: name for group, name in choices.items() if not group.startswith("hydra") and name is not None}
+        self.about = {"overrides": words, **named}
+        self.at_once = not (hydra["job"].get("chdir") or hydra["job"].get("env_set"))  # with others, in one process
+        self._full: DictConfig | None = None
 
     @property
-    def hydra(self) -> Any:
-        """Hydra's own node."""
-        return self.full.hydra
+    def full(self) -> DictConfig:
+        """As Hydra composes it, with its own node; made when it is asked for."""
+        if self._full is None:
+            self._full = self._whole()
+            hydra = self._full.hydra
+            with read_write(hydra), open_dict(hydra):
+                hydra.job.id = hydra.job.num = self.number
+                hydra.runtime.output_dir = str(self.directory)
+        return self._full
 
-    def config(self) -> DictConfig:
-        """The configuration without Hydra's node, a copy."""
+    def unresolved(self) -> DictConfig:
+        """As Hydra composes it, without its own node."""
         made = OmegaConf.masked_copy(self.full, [str(key) for key in self.full if key != "hydra"])
         assert isinstance(made, DictConfig)
         return made
-
-    @contextlib.contextmanager
-    def current(self) -> Iterator[None]:
-        """Let `${hydra:…}` be this job's."""
-        before = HydraConfig.instance().cfg
-        HydraConfig.instance().cfg = self.full  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            HydraConfig.instance().cfg = before
 
     def note(self, known: dict[str, str]) -> None:
         """Write `.hydra/`, as Hydra does for a job that it runs.
@@ -60,43 +79,46 @@ class Composed:
         Args:
             known: texts of nodes; what several jobs have in common is written out once.
         """
-        if self.hydra.output_subdir is None:
+        if self._hydra.get("output_subdir") is None:
             return
-        folder = self.directory / str(self.hydra.output_subdir)
+        folder = self.directory / str(self._hydra["output_subdir"])
         folder.mkdir(parents=True, exist_ok=True)
-        hydra = "".join(_text(self.hydra, str(key), known) for key in self.hydra)
+        runtime = {**self._hydra["runtime"], "output_dir": str(self.directory)}
+        hydra = written({**self._hydra, "runtime": runtime}, known)
         texts = {
-            "config": "".join(_text(self.full, str(key), known) for key in self.full if key != "hydra"),
+            "config": written(self.raw, known),
             "hydra": "hydra:\n" + textwrap.indent(hydra, "  "),
-"overrides": OmegaConf.to_yaml(self.hydra.overrides.task),
+            "overrides": text(self.words),
         }
-        for name, text in texts.items():
-            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        for name, content in texts.items():
+            (folder / f"{name}.yaml").write_text(content, encoding="utf-8")
 
     def returned(self, value: Any, status: JobStatus) -> JobReturn:
         """What Hydra hears of it."""
-        back = JobReturn(
-            overrides=list(self.hydra.overrides.task),
-            cfg=self.config(),
-            hydra_cfg=OmegaConf.masked_copy(self.full, ["hydra"]),
-            working_dir=str(self.hydra.runtime.cwd),
-            task_name=str(self.hydra.job.name),
-            status=status,
-        )
-        back.return_value = value
+        back = Returned(overrides=self.words, working_dir=str(Path.cwd()), task_name=str(self._hydra["job"]["name"]))
+        back.job, back.status, back.return_value = self, status, value
         return back
 
 
-def _plain(config: DictConfig, key: str) -> Any:
-    value = config[key]
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+class Returned(JobReturn):
+    """A job's return, whose configurations are composed when somebody asks for them."""
+
+    job: Planned
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "cfg":
+            return self.job.unresolved()
+        return (
+            OmegaConf.masked_copy(self.job.full, ["hydra"]) if name == "hydra_cfg" else super().__getattribute__(name)
+        )
 
 
-def _text(node: DictConfig, key: str, known: dict[str, str]) -> str:
-    """One key of a node as YAML."""
-    value = node._get_node(key)
-    raw = OmegaConf.to_container(value, resolve=False) if OmegaConf.is_config(value) else value._value()  # type: ignore[union-attr]
-    name = f"{key} {raw!r}"
-    if name not in known:
-        known[name] = OmegaConf.to_yaml(OmegaConf.create({key: raw}))
-    return known[name]
+def written(node: Mapping[str, Any], known: dict[str, str]) -> str:
+    """A node as YAML, key by key; what is known already is not written out again."""
+    parts = []
+    for key, value in node.items():
+        name = f"{key} {value!r}"
+        if name not in known:
+            known[name] = text({key: value})
+        parts.append(known[name])
+    return "".join(parts)

@@ -12,10 +12,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from dlx.commandline.job import Job
-from dlx.config.compose import trust_own
 from dlx.sweeps.vectorized.composing import install
 from dlx.sweeps.vectorized.groups import kind, unfit
-from dlx.sweeps.vectorized.jobs import Composed
+from dlx.sweeps.vectorized.jobs import Planned
 from dlx.types import Count
 
 
@@ -33,7 +32,7 @@ class Vectorized(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hear what is to be launched."""
         self.context, self.task, self.config = hydra_context, task_function, config
-        install(hydra_context.config_loader)
+        self.composer = install(hydra_context.config_loader)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs.
@@ -48,9 +47,9 @@ class Vectorized(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        jobs = [
-            self._composed(list(words), number) for number, words in enumerate(job_overrides, start=initial_job_idx)
-        ]
+        own = self.task.own if isinstance(self.task, Job) else ()
+        numbered = enumerate(job_overrides, start=initial_job_idx)
+        jobs = [self.composer.job(self.config, list(words), number, own) for number, words in numbered]
         returns: dict[int, JobReturn] = {}
         alone: Counter[str] = Counter()
         for group, reason in self._groups(jobs):
@@ -70,19 +69,14 @@ class Vectorized(Launcher):
             print(f"vectorized: {count} job{'s' * (count > 1)} ran alone: {why}", file=sys.stderr)
         return [returns[job.number] for job in jobs]
 
-    def _composed(self, words: list[str], number: int) -> Composed:
-        config = self.context.config_loader.load_sweep_config(self.config, words)
-        if isinstance(self.task, Job):
-            trust_own(config, self.task.own)
-        return Composed(config, number, words)
-
-    def _groups(self, jobs: list[Composed]) -> list[tuple[list[Composed], str | None]]:
+    def _groups(self, jobs: list[Planned]) -> list[tuple[list[Planned], str | None]]:
         """Jobs that may be one stack, and those that may not, with the reason."""
-        groups: dict[str, list[Composed]] = {}
+        groups: dict[str, list[Planned]] = {}
         for job in jobs:
-            why = "the task is not dlx's own" if not isinstance(self.task, Job) else unfit(job.plain, job.hydra)
-            groups.setdefault(f"alone: {why}" if why else kind(job.plain), []).append(job)
-        found: list[tuple[list[Composed], str | None]] = []
+            why = "the task is not dlx's own" if not isinstance(self.task, Job) else unfit(job.config)
+            why = why or (None if job.at_once else "hydra.job.chdir and env_set are for one job at a time")
+            groups.setdefault(f"alone: {why}" if why else kind(job.config), []).append(job)
+        found: list[tuple[list[Planned], str | None]] = []
         for key, group in groups.items():
             why = key.removeprefix("alone: ") if key.startswith("alone: ") else None
             if why is None and len(group) == 1:
@@ -90,7 +84,7 @@ class Vectorized(Launcher):
             found.append((group, why))
         return found
 
-    def _run(self, job: Composed) -> JobReturn:
+    def _run(self, job: Planned) -> JobReturn:
         """An ordinary job, in this process."""
         back = run_job(
             hydra_context=self.context,

@@ -5,6 +5,7 @@ torch's `make_fx` this loads no compiler, which takes longer than many a sweep.
 """
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from dlx.sweeps.vectorized.stand_ins import STAND_INS
 from dlx.sweeps.vectorized.unstacked import Unstacked
 
 Played = Callable[..., tuple[Tensor, ...]]
@@ -34,10 +36,12 @@ class _Recorder(TorchDispatchMode):
         made = []
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and id(tensor) not in self.names:
-                self.names[id(tensor)] = f"v{len(self.kept)}"
+                self.names[id(tensor)] = name = f"v{len(self.kept)}"
                 self.kept.append(tensor)
-            made.append(self.names.get(id(tensor), "_"))
-        self.calls.append((func, *given, made))
+                made.append(name)
+            else:  # what was changed in place has its name
+                made.append("_")
+        self.calls.append((STAND_INS.get(func, func), *given, made))
         return out
 
     def _name(self, value: Any) -> Any:
@@ -47,13 +51,8 @@ class _Recorder(TorchDispatchMode):
                 self.constants[name] = value
                 self.kept.append(value)
             return _Text(self.names[id(value)])
-        if value is None or isinstance(value, bool | int | float | str):
-            return (
-                _Text(repr(value))
-                if value != value or value not in (float("inf"), -float("inf"))
-                else self._held(value)
-            )
-        return self._held(value)
+        written = value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value))
+        return _Text(repr(value)) if written else self._held(value)
 
     def _held(self, value: Any) -> "_Text":
         name = f"c{len(self.kept)}"
@@ -96,7 +95,7 @@ def _compiled(recorder: _Recorder, count: int, answers: list[str]) -> Played:
     """The recorded calls as a Python function, but for those that nobody needs; tensors go after their last use."""
     needed, lines = set(answers), []
     for number, (func, args, kwargs, made) in reversed(list(enumerate(recorder.calls))):
-        if not (func._schema.is_mutable or needed & {*made}):
+        if not (needed & {*made} or (hasattr(func, "_schema") and func._schema.is_mutable)):
             continue
         used = {str(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, _Text)}
         last = [name for name in sorted((used | {*made}) - needed) if name.startswith("v")]

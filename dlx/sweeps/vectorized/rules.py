@@ -26,6 +26,7 @@ class Rule:
 
     numbers: ClassVar[tuple[str, ...]] = ()
     counts: ClassVar[bool] = False  # whether the state of each parameter holds the number of steps
+    kernel = True  # torch's own may be used; what is compiled has better ones
 
     def __init__(self, groups: Sequence[Mapping[str, Any]]) -> None:
         self.group = groups[0]
@@ -91,16 +92,23 @@ class Adam(Rule):
     slots = ("exp_avg", "exp_avg_sq")
 
     def __call__(self, p: Tensor, g: Tensor, s: Mapping[str, Tensor], t: Tensor, n: Numbers) -> None:
-        m, v, beta1, beta2 = s["exp_avg"], s["exp_avg_sq"], n["beta1"], n["beta2"]
+        m, v, beta1, beta2, eps = s["exp_avg"], s["exp_avg_sq"], n["beta1"], n["beta2"], n["eps"]
         if self.group.get("decoupled_weight_decay"):
             if not _zero(n["weight_decay"]):
                 p.mul_(1 - n["lr"] * n["weight_decay"])
         else:
             g = decayed(p, g, n)
+        if self.kernel and p.is_cpu and not any(isinstance(number, Tensor) for number in (beta1, beta2, eps)):
+            # torch's kernel knows one rate: with that of 1 and from zero it gives the direction.
+            way = torch.zeros_like(p)
+            numbers = {"beta1": beta1, "beta2": beta2, "eps": eps, "lr": 1.0, "weight_decay": 0.0}
+            torch._fused_adam_([way], [g], [m], [v], [], [t], **numbers, amsgrad=False, maximize=False)
+            p.addcmul_(way, n["lr"])
+            return
         m.lerp_(g, 1 - beta1)
         v.mul_(beta2).add_((1 - beta2) * g.square())
         scale = n["lr"] / (1 - beta1**t)
-        p.sub_(scale * m / (v.sqrt() / (1 - beta2**t) ** 0.5 + n["eps"]))
+        p.sub_(scale * m / (v.sqrt() / (1 - beta2**t) ** 0.5 + eps))
 
 
 class RMSprop(Rule):

@@ -91,13 +91,15 @@ class Together:
         if not taken:
             return
         names = list(dict.fromkeys(name for values in taken for name in values))
-        columns = {}
+        columns, finite = {}, torch.ones(len(self.rows), dtype=torch.bool)
         for name in names:
             table = torch.stack([values[name] for values in taken if name in values], 1).cpu()  # (K, n)
             columns[name] = [iter(row.unbind()) for row in table]
+            finite &= table.isfinite().all(1)
         for row, k in enumerate(self.rows):
             if not self.trials[k].ended:
                 given = ({n: next(columns[n][row]) for n in names if n in values} for values in taken)
+                self.trials[k].member.finite = bool(finite[row])
                 self.trials[k].member.took(list(given))
 
     def _check(self, saving: bool = False) -> None:

@@ -16,6 +16,8 @@ from dlx.memory import explained
 from dlx.run import Parts, books, created, finish, introduce, plain
 from dlx.trainer import Trainer
 
+WRITTEN_EVERY = 2.0  # seconds
+
 
 class Member(Trainer):
     """A trainer whose steps and validations are made elsewhere; all that follows from them is its own.
@@ -32,6 +34,8 @@ class Member(Trainer):
         self._heed()
         self.measured: dict[str, dict[str, float]] = {}  # by split: what the stack found
         self._drawing = False
+        self.finite = True  # all that the steps gave since the last look
+        self.written_at = time.monotonic()
 
     def took(self, steps: Sequence[Mapping[str, Tensor]]) -> None:
         """Count and log what each of some steps gave, values 0-d on the processor."""
@@ -41,6 +45,14 @@ class Member(Trainer):
             self.step_in_epoch += 1
             self._note(values)  # type: ignore[arg-type]
             log("train", values, self.step)
+
+    def _check(self) -> None:
+        """As a lone run's, but what is finite is written each second or so, not fifty steps at a time."""
+        now = time.monotonic()
+        if self.finite and now - self.written_at < WRITTEN_EVERY:
+            return
+        self.written_at = now
+        super()._check()
 
     def evaluate(self, split: str) -> dict[str, float]:
         return self.measured[split] if split in self.measured else super().evaluate(split)

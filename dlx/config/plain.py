@@ -1,0 +1,72 @@
+"""A configuration without OmegaConf: resolved already, for the many trainings that differ in a few numbers."""
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+import yaml
+from omegaconf._utils import get_omega_conf_dumper
+
+RESERVED = {"_args_", "_recursive_", "_convert_"}  # of Hydra's instantiate; nodes that have them are left to it
+
+
+class Plain(dict[str, Any]):
+    """Nested dictionaries whose keys are attributes too, as those of a DictConfig are."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        super().__init__({key: Plain(value) if isinstance(value, dict) else value for key, value in content.items()})
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self[key]
+        except KeyError as error:
+            raise AttributeError(key) from error
+
+    def __deepcopy__(self, memo: Any) -> "Plain":
+        return Plain({key: copy.deepcopy(value, memo) for key, value in self.items()})
+
+    def plain(self) -> dict[str, Any]:
+        """Ordinary dictionaries."""
+        return {key: value.plain() if isinstance(value, Plain) else value for key, value in self.items()}
+
+
+def constructed(node: Any, found: Callable[[str], Any], **given: Any) -> Any:
+    """What Hydra's instantiate makes of a node without its reserved keys.
+
+    Args:
+        node: a plain dictionary with a `_target_`; other values are what they are.
+        found: gives the class of a target.
+        given: further arguments.
+    """
+    if isinstance(node, list):
+        return [constructed(value, found) for value in node]
+    if not isinstance(node, dict):
+        return node
+    values = {key: constructed(value, found) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    if "_target_" not in node:
+        return values
+    kind = found(node["_target_"])
+    return partial(kind, **values, **given) if node.get("_partial_") else kind(**values, **given)
+
+
+def simple(node: Any) -> bool:
+    """Whether `constructed` knows all that is in it."""
+    if isinstance(node, list):
+        return all(map(simple, node))
+    return not isinstance(node, dict) or (not RESERVED & node.keys() and all(map(simple, node.values())))
+
+
+def text(content: Any) -> str:
+    """Plain values as YAML that OmegaConf reads back as the same; in C, where PyYAML has it."""
+    return str(yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_dumper()))
+
+
+@cache
+def _dumper() -> Any:
+    python = get_omega_conf_dumper()
+    made = type("Dumper", (getattr(yaml, "CDumper", yaml.Dumper),), {})
+    made.yaml_implicit_resolvers = python.yaml_implicit_resolvers  # type: ignore[attr-defined]
+    for kind, represent in python.yaml_representers.items():
+        made.add_representer(kind, represent)  # type: ignore[attr-defined]
+    return made
