@@ -11,6 +11,7 @@ from hydra.utils import get_object
 from dlx.config.guards import refusals
 from dlx.config.signature import UNKNOWN, signature
 from dlx.config.source import NotFound
+from dlx.sweeps.plugins import PLUGINS
 from tests.conftest import ROOT
 
 
@@ -24,7 +25,10 @@ def targets(node):
             yield from targets(value)
 
 
-CONFIGURED = sorted({t for f in (ROOT / "conf").rglob("*.yaml") for t in targets(yaml.safe_load(f.read_text()))})
+HYDRAS = {f"hydra_plugins.dlx.{name}" for name in PLUGINS}  # names that dlx.sweeps.plugins gives meaning to
+CONFIGURED = sorted(
+    {t for f in (ROOT / "conf").rglob("*.yaml") for t in targets(yaml.safe_load(f.read_text()))} - HYDRAS
+)
 OTHERS = ["torch.nn.Linear", "torch.nn.CrossEntropyLoss", "sklearn.svm.SVC", "sklearn.ensemble.RandomForestClassifier"]
 
 

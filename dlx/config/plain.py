@@ -46,8 +46,8 @@ def constructed(node: Any, found: Callable[[str], Any], **given: Any) -> Any:
     values = {key: constructed(value, found) for key, value in node.items() if key not in ("_target_", "_partial_")}
     if "_target_" not in node:
         return values
-    kind = found(node["_target_"])
-    return partial(kind, **values, **given) if node.get("_partial_") else kind(**values, **given)
+    kind, values = found(node["_target_"]), {**values, **given}
+    return partial(kind, **values) if node.get("_partial_") else kind(**values)
 
 
 def simple(node: Any) -> bool:

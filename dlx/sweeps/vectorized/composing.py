@@ -27,9 +27,11 @@ class Composer:
 
     Args:
         loader: Hydra's.
+        own: the user's own modules, which may be built.
     """
 
-    def __init__(self, loader: ConfigLoader) -> None:
+    def __init__(self, loader: ConfigLoader, own: Sequence[str]) -> None:
+        self.own = own
         self.whole = loader.load_sweep_config
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
@@ -37,33 +39,32 @@ class Composer:
 
     def __call__(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """As `ConfigLoader.load_sweep_config`, for a sweeper that looks whether it can be done."""
-        base = self.bases.get(self._key(master_config, sweep_overrides))
-        return self.whole(master_config, sweep_overrides) if base is None else base.full
+        return self._base(master_config, sweep_overrides).full
 
-    def job(self, master: DictConfig, words: Sequence[str], number: int, own: Sequence[str]) -> Planned:
+    def job(self, master: DictConfig, words: Sequence[str], number: int) -> Planned:
         """A job of these overrides.
 
         Args:
             master: the sweep's own configuration.
             words: the overrides.
             number: of the job.
-            own: the user's own modules, which may be built.
         """
 
         def whole() -> DictConfig:
             return self.whole(master, list(words))
 
-        key, overrides = self._key(master, words), [self._parse(word) for word in words]
-        if key not in self.bases:
-            full = whole()
-            trust_own(full, own)
-            self.bases[key] = Base(full, overrides)
-        return self.bases[key].job(overrides, number, whole)
+        return self._base(master, words).job([self._parse(word) for word in words], number, whole)
 
-    def _key(self, master: DictConfig, words: Sequence[str]) -> Key:
+    def _base(self, master: DictConfig, words: Sequence[str]) -> "Base":
         groups = {str(group) for group in master.hydra.runtime.choices}
-        overrides = ((word, self._parse(word)) for word in words)
-        return tuple(word if _composes(o, groups) else str(o.key_or_group) for word, o in overrides)
+        overrides = [self._parse(word) for word in words]
+        pairs = zip(words, overrides, strict=True)
+        key = tuple(word if _composes(override, groups) else str(override.key_or_group) for word, override in pairs)
+        if key not in self.bases:
+            full = self.whole(master, list(words))
+            trust_own(full, self.own)
+            self.bases[key] = Base(full, overrides)
+        return self.bases[key]
 
     def _parse(self, word: str) -> Override:
         if word not in self.parsed:
@@ -144,8 +145,8 @@ def _composes(override: Override, groups: set[str]) -> bool:
     return not plain or override.key_or_group in groups or _hydras(override) or isinstance(override.value(), Mapping)
 
 
-def install(loader: ConfigLoader) -> Composer:
+def install(loader: ConfigLoader, own: Sequence[str]) -> Composer:
     """Let a loader compose quickly, for the sweeper before us too."""
     if not isinstance(loader.load_sweep_config, Composer):
-        loader.load_sweep_config = Composer(loader)  # type: ignore[method-assign]
+        loader.load_sweep_config = Composer(loader, own)  # type: ignore[method-assign]
     return loader.load_sweep_config

@@ -72,16 +72,20 @@ class StackedBackprop(Engine):
     def try_out(self, batch: Batch, own: bool) -> None:
         self._graph(batch, own, bool(self.watch))
 
+    def _clock(self) -> float:
+        """Seconds: on a processor its own, which other programs on the machine do not stretch."""
+        return time.process_time() if self.stack.device.type == "cpu" else time.monotonic()
+
     def _pays(self) -> bool:
         """Whether it is time to compile."""
         if self.compile is True:
             return True
         if self.begun is None:
-            self.begun, self.beginning = time.monotonic(), self.steps
+            self.begun, self.beginning = self._clock(), self.steps
         taken = self.steps - self.beginning
         if taken < LOOKED_AT:
             return False
-        left = (self.last - self.steps) * (time.monotonic() - self.begun) / taken
+        left = (self.last - self.steps) * (self._clock() - self.begun) / taken
         if left * SAVED < COMPILING:
             self.compile = False
         return bool(self.compile)

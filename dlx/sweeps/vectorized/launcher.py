@@ -32,7 +32,9 @@ class Vectorized(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hear what is to be launched."""
         self.context, self.task, self.config = hydra_context, task_function, config
-        self.composer = install(hydra_context.config_loader)
+        self.composer = install(
+            hydra_context.config_loader, task_function.own if isinstance(task_function, Job) else ()
+        )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs.
@@ -47,9 +49,8 @@ class Vectorized(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        own = self.task.own if isinstance(self.task, Job) else ()
         numbered = enumerate(job_overrides, start=initial_job_idx)
-        jobs = [self.composer.job(self.config, list(words), number, own) for number, words in numbered]
+        jobs = [self.composer.job(self.config, list(words), number) for number, words in numbered]
         returns: dict[int, JobReturn] = {}
         alone: Counter[str] = Counter()
         for group, reason in self._groups(jobs):
