@@ -31,6 +31,7 @@ bench: install
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.boltzmann
 	$(BIN)/python -m tests.bench.ntm
+	$(BIN)/python -m tests.bench.vectorized
 
 wheel: install
 	$(BIN)/python -m build --wheel

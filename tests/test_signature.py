@@ -26,9 +26,8 @@ def targets(node):
 
 
 HYDRAS = {f"hydra_plugins.dlx.{name}" for name in PLUGINS}  # names that dlx.sweeps.plugins gives meaning to
-CONFIGURED = sorted(
-    {t for f in (ROOT / "conf").rglob("*.yaml") for t in targets(yaml.safe_load(f.read_text()))} - HYDRAS
-)
+FILES = (ROOT / "conf").rglob("*.yaml")
+CONFIGURED = sorted({t for f in FILES for t in targets(yaml.safe_load(f.read_text()))} - HYDRAS)
 OTHERS = ["torch.nn.Linear", "torch.nn.CrossEntropyLoss", "sklearn.svm.SVC", "sklearn.ensemble.RandomForestClassifier"]
 
 
