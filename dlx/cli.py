@@ -12,6 +12,7 @@ from dlx.errors import DlxError, UsageError
 
 VERBS = {
     "train": "train what the overrides describe; the same as no verb",
+    "sweep": "search for the best settings, and go on with the search: dlx sweep NAME 'optimizer.lr=log(1e-4,1e-1)'",
     "resume": "go on with a run in its directory: dlx resume RUN",
     "evaluate": "measure a run's model on a split: dlx evaluate RUN --split test",
     "predict": "what a run's model says of new data: dlx predict RUN INPUT -o FILE",

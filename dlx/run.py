@@ -36,7 +36,7 @@ from dlx.models.pretrained import Beginning
 from dlx.procedures.procedure import Procedure
 from dlx.runs.rundir import Run, now
 from dlx.tasks.task import Task, first, reads_lengths
-from dlx.trainer import Trainer
+from dlx.trainer import Trainer, Watch
 
 
 class Parts(NamedTuple):
@@ -54,26 +54,34 @@ class Parts(NamedTuple):
     batch: Found | None = None  # where trainer.batch=auto asked for it
 
 
-def train(config: DictConfig) -> dict[str, float]:
+def train(config: DictConfig, progress: Progress | None = None) -> dict[str, float]:
     """Train what a configuration describes, in Hydra's run directory. Returns the final metrics."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    return train_in(Path(hydra.runtime.output_dir), config, composed(hydra)).read()["metrics"]
+    return train_in(Path(hydra.runtime.output_dir), config, composed(hydra), progress).read()["metrics"]
 
 
-def train_in(directory: Path, config: DictConfig, about: dict[str, Any]) -> Run:
+def train_in(
+    directory: Path,
+    config: DictConfig,
+    about: dict[str, Any],
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> Run:
     """Train what a configuration describes, in `directory`. Bad data or values leave no directory behind.
 
     Args:
         directory: made for this run alone.
         config: composed and checked.
         about: what `run.json` says beside what is measured: the overrides, and the names of the groups chosen.
+        progress: what the user is told; None for the whole.
+        watch: looks at each validation, and may end the training.
     """
     group = lead("train", config)
     parts = group.together(lambda: assemble(config, fresh=True))
     run = group.together(lambda: Unwritten() if group.rank else created(directory, parts, about))
-    _learn(run, parts)
+    _learn(run, parts, progress=progress, watch=watch)
     return run
 
 
@@ -84,7 +92,7 @@ def created(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     return run
 
 
-def resume(run: Run, config: DictConfig) -> Run:
+def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch: Watch | None = None) -> Run:
     """Go on in the same run directory, from its newest whole checkpoint; from the beginning if none was saved yet."""
     group = lead("resume", config)
     batch = group.first(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
@@ -100,7 +108,7 @@ def resume(run: Run, config: DictConfig) -> Run:
     if group.rank == 0:
         run.update(**_several(parts))
         _keep(run, parts)
-    _learn(run, parts, resumed=True, note=note)
+    _learn(run, parts, resumed=True, note=note, progress=progress, watch=watch)
     return run
 
 
@@ -278,11 +286,19 @@ def composed(hydra: Any) -> dict[str, Any]:
     return {"overrides": list(hydra.overrides.task), **named}
 
 
-def _learn(run: Run, parts: Parts, resumed: bool = False, note: str | None = None) -> None:
+def _learn(
+    run: Run,
+    parts: Parts,
+    resumed: bool = False,
+    note: str | None = None,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> None:
     """Fit, measure the test split once, and close the run's books whatever happens."""
     trainer, started = parts.trainer, time.monotonic()
     group = here()
-    progress = Progress(quiet=group.rank > 0)
+    trainer.watch = watch
+    progress = progress or Progress(quiet=group.rank > 0)
     directory = None if group.rank else run.directory
     logger = trainer.make_logger(directory, resume_step=trainer.step if resumed else None)
     about = run.read()
@@ -363,7 +379,7 @@ def books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
     status, error = "failed", None
     try:
         yield
-        status = "finished"
+        status = "pruned" if trainer.pruned else "finished"
     except (Interrupted, KeyboardInterrupt) as stop:
         status, error = "interrupted", str(stop)
         raise

@@ -64,7 +64,10 @@ def threads(wanted: int | Literal["auto"], work: float) -> int:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """That this process may keep busy: those of its machine, or what OMP_NUM_THREADS leaves of them."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return min(here, int(share)) if share.isdigit() and int(share) > 0 else here
 
 
 def matmul(

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,19 @@ from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task, first
 from dlx.types import Count, Natural, NonNegative
+
+
+class Watch(Protocol):
+    """Looks on from outside, and may end a training that is not worth going on with."""
+
+    def __call__(self, epoch: int, metrics: Mapping[str, float], monitor: str) -> bool:
+        """Whether to stop.
+
+        Args:
+            epoch: passes finished.
+            metrics: the latest values by tag, a validation's among them.
+            monitor: the tag by which the best model is chosen.
+        """
 
 
 class Trainer:
@@ -101,6 +114,8 @@ class Trainer:
         self.sums: dict[str, tuple[Tensor, int]] = {}  # of this epoch's training values
         self.latest: dict[str, float] = {}
         self.finished = False
+        self.watch: Watch | None = None
+        self.pruned = False  # the watch has said stop
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -146,6 +161,7 @@ class Trainer:
     def _over(self) -> bool:
         return (
             self.finished
+            or self.pruned
             or self.epoch >= self.passes
             or self.procedure.done
             or (self.max_steps is not None and self.step >= self.max_steps)
@@ -197,6 +213,8 @@ class Trainer:
         if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.passes):
             self._validate()
             self._tell()
+            if self.watch is not None:
+                self.pruned = self.watch(self.epoch, self.latest, f"val/{self.task.monitor}")
         if self.pictures_every and self.epoch % self.pictures_every == 0:
             with here().whole(self.model):
                 self.pictures()

@@ -18,6 +18,7 @@ from dlx.config.report import ConfigError, Problem, closest
 from dlx.config.search import own_packages, places, searching
 from dlx.distribution import launch, processes
 from dlx.errors import DlxError, UsageError
+from dlx.sweeps.space import spelled
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,6 +82,7 @@ def run(words: Sequence[str]) -> int:
     directory: Path | None = None
     sweep: Path | None = None
     if not (args.shell_completion or args.hydra_help) or problems:
+        args.overrides = [spelled(word) for word in args.overrides]
         prepared = prepare(args.overrides, where, args.multirun, problems)
         args.overrides = prepared.overrides
         if args.package:
@@ -90,17 +92,19 @@ def run(words: Sequence[str]) -> int:
             count = launch.wanted(prepared.config.trainer)
             if count > 1:
                 return launch.launch(words, count)
-            if prepared.multirun:
-                from dlx.sweeps.plugins import register
-
-                register(prepared.config.hydra)
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
             directory = _directory(prepared, key)
             args.overrides = _fixed(args.overrides, key, directory)
             job = Job(existing(directory.absolute()), tuple(own_packages()))
             if prepared.multirun:
+                from dlx.sweeps.plugins import goes_on, register
+
+                register(prepared.config.hydra)
                 sweep = directory.absolute()
-                (sweep / FAILED).unlink(missing_ok=True)  # of an earlier sweep into the same directory
+                if goes_on(prepared.config.hydra):
+                    _agreed(prepared, directory)
+                else:
+                    (sweep / FAILED).unlink(missing_ok=True)  # of an earlier sweep into the same directory
     with searching(where), _raised():
         try:
             _run_hydra(args, parser(), job, str(where.main), where.name)
@@ -115,6 +119,15 @@ def run(words: Sequence[str]) -> int:
             if sweep is None or not any(failures(sweep)):
                 raise
     return _summary(sweep) if sweep is not None else 0
+
+
+def _agreed(prepared: Prepared, directory: Path) -> None:
+    """Refuse a search that is not good before Hydra composes it once more."""
+    from dlx.sweeps.asked import agreed
+
+    words = [word for word in prepared.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    if not any("glob(" in word for word in words):  # only Hydra's own loader knows what that stands for
+        agreed(prepared.config, words, directory)
 
 
 def _check_package(package: str, prepared: Prepared) -> None:

@@ -85,12 +85,27 @@ def _short(error: BaseException, name: str) -> str:
     return f"{name}: {kind}{place}\n{more}"
 
 
+def own_place(error: BaseException) -> str | None:
+    """The innermost line of the user's own files that an error came through, as file:line (function)."""
+    trace = _own_frames(_cause(error).__traceback__)
+    frames = traceback.extract_tb(trace) if trace is not None else []
+    own = [frame for frame in frames if _is_own(frame.filename)]
+    if not own:
+        return None
+    file = Path(own[-1].filename)
+    near = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+    return f"{near}:{own[-1].lineno} ({own[-1].name})"
+
+
 def _own_frames(trace: TracebackType | None) -> TracebackType | None:
-    here = Path.cwd()
     while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename)
-        inside = file.is_relative_to(here) and not file.is_relative_to(_PACKAGE)
-        if inside and "site-packages" not in file.parts and file.name != "dlx":
+        if _is_own(trace.tb_frame.f_code.co_filename):
             return trace
         trace = trace.tb_next
     return None
+
+
+def _is_own(name: str) -> bool:
+    file = Path(name)
+    inside = file.is_relative_to(Path.cwd()) and not file.is_relative_to(_PACKAGE)
+    return inside and "site-packages" not in file.parts and file.name != "dlx"

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dlx.commandline.console import show_error
-from dlx.config.compose import trust_own
+from dlx.commandline.console import own_place, show_error
+from dlx.config.compose import register_resolvers, trust_own
+from dlx.config.search import import_from_here
 from dlx.errors import DlxError, Interrupted
 
 FAILED = "failed.jsonl"  # in a sweep's directory: one line for each job that failed
@@ -38,10 +39,18 @@ class Job:
     Args:
         existing: directories that were there before; they stay, whatever happens.
         own: the user's own modules, which may be built; read before Hydra may change the working directory.
+        quiet: say nothing of how it goes: several jobs share a terminal.
     """
 
     existing: frozenset[Path] = frozenset()
     own: tuple[str, ...] = ()
+    quiet: bool = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A launcher's process has unpickled it: what Hydra and the user's own modules need is made ready there."""
+        self.__dict__.update(state)
+        register_resolvers()
+        import_from_here()
 
     def __call__(self, config: DictConfig) -> Any:
         """Train. Returns the best monitored validation metric, which a sweeper may optimise."""
@@ -49,9 +58,7 @@ class Job:
         directory = Path(hydra.runtime.output_dir)
         trust_own(config, self.own)
         try:
-            from dlx.run import train
-
-            return objective(train(config))
+            return objective(self._train(config, hydra))
         except Interrupted as stop:  # of a sweep too: the jobs after this one are not wanted either
             raise Stopped(stop) from stop
         except Exception as error:
@@ -70,6 +77,19 @@ class Job:
         self._tidy(directory)
         if hydra.mode == RunMode.MULTIRUN:
             _record(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
+
+    def _train(self, config: DictConfig, hydra: Any) -> dict[str, float]:
+        if hydra.sweeper.get("trial") is not None:
+            from dlx.sweeps.trial import run
+
+            return run(config, hydra)
+        from dlx.run import train
+
+        if not self.quiet:
+            return train(config)
+        from dlx.logs.progress import Progress
+
+        return train(config, Progress(quiet=True))
 
     def _tidy(self, directory: Path) -> None:
         """Remove what Hydra made, if no run came of it: a run has a run.json."""
@@ -101,12 +121,28 @@ def objective(metrics: dict[str, float]) -> Any:
 
 def _record(sweep: Path, hydra: Any, error: Exception) -> None:
     """Note a failed job where the command that started the sweep finds it, whatever process the job ran in."""
-    words = " ".join(hydra.overrides.task)
-    show_error(error, name=f"job {hydra.job.num} ({words})")
+    record(sweep, hydra.job.num, hydra.overrides.task, error, hydra.sweeper.get("trial"))
+
+
+def record(sweep: Path, number: int, overrides: Sequence[str], error: Exception, trial: int | None = None) -> None:
+    """Show what a job failed of, and note it in the sweep's directory.
+
+    Args:
+        sweep: the sweep's directory.
+        number: of the job.
+        overrides: its own.
+        error: what it raised.
+        trial: its number as a search's trial, if it is one.
+    """
+    words = " ".join(word for word in overrides if not word.startswith("hydra."))
+    show_error(error, name=f"job {number} ({words})" if trial is None else f"trial {trial}")
+    text = str(error).splitlines()[0] if str(error) else repr(error)
     line = {
-        "job": hydra.job.num,
+        "job": number,
         "overrides": words,
-        "error": str(error).splitlines()[0] if str(error) else repr(error),
+        "error": text if isinstance(error, DlxError) or not str(error) else f"{type(error).__name__}: {text}",
+        **({"trial": trial} if trial is not None else {}),
+        **({"place": place} if (place := own_place(error)) else {}),
     }
     with contextlib.suppress(OSError), (sweep / FAILED).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

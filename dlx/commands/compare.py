@@ -15,11 +15,13 @@ Rows = list[dict[str, Any]]
 
 @click.command("compare")
 @click.argument("names", nargs=-1, required=True, metavar="RUN RUN...")
+@click.option("--curve", "tags", multiple=True, metavar="METRIC", help="Which to draw, such as val/loss; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON map.")
-def command(names: tuple[str, ...], as_json: bool) -> None:
-    """Settings and versions that differ, metrics side by side, and the curves.
+def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> None:
+    """Settings and versions that differ, metrics side by side, and the curves over each other.
 
-    RUN is a directory, a run's id, or `last`. One RUN alone is shown in full.
+    RUN is a directory, a run's id, or `last`. One RUN alone is shown in full. Without --curve the training loss is
+    drawn, and what the best model was chosen by.
     """
     from dlx.commandline import terminal
 
@@ -28,14 +30,21 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         raise UsageError(f"{' '.join(names)} was given, which names a run twice; needed: different runs")
     about = [run.read() for run in found]
     labels = _labels(about)
+    values = _values(found, labels)
+    unknown = [tag for tag in tags if tag not in values]
+    if unknown:
+        near = ", ".join(values) or "no curves"
+        raise UsageError(f"--curve {unknown[0]} was given; these runs have {near}")
     parts = {
         "runs": _runs(found, about, labels),
         "settings": _settings(found, labels),
         "versions": _side_by_side([_versions(one) for one in about], labels, "package"),
         "metrics": _metrics([one.get("metrics") or {} for one in about], labels),
-        "curves": _curves(found, labels),
+        "curves": _curves(values),
     }
     if as_json:
+        for row in parts["curves"]:
+            row["values"] = values[row["curve"]][row["run"]]
         terminal.document(parts)
         return
     from dlx.config.schema import shown
@@ -45,6 +54,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         if rows:
             print(f"\n{name}" if name != "runs" else name)
             terminal.table(rows)
+    _drawn(values, about, tags)
 
 
 def _labels(about: Sequence[dict[str, Any]]) -> list[str]:
@@ -106,24 +116,41 @@ def _metrics(columns: Sequence[dict[str, float]], labels: Sequence[str]) -> Rows
     return rows
 
 
-def _curves(found: Sequence[Run], labels: Sequence[str]) -> Rows:
-    """The epochs' curves: training loss, and the validation split's metrics, with their last, lowest, highest value."""
-    from dlx.commandline.terminal import sparkline
+def _values(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Training loss and the validation split's metrics: by tag and run, one value an epoch."""
     from dlx.logs import curves
 
-    tags: dict[str, None] = {}
-    records = [curves.read(run.directory / "metrics.jsonl") for run in found]
-    for record in (one for run in records for one in run):
-        tags.update(dict.fromkeys(tag for tag in record if tag.startswith("val/") or tag == "train/loss"))
+    records = {label: curves.read(run.directory / "metrics.jsonl") for label, run in zip(labels, found, strict=True)}
+    tags = {tag for run in records.values() for one in run for tag in one}
+    return {
+        tag: {label: _epochs(run, tag) for label, run in records.items()}
+        for tag in sorted(tag for tag in tags if tag.startswith("val/") or tag == "train/loss")
+    }
+
+
+def _curves(values: dict[str, dict[str, list[float]]]) -> Rows:
+    """The curves with their last, lowest and highest value."""
+    from dlx.commandline.terminal import sparkline
+
     rows: Rows = []
-    for tag in sorted(tags):
-        for label, run in zip(labels, records, strict=True):
-            values = _epochs(run, tag)
-            finite = [value for value in values if math.isfinite(value)]
+    for tag, by_run in values.items():
+        for label, curve in by_run.items():
+            finite = [value for value in curve if math.isfinite(value)]
             if finite:
                 ends = {"last": finite[-1], "lowest": min(finite), "highest": max(finite)}
-                rows.append({"curve": tag, "run": label, **ends, "trend": sparkline(values)})
+                rows.append({"curve": tag, "run": label, **ends, "trend": sparkline(curve)})
     return rows
+
+
+def _drawn(values: dict[str, dict[str, list[float]]], about: Sequence[dict[str, Any]], tags: Sequence[str]) -> None:
+    """The curves of each tag over each other, where they have several points."""
+    from dlx.commandline.plot import plot
+
+    best = {name.replace("best_", "") for one in about for name in one.get("metrics") or {} if "/best_" in name}
+    for tag in tags or [tag for tag in values if tag in best or tag == "train/loss"]:
+        lines = {run: list(enumerate(curve, 1)) for run, curve in values[tag].items() if len(curve) > 1}
+        if lines:
+            print("", *plot(lines, f"{tag} by epoch"), sep="\n")
 
 
 def _epochs(records: Sequence[dict[str, Any]], tag: str) -> list[float]:

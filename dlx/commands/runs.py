@@ -9,8 +9,7 @@ import click
 from dlx.errors import UsageError
 from dlx.runs.rundir import ROOT, Run, runs
 from dlx.runs.status import status
-
-LOWER = {"loss", "error", "mse", "rmse", "mae", "perplexity", "bits", "nll", "distortion", "inertia", "distance"}
+from dlx.sweeps.objective import lower
 
 
 @click.command("runs")
@@ -19,14 +18,37 @@ LOWER = {"loss", "error", "mse", "rmse", "mae", "perplexity", "bits", "nll", "di
 )
 @click.option("--best", metavar="METRIC", help="The best run by METRIC first, such as test/accuracy.")
 @click.option("--root", type=click.Path(path_type=Path), default=ROOT, show_default=True, help="Where to look.")
+@click.option("--sweep", metavar="NAME", help="The runs of a sweep: its name, or the directory of a multirun.")
+@click.option("--by", metavar="KEY,KEY", help="Mean and standard deviation of runs that have the same of these keys.")
+@click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="With --by: draw it, as PNG or PDF.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def command(conditions: tuple[str, ...], best: str | None, root: Path, as_json: bool) -> None:
+def command(
+    conditions: tuple[str, ...],
+    best: str | None,
+    root: Path,
+    sweep: str | None,
+    by: str | None,
+    figure: Path | None,
+    as_json: bool,
+) -> None:
     """List the runs below outputs/, the newest first."""
     from dlx.commandline import terminal
 
+    if figure is not None and by is None:
+        raise UsageError("--figure was given without --by; needed: the keys to group by; type --by model")
     wanted = [_condition(given) for given in conditions]
+    root = _sweep(sweep) if sweep is not None else root
     found = [(run, about) for run in runs(root) if (about := _read(run)) and _fits(run, about, wanted)]
     found.sort(key=lambda pair: str(pair[1].get("started", "")), reverse=True)
+    if by is not None:
+        from dlx.sweeps.by import table
+
+        table(
+            [(run, about) for run, about in found], [key.strip() for key in by.split(",")], best, root, as_json, figure
+        )
+        return
+    if best is None and sweep is not None:
+        best = _searched(root, found)
     if best is not None:
         found = _ranked(found, best)
     if as_json:
@@ -35,6 +57,34 @@ def command(conditions: tuple[str, ...], best: str | None, root: Path, as_json: 
         terminal.table([_row(run, about, best) for run, about in found])
     else:
         terminal.note(f"no run below {root}/" + (" fits" if wanted else "; type dlx train"))
+
+
+def _sweep(name: str) -> Path:
+    """The directory of a sweep.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from dlx.config.report import closest
+    from dlx.sweeps.record import ROOT as SWEEPS
+
+    for place in (SWEEPS / name, Path(name)):
+        if place.is_dir() and name:
+            return place
+    known = sorted(folder.name for folder in SWEEPS.glob("*") if folder.is_dir())
+    near = closest(name, known)
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(known) or 'none'} in {SWEEPS}/"
+    raise UsageError(f"--sweep {name} was given; {hint}; type dlx sweep NAME … for a new one")
+
+
+def _searched(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> str | None:
+    """What a sweep's runs came to, by the name that run.json has for it; None of a plain multirun."""
+    from dlx.sweeps.record import read
+
+    record = read(root)
+    names = {name for _, about in found for name in about.get("metrics", {})}
+    metric = record.metric if record else ""
+    return next((name for name in (metric.replace("val/", "val/best_", 1), metric) if name in names), None)
 
 
 def _read(run: Run) -> dict[str, Any] | None:
@@ -85,11 +135,6 @@ def _ranked(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[
         raise UsageError(f"--best {metric} was given; these runs have {', '.join(names) or 'no metrics yet'}")
     having = [pair for pair in found if isinstance(pair[1]["metrics"].get(metric), int | float)]
     return sorted(having, key=lambda pair: pair[1]["metrics"][metric], reverse=not lower(metric))
-
-
-def lower(metric: str) -> bool:
-    """Whether less of a metric is better."""
-    return bool(LOWER & set(metric.rpartition("/")[2].lower().split("_")))
 
 
 def key_metric(metrics: dict[str, float]) -> str | None:

@@ -25,7 +25,7 @@ from dlx.config.catalogue import Catalogue
 from dlx.config.fit import check_fit, check_pairs
 from dlx.config.keys import Keys
 from dlx.config.origin import Origins
-from dlx.config.overrides import Options, Word, cases, check_choices, check_sweeps, parse
+from dlx.config.overrides import Options, Word, cases, check_choices, check_intervals, check_sweeps, parse
 from dlx.config.report import ConfigError, Problem
 from dlx.config.search import Places, import_from_here, own_packages, places, searching
 from dlx.config.validate import Validation
@@ -139,6 +139,8 @@ class _Preparation:
             config = self._case(choices, good, rewritten)
             first = first if first is not None else config
         self.problems += check_pairs(good, self.catalogue, self.problems)
+        if first is not None and str(first.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
+            self.problems += check_intervals(good, self.multirun)
         if self.problems or first is None:
             raise ConfigError(self._ordered())
         multirun = self.multirun or first.hydra.mode == RunMode.MULTIRUN  # an experiment may ask for a sweep

@@ -137,6 +137,16 @@ def check_sweeps(words: Iterable[Word], multirun: bool) -> list[Problem]:
     ]
 
 
+def check_intervals(words: Iterable[Word], multirun: bool) -> list[Problem]:
+    """Intervals where every value is run in turn."""
+    what = "an interval has no values to run one after another; needed: a sweeper that draws from it"
+    return [
+        Problem(word.text, what, f"type dlx sweep NAME '{word.text}'")
+        for word in words
+        if multirun and word.swept and not word.parsed.is_discrete_sweep()
+    ]
+
+
 def check_choices(words: Iterable[Word], options: Options, catalogue: Catalogue) -> list[Problem]:
     """Options that a group does not have."""
     problems = []
@@ -161,7 +171,17 @@ def chosen(word: Word) -> list[str]:
     return ["null" if entry is None else str(entry) for entry in values]
 
 
+# Hydra's plugins that dlx has as extras: where an option of theirs is not there, they are not installed.
+EXTRAS = {
+    "hydra/launcher": {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
+}
+
+
 def _no_option(word: Word, option: str, known: Sequence[str], catalogue: Catalogue) -> Problem:
+    extra = EXTRAS.get(word.key, {}).get(option)
+    if extra:
+        what = f"{word.key} {option} is a plugin of Hydra's that is not installed"
+        return Problem(word.text, what, f"type pip install 'dlx[{extra}]'")
     near = closest(option, known)
     entry = catalogue.entry(word.key, near) if near else None
     what = f"there is no {word.key} {option}; " + (f"did you mean {near}?" if near else f"there are {listed(known)}")

@@ -75,6 +75,11 @@ class Signature:
         found = self.definition
         return found is None or not isinstance(found.node, ast.ClassDef) or _has(found, method)
 
+    def classes(self) -> Iterator[ast.ClassDef | None]:
+        """The class and those that it derives from; None for one whose source is not found."""
+        if self.definition is not None and isinstance(self.definition.node, ast.ClassDef):
+            yield from _classes(self.definition)
+
     @property
     def init(self) -> ast.FunctionDef | None:
         """The constructor that the class itself has."""
@@ -201,6 +206,16 @@ def _bases(place: Definition) -> Iterator[Definition | None]:
             continue
         found = resolve(place.module, plain)
         yield found if isinstance(found, Definition) and isinstance(found.node, ast.ClassDef) else None
+
+
+def _classes(place: Definition, depth: int = 0) -> Iterator[ast.ClassDef | None]:
+    assert isinstance(place.node, ast.ClassDef)
+    yield place.node
+    for base in _bases(place) if depth < 20 else ():
+        if base is None:
+            yield None
+        else:
+            yield from _classes(base, depth + 1)
 
 
 def _has(place: Definition, method: str, depth: int = 0) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def status(about: Mapping[str, Any]) -> str:
-    """running, finished, failed, interrupted, or `lost` for a run whose process is gone.
+    """running, finished, pruned, failed, interrupted, or `lost` for a run whose process is gone.
 
     Args:
         about: the content of run.json.

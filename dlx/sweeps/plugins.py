@@ -10,8 +10,10 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 PACKAGE = "hydra_plugins.dlx."
-PLUGINS: dict[str, str] = {  # the name after PACKAGE, and where its class is
+PLUGINS = {  # the name after PACKAGE, and where its class is
+    "Processes": "dlx.sweeps.processes.Processes",
     "Vectorized": "dlx.sweeps.vectorized.launcher.Vectorized",
+    "Optuna": "dlx.sweeps.sweeper.OptunaSweeper",
 }
 
 
@@ -27,3 +29,8 @@ def register(hydra: DictConfig) -> None:
         if name.startswith(PACKAGE) and place:
             module, _, kind = place.rpartition(".")
             Plugins.instance().class_name_to_class[name] = getattr(importlib.import_module(module), kind)
+
+
+def goes_on(hydra: DictConfig) -> bool:
+    """Whether the sweeper goes on with what its directory holds."""
+    return str(hydra.sweeper.get("_target_")) == f"{PACKAGE}Optuna"

@@ -1,0 +1,165 @@
+"""Pictures of a sweep, in its `figures/`: how it went, where the good ones lie, what mattered."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlx.commandline import terminal
+from dlx.errors import UsageError
+from dlx.sweeps.groups import Group
+from dlx.sweeps.space import Numbers
+from dlx.sweeps.study import Study
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+SIZE, INK = (7.2, 4.5), "#222222"
+
+
+def draw(study: Study, trials: "Sequence[FrozenTrial]") -> list[Path]:
+    """Draw what can be drawn of the trials that are done. Returns the files."""
+    done = [one for one in trials if one.state.name == "COMPLETE"]
+    drawn = {"history": _history(study, trials)}
+    if len(done) > 1 and len(study.space.dimensions) > 1:
+        drawn["parallel_coordinates"] = _parallel(study, done)
+    weights = importance(study, done)
+    if weights:
+        drawn["importance"] = _importance(study, weights)
+    folder = study.directory / "figures"
+    folder.mkdir(exist_ok=True)
+    files = []
+    for name, figure in drawn.items():
+        aside = folder / f".{name}.png"  # another process may draw it too
+        figure.savefig(aside, format="png", dpi=120)
+        files.append(aside.replace(folder / f"{name}.png"))
+    return files
+
+
+def importance(study: Study, done: "Sequence[FrozenTrial]") -> dict[str, float]:
+    """How much of the metric's variance each key explains (fANOVA), summing to one; empty where too little is known."""
+    varying = [d.name for d in study.space.dimensions if len({str(one.params[d.name]) for one in done}) > 1]
+    if len(done) < 4 or len(varying) < 2 or len({one.value for one in done}) < 2:
+        return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    evaluator = FanovaImportanceEvaluator(seed=study.record.seed)
+    return dict(get_param_importances(study.optuna, evaluator=evaluator, params=varying))
+
+
+def _axes(title: str, size: tuple[float, float] = SIZE) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_title(title)
+    return figure, axes
+
+
+def _history(study: Study, trials: "Sequence[FrozenTrial]") -> Any:
+    """Every trial's value in turn, the best so far, and the trials that came to none."""
+    figure, axes = _axes(f"{study.directory.name}: {study.record.metric}")
+    done = [one for one in trials if one.state.name == "COMPLETE" and one.value is not None]
+    values = [one.value or 0.0 for one in done]
+    better = max if study.record.mode == "max" else min
+    best = [better(values[: i + 1]) for i in range(len(values))]
+    axes.scatter([one.number for one in done], values, s=22, color="C0", linewidths=0, label="trials")
+    axes.step([one.number for one in done], best, where="post", color="C1", linewidth=1.8, label="best so far")
+    for state, marker in (("PRUNED", "|"), ("FAIL", "x")):
+        those = [one.number for one in trials if one.state.name == state]
+        if those:
+            place = axes.get_xaxis_transform()  # at the lower edge, whatever the scale
+            label = {"PRUNED": "pruned", "FAIL": "failed"}[state]
+            axes.scatter(those, [0.03] * len(those), s=30, color=INK, marker=marker, transform=place, label=label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("trial")
+    axes.set_ylabel(study.record.metric)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _importance(study: Study, weights: dict[str, float]) -> Any:
+    names = sorted(weights, key=lambda name: weights[name])
+    figure, axes = _axes(
+        f"{study.directory.name}: what {study.record.metric} depends on", (7.2, 1.4 + 0.4 * len(names))
+    )
+    bars = axes.barh(names, [weights[name] for name in names], color="C0", height=0.6)
+    axes.bar_label(bars, [f"{weights[name]:.2f}" for name in names], padding=3)
+    axes.set_xlim(0, 1.08)
+    axes.set_xlabel("share of the variance explained (fANOVA)")
+    return figure
+
+
+def _parallel(study: Study, done: "Sequence[FrozenTrial]") -> Any:
+    """A line for each trial through its settings, coloured by what came of it, the good ones on top."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    dimensions = study.space.dimensions
+    columns = [_column(one, [trial.params[one.name] for trial in done]) for one in dimensions]
+    figure, axes = _axes(
+        f"{study.directory.name}: {study.record.metric} of {len(done)} trials", (max(7.2, 1.9 * len(columns)), 4.5)
+    )
+    axes.grid(False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    values = [trial.value or 0.0 for trial in done]
+    scale = Normalize(min(values), max(values) if max(values) > min(values) else min(values) + 1)
+    colours = colormaps["viridis" if study.record.mode == "max" else "viridis_r"]
+    sign = 1 if study.record.mode == "max" else -1
+    for row in sorted(range(len(done)), key=lambda i: sign * values[i]):
+        heights = [places[row] for places, _ in columns]
+        axes.plot(range(len(columns)), heights, color=colours(scale(values[row])), alpha=0.8, linewidth=1.4)
+    for x, (_, marks) in enumerate(columns):
+        axes.axvline(x, color=INK, linewidth=0.8)
+        for height, text in marks:
+            axes.annotate(text, (x, height), (5, 0), textcoords="offset points", va="center", fontsize=8, color=INK,
+                          bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7})  # fmt: skip
+    axes.set_xticks(range(len(columns)), [one.name for one in dimensions])
+    axes.tick_params(length=0)
+    axes.set_yticks([])
+    axes.set_xlim(-0.1, len(columns) - 1 + 0.45)
+    figure.colorbar(ScalarMappable(scale, colours), ax=axes, label=study.record.metric, pad=0.02)
+    return figure
+
+
+def _column(dimension: Any, values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Heights of values in [0, 1] along one axis, and its marks."""
+    if isinstance(dimension, Numbers):
+        to = math.log10 if dimension.log else float
+        low, high = to(dimension.low), to(dimension.high)
+        marks = [low + (high - low) * share for share in (0, 0.25, 0.5, 0.75, 1)]
+        decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
+        if dimension.log and len(decades) > 2:
+            marks = [float(power) for power in decades]
+        texts = [terminal.text(float(f"{10**mark if dimension.log else mark:.3g}")) for mark in marks]
+        span = high - low or 1
+        return [(to(v) - low) / span for v in values], [
+            ((mark - low) / span, text) for mark, text in zip(marks, texts, strict=True)
+        ]
+    places = {value: (i + 0.5) / len(dimension.values) for i, value in enumerate(dimension.values)}
+    return [places[value] for value in values], [(height, str(value)) for value, height in places.items()]
+
+
+def bars(made: Sequence[Group], metric: str, file: Path, most: int = 30) -> None:
+    """Mean and standard deviation of groups, the best on top, and every run as a dot.
+
+    Raises:
+        UsageError: the file's name says no format that can be drawn.
+    """
+    if file.suffix not in (".png", ".pdf", ".svg"):
+        raise UsageError(f"--figure {file} was given; needed: .png, .pdf or .svg; type --figure {file.stem}.png")
+    shown = [group for group in made if group.values][:most]
+    names = ["  ".join(f"{key.rpartition('.')[2]}={terminal.text(v)}" for key, v in g.settings.items()) for g in shown]
+    figure, axes = _axes(metric, (7.2, 1.4 + 0.34 * len(shown)))
+    for row, group in enumerate(shown):
+        axes.errorbar(group.mean, row, xerr=group.sd or 0, fmt="o", color="C0", capsize=4, markersize=6, linewidth=1.6)
+        axes.scatter(group.values, [row] * len(group.values), s=10, color=INK, alpha=0.5, linewidths=0, zorder=3)
+    axes.set_yticks(range(len(shown)), names)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel(f"{metric}, mean ± standard deviation")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,49 @@
+"""One trial of a sweep, in whatever process the launcher has chosen: begun, or gone on with where it was killed."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dlx.errors import UsageError
+from dlx.logs.progress import Progress
+from dlx.run import composed, resume, train_in
+from dlx.runs.rundir import Run
+from dlx.runs.saved import config_of
+from dlx.sweeps.record import read
+from dlx.sweeps.watch import Pruning
+
+
+def run(config: DictConfig, hydra: Any) -> dict[str, float]:
+    """Train in the trial's own directory. Returns the final metrics.
+
+    Args:
+        config: composed.
+        hydra: Hydra's node, whose sweeper knows the trial's number.
+    """
+    directory, about = Path(hydra.runtime.output_dir), composed(hydra)
+    sweep = Path(hydra.runtime.cwd, hydra.sweep.dir)
+    record = read(sweep)
+    assert record is not None
+    quiet = Progress(quiet=True)
+    watch = Pruning(sweep, int(hydra.sweeper.trial), record, config.trainer.epochs) if record.prune else None
+    begun = Run(directory)
+    if not _begun(begun):
+        return train_in(directory, config, about, quiet, watch).read()["metrics"]
+    if begun.read().get("status") not in ("finished", "pruned"):
+        saved = config_of(begun)
+        saved.allow = config.get("allow") or []
+        resume(begun, saved, quiet, watch)
+    return begun.read()["metrics"]
+
+
+def _begun(run: Run) -> bool:
+    """Whether there is a run to go on with; what a process was killed over before that is cleared away."""
+    try:
+        known = bool(run.read())
+        config_of(run)
+    except UsageError:
+        known = False
+    if not known:
+        run.file.unlink(missing_ok=True)
+    return known
