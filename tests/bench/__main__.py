@@ -4,8 +4,9 @@
     python -m tests.bench --only hmm8 hmm64          # a step is an iteration of EM
 
 Each competitor runs in a process of its own, and they take turns, round by round: what slows the machine for a while
-slows all of them. Printed are the median microseconds of a step, and the median of the ratios to the bare loop of the
-same round (lower is better). Start-up, data and compilation are outside the timing; compilation is printed by itself.
+slows all of them. Printed are the median microseconds of a step (on one thread the processor's), and the median of the
+ratios to the bare loop of the same round (lower is better). Start-up, data and compilation are outside the timing;
+compilation is printed by itself.
 """
 
 import argparse
