@@ -139,6 +139,8 @@ def assemble(
     file = tensor_file.find(config.get("pretrained")) if fresh else None
     runtime.seed(config.seed)
     trainer: Trainer = build(config, "trainer")
+    if here().world > 1 and trainer.device.type == "cuda":
+        torch.cuda.set_device(trainer.device)  # where NCCL works
     dataset: Dataset = loaded or build(config, "dataset")
     if loaded is None:
         here().in_turn(dataset.load)
@@ -317,6 +319,9 @@ def _learn(
                 group.begin(parts.model, parts.config.seed)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
             metrics = finish(run, parts, logger)
+        except BaseException:
+            group.part_ways()
+            raise
         finally:
             logger.close()
     progress.summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)

@@ -128,20 +128,57 @@ def check_normalisation() -> None:
     close(ours.state_dict(), whole.state_dict())
 
 
+def resume_all(root: Path) -> None:
+    """Runs that were begun by one process, or by both, and are taken up by both."""
+    from dlx.config.compose import compose
+    from dlx.distribution.group import alone
+    from dlx.run import resume, train_in
+    from dlx.runs.rundir import Run
+
+    short = ["trainer.device=cpu", "trainer.threads=1", "trainer.logger.images=false"]
+    draws = {  # every process by itself
+        "dropout": [*short, *FULL, "model=mlp", "model.dropout=0.5", "trainer=ddp", "trainer.max_steps=2"],
+        "chains": [*short, *FULL, "model=rbm", "procedure.persistent=true", "trainer=ddp", "trainer.max_steps=2"],
+        "counts": [
+            *short,
+            "model=categorical_hmm",
+            "dataset.examples=100",
+            "trainer.batch=20",
+            "trainer=ddp",
+            "trainer.max_steps=1",
+        ],
+    }
+    for name, words in draws.items():
+        config = compose(words)
+        begun = train_in(root / f"begun-{name}", config, {})
+        for key, value in {"max_steps": None, "epochs": 2}.items():
+            config.trainer[key] = value
+        resume(begun, config)
+        train_in(root / f"whole-{name}", config, {})
+    config = compose([*short, *CASES["mlp"], "trainer.batch=100", "trainer.epochs=2"])
+    with alone():
+        lone = train_in(root / "begun-alone", config, {})
+    config.trainer.strategy, config.trainer.epochs = "ddp", 3
+    resume(Run(lone.directory), config)
+
+
 if __name__ == "__main__":
     still()
     from omegaconf import OmegaConf
 
     from dlx.distribution import group
-    from dlx.run import train_in
+    from dlx.distribution.follow import Unwritten
+    from dlx.run import resume, train_in
 
     group.join()
     check_normalisation()
     if group.here().rank == 0:
         for case in all_cases(["ddp", "fsdp"], Path(sys.argv[1]), 50):
             case()
+        resume_all(Path(sys.argv[1]))
         group.here().first(None)
     else:
         while told := group.here().first(None):
-            train_in(Path(os.devnull), OmegaConf.create(told[1]), {})
+            verb, config = told[0], OmegaConf.create(told[1])
+            train_in(Path(os.devnull), config, {}) if verb == "train" else resume(Unwritten(), config)
     group.leave()

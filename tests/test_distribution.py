@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests import ranks
+from tests.conftest import same
 
 ROOT = Path(__file__).parent.parent
 
@@ -76,3 +77,25 @@ def test_em_sums_its_statistics(runs, case):
 @pytest.mark.parametrize("case", ranks.SHARDED)
 def test_sharded_parameters_learn_the_same_and_are_saved_whole(runs, case):
     compare(runs / f"fsdp-{case}", runs / f"default-{case}", tolerance(case))
+
+
+@pytest.mark.parametrize("case", ["dropout", "chains", "counts"])
+def test_resumed_in_as_many_processes_equals_uninterrupted(runs, case):
+    ours, whole = checkpoint(runs / f"begun-{case}"), checkpoint(runs / f"whole-{case}")
+    for content in (ours, whole):
+        content["trainer"].pop("latest"), content["trainer"].pop("sums")
+    assert same(ours, whole)
+
+
+def test_a_run_goes_on_in_two_processes_that_was_begun_in_one(runs):
+    compare(runs / "begun-alone", runs / "default-mlp", 1e-5)
+
+
+def test_a_run_goes_on_in_one_process_that_was_begun_in_two(runs, resume):
+    from dlx.runs.rundir import Run
+
+    for name in ("ddp-mlp", "fsdp-mlp", "default-mlp"):
+        resume(Run(runs / name), trainer__epochs=4)
+    compare(runs / "ddp-mlp", runs / "default-mlp", 1e-5)
+    compare(runs / "fsdp-mlp", runs / "default-mlp", 1e-5)
+    assert Run(runs / "ddp-mlp").read()["global_batch"] == 100

@@ -1,11 +1,13 @@
 """What every rank but the first does: it waits for the configuration, and learns along without a word."""
 
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
+from dlx.commandline.console import debugging, show_error
 from dlx.distribution import group, processes
 from dlx.errors import DlxError
 from dlx.runs.rundir import Run
@@ -41,7 +43,21 @@ def lead(verb: str, config: DictConfig) -> group.Alone:
 
 
 def follow() -> int:
-    """Do as the first rank says. Returns the exit code."""
+    """Do as the first rank says. Returns the exit code, where all went well; the first rank tells what did not."""
+    code = _followed()
+    if code:
+        _exit(code)
+    return code
+
+
+def _exit(code: int) -> NoReturn:
+    """End at once: an exchange that will never be over is not waited for, as it would be when Python cleans up."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _followed() -> int:
     try:
         message: Message = group.join().first(0)
         if isinstance(message, int):
@@ -61,11 +77,16 @@ def follow() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if debugging():
+            show_error(error, name=f"dlx, rank {processes.rank()}")
+        return 1
 
 
 def dismiss(code: int) -> None:
     """The first rank's command is over; if the others are still waiting for what to do, let them go with its code."""
-    if group.here().world == 1:
+    if not group.joined():
         group.join().first(code)
-    if code == 0:
-        group.leave()
+    if code:
+        _exit(code)
+    group.leave()

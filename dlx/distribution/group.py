@@ -112,17 +112,26 @@ class Alone:
         """What is this rank's of a checkpoint, of however many ranks it was."""
         return content
 
+    def part_ways(self) -> None:
+        """Exchange nothing any more, whatever is still to be written: the others may not be there."""
+
     def watched(self) -> contextlib.AbstractContextManager[Any]:
         """Say which rank was lost where an exchange fails for that."""
         return contextlib.nullcontext()
 
 
 _here: Alone = Alone()
+_joined = False
 
 
 def here() -> Alone:
     """The group that this process belongs to."""
     return _here
+
+
+def joined() -> bool:
+    """Whether this process has met the others."""
+    return _joined
 
 
 @contextlib.contextmanager
@@ -142,9 +151,9 @@ def join() -> Alone:
     Raises:
         TrainingError: they do not come.
     """
-    global _here
-    if _here.world == 1 and processes.world() > 1:
-        _here = Ranks()
+    global _here, _joined
+    if not _joined and processes.world() > 1:
+        _here, _joined = Ranks(), True
     return _here
 
 
@@ -331,6 +340,10 @@ class Ranks(Alone):
             random = runtime.random_state()
             runtime.set_random_state(state)
         return {**content, "procedure": procedure, "random": random}
+
+    def part_ways(self) -> None:
+        global _here
+        _here = Alone()
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

@@ -224,7 +224,7 @@ class Backprop(Procedure):
         plain = self.accumulate == 1 and self.clip_value is None and self.scaler is None
         small = sum(p.numel() for p in self.params) < 1e5 and self.params[0].device.type == "cpu"
         suits = plain and small and type(self.optimizer).__name__ in COMPILABLE and not _has_kernels(self.model)
-        if self.compile or not suits or steps < 400_000:
+        if self.compile or not suits or here().world > 1 or steps < 400_000:
             return None
         return f"procedure.compile=step would pay over {steps:,} steps: seconds to compile, then 0.6 of the time"
 
