@@ -39,7 +39,7 @@ CASES = {
         "dataset.limit=150",
     ],
     "made": ["dataset=copy", "dataset.examples=200", "model=lstm", "model.hidden=8"],
-    "rbm": [*FULL, "model=rbm", "model.hidden=20"],
+    "rbm": [*FULL, "model=rbm", "model.hidden=10"],
     "dbn": [*FULL, "model=dbn", "model.hidden=[20,10]", "procedure.pretrain.epochs=1"],
     "gan": [
         "model=gan",
@@ -138,7 +138,15 @@ def resume_all(root: Path) -> None:
     short = ["trainer.device=cpu", "trainer.threads=1", "trainer.logger.images=false"]
     draws = {  # every process by itself
         "dropout": [*short, *FULL, "model=mlp", "model.dropout=0.5", "trainer=ddp", "trainer.max_steps=2"],
-        "chains": [*short, *FULL, "model=rbm", "procedure.persistent=true", "trainer=ddp", "trainer.max_steps=2"],
+        "chains": [
+            *short,
+            *FULL,
+            "model=rbm",
+            "model.hidden=10",
+            "procedure.persistent=true",
+            "trainer=ddp",
+            "trainer.max_steps=2",
+        ],
         "counts": [
             *short,
             "model=categorical_hmm",
@@ -155,10 +163,10 @@ def resume_all(root: Path) -> None:
             config.trainer[key] = value
         resume(begun, config)
         train_in(root / f"whole-{name}", config, {})
-    config = compose([*short, *CASES["mlp"], "trainer.batch=100", "trainer.epochs=2"])
+    config = compose([*short, *CASES["mlp"], "trainer=ddp", "trainer.batch=100", "trainer.epochs=2"])
     with alone():
         lone = train_in(root / "begun-alone", config, {})
-    config.trainer.strategy, config.trainer.epochs = "ddp", 3
+    config.trainer.epochs = 3
     resume(Run(lone.directory), config)
 
 

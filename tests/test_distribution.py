@@ -79,12 +79,16 @@ def test_sharded_parameters_learn_the_same_and_are_saved_whole(runs, case):
     compare(runs / f"fsdp-{case}", runs / f"default-{case}", tolerance(case))
 
 
-@pytest.mark.parametrize("case", ["dropout", "chains", "counts"])
+@pytest.mark.parametrize("case", ["dropout", "chains"])
 def test_resumed_in_as_many_processes_equals_uninterrupted(runs, case):
     ours, whole = checkpoint(runs / f"begun-{case}"), checkpoint(runs / f"whole-{case}")
     for content in (ours, whole):
         content["trainer"].pop("latest"), content["trainer"].pop("sums")
     assert same(ours, whole)
+
+
+def test_counts_of_half_a_pass_are_kept(runs):
+    compare(runs / "begun-counts", runs / "whole-counts", 1e-10)  # not to the bit: they are added up in another order
 
 
 def test_a_run_goes_on_in_two_processes_that_was_begun_in_one(runs):

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 
 from dlx.commandline.console import debugging, show_error
+from dlx.config.search import import_from_here
 from dlx.distribution import group, processes
 from dlx.errors import DlxError
 from dlx.runs.rundir import Run
@@ -58,6 +59,7 @@ def _exit(code: int) -> NoReturn:
 
 
 def _followed() -> int:
+    import_from_here()
     try:
         message: Message = group.join().first(0)
         if isinstance(message, int):

@@ -56,10 +56,11 @@ class Progress:
         if about.get("device", "cpu") == "cpu" and about.get("threads"):
             place.append(_count(about["threads"], "thread"))
         place.append(PRECISIONS.get(str(about.get("precision", 32)), str(about.get("precision"))))
+        if about.get("processes", 1) > 1:
+            place.insert(0, f"{about['processes']} processes")
+        batch = about.get("global_batch", trainer.get("batch", "?"))
         before = f"{extra} + " if extra else ""
-        length = (
-            f"{before}{_count(trainer['epochs'], 'epoch')} × {_count(steps, 'step')} of {trainer.get('batch', '?')}"
-        )
+        length = f"{before}{_count(trainer['epochs'], 'epoch')} × {_count(steps, 'step')} of {batch}"
         if self._limit is not None:
             length += f", at most {_count(self._limit, 'step')}"
         if trainer.get("patience"):
