@@ -316,6 +316,7 @@ def _learn(
                 prepare(parts)
                 with group.whole(parts.model):
                     introduce(parts, logger)
+            if not trainer.step:
                 group.begin(parts.model, parts.config.seed)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
             metrics = finish(run, parts, logger)
