@@ -138,6 +138,7 @@ def resume_all(root: Path) -> None:
     short = ["trainer.device=cpu", "trainer.threads=1", "trainer.logger.images=false"]
     draws = {  # every process by itself
         "dropout": [*short, *FULL, "model=mlp", "model.dropout=0.5", "trainer=ddp", "trainer.max_steps=2"],
+        "sharded": [*short, *FULL, "model=mlp", "model.dropout=0.5", "trainer=fsdp", "trainer.max_steps=2"],
         "chains": [
             *short,
             *FULL,

@@ -79,7 +79,7 @@ def test_sharded_parameters_learn_the_same_and_are_saved_whole(runs, case):
     compare(runs / f"fsdp-{case}", runs / f"default-{case}", tolerance(case))
 
 
-@pytest.mark.parametrize("case", ["dropout", "chains"])
+@pytest.mark.parametrize("case", ["dropout", "sharded", "chains"])
 def test_resumed_in_as_many_processes_equals_uninterrupted(runs, case):
     ours, whole = checkpoint(runs / f"begun-{case}"), checkpoint(runs / f"whole-{case}")
     for content in (ours, whole):
