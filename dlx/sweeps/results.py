@@ -40,7 +40,9 @@ class News:
         one = trials[trial.number]
         value = f"{self.study.record.metric} {one.value:.4g}" if one.value is not None else ""
         best = self.best(list(trials.values()))
-        told = [f"trial {trial.number} {STATES[one.state.name]}", value, " ".join(varied(self.study, one).values())]
+        settings = {**one.params, **({"seed": about(one).get("seed")} if self.study.space.seeds else {})}
+        words = " ".join(f"{name}={terminal.text(value)}" for name, value in settings.items())
+        told = [f"trial {trial.number} {STATES[one.state.name]}", value, words]
         ahead = f"best {best.value:.4g} (trial {best.number})" if best is not None else ""
         seconds = f"{(one.duration.total_seconds() if one.duration else 0):.1f} s"
         print(" · ".join(part for part in (*told, seconds, ahead) if part), flush=True)
@@ -56,11 +58,10 @@ def ranked(study: Study, trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]"
     return sorted(done, key=lambda one: one.value or 0.0, reverse=study.record.mode == "max")
 
 
-def varied(study: Study, trial: "FrozenTrial") -> dict[str, str]:
-    """A trial's settings, key to `key=value` as it is typed."""
-    seed = about(trial).get("seed")
-    words = study.space.words(trial.params, seed)[len(study.space.fixed) :]
-    return {word.lstrip("+").partition("=")[0]: word.lstrip("+") for word in words}
+def varied(study: Study, trial: "FrozenTrial") -> list[str]:
+    """A trial's own settings, as they are typed."""
+    words = study.space.words(trial.params, about(trial).get("seed"))
+    return [word.lstrip("+") for word in words[len(study.space.fixed) :]]
 
 
 def report(study: Study) -> list[dict[str, Any]]:
@@ -144,6 +145,6 @@ def _next(study: Study, best: "FrozenTrial", drawn: "Sequence[Path]") -> None:
 
 def _failure(study: Study, trial: "FrozenTrial") -> str:
     known = trial.user_attrs.get("failure", {})
-    words = " ".join(varied(study, trial).values())
+    words = " ".join(varied(study, trial))
     place = f"\n      {known['place']}" if "place" in known else ""
     return f"  trial {trial.number} ({words}): {known.get('error', 'no reason is known')}{place}"
