@@ -133,7 +133,10 @@ LR = "optimizer.lr=log(1e-3,1e-1)"
         (["b", "optimizer.lrr=1,2"], "did you mean lr?"),
         (["b", "optimizer.lr=log(1,0.1)"], "the smaller end first"),
         (["b", "optimizer.lr=log(0,1)"], "interval(0,1)"),
-        (["b", "seed=interval(0,3)"], "needed: a whole number"),
+        (["b", "seed=interval(0,3)"], "type seed=int(interval(0,3))"),
+        (["b", "seed=int(interval(0,3))"], "type seed=1,2,3"),
+        (["b", "trainer.batch=log(16,256)"], "type trainer.batch=int(tag(log,interval(16,256)))"),
+        (["b", LR, "--jobs", "2", "hydra/launcher=joblib"], "needed: one of them"),
         (["b", "model=mlp,mpl"], "did you mean mlp?"),
         (["b", LR, "hydra.sweeper.trials=x"], "type hydra.sweeper.trials=20"),
         (["b", LR, "hydra.sweeper.sampler=tpr"], "did you mean tpe?"),
@@ -311,7 +314,43 @@ def test_pruning_ends_what_falls_behind(sweep):
     assert trials("p")[0].intermediate_values == pytest.approx(accuracy)
 
 
+@pytest.mark.parametrize("pruner", ["asha", "hyperband"])
+def test_the_other_pruners(sweep, pruner):
+    words = ("o", "optimizer.lr=0.05,1e-9", "seed=1,2", *TINY[:2], "trainer.epochs=4", *QUIET)
+    code, out, _ = sweep(*words, "--sampler", "grid", "--prune", pruner)
+    assert code == 0
+    found = about("o")
+    assert len(found) == 4
+    assert {one["status"] for one in found.values()} <= {"finished", "pruned"}
+    assert found[0]["status"] == "finished"
+    assert out.count(" pruned · ") == sum(one["status"] == "pruned" for one in found.values())
+
+
 # ---- stopped and gone on with
+
+
+def test_whether_another_process_is_gone(tmp_path):
+    import platform
+
+    from dlx.sweeps.owner import SILENT, Owner
+
+    def another(host, pid, silent=0.0):
+        file = tmp_path / "workers" / f"{host}-{pid}"
+        file.write_text(json.dumps({"host": host, "pid": pid, "started": "2199-01-01T00:00:00+00:00"}))
+        os.utime(file, (time.time() - silent,) * 2)
+        return file.name
+
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with Owner(tmp_path) as owner:
+        assert not owner.gone(owner.name)
+        assert owner.gone(None)
+        assert owner.gone("no-such-1")
+        assert owner.gone(another(platform.node(), ended.pid))
+        assert not owner.gone(another(platform.node(), os.getpid()))
+        assert not owner.gone(another("elsewhere", 1, SILENT / 2))
+        assert owner.gone(another("elsewhere", 2, SILENT * 2))
+    assert not (tmp_path / "workers" / owner.name).exists()
 
 
 def wait_for(condition, seconds=300):

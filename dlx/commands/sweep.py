@@ -65,6 +65,11 @@ def command(
                 f"type dlx sweep {name} 'optimizer.lr=log(1e-4,1e-1)' model=mlp,svm"
             )
         words += begun.overrides
+    other = next((word for word in words if word.startswith("hydra/launcher=")), None)
+    if jobs is not None and other is not None:
+        raise UsageError(
+            f"--jobs {jobs} and {other} were given; needed: one of them; --jobs is hydra/launcher=processes"
+        )
     given = [f"hydra.sweeper.{key}={value}" for key, value in settings.items() if value is not None]
     launcher = ["hydra/launcher=processes", f"hydra.launcher.jobs={jobs}"] if jobs and jobs > 1 else []
     options = ["--config-dir", config_dir] if config_dir else []

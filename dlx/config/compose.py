@@ -6,6 +6,7 @@ What the command line and the Python interface share. Imports Hydra, not torch.
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import yaml
@@ -174,6 +175,7 @@ class _Preparation:
                 usable.append(word)
         self._name(config, words)
         self._validate(config, origins, words)
+        self._whole(words)
         for word in usable:
             changed = config.copy() if word.options[1:] else config
             for option in word.options[1:]:
@@ -181,6 +183,15 @@ class _Preparation:
                     given = {word.path: f"{word.key}={option}"}
                     self.problems += Validation(changed, origins, given).run(word.path)
         return config
+
+    def _whole(self, words: list[Word]) -> None:
+        """Of an interval whose ends should be whole numbers, say how that is typed."""
+        intervals = {word.text: word for word in words if word.swept and not word.parsed.is_discrete_sweep()}
+        for place, problem in enumerate(self.problems):
+            word = intervals.get(problem.given)
+            if word is not None and "a whole number" in problem.what and "int(" not in word.text:
+                key, _, value = word.text.partition("=")
+                self.problems[place] = replace(problem, remedy=f"type {key}=int({value})")
 
     def _apply(self, config: DictConfig, text: str) -> bool:
         """Set one value, as Hydra does after merging the files."""
