@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.distribution.group import here, sharded_like, whole_tensors
+from dlx.distribution.group import here
+from dlx.distribution.sharding import sharded_like, whole_tensors
 from dlx.errors import UsageError
 from dlx.models.layers import constrained, penalised
 from dlx.optimizers.fused import Gradients, made, undecorated, updater
