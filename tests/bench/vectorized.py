@@ -115,6 +115,7 @@ def steps(case: str, count: int, rounds: int, console: Console) -> None:
     orders = torch.stack([torch.randperm(len(x))[: 20 * size] for _ in range(count)]).split(size, 1)
 
     def bare() -> None:
+        torch.set_float32_matmul_precision(alone.machine["matmul"])
         for order in orders:
             index = order[0]
             loss = F.cross_entropy(model(x[index]), y[index])
@@ -126,6 +127,7 @@ def steps(case: str, count: int, rounds: int, console: Console) -> None:
         engine = StackedBackprop([trial(k) for k in range(count)], compile=compiled)
 
         def turn() -> None:
+            torch.set_float32_matmul_precision("highest")  # as the launcher has it
             for order in orders:
                 index = order if own else order[0]
                 engine.step(Batch(x[index], y[index]), own)

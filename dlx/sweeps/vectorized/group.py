@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import torch
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from torch import nn
@@ -18,7 +19,7 @@ from dlx.logs.progress import Progress
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.procedures.procedure import Procedure
-from dlx.run import assemble, describe, plain, prepare
+from dlx.run import Parts, assemble, describe, plain, prepare
 from dlx.sweeps.vectorized.contrast import StackedContrast
 from dlx.sweeps.vectorized.descent import StackedBackprop
 from dlx.sweeps.vectorized.engine import Engine
@@ -115,6 +116,7 @@ class Group:
 
         everyone = range(len(trials))
         started, first = time.monotonic(), trials[0].parts
+        _tune([trial.parts for trial in trials])
         batches, made = streams(everyone), engine(everyone)
         made.try_out(next(batches.train(0)), batches.own)
         progress = Progress()
@@ -161,6 +163,21 @@ class Group:
         done = [trial for trial in trials if trial.metrics is not None]
         place = trials[0].directory.parent
         progress.tell(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
+
+
+def _tune(parts: Sequence[Parts]) -> None:
+    """Choose threads and kernels by the size of a stack's step, where a lone run would choose by its own."""
+    first = parts[0]
+    weights = sum(p.numel() for p in first.model.parameters())
+    chosen: dict[str, Any] = {
+        "threads": runtime.threads(first.trainer.threads, len(parts) * first.data.batch * weights)
+    }
+    if first.trainer.matmul == "auto" and first.trainer.device.type == "cpu":
+        # Batched products of middling size took 1.2 of the time through oneDNN, single ones 0.85.
+        torch.set_float32_matmul_precision("highest")
+        chosen["matmul"] = "highest"
+    for one in parts:
+        one.machine.update(chosen)
 
 
 def _structure(model: nn.Module) -> Any:
