@@ -204,3 +204,21 @@ def test_jobs_return_their_metric_and_leave_what_a_lone_run_leaves(train):
         lone = OmegaConf.load(alone(train, run).directory / "config.yaml")
         assert complete == lone
         assert list(run.directory.glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model.hidden=[32]", "model.dropout=0.1,0.7"),
+        ("model=denoising_autoencoder", "model.hidden=[16]", "model.level=0.05,0.6", "optimizer.lr=0.01"),
+    ],
+    ids=["dropout", "noise"],
+)
+def test_rates_of_noise_are_each_trials_own(train, capsys, overrides):
+    """The draws are not a lone run's, so that only what they do on the average can be compared."""
+    runs = sweep(*overrides, "trainer.epochs=15", quick=SHORT)
+    assert "2 trials, trained together" in capsys.readouterr().out
+    losses = [run.read()["metrics"]["train/loss"] for run in runs]
+    alone_losses = [alone(train, run).read()["metrics"]["train/loss"] for run in runs]
+    assert losses[0] < losses[1]
+    assert losses == pytest.approx(alone_losses, rel=0.25)
