@@ -10,8 +10,8 @@ from pathlib import Path
 from hydra.plugins.completion_plugin import CompletionPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from dlx.cli import VERBS
 from dlx.commandline import application
+from dlx.commandline.verbs import VERBS
 from dlx.commands.list import PLURALS
 from dlx.errors import UsageError
 

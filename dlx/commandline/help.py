@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from dlx import __version__
-from dlx.cli import VERBS
 from dlx.commandline.console import table
+from dlx.commandline.verbs import VERBS
 from dlx.config.catalogue import Catalogue
 from dlx.config.search import import_from_here, places
 
