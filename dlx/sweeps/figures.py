@@ -1,6 +1,8 @@
 """Pictures of a sweep, in its `figures/`: how it went, where the good ones lie, what mattered."""
 
 import math
+import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ def draw(study: Study, trials: "Sequence[FrozenTrial]") -> list[Path]:
     folder.mkdir(exist_ok=True)
     files = []
     for name, figure in drawn.items():
-        aside = folder / f".{name}.png"  # another process may draw it too
+        aside = folder / f".{name}.{platform.node()}.{os.getpid()}"  # another process may draw it too
         figure.savefig(aside, format="png", dpi=120)
         files.append(aside.replace(folder / f"{name}.png"))
     return files

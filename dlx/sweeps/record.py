@@ -1,6 +1,8 @@
 """`sweep.json`: what a sweep was begun with, so that the same command goes on with it and another one is refused."""
 
 import json
+import os
+import platform
 import shlex
 import sys
 from collections.abc import Sequence
@@ -46,7 +48,7 @@ class Record:
     def write(self, directory: Path) -> None:
         """Replace `sweep.json`, whole or not at all."""
         directory.mkdir(parents=True, exist_ok=True)
-        aside = directory / f".{FILE}.new"
+        aside = directory / f".{FILE}.{platform.node()}.{os.getpid()}"  # two may begin at once
         aside.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         aside.replace(directory / FILE)
 
