@@ -103,11 +103,13 @@ def steps(case: str, count: int, rounds: int, console: Console) -> None:
 
     torch.set_num_threads(1)
 
+    alone = assemble(compose([*CASES[case][1], "trainer.threads=1"]))
+
     def trial(k: int) -> Trial:
-        parts = assemble(compose([*CASES[case][1], f"optimizer.lr={1e-4 * (k + 1)}", "trainer.threads=1"]))
+        config = compose([*CASES[case][1], f"optimizer.lr={1e-4 * (k + 1)}", "trainer.threads=1"])
+        parts = assemble(config, loaded=alone.dataset, data=alone.data)
         return Trial(parts, Path(), {}, runtime.random_state())
 
-    alone = trial(0).parts
     model, train = alone.model, alone.data
     x, y = (torch.cat(parts) for parts in zip(*((b.x, b.y) for b in train.split("train")), strict=True))
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
