@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dlx.config.compose import prepare, trust_own
 from dlx.config.search import places
 from dlx.errors import UsageError
-from dlx.run import Parts, train_in
+from dlx.parts import Parts
+from dlx.run import train_in
 from dlx.runs import trained
 from dlx.runs.inputs import examples, read, several
 from dlx.runs.rundir import Run, find

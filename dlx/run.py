@@ -1,57 +1,29 @@
-"""The whole program: build the parts, then train, resume or evaluate."""
+"""The whole program: build the parts, then train or resume, and keep the run's books."""
 
 import contextlib
-import copy
-import math
 import os
 import platform
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-import torch
-from omegaconf import DictConfig, OmegaConf, open_dict
-from torch import nn
+from omegaconf import DictConfig, OmegaConf
 
-from dlx import batch_size, runtime
-from dlx.batch import Batch
-from dlx.batch_size import Found
-from dlx.build import build, optional, scheduler
+from dlx import runtime
 from dlx.checkpoint import Checkpoints, load
 from dlx.config.plain import Plain, text
-from dlx.datasets.dataset import Dataset
-from dlx.datasets.loader import Loader
-from dlx.distribution.batch_norm import synchronise
 from dlx.distribution.follow import Unwritten, lead
 from dlx.distribution.group import here
-from dlx.errors import DlxError, Interrupted, UsageError
+from dlx.errors import DlxError, Interrupted
 from dlx.logs.logger import Logger
 from dlx.logs.progress import Progress
 from dlx.memory import explained
-from dlx.models import pretrained, tensor_file
-from dlx.models.pretrained import Beginning
-from dlx.procedures.procedure import Procedure
+from dlx.parts import Parts, assemble, describe, prepare, several
 from dlx.runs.rundir import Run, now
-from dlx.tasks.task import Task, first, reads_lengths
+from dlx.tasks.task import first
 from dlx.trainer import Trainer, Watch
-
-
-class Parts(NamedTuple):
-    """Everything that a configuration names, built and put on its device."""
-
-    config: DictConfig | Plain  # complete: what was null until the data was loaded is filled in
-    dataset: Dataset
-    task: Task
-    model: nn.Module
-    procedure: Procedure
-    trainer: Trainer
-    data: Loader
-    beginning: Beginning  # weights from elsewhere, and what does not learn
-    machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
-    batch: Found | None = None  # where trainer.batch=auto asked for it
 
 
 def train(config: DictConfig, progress: Progress | None = None) -> dict[str, float]:
@@ -106,7 +78,7 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
     run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)  # dlx runs asks if it lives
     if group.rank == 0:
-        run.update(**_several(parts))
+        run.update(**several(parts))
         _keep(run, parts)
     _learn(run, parts, resumed=True, note=note, progress=progress, watch=watch)
     return run
@@ -114,171 +86,6 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch
 
 def _keep(run: Run, parts: Parts) -> None:
     (run.directory / "config.yaml").write_text(written(parts.config), encoding="utf-8")
-
-
-def assemble(
-    config: DictConfig | Plain,
-    fresh: bool = False,
-    loaded: Dataset | None = None,
-    data: Loader | None = None,
-    batch: int | Literal["full"] | None = None,
-) -> Parts:
-    """Build every part of a configuration, data loaded, model on its device.
-
-    Args:
-        config: composed and checked; it stays as it is.
-        fresh: a training begins: the model gets the weights of `pretrained`. Else they come from a checkpoint.
-        loaded: the dataset, where another training of the same has loaded it.
-        data: its batches, likewise.
-        batch: examples in a step of all processes; None takes `trainer.batch` of each.
-
-    Raises:
-        UsageError: the data is not there or not good, or a part refuses its values.
-    """
-    config = copy.deepcopy(config)  # ours to complete; the caller's stays as it was
-    file = tensor_file.find(config.get("pretrained")) if fresh else None
-    runtime.seed(config.seed)
-    trainer: Trainer = build(config, "trainer")
-    if here().world > 1 and trainer.device.type == "cuda":
-        torch.cuda.set_device(trainer.device)  # where NCCL works
-    dataset: Dataset = loaded or build(config, "dataset")
-    if loaded is None:
-        here().in_turn(dataset.load)
-    _complete(config, dataset)
-    task: Task = build(config, "task")
-    task.attach(dataset)
-    runtime.seed(config.seed)  # weights do not depend on how much randomness the data took
-    model: nn.Module = build(config, "model").to(trainer.device)
-    beginning = pretrained.begin(model, config, file)
-    if trainer.visuals:
-        from dlx.seeing.visuals import suits
-
-        suits(model, dataset, trainer.visuals, trainer.device)
-    found: Found | None = None
-    if trainer.batch == "auto":
-        found = here().of_first(lambda: _search(config, fresh, dataset, task, model, trainer))
-    if found is not None:
-        trainer.batch = config.trainer.batch = found.size  # what is saved is a number
-    machine = _tune(config, trainer, model, len(dataset.splits["train"]))
-    if here().world > 1 and trainer.sync_batch_norm:
-        model = synchronise(model, trainer.device)
-    if trainer.compile:
-        model.compile()
-    data, procedure = _learner(config, dataset, task, model, trainer, data, batch)
-    return Parts(config, dataset, task, model, procedure, trainer, data, beginning, machine, found)
-
-
-def _learner(
-    config: DictConfig | Plain,
-    dataset: Dataset,
-    task: Task,
-    model: nn.Module,
-    trainer: Trainer,
-    data: Loader | None = None,
-    batch: int | Literal["full"] | None = None,
-) -> tuple[Loader, Procedure]:
-    """The data in batches, and the procedure, bound to the model."""
-    assert trainer.batch != "auto"
-    each = trainer.batch
-    data = data or Loader(
-        dataset,
-        batch=batch or (each if each == "full" else each * here().world),
-        device=trainer.device,
-        seed=config.seed,
-        memory=trainer.memory,
-        workers=trainer.workers,
-        trim=reads_lengths(model),
-    )
-    updates = -(-data.steps // int(config.procedure.get("accumulate", 1)))
-    procedure: Procedure = build(
-        config,
-        "procedure",
-        optimizer=optional(config, "optimizer"),
-        scheduler=scheduler(config, updates),
-        total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
-    )
-    data.shuffle = data.shuffle and procedure.shuffle
-    procedure.scaler = trainer.loss_scale()
-    procedure.strategy = trainer.strategy
-    procedure.bind(model, task)
-    return data, procedure
-
-
-def _search(
-    config: DictConfig | Plain, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
-) -> Found:
-    """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
-
-    Raises:
-        UsageError: the training has begun already.
-    """
-    if not fresh:
-        raise UsageError(
-            "trainer.batch=auto was given for a run that has begun; needed: a number; leave it out to use the run's own"
-        )
-    tried, examples = copy.deepcopy(config), len(dataset.splits["train"])
-    assert isinstance(tried, DictConfig)
-    with open_dict(tried):
-        tried.scheduler = {}  # one that counts on more or fewer steps would refuse these
-        tried.procedure.pop("compile", None)
-
-    def make(size: int) -> tuple[nn.Module, Procedure, Batch]:
-        trial, own = copy.copy(trainer), copy.deepcopy(model)
-        trial.batch = size
-        _tune(config, trial, own, examples)
-        data, procedure = _learner(tried, dataset, task, own, trial)
-        return own, procedure, next(data.train(0))
-
-    warm = 1 + int(config.procedure.get("accumulate", 1))
-    precision = partial(runtime.autocast, trainer.device, trainer.precision)  # type: ignore[arg-type]
-    return batch_size.search(make, examples, trainer.device, precision, warm)
-
-
-def _complete(config: DictConfig | Plain, dataset: Dataset) -> None:
-    """Write the sizes that were found into the configuration: the model's interpolations read them."""
-    with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
-        for name in ("shape", "classes", "outputs"):
-            value = getattr(dataset, name)
-            config.dataset[name] = list(value) if isinstance(value, tuple) else value
-        if "symbols" in config.dataset:  # else its constructor would not know it again
-            config.dataset["symbols"] = dataset.symbols
-
-
-def _tune(config: DictConfig | Plain, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
-    """Choose threads and kernels by the size of a step, and say what was chosen."""
-    batch = min(trainer.batch, examples) if isinstance(trainer.batch, int) else examples
-    parameters = sum(p.numel() for p in model.parameters())
-    # What has none, such as scikit-learn's, works on all examples at once.
-    work = batch * parameters if parameters else examples * math.prod(config.dataset.shape)
-    machine: dict[str, Any] = {"device": str(trainer.device), "precision": trainer.precision}
-    if trainer.device.type == "cuda":
-        machine["gpu"] = torch.cuda.get_device_name(trainer.device)
-        machine["cudnn_benchmark"] = runtime.benchmark(model, trainer.device)
-    machine["threads"] = runtime.threads(trainer.threads, work)
-    machine["channels_last"] = runtime.channels_last(trainer.channels_last, model, trainer.device, trainer.precision)
-    machine["matmul"] = runtime.matmul(trainer.matmul, model, batch, trainer.device)
-    return machine
-
-
-def describe(parts: Parts) -> dict[str, Any]:
-    """What run.json says of the parts."""
-    return {
-        "seed": parts.config.seed,
-        **parts.machine,
-        "parameters": sum(p.numel() for p in parts.model.parameters()),
-        **parts.beginning.about(),
-        **(parts.batch.about() if parts.batch else {}),
-        **_several(parts),
-        "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
-    }
-
-
-def _several(parts: Parts) -> dict[str, Any]:
-    """How many processes learn together, and from how many examples at a step; nothing for one by itself."""
-    world, batch = here().world, parts.data.batch
-    strategy, each = parts.trainer.strategy, parts.trainer.batch
-    several = world > 1 or (strategy and isinstance(each, int) and batch != min(each, parts.data.examples))
-    return {"processes": world, "global_batch": batch} if several else {}
 
 
 def composed(hydra: Any) -> dict[str, Any]:
@@ -326,13 +133,6 @@ def _learn(
         finally:
             logger.close()
     progress.summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
-
-
-def prepare(parts: Parts, most: int = 5000) -> None:
-    """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
-    wanted = getattr(parts.model, "prepare", None)
-    if callable(wanted) and parts.beginning.transfer is None:  # else they are those that the other weights go with
-        wanted(first(parts.data.split("train"), most))
 
 
 def introduce(parts: Parts, logger: Logger) -> None:

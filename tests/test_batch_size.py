@@ -12,9 +12,9 @@ from dlx.batch_size import FIRST, HEADROOM, Found, largest, search
 from dlx.checkpoint import load
 from dlx.config.compose import compose
 from dlx.errors import TrainingError, UsageError
+from dlx.parts import assemble
 from dlx.procedures.backprop import Backprop
 from dlx.room import Room
-from dlx.run import assemble
 from dlx.runtime import autocast
 from dlx.tasks.classification import Classification
 from tests.conftest import same

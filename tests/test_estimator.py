@@ -30,7 +30,7 @@ from dlx.errors import TrainingError, UsageError
 from dlx.evaluate import evaluate
 from dlx.models.estimator import Classifier, Clusterer, Estimator, Projector, Regressor
 from dlx.models.estimator_bytes import dumps, loads
-from dlx.run import assemble
+from dlx.parts import assemble
 from dlx.tasks.classification import Classification
 from tests.conftest import iris
 

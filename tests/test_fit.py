@@ -31,8 +31,8 @@ from dlx.errors import UsageError
 from dlx.models.estimator import Classifier, Clusterer, Regressor
 from dlx.models.estimator_bytes import dumps
 from dlx.models.mlp import MLP
+from dlx.parts import assemble
 from dlx.procedures.fit import Fit
-from dlx.run import assemble
 from dlx.tasks.classification import Classification
 from tests.conftest import MODELS, ROOT, iris, same
 

@@ -214,7 +214,7 @@ def test_every_initializer_is_offered_in_the_message():
 
 def parts_of(*overrides):
     from dlx.config.compose import compose
-    from dlx.run import assemble
+    from dlx.parts import assemble
 
     return assemble(compose(["trainer.device=cpu", "trainer.threads=1", *overrides]))
 

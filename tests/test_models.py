@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from dlx.checkpoint import load
-from dlx.run import assemble
+from dlx.parts import assemble
 from tests.conftest import MODELS, same, small
 
 SHORT = ("trainer.epochs=2", "dataset.limit=320", "trainer.batch=32", "trainer.save_every=1000")

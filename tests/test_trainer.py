@@ -34,7 +34,7 @@ def test_early_stopping_waits_for_its_patience(train):
 def test_best_is_the_best_on_validation_and_the_test_is_measured_with_it(train):
     from omegaconf import OmegaConf
 
-    from dlx.run import assemble
+    from dlx.parts import assemble
 
     run = train("a", "trainer.epochs=12", "optimizer.lr=0.02", *QUICK)
     points = curves(run)

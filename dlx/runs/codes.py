@@ -12,7 +12,7 @@ from dlx.errors import UsageError
 from dlx.logs import figures
 from dlx.logs.plane import map_of
 from dlx.memory import fitting
-from dlx.run import Parts
+from dlx.parts import Parts
 from dlx.runs import trained
 
 MOST = 10_000  # examples of a split that is read from files

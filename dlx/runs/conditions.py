@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
-from dlx.run import Parts
+from dlx.parts import Parts
 from dlx.seeing.choice import label as numbered
 
 ROW = 8  # samples of each class where no number was asked for

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from dlx.errors import UsageError
-from dlx.run import Parts
+from dlx.parts import Parts
 
 ENDINGS = (".onnx", ".pt2", ".skops")
 EMBEDDED = 2**30  # bytes of weights above which ONNX keeps them in a file beside it; protobuf ends at 2 GiB

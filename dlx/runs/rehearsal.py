@@ -12,7 +12,7 @@ from dlx.batch import Batch
 from dlx.batch_size import USUAL
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
-from dlx.run import Parts, assemble
+from dlx.parts import Parts, assemble
 from dlx.runs.saved import copied
 
 EXAMPLES = 256  # learned from, and measured on

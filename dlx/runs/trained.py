@@ -13,7 +13,7 @@ from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
 from dlx.memory import fitting
-from dlx.run import Parts, assemble
+from dlx.parts import Parts, assemble
 from dlx.runs import stepwise
 from dlx.runs.rundir import Run
 from dlx.runs.saved import copied

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
-from dlx.run import Parts
+from dlx.parts import Parts
 from dlx.seeing import METHODS
 from dlx.seeing.choice import Choice, check, pick
 from dlx.seeing.draw import Pictures, draw

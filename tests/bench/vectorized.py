@@ -97,7 +97,7 @@ def steps(case: str, count: int, rounds: int, console: Console) -> None:
     from dlx import runtime
     from dlx.batch import Batch
     from dlx.config.compose import compose
-    from dlx.run import assemble
+    from dlx.parts import assemble
     from dlx.sweeps.vectorized.descent import StackedBackprop
     from dlx.sweeps.vectorized.trial import Trial
 

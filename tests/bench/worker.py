@@ -127,7 +127,7 @@ def dlx(case: str, threads: int, *overrides: str) -> Turn:
     from dlx.checkpoint import Checkpoints
     from dlx.config.compose import compose
     from dlx.logs.progress import Progress
-    from dlx.run import assemble
+    from dlx.parts import assemble
 
     place = Path(tempfile.mkdtemp())
     x, y = data(case)

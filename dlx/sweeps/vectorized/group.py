@@ -16,10 +16,11 @@ from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
 from dlx.errors import Interrupted
 from dlx.logs.progress import Progress
+from dlx.parts import Parts, assemble, describe, prepare
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.procedures.procedure import Procedure
-from dlx.run import Parts, assemble, describe, plain, prepare
+from dlx.run import plain
 from dlx.sweeps.vectorized.contrast import StackedContrast
 from dlx.sweeps.vectorized.descent import StackedBackprop
 from dlx.sweeps.vectorized.engine import Engine

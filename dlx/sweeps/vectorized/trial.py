@@ -13,7 +13,8 @@ from dlx import runtime
 from dlx.checkpoint import Checkpoints
 from dlx.logs.progress import Progress
 from dlx.memory import explained
-from dlx.run import Parts, books, created, finish, introduce, plain
+from dlx.parts import Parts
+from dlx.run import books, created, finish, introduce, plain
 from dlx.trainer import Trainer
 
 WRITTEN_EVERY = 2.0  # seconds
