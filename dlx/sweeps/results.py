@@ -137,10 +137,10 @@ def _next(study: Study, best: "FrozenTrial", drawn: "Sequence[Path]") -> None:
         print(f"  {file}")
     print(f"  dlx train {words}")
     print(f"  dlx tensorboard {study.directory}")
-    more = 2 * len(study.trials())
-    print(
-        f"  {named(study.directory)} {'--trials ' if study.directory.parent == ROOT else 'hydra.sweeper.trials='}{more}"
-    )
+    points = study.space.points
+    if points is None or len(study.trials()) < points * max(len(study.space.seeds), 1):
+        option = "--trials " if study.directory.parent == ROOT else "hydra.sweeper.trials="
+        print(f"  {named(study.directory)} {option}{2 * len(study.trials())}")
 
 
 def _failure(study: Study, trial: "FrozenTrial") -> str:
