@@ -191,6 +191,7 @@ def test_jobs_return_their_metric_and_leave_what_a_lone_run_leaves(train):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Vectorized, "launch", noted)
         runs = sweep("optimizer.lr=0.01,0.02")
+    assert len({run.read()["id"] for run in runs}) == 2
     for back, run in zip(returned, runs, strict=True):
         assert back.return_value == run.read()["metrics"]["val/best_accuracy"]
         assert list(back.overrides) == run.read()["overrides"]

@@ -97,6 +97,7 @@ class Base:
         with read_write(full), open_dict(full), read_write(hydra), open_dict(hydra), current(full):
             ConfigLoaderImpl._apply_overrides_to_config(changed, full)
             self._note(hydra, overrides, number)
+            OmegaConf.get_cache(full).pop("run_id", None)  # remembered by `${hydra.job.num}`, not its value
             directory = f"{hydra.sweep.dir}/{hydra.sweep.subdir}"
             for key in self._touched(changed):
                 self.raw[key], self.resolved[key] = _container(full, key, False), _container(full, key, True)
