@@ -8,7 +8,7 @@ import torch
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.models.boltzmann.ais import anneal
+from dlx.models.boltzmann.ais import anneal, base_rates
 from dlx.models.boltzmann.dbm import DBM
 from dlx.procedures.mean_field import MeanField
 from dlx.tasks.density import Density
@@ -109,8 +109,19 @@ def test_gibbs_sampling_has_the_machines_distribution(visible, hidden):
 @pytest.mark.parametrize("hidden", [[12, 20], [8, 20, 8]])
 def test_annealed_importance_sampling(hidden, seed):
     dbm = machine(30, hidden, seed, scale=0.4)
-    found = anneal(dbm.bipartite(), None, chains=100, steps=1000)
-    assert found.log_Z == pytest.approx(float(dbm.log_partition()), abs=0.15)
+    exact = float(dbm.log_partition())
+    assert anneal(dbm.bipartite(), None, chains=100, steps=1000).log_Z == pytest.approx(exact, abs=0.15)
+    s, t = (base_rates(means.mean(0)) for means in dbm.sides(torch.rand(50, 30, dtype=dbm.b[0].dtype).round()))
+    assert anneal(dbm.bipartite(), s, chains=100, steps=1000, other=t).log_Z == pytest.approx(exact, abs=0.15)
+
+
+@pytest.mark.parametrize("hidden", [[4, 3], [4, 3, 2]])
+def test_sides_are_those_of_the_bipartite_machine(hidden):
+    """The energy of two sides is the energy of the layers: both are in the same order."""
+    dbm = machine(5, hidden)
+    v = torch.rand(6, 5, dtype=dbm.b[0].dtype).round()
+    (s, t), (W, b, c, _) = dbm.sides(v), dbm.bipartite()
+    assert torch.allclose(-(s @ b) - t @ c - (s @ W * t).sum(1), dbm.energy(dbm.mean_field(v)))
 
 
 def bound(dbm, lr=0.05, **options):

@@ -41,7 +41,8 @@ class Density(Task):
         pictured: examples drawn above their reconstructions, and samples drawn.
         ais: temperatures of annealed importance sampling; 0 for none. 14,500 in Salakhutdinov and Murray 2008.
         ais_chains: independent chains of it.
-        ais_base: where they start: at the `data`'s mean rates, or `uniform`.
+        ais_base: where they start: at the `data`'s mean rates (of a deep Boltzmann machine those of its hidden units,
+            too), or `uniform`.
     """
 
     needs: ClassVar[str | None] = None
@@ -108,7 +109,8 @@ class Density(Task):
         if log_Z is not None:
             return {name: -energy - float(log_Z), "log_partition": float(log_Z)}
         assert machine is not None
-        estimate = anneal(machine, self._base(machine, batches), self.ais_chains, self.ais)
+        base, other = self._bases(model, machine, batches)
+        estimate = anneal(machine, base, self.ais_chains, self.ais, other)
         return {
             f"{name}_ais": -energy - estimate.log_Z,
             f"{name}_ais_low": -energy - estimate.high,
@@ -117,18 +119,24 @@ class Density(Task):
             "ais_effective_chains": estimate.effective,
         }
 
-    def _base(self, machine: "Bipartite", batches: Iterable[Batch]) -> Tensor | None:
-        """Biases where the chains start; None for zeros."""
+    def _bases(
+        self, model: nn.Module, machine: "Bipartite", batches: Iterable[Batch]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Biases of both sides where the chains start; None for zeros."""
         from dlx.models.boltzmann.ais import base_rates
 
+        sides: Any = getattr(model, "sides", None)
         size = math.prod(next(iter(batches)).x.shape[1:])
-        if self.ais_base == "uniform" or len(machine.b) != size:  # side s is not the data
-            return None
-        total, count = torch.zeros_like(machine.b, dtype=torch.float64), 0
+        if self.ais_base == "uniform" or not (callable(sides) or len(machine.b) == size):  # side s is not the data
+            return None, None
+        totals, count = [torch.zeros((), dtype=torch.float64, device=machine.b.device)] * 2, 0
         for batch in batches:
-            total += batch.x.flatten(1).double().sum(0)
-            count += len(batch.x)
-        return base_rates((total / count).to(machine.b), machine.units)
+            x = batch.x.flatten(1)
+            means = sides(x) if callable(sides) else (x,)
+            totals = [total + mean.double().sum(0) for total, mean in zip(totals, means, strict=False)]
+            count += len(x)
+        base, *others = (base_rates((total / count).to(machine.b), machine.units) for total in totals)
+        return base, others[0] if others else None
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """The first of the model's scores, (batch,)."""

@@ -44,9 +44,14 @@ class Bipartite(NamedTuple):
         scale = beta.squeeze(1) if isinstance(beta, Tensor) else beta
         return s @ base + scale * own + softplus(inputs * beta).sum(1)
 
-    def transition(self, inputs: Tensor, beta: Tensor | float, base: Tensor) -> Tensor:
-        """The next s (chains, |s|), by way of t (eq. 16 and 17); arguments as in `log_f`."""
-        t = drawn(torch.sigmoid(inputs * beta))
+    def transition(self, inputs: Tensor, beta: Tensor | float, base: Tensor, between: Tensor | None = None) -> Tensor:
+        """The next s (chains, |s|), by way of t (eq. 16 and 17).
+
+        Args:
+            inputs, beta, base: as in `log_f`.
+            between: inputs of side t at this temperature, if it has biases in the machine without weights.
+        """
+        t = drawn(torch.sigmoid(inputs * beta if between is None else between))
         return self.units.draw(base + beta * (self.b - base + t @ self.W.T))
 
 
@@ -89,17 +94,26 @@ def base_rates(mean: Tensor, units: Units = UNITS["binary"], smoothing: float = 
 
 
 @torch.no_grad()
-def anneal(machine: Bipartite, base: Tensor | None = None, chains: int = 100, steps: int = 14500) -> Estimate:
+def anneal(
+    machine: Bipartite,
+    base: Tensor | None = None,
+    chains: int = 100,
+    steps: int = 14500,
+    other: Tensor | None = None,
+) -> Estimate:
     """Estimate log Z by chains that go from a machine without weights to this one.
 
     The intermediate machines have the energies (1 - β) E_base + β E, so that their side t is summed out as in eq. 15
     and sampled with eq. 16 and 17. One product with W serves both the weight of a temperature and its transition.
+    In the paper side t has no biases in the machine without weights, and half of its units are on. Where few of them
+    are in the machine itself, as in a deep one, whose sides are both large, chains that begin so are lost on the way.
 
     Args:
         machine: whose partition function is wanted.
         base: biases of side s in the machine without weights; None for zeros, the uniform base rate.
         chains: independent runs.
         steps: temperatures, at one Gibbs transition each.
+        other: biases of side t in the machine without weights; None for zeros.
     """
     W, b, c, units = machine
     base = torch.zeros_like(b) if base is None else base.to(b)
@@ -107,14 +121,18 @@ def anneal(machine: Bipartite, base: Tensor | None = None, chains: int = 100, st
     s = units.draw(base.expand(chains, -1))
     log_weights = torch.zeros(chains, dtype=torch.float64, device=W.device)
     inputs = machine.inputs(s)
+    other = torch.zeros_like(c) if other is None else other.to(c)
     for before, beta in itertools.pairwise(betas):
         # own(s) and base·s belong to both temperatures: they cancel.
-        log_weights += ((softplus(inputs * beta) - softplus(inputs * before)).sum(1)).double()
+        now, next_ = (torch.lerp(other, inputs, at) for at in (before, beta))
+        log_weights += (softplus(next_) - softplus(now)).sum(1).double()
         log_weights += (beta - before) * (s @ (b - base)).double()
         if beta < 1:
-            s = machine.transition(inputs, beta, base)
+            s = machine.transition(inputs, beta, base, next_)
             inputs = machine.inputs(s)
-    log_base = float(units.log_sum(base.double()).sum()) + units.constant * len(b) + len(c) * math.log(2)
+    log_base = (
+        float(units.log_sum(base.double()).sum()) + units.constant * len(b) + float(softplus(other.double()).sum())
+    )
     return _estimate(log_weights, log_base)
 
 

@@ -206,6 +206,11 @@ class DBM(nn.Module):
         W = torch.cat([torch.cat([self._between(i, j) for j in even], 1) for i in odd])
         return Bipartite(W, torch.cat([self.b[i] for i in odd]), torch.cat([self.b[i] for i in even]))
 
+    def sides(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of both sides of `bipartite` where v (batch, visible) is seen, (batch, units of each)."""
+        layers = self.mean_field(v)
+        return torch.cat(layers[1::2], 1), torch.cat(layers[0::2], 1)
+
     def _between(self, i: int, j: int) -> Tensor:
         """Weights from layer i to layer j, (units of i, units of j); zeros where they are no neighbours."""
         if j == i + 1:
