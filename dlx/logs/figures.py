@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlx.logs.axes import axes_of
+
 # ColorBrewer's Blues and Oranges, every other step, as RGB: a cell that is right, and one that is wrong.
 RIGHT = ((247, 251, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))
 WRONG = ((255, 255, 255), (253, 208, 162), (253, 141, 60), (217, 72, 1), (127, 39, 4))
@@ -155,7 +157,7 @@ def scatter(
         names: of the classes, for the legend; numbers if None.
         title: above the picture.
     """
-    figure, axes = _axes((6.4, 6.0), title)
+    figure, axes = axes_of((6.4, 6.0), title)
     x, y = points.detach().float().cpu().T.numpy()
     size = min(max(12000 / max(len(x), 1), 6), 40)  # points squared
     if labels is None:
@@ -190,7 +192,7 @@ def lines(
         logarithmic: the vertical axis.
         points: names of the curves that are marked where they were measured.
     """
-    figure, axes = _axes((7.2, 4.5), title)
+    figure, axes = axes_of((7.2, 4.5), title)
     for (name, (across, up)), colour in zip(curves.items(), _colours(len(curves)), strict=True):
         marker = "o" if name in points else None
         axes.plot(_plain(across), _plain(up), label=name, color=colour, linewidth=1.8, marker=marker)
@@ -214,20 +216,6 @@ def _colours(number: int) -> list[Any]:
     if number <= 10:
         return [f"C{k}" for k in range(number)]
     return [colormaps["turbo"](0.04 + 0.92 * k / (number - 1)) for k in range(number)]
-
-
-def _axes(size: tuple[float, float], title: str) -> tuple[Any, Any]:
-    """A figure of our own, in inches: matplotlib's state for windows stays untouched."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    figure = Figure(figsize=size, dpi=120, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_title(title)
-    return figure, axes
 
 
 def _drawn(figure: Any) -> Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dlx.logs.figures import _axes, _drawn
+from dlx.logs.axes import axes_of
+from dlx.logs.figures import _drawn
 
 SIDE = 6.4  # inches
 
@@ -29,7 +30,7 @@ def network(
     pairs = edges.detach().cpu().triu(1).nonzero()
     if images is not None:
         return _gallery(at, pairs, images, title)
-    figure, axes = _axes((SIDE, SIDE), title)
+    figure, axes = axes_of((SIDE, SIDE), title)
     if data is not None:
         seen = data.detach().float().cpu()
         seen = seen[seen.isfinite().all(1)]
@@ -48,7 +49,7 @@ def _gallery(at: Tensor, pairs: Tensor, images: Tensor, title: str) -> Tensor:
     span = (at.amax(0) - at.amin(0)).amax().clamp(min=1e-12)
     middle = (at.amax(0) + at.amin(0)) / 2
     at = apart((at - middle) / span * (0.98 - size), 1.12 * size)
-    figure, axes = _axes((1.25 * SIDE, 1.25 * SIDE), title)
+    figure, axes = axes_of((1.25 * SIDE, 1.25 * SIDE), title)
     lines = LineCollection(list(at[pairs].numpy()), colors="C0", linewidths=1.2, alpha=0.6, zorder=2)
     axes.add_collection(lines)
     for (x, y), image in zip(at.tolist(), images.detach().float().cpu(), strict=True):

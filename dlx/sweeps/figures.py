@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlx.commandline import terminal
 from dlx.errors import UsageError
+from dlx.logs.axes import axes_of
 from dlx.sweeps.groups import Group
 from dlx.sweeps.space import Numbers
 from dlx.sweeps.study import Study
@@ -49,21 +50,9 @@ def importance(study: Study, done: "Sequence[FrozenTrial]") -> dict[str, float]:
     return dict(get_param_importances(study.optuna, evaluator=evaluator, params=varying))
 
 
-def _axes(title: str, size: tuple[float, float] = SIZE) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_title(title)
-    return figure, axes
-
-
 def _history(study: Study, trials: "Sequence[FrozenTrial]") -> Any:
     """Every trial's value in turn, the best so far, and the trials that came to none."""
-    figure, axes = _axes(f"{study.directory.name}: {study.record.metric}")
+    figure, axes = axes_of(SIZE, f"{study.directory.name}: {study.record.metric}")
     done = [one for one in trials if one.state.name == "COMPLETE" and one.value is not None]
     values = [one.value or 0.0 for one in done]
     better = max if study.record.mode == "max" else min
@@ -85,8 +74,8 @@ def _history(study: Study, trials: "Sequence[FrozenTrial]") -> Any:
 
 def _importance(study: Study, weights: dict[str, float]) -> Any:
     names = sorted(weights, key=lambda name: weights[name])
-    figure, axes = _axes(
-        f"{study.directory.name}: what {study.record.metric} depends on", (7.2, 1.4 + 0.4 * len(names))
+    figure, axes = axes_of(
+        (7.2, 1.4 + 0.4 * len(names)), f"{study.directory.name}: what {study.record.metric} depends on"
     )
     bars = axes.barh(names, [weights[name] for name in names], color="C0", height=0.6)
     axes.bar_label(bars, [f"{weights[name]:.2f}" for name in names], padding=3)
@@ -103,8 +92,8 @@ def _parallel(study: Study, done: "Sequence[FrozenTrial]") -> Any:
 
     dimensions = study.space.dimensions
     columns = [_column(one, [trial.params[one.name] for trial in done]) for one in dimensions]
-    figure, axes = _axes(
-        f"{study.directory.name}: {study.record.metric} of {len(done)} trials", (max(7.2, 1.9 * len(columns)), 4.5)
+    figure, axes = axes_of(
+        (max(7.2, 1.9 * len(columns)), 4.5), f"{study.directory.name}: {study.record.metric} of {len(done)} trials"
     )
     axes.grid(False)
     axes.spines[["left", "bottom"]].set_visible(False)
@@ -156,7 +145,7 @@ def bars(made: Sequence[Group], metric: str, file: Path, most: int = 30) -> None
         raise UsageError(f"--figure {file} was given; needed: .png, .pdf or .svg; type --figure {file.stem}.png")
     shown = [group for group in made if group.values][:most]
     names = ["  ".join(f"{key.rpartition('.')[2]}={terminal.text(v)}" for key, v in g.settings.items()) for g in shown]
-    figure, axes = _axes(metric, (7.2, 1.4 + 0.34 * len(shown)))
+    figure, axes = axes_of((7.2, 1.4 + 0.34 * len(shown)), metric)
     for row, group in enumerate(shown):
         axes.errorbar(group.mean, row, xerr=group.sd or 0, fmt="o", color="C0", capsize=4, markersize=6, linewidth=1.6)
         axes.scatter(group.values, [row] * len(group.values), s=10, color=INK, alpha=0.5, linewidths=0, zorder=3)
