@@ -64,7 +64,18 @@ def test_a_process_that_is_killed_ends_the_run():
 
 MINE = """
 import os
+import signal
 from dlx.procedures.backprop import Backprop
+from dlx.runs.rundir import Run
+
+update = Run.update
+
+def told_to_go(run, **content):
+    if "error" in content and os.environ.get("RANK") == "0":
+        os.kill(os.getpid(), signal.SIGTERM)  # torchrun's, which may come as late as this
+    update(run, **content)
+
+Run.update = told_to_go
 
 class Mine(Backprop):
     def step(self, batch):
@@ -82,7 +93,7 @@ def test_an_error_in_one_process_is_told_by_the_first(tmp_path):
     _, wrong = started.communicate(timeout=120)
     assert started.returncode == 1
     assert "rank 1 failed: ValueError: a bad batch" in wrong
-    assert f"{tmp_path / 'mine.py'}:8" in wrong
+    assert f"{tmp_path / 'mine.py'}:19" in wrong
     assert about()["status"] == "failed"
     assert "a bad batch" in about()["error"]
 

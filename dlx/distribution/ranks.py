@@ -1,6 +1,7 @@
 """One of several processes: gradients go over NCCL between GPUs, everything else over gloo."""
 
 import contextlib
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -200,7 +201,8 @@ class Ranks(Alone):
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        with runtime.interrupts():  # torchrun ends all when one is lost: the books are closed first
+        before = _deafen()  # torchrun ends all when one is lost: the books are closed first, and what happened is told
+        with runtime.interrupts():
             try:
                 yield
             except (Interrupted, KeyboardInterrupt):
@@ -210,6 +212,15 @@ class Ranks(Alone):
                     self.failures.tell(error)
                     raise
                 raise TrainingError(self.failures.cause(error)) from error
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _deafen() -> Any:
+    """Ignore SIGTERM, in the main thread. Returns what heeded it before."""
+    with contextlib.suppress(ValueError):
+        return signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return None
 
 
 def _mixed(*numbers: int) -> int:
