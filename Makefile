@@ -32,6 +32,7 @@ bench: install
 	$(BIN)/python -m tests.bench.boltzmann
 	$(BIN)/python -m tests.bench.ntm
 	$(BIN)/python -m tests.bench.vectorized
+	$(BIN)/python -m tests.bench.distributed
 
 wheel: install
 	$(BIN)/python -m build --wheel
