@@ -15,11 +15,12 @@ from dlx.distribution.group import here
 from dlx.errors import Interrupted, TrainingError
 from dlx.evaluate import evaluate
 from dlx.logs.logger import Logger
+from dlx.logs.pictures import draw
 from dlx.logs.progress import Progress
 from dlx.memory import fitting
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task
 from dlx.types import Count, Natural, NonNegative
 
 
@@ -295,42 +296,9 @@ class Trainer:
         with runtime.autocast(self.device, self.precision), here().whole(self.model):  # type: ignore[arg-type]
             return fitting(self.data, lambda: evaluate(self.model, self.task, self.data.split(split)))
 
-    @torch.no_grad()
     def pictures(self) -> None:
-        """The pictures of the model and of the task, on the validation split (the test split where there is none)."""
-        training = self.model.training
-        self.model.eval()
-        split = next((name for name in ("val", "test", "train") if self.data.has(name)), "train")
-        drawn = dict(fitting(self.data, lambda: self.task.pictures(self.model, self.data.split(split))))
-        own = getattr(self.model, "pictures", None)
-        if callable(own):
-            drawn.update(own())
-        if self.visuals and self.logger.draws("images"):
-            from dlx.seeing.visuals import watch
-
-            seen = watch(self.model, self.data.dataset, split, self.visuals, self.device)
-            drawn.update({f"visuals/{name}": picture for name, picture in seen.items()})
-        for name, picture in drawn.items():
-            self.logger.images(name, picture, self.step)
-        if self.logger.draws("embedding") and callable(getattr(self.model, "encode", None)):
-            self._embed(split)
-        self.model.train(training)
-
-    def _embed(self, split: str, most: int = 1000) -> None:
-        """The model's codes of a split's first examples, for TensorBoard's projector."""
-        codes: list[Tensor] = []
-        labels: list[int] = []
-        for batch in self.data.split(split):
-            codes.append(self.model.encode(batch.x).flatten(1).float().cpu())  # type: ignore[operator]
-            if batch.y is not None and batch.y.ndim == 1:
-                labels += batch.y.tolist()
-            if sum(map(len, codes)) >= most:
-                break
-        points = torch.cat(codes)[:most]
-        images = first(self.data.split(split), len(points)).cpu() if len(self.data.dataset.shape or ()) == 3 else None
-        names = self.data.dataset.names
-        shown: list[object] = [names[label] if names else label for label in labels[: len(points)]]
-        self.logger.embedding("codes", points, shown or None, images)
+        """The pictures of the model and of the task."""
+        draw(self.model, self.task, self.data, self.logger, self.step, self.visuals, self.device)
 
     # -- what a resumed run needs --------------------------------------------------------------------------------
 

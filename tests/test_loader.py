@@ -159,7 +159,7 @@ def test_a_split_may_be_iterated_again_in_large_batches() -> None:
 
 
 def test_memory_bounds_what_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LARGEST", 4 * 40 * 30)  # thirty examples
+    monkeypatch.setattr(module.sources, "LARGEST", 4 * 40 * 30)  # thirty examples
     monkeypatch.setattr(module, "CACHED", 4 * 40 * 30)
     monkeypatch.setattr(module, "EVALUATED", 4 * 40 * 30)
     loader = Loader(images(augment=AUGMENT), batch=8)
