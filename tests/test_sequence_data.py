@@ -161,7 +161,11 @@ def test_words_alone_may_be_given_for_prediction():
     assert dataset.steps(path) == [["Ada", "sleeps"], ["notes"]]
     for text in ("Ada NNP B-PER\nwrote VBD O\n", "Ada\tNNP\nwrote\tVBD\n"):  # columns
         assert dataset.steps(Path(write(text, "new.txt"))) == [["Ada", "wrote"]]
-    for text in ("Ada wrote\nnotes in Leipzig\n", "Ada wrote\n\nnotes\n", "Ada wrote\n"):  # sentences
+    unlike = (
+        "Ada wrote notes in Leipzig\n" * 2,
+        "Bach wrote notes\n\nAda wrote notes\n",
+    )  # columns, though equally long
+    for text in ("Ada wrote\nnotes in Leipzig\n", "Ada wrote\n\nnotes\n", "Ada wrote\n", *unlike):  # sentences
         lines = [line.split() for line in text.split("\n") if line]
         assert dataset.steps(Path(write(text, "new.txt"))) == lines
         assert dataset.inputs(Path("new.txt")).lengths.tolist() == [len(line) for line in lines]

@@ -9,6 +9,10 @@ from torch import nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
+from dlx.models.recurrent.elman import Elman
+from dlx.models.recurrent.gru import GRU
+from dlx.models.recurrent.jordan import Jordan
+from dlx.models.recurrent.lstm import LSTM
 from dlx.tasks.prediction import Prediction
 from dlx.tasks.tagging import Tagging
 from dlx.tasks.transduction import Transduction
@@ -84,6 +88,17 @@ def test_prediction_of_chords():
         for t in range(n - 1)
     )
     assert got["nats_per_step"] == pytest.approx(nats / 11, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["elman", "gru", "lstm", "jordan"])
+def test_a_sequence_of_one_step_costs_nothing(kind):
+    torch.manual_seed(0)
+    network = {"elman": Elman, "gru": GRU, "lstm": LSTM, "jordan": Jordan}[kind]([7, 3], 3, hidden=4)
+    x, lengths, task = torch.randint(0, 2, (2, 7, 3)).float(), torch.tensor([7, 1]), Prediction("bernoulli")
+    alone = [Batch(x[:1], lengths=lengths[:1]), Batch(x[1:, :1], lengths=lengths[1:])]
+    assert evaluate(network, task, alone) == pytest.approx(evaluate(network, task, alone[:1]), rel=1e-5)
+    task.loss(network, alone[1]).backward()
+    assert all(p.grad is None or not p.grad.any() for p in network.parameters())
 
 
 def test_transduction_counts_what_is_asked():

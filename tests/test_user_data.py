@@ -360,7 +360,13 @@ def test_bad_texts_are_named() -> None:
         Text(path=write(b"caf\xe9", "a.txt")).load()
     with pytest.raises(UsageError, match=r"dataset\.path is not set"):
         Text().load()
-    dataset = Text(path=write("to be", "a.txt"))
+    with pytest.raises(UsageError, match=r"has 5 characters, which dataset\.length=2 cuts into 3; needed: 4 pieces"):
+        Text(path=write("to be", "a.txt"), length=2, val=0.5).load()
+    for name in ("length", "evaluation_length"):
+        with pytest.raises(UsageError, match=rf"dataset\.{name}=1 was given; needed: at least 2"):
+            Text(path="a.txt", **{name: 1})
+    dataset = Text(path="a.txt", length=2)
     dataset.load()
+    assert [len(dataset.splits[name]) for name in ("train", "val", "test")] == [1, 1, 1]  # however small their shares
     with pytest.raises(UsageError, match=r"'z' is not among the 5 characters of a\.txt; needed: some of ' beot'"):
         dataset.encode("zebra")

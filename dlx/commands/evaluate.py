@@ -22,6 +22,7 @@ def command(run: str, overrides: tuple[str, ...], split: str | None, checkpoint:
     more (dlx info task=density).
     """
     from dlx.commandline import terminal
+    from dlx.logs.progress import counted
     from dlx.runs.saved import LOOKING
     from dlx.runs.trust import trusted
 
@@ -35,5 +36,5 @@ def command(run: str, overrides: tuple[str, ...], split: str | None, checkpoint:
     if as_json:
         terminal.document(metrics)
         return
-    terminal.note(f"{found.directory}, {which}.pt, {len(parts.dataset.splits[split])} examples")
+    terminal.note(f"{found.directory}, {which}.pt, {counted(len(parts.dataset.splits[split]), 'example')}")
     terminal.table([{"metric": name, "value": value} for name, value in metrics.items()])

@@ -34,6 +34,7 @@ def command(
     conditional model is told.
     """
     from dlx.commandline import terminal
+    from dlx.logs.progress import counted
     from dlx.runs.saved import LOOKING
     from dlx.runs.trust import trusted
 
@@ -69,7 +70,7 @@ def command(
         steps = Steps(lengths, given.steps)
     if output is not None:
         written = outputs.save(output, columns, parts.dataset, given.files, steps)
-        terminal.note(f"{len(given.x)} predictions written to {written[0] if len(written) == 1 else output}")
+        terminal.note(f"{counted(len(given.x), 'prediction')} written to {written[0] if len(written) == 1 else output}")
         return
     if not sys.stdout.isatty():
         outputs.write_csv(outputs.rows(columns, parts.dataset.names, given.files, steps))
@@ -92,6 +93,7 @@ def _codes(parts: Any, what: str, input: Path | None, split: str, output: Path |
     """Codes or reconstructions of a file's examples, or of a split's, as arrays and as a picture."""
     from dlx.commandline import terminal
     from dlx.logs.figures import save_png
+    from dlx.logs.progress import counted
     from dlx.runs import codes, inputs, outputs
 
     files = None
@@ -120,4 +122,4 @@ def _codes(parts: Any, what: str, input: Path | None, split: str, output: Path |
         raise UsageError(
             f"-o {output} was given; needed: images, or codes of two dimensions or more; type -o {stem}.npz"
         )
-    terminal.note(f"{stem} of {len(x)} examples written to {' and '.join(map(str, written))}")
+    terminal.note(f"{stem} of {counted(len(x), 'example')} written to {' and '.join(map(str, written))}")

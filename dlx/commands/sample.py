@@ -41,6 +41,7 @@ def command(
     for it.
     """
     from dlx.commandline import terminal
+    from dlx.logs.progress import counted
     from dlx.runs.saved import LOOKING
     from dlx.runs.trust import trusted
 
@@ -66,4 +67,4 @@ def command(
     for place in places:
         columns = {"x": made.flatten(1) if place.suffix == ".csv" else made, **known}
         outputs.save(place, columns, parts.dataset, across=labels)
-    terminal.note(f"{number} samples written to {' and '.join(map(str, places))}")
+    terminal.note(f"{counted(number, 'sample')} written to {' and '.join(map(str, places))}")

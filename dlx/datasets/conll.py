@@ -30,6 +30,7 @@ class Word(NamedTuple):
 
     text: str
     tag: str  # empty where only words are asked for
+    columns: int = 1  # of the line
 
 
 class Conll(Dataset):
@@ -78,6 +79,7 @@ class Conll(Dataset):
         self.path, self.val_path, self.test_path = path, val_path, test_path
         self.word, self.tag, self.delimiter, self.lower = word, tag, delimiter, lower
         self.least, self.encoding = least, encoding
+        self.width = 2  # columns of the training file
 
     @property
     def source(self) -> str:
@@ -90,6 +92,7 @@ class Conll(Dataset):
             if given is not None:
                 found[name] = self._sentences(files.existing(given, f"dataset.{name}_path", "FILE.conll"))
         self.names = sorted({word.tag for part in found.values() for sentence in part for word in sentence})
+        self.width = max(word.columns for sentence in found["train"] for word in sentence)
         # Words of the training part alone: what the others have besides is as unknown as it will be in the wild.
         counts = Counter(self._form(word.text) for sentence in found["train"] for word in sentence)
         self.vocabulary = [UNKNOWN, *sorted(form for form, count in counts.items() if count >= self.least)]
@@ -110,13 +113,24 @@ class Conll(Dataset):
         return [[word.text for word in sentence] for sentence in self._asked(path)]
 
     def _asked(self, path: Path) -> list[list[Word]]:
-        """Sentences to be tagged. Columns are as many on each line: else, or on a single line, words are a sentence."""
+        """Sentences to be tagged: of columns, or of a text with one on each line."""
         text = decoded(path, self.encoding, "FILE.conll")
         lines = [words for line in text.split("\n") if (words := re.findall(BETWEEN_BLANKS, line))]
-        counts = {len(words) for words in lines}
-        if "\t" in text or counts == {1} or (len(counts) == 1 and len(lines) > 1) or not lines:
+        if "\t" in text or self._columns(lines):
             return self._sentences(path, tagged=False)
         return [[Word(word, "") for word in words] for words in lines]
+
+    def _columns(self, lines: Sequence[Sequence[str]]) -> bool:
+        """Whether each line holds one word: alone, or in the training file's columns, with a tag that is known or none.
+
+        Sentences may happen to be equally long; then they are rarely as long as that file has columns.
+        """
+        counts = {len(cells) for cells in lines}
+        if counts <= {1} or len(counts) > 1 or len(lines) == 1:
+            return counts <= {1}
+        number = counts.pop()
+        known = number == self.width and any(cells[self.tag] in (self.names or ()) for cells in lines)
+        return known or number == self.width - 1
 
     def _divide(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
         return parts
@@ -173,4 +187,4 @@ class Conll(Dataset):
                 f"{where} has one column for word and tag ({cells[self.word][:40]}); needed: two, a tab or a space "
                 "between them; correct the line, or type dataset.word=… and dataset.tag=…"
             )
-        return Word(*given)
+        return Word(*given, columns=len(cells))

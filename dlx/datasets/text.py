@@ -51,6 +51,9 @@ class Text(Dataset):
         symbols: Count | None = None,
     ) -> None:
         super().__init__(shape, classes, outputs, seed, val, test, limit)
+        for name, asked in (("length", length), ("evaluation_length", evaluation_length)):
+            if asked == 1:
+                raise UsageError(f"dataset.{name}=1 was given; needed: at least 2, a character and the one after it")
         self.symbols = symbols
         self.path, self.length, self.alphabet, self.encoding, self.root = path, length, alphabet, encoding, root
         self.evaluation_length = evaluation_length or length
@@ -67,7 +70,13 @@ class Text(Dataset):
             )
         self.names = sorted(set(text)) if self.alphabet == "all" else [" ", *map(chr, range(ord("a"), ord("z") + 1))]
         pieces = -(-len(text) // self.length)
-        test, val = round(self.test * pieces), round(self.val * pieces)
+        test, val = (max(round(share * pieces), 1) if share > 0 else 0 for share in (self.test, self.val))
+        if pieces <= test + val:
+            cut = f"{len(text):,} characters, which dataset.length={self.length} cuts into {pieces}"
+            raise UsageError(
+                f"{self.path} has {cut}; needed: {test + val + 1} pieces, {val} for validation and {test} for the "
+                "test; type a smaller dataset.length, or dataset.val=0 dataset.test=0"
+            )
         if self.limit is not None:
             pieces = min(pieces, self.limit + val + test)
         cuts = [max(pieces - test - val, 1) * self.length, max(pieces - test, 1) * self.length]

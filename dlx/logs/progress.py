@@ -54,19 +54,19 @@ class Progress:
         self._epochs = self._planned = trainer["epochs"]
         place = [str(about.get("gpu") or about.get("device", "cpu"))]
         if about.get("device", "cpu") == "cpu" and about.get("threads"):
-            place.append(_count(about["threads"], "thread"))
+            place.append(counted(about["threads"], "thread"))
         place.append(PRECISIONS.get(str(about.get("precision", 32)), str(about.get("precision"))))
         if about.get("processes", 1) > 1:
             place.insert(0, f"{about['processes']} processes")
         batch = about.get("global_batch", trainer.get("batch", "?"))
         before = f"{extra} + " if extra else ""
-        length = f"{before}{_count(trainer['epochs'], 'epoch')} × {_count(steps, 'step')} of {batch}"
+        length = f"{before}{counted(trainer['epochs'], 'epoch')} × {counted(steps, 'step')} of {batch}"
         if self._limit is not None:
-            length += f", at most {_count(self._limit, 'step')}"
+            length += f", at most {counted(self._limit, 'step')}"
         if trainer.get("patience"):
-            length += f", fewer if {_count(trainer['patience'], 'validation')} in a row bring nothing"
+            length += f", fewer if {counted(trainer['patience'], 'validation')} in a row bring nothing"
         name = f"{about.get('model', 'model')} on {about.get('dataset', 'data')}"
-        self.tell(" · ".join((name, _count(about.get("parameters", 0), "parameter"), ", ".join(place), length)))
+        self.tell(" · ".join((name, counted(about.get("parameters", 0), "parameter"), ", ".join(place), length)))
         if note:
             self.tell(note)
 
@@ -216,7 +216,8 @@ def _told(tag: str) -> bool:
     return tag.rpartition("/")[2] not in HIDDEN
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """So many of something: `1 step`, `1,000 steps`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

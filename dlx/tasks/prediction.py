@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -49,6 +50,9 @@ class Prediction(StepTask):
             )
 
     def pairs(self, batch: Batch) -> Steps:
+        if batch.x.shape[1] == 1:  # nothing follows: the step is there to be read, and no answer counts
+            none = torch.zeros(len(batch.x), dtype=torch.int64, device=batch.x.device)
+            return Steps(batch.x, batch.x, within(none, batch.x), none)
         x, y = batch.x[:, :-1], batch.x[:, 1:]
         lengths = None if batch.lengths is None else (batch.lengths - 1).clamp(min=0)
         return Steps(x, y, within(lengths, x), lengths)
