@@ -15,6 +15,7 @@ from dlx.batch import Batch
 from dlx.batch_size import Found
 from dlx.build import build, optional, scheduler
 from dlx.config.plain import Plain
+from dlx.datasets import intensities
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
 from dlx.distribution.batch_norm import synchronise
@@ -75,6 +76,7 @@ def assemble(
     task.attach(dataset)
     runtime.seed(config.seed)  # weights do not depend on how much randomness the data took
     model: nn.Module = build(config, "model").to(trainer.device)
+    intensities.admit(dataset, model)
     beginning = pretrained.begin(model, config, file)
     if trainer.visuals:
         from dlx.seeing.visuals import suits

@@ -111,5 +111,24 @@ def test_a_classifier_may_have_a_density_too(train):
 
 def test_a_model_without_energy_is_refused(train):
     run = train("a", "model=categorical_hmm", "trainer.epochs=1")
-    with pytest.raises(UsageError, match=r"task\.ais=14500 was given for the model CategoricalHMM"):
+    with pytest.raises(UsageError, match="--ais was given; CategoricalHMM has no partition function"):
         dlx("evaluate", run.directory, "--ais")
+
+
+@pytest.mark.parametrize("model", ["rbm", "dbn", "dbm", "helmholtz"])
+def test_binary_units_want_probabilities(train, model):
+    ways = r"dataset\.scale=minmax" + (r" or model\.visible_units=gaussian" if model == "rbm" else "")
+    with pytest.raises(UsageError, match=rf"and iris values from -[12].*needed: from 0 to 1; type {ways}$"):
+        train("a", f"model={model}", "dataset=iris", "trainer.epochs=1")
+    if model in ("dbn", "helmholtz"):
+        with pytest.raises(UsageError, match=r"model\.hidden=\[\] was given; needed: one layer or more"):
+            train("b", f"model={model}", "model.hidden=[]", "trainer.epochs=1")
+
+
+def test_who_knows_of_no_classes_is_told_how_it_would(train):
+    run = train("a", "model=dbn", "model.hidden=[8]", "procedure=backprop", "dataset.limit=100", "trainer.epochs=1")
+    with pytest.raises(UsageError, match=r"DBN was not trained with classes; .* type dlx train … model\.labelled=true"):
+        dlx("sample", run.directory, "--clamp", "label=7")
+    run = train("b", "model=rbm", "model.hidden=8", "dataset.limit=100", "trainer.epochs=1")
+    with pytest.raises(UsageError, match="needed: a conditional model, such as gan"):
+        dlx("sample", run.directory, "--clamp", "label=7")

@@ -187,4 +187,4 @@ class Conll(Dataset):
                 f"{where} has one column for word and tag ({cells[self.word][:40]}); needed: two, a tab or a space "
                 "between them; correct the line, or type dataset.word=… and dataset.tag=…"
             )
-        return Word(*given, columns=len(cells))
+        return Word(given[0], given[1], len(cells))

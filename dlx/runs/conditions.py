@@ -26,9 +26,11 @@ def labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
     asked = dict(_divided(clamp) for clamp in clamps)
     if not getattr(parts.model, "conditional", False):
         if asked:
+            has = next((name for name in ("conditional", "labelled") if name in parts.config.model), None)
+            how = f"type dlx train … model.{has}=true" if has else "such as gan, vae or a labelled dbn; leave it out"
             raise UsageError(
                 f"--clamp {clamps[0]} was given; {type(parts.model).__name__} was not trained with classes; needed: a "
-                "conditional model; type dlx train … model.conditional=true"
+                f"conditional model{', ' if not has else '; '}{how}"
             )
         return None
     classes = parts.dataset.classes

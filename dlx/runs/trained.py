@@ -69,7 +69,16 @@ def restore(parts: Parts, run: Run, which: Which) -> None:
 
 
 def annealed(parts: Parts, temperatures: int = 14500) -> Parts:
-    """The same, with the task of estimating a density; a run that was for something else may have one too."""
+    """The same, with the task of estimating a density; a run that was for something else may have one too.
+
+    Raises:
+        UsageError: the model has no partition function.
+    """
+    if not callable(getattr(parts.model, "log_partition", None)):
+        raise UsageError(
+            f"--ais was given; {type(parts.model).__name__} has no partition function to be estimated; needed: a "
+            "Boltzmann machine, rbm, dbn or dbm; leave it out"
+        )
     task = parts.task if isinstance(parts.task, Density) else Density()
     task.ais = task.ais or temperatures
     return parts._replace(task=task)

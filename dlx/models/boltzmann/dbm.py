@@ -39,6 +39,7 @@ class DBM(nn.Module):
     """
 
     accepts = ("image", "vector")
+    intensities = True  # data stands for probabilities
     unrolls = ("unrolled",)  # what `unroll` makes of the rest
 
     def __init__(

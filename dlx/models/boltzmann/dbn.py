@@ -40,6 +40,7 @@ class DBN(nn.Module):
     """
 
     accepts = ("image", "vector")
+    intensities = True  # data stands for probabilities
 
     def __init__(
         self,
@@ -50,6 +51,8 @@ class DBN(nn.Module):
         samples_after: Count = 1000,
     ) -> None:
         super().__init__()
+        if not hidden:
+            raise UsageError("model.hidden=[] was given; needed: one layer or more; type model.hidden=[128]")
         self.shape, self.samples_after = tuple(shape), samples_after
         self.labels = outputs if labelled and outputs else 0
         sizes = [math.prod(shape), *hidden]

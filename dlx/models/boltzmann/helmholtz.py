@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from dlx.errors import UsageError
 from dlx.models.boltzmann.dbn import log_bernoulli
 from dlx.models.boltzmann.directed import Directed
 from dlx.models.boltzmann.units import drawn
@@ -29,9 +30,12 @@ class Helmholtz(nn.Module):
     """
 
     accepts = ("image", "vector")
+    intensities = True  # data stands for probabilities
 
     def __init__(self, shape: Sequence[int], hidden: Sequence[Count] = (128, 64), draws: Count = 10) -> None:
         super().__init__()
+        if not hidden:
+            raise UsageError("model.hidden=[] was given; needed: one layer or more; type model.hidden=[128]")
         self.shape, self.draws = tuple(shape), draws
         sizes = [math.prod(shape), *hidden]
         self.up = nn.ModuleList(Directed(n, m) for n, m in itertools.pairwise(sizes))

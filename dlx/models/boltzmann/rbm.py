@@ -55,6 +55,7 @@ class RBM(nn.Module):
             )
         self.shape, self.samples_after = tuple(shape), samples_after
         self.visible_kind, self.hidden_kind = UNITS[visible_units], UNITS[hidden_units]
+        self.intensities = visible_units == "binary"  # data stands for probabilities
         visible = math.prod(shape)
         self.W = nn.Parameter(0.01 * torch.randn(visible, hidden))
         self.b = nn.Parameter(torch.zeros(visible))
