@@ -32,6 +32,7 @@ class _Recorder(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             raise Unstacked("their step asks for a number's value on the way")
         given = tree_map(self._name, (args, kwargs))
+        func = STAND_INS.get(func, func)  # what follows goes by how its answer lies in memory
         out = func(*args, **kwargs)
         made = []
         for tensor in tree_leaves(out):
@@ -41,7 +42,7 @@ class _Recorder(TorchDispatchMode):
                 made.append(name)
             else:  # what was changed in place has its name
                 made.append("_")
-        self.calls.append((STAND_INS.get(func, func), *given, made))
+        self.calls.append((func, *given, made))
         return out
 
     def _name(self, value: Any) -> Any:

@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 from dlx.batch import Batch
 from dlx.models.layers import penalised
 from dlx.sweeps.vectorized.numbers import numbers
+from dlx.sweeps.vectorized.stand_ins import Plainly
 from dlx.sweeps.vectorized.unstacked import Unstacked
 from dlx.tasks.task import Task
 
@@ -153,9 +154,10 @@ class Asked(nn.Module):
 
     def forward(self, what: str, batch: Batch) -> Any:
         """`loss`, 0-d, with the penalties, or the `metrics` of each example."""
-        if what == "metrics":
-            return self.task.metrics(self.model, batch)
-        loss = self.task.loss(self.model, batch)
-        for module in self.penalised:
-            loss = loss + module.penalty()
-        return loss
+        with Plainly():
+            if what == "metrics":
+                return self.task.metrics(self.model, batch)
+            loss = self.task.loss(self.model, batch)
+            for module in self.penalised:
+                loss = loss + module.penalty()
+            return loss
