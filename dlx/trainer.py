@@ -203,7 +203,7 @@ class Trainer:
         rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
         with here().whole(self.model):
-            self.logger.parameters(self.model, self.step)
+            self._weights()
         if self.logger.draws("images"):
             for name, picture in self.procedure.pictures().items():
                 self.logger.images(name, picture, self.step)
@@ -232,6 +232,10 @@ class Trainer:
                 self.sums[name] = (total + value, count + 1)
             else:
                 self.sums[name] = (value, 1)
+
+    def _weights(self) -> None:
+        """Log how the weights are distributed."""
+        self.logger.parameters(self.model, self.step)
 
     def _share_sums(self) -> None:
         """Where there are several processes: the mean over them, which then is each one's."""

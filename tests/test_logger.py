@@ -16,7 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as ServerAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from tensorboard.compat.proto.histogram_pb2 import HistogramProto
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c, masked_crc32c
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
@@ -27,6 +28,7 @@ from torch import nn
 
 from dlx.errors import TrainingError, UsageError
 from dlx.logs import curves, events, figures, graph
+from dlx.logs.histogram import encode, encode_rows
 from dlx.logs.logger import Logger, flat
 
 
@@ -124,6 +126,26 @@ def test_pictures_text_histograms(tmp_path: Path) -> None:
     assert weight.histogram_value.bucket_limit == pytest.approx(edges[1:], abs=1e-7)
     assert weight.histogram_value.sum_squares == pytest.approx((values**2).sum(), rel=1e-5)
     assert (bias.histogram_value.num, bias.histogram_value.min, bias.histogram_value.max) == (50, 2, 2)
+
+
+def test_histograms_of_many_are_those_of_each() -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(9, 40, 7)
+    rows[3] = 2.0
+    for own, proto in zip(rows, encode_rows(rows), strict=True):
+        ours, theirs = HistogramProto.FromString(proto), HistogramProto.FromString(encode(own))
+        assert (ours.min, ours.max, ours.num) == (theirs.min, theirs.max, theirs.num)
+        assert (list(ours.bucket), list(ours.bucket_limit)) == (list(theirs.bucket), list(theirs.bucket_limit))
+        assert (ours.sum, ours.sum_squares) == pytest.approx((theirs.sum, theirs.sum_squares), rel=1e-5, abs=1e-4)
+    rows[5, 0, 0] = float("nan")
+    assert HistogramProto.FromString(encode_rows(rows)[5]).num == 279
+    assert encode_rows(torch.empty(2, 0)) == [None, None]
+
+
+def test_checksums_of_long_records_are_tensorboards() -> None:
+    noise = np.random.default_rng(0).bytes(200_001)
+    for size in (4, 9, 255, 256, 257, 1000, 65_536, 65_541, 200_001):
+        assert events._state(noise[:size]) ^ 0xFFFFFFFF == crc32c(noise[:size])
 
 
 def test_histograms_thin_out(tmp_path: Path) -> None:
@@ -530,7 +552,7 @@ def test_drawn_figures_are_pictures_and_leave_matplotlib_alone(tmp_path: Path) -
     ]
     for picture in drawn:
         assert picture.shape[0] == 3
-        assert 0 <= picture.min() < picture.max() <= 1
+        assert 0 <= figures.unit(picture).min() < figures.unit(picture).max() <= 1
         figures.save_png(tmp_path / "figures" / "picture.png", picture)
     assert "matplotlib.pyplot" not in sys.modules
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["picture.png"]

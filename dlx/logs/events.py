@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +70,26 @@ def _effects() -> np.ndarray:  # (_BLOCK, 256) uint32
     return table
 
 
+@cache
+def _carried() -> list[list[int]]:
+    """What each byte of the register, the low one first, adds to it a block later."""
+    table: list[list[int]] = _effects()[:-5:-1].tolist()
+    return table
+
+
 def _state(data: bytes) -> int:
     """The CRC-32C register after at least four bytes, before its last inversion."""
     padded = np.zeros(-(-len(data) // _BLOCK) * _BLOCK, np.uint8)  # leading zeros leave a register of zero alone
     message = padded[len(padded) - len(data) :]
     message[:] = np.frombuffer(data, np.uint8)
     message[:4] ^= 255  # the register starts as all ones
-    distance = np.arange(_BLOCK)[::-1]
+    blocks, distance = padded.reshape(-1, _BLOCK), np.arange(_BLOCK)[::-1]
+    first, second, third, fourth = _carried()
     state = 0
-    for block in padded.reshape(-1, _BLOCK):
-        block[:4] ^= np.frombuffer(struct.pack("<I", state), np.uint8)
-        state = int(np.bitwise_xor.reduce(_effects()[distance, block]))
+    for start in range(0, len(blocks), _BLOCK):
+        added = np.bitwise_xor.reduce(_effects()[distance, blocks[start : start + _BLOCK]], axis=1)
+        for own in added.tolist():
+            state = own ^ first[state & 255] ^ second[state >> 8 & 255] ^ third[state >> 16 & 255] ^ fourth[state >> 24]
     return state
 
 
@@ -93,6 +102,7 @@ def masked(state: Any) -> Any:
     return (state >> 15 | state << 17) + np.uint32(0xA282EAD8)
 
 
+@lru_cache(4096)
 def _opening(length: int) -> bytes:
     size = struct.pack("<Q", length)
     return size + struct.pack("<I", masked(_state(size)))
@@ -186,9 +196,10 @@ class EventFile:
         channels, height, width = size
         self._summary(tag, field(4, field(1, height) + field(2, width) + field(3, channels) + field(4, png)), step)
 
-    def histogram(self, tag: str, proto: bytes, step: int) -> None:
-        """A HistogramProto, such as `dlx.logs.histogram` makes."""
-        self._summary(tag, field(5, proto), step)
+    def histograms(self, protos: Mapping[str, bytes], step: int) -> None:
+        """HistogramProtos by their tags, such as `dlx.logs.histogram` makes."""
+        values = [field(1, field(1, tag) + field(5, proto)) for tag, proto in protos.items()]
+        self._event(field(5, b"".join(values)), step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """Text, shown as Markdown."""

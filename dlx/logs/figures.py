@@ -1,4 +1,4 @@
-"""Pictures as tensors, (C, H, W) in [0, 1]: what tasks and models show of themselves."""
+"""Pictures as tensors, (C, H, W) in [0, 1] or uint8: what tasks and models show of themselves."""
 
 import io
 import math
@@ -237,9 +237,9 @@ def unit(picture: Tensor) -> Tensor:
 
 
 def from_pil(picture: Any) -> Tensor:
-    """A Pillow image of kind RGB as a tensor."""
+    """A Pillow image of kind RGB as a tensor, uint8."""
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1).float() / 255
+    return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1)
 
 
 def png(picture: Tensor) -> bytes:
@@ -250,11 +250,16 @@ def png(picture: Tensor) -> bytes:
     """
     from PIL import Image
 
-    pixels = (unit(picture if picture.ndim == 3 else picture[None]) * 255).round().byte()
+    picture = picture if picture.ndim == 3 else picture[None]
+    pixels = picture.detach().cpu() if picture.dtype == torch.uint8 else (unit(picture) * 255).round().byte()
     C, H, W = pixels.shape
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[C]
     out = io.BytesIO()
-    Image.frombytes(mode, (W, H), pixels.permute(1, 2, 0).contiguous().numpy().tobytes()).save(out, "PNG")
+    Image.frombytes(mode, (W, H), pixels.permute(1, 2, 0).contiguous().numpy().tobytes()).save(
+        out,
+        "PNG",
+        compress_level=3,  # half the time of the usual 6, for 4 % more bytes
+    )
     return out.getvalue()
 
 

@@ -207,21 +207,34 @@ class Logger:
 
     def parameters(self, model: nn.Module, step: int) -> None:
         """Histograms of the weights, at the epochs that the constructor names; at others this costs nothing."""
-        epoch = max(self.epoch, 1)
-        if epoch % 10 ** int(math.log10(epoch)) == 0:
+        if self.histograms_due():
             self.histograms(model, step)
 
-    def histograms(self, model: nn.Module, step: int, bins: int = 40) -> None:
-        """Histograms of the weights, now."""
+    def histograms_due(self) -> bool:
+        """Whether this epoch is one that the constructor names."""
+        epoch = max(self.epoch, 1)
+        return epoch % 10 ** int(math.log10(epoch)) == 0 and self.draws("histograms")
+
+    def histograms(self, model: nn.Module | Mapping[str, bytes], step: int, bins: int = 40) -> None:
+        """Histograms of the weights, now.
+
+        Args:
+            model: or the histograms of its parameters, as `dlx.logs.histogram` makes them.
+            step: steps taken so far.
+            bins: of each.
+        """
         if self._events is None or not self.draws("histograms"):
             return
-        from dlx.logs.histogram import encode
+        if isinstance(model, nn.Module):
+            from dlx.logs.histogram import encode
 
-        with self._writing(self._events.path):
-            for name, parameter in model.named_parameters():
-                proto = encode(parameter, bins)
-                if proto is not None:
-                    self._events.histogram(f"weights/{name.replace('.', '/')}", proto, step)
+            found = {name: encode(parameter, bins) for name, parameter in model.named_parameters()}
+        else:
+            found = {**model}
+        protos = {f"weights/{name.replace('.', '/')}": proto for name, proto in found.items() if proto is not None}
+        if protos:
+            with self._writing(self._events.path):
+                self._events.histograms(protos, step)
 
     def graph(self, model: nn.Module, example: Tensor) -> bool:
         """The graph of one forward pass; False where the model has none, with a note in the Text tab.

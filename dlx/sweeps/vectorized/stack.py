@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from dlx.batch import Batch
+from dlx.logs.histogram import encode_rows
 from dlx.models.layers import penalised
 from dlx.sweeps.vectorized.numbers import numbers
 from dlx.sweeps.vectorized.stand_ins import Plainly
@@ -87,6 +88,16 @@ class Stack:
         """Let a model go, with tensors of its own: what the stack learns from now on does not touch it."""
         own = {name: b[k].clone() for name, b in self.buffers.items()}
         self.attach(k, [w.clone() for w in self.pieces(self.weights[k])], own)
+
+    def histograms(self) -> list[dict[str, bytes]]:
+        """Of each model's parameters, by their names."""
+        pieces = dict(zip(self.names, self.pieces(self.weights), strict=True)) | self.fixed
+        found: list[dict[str, bytes]] = [{} for _ in self.models]
+        for name, _ in self.models[0].named_parameters():
+            for own, proto in zip(found, encode_rows(pieces[name]), strict=True):
+                if proto is not None:
+                    own[name] = proto
+        return found
 
     # -- what is asked of all at once ----------------------------------------------------------------------------------
 

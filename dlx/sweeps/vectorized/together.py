@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -133,11 +134,13 @@ class Together:
             members = [self.trials[k] for k in self.rows]
             present = [split for split in self.splits if self.streams.loaders[0].has(split)]
             measured = {split: measure(self.engine.stack, members, self.streams, split) for split in present}
+        histograms = cache(self.engine.stack.histograms)  # of all, when the first asks
         for row, k in enumerate(self.rows):
             trial = self.trials[k]
             if trial.ended:
                 continue
             trial.member.measured = {split: found[row] for split, found in measured.items()}
+            trial.member.histograms = lambda row=row: histograms()[row]  # type: ignore[misc]
             with trial.failing():
                 self.engine.publish(row)
                 trial.member._end_epoch(started, steps)

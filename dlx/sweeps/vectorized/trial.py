@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Member(Trainer):
         self.random = random
         self._heed()
         self.measured: dict[str, dict[str, float]] = {}  # by split: what the stack found
+        self.histograms: Callable[[], Mapping[str, bytes]] = dict  # of the weights, from the stack
         self._drawing = False
         self.finite = True  # all that the steps gave since the last look
         self.written_at = time.monotonic()
@@ -57,6 +58,10 @@ class Member(Trainer):
 
     def evaluate(self, split: str) -> dict[str, float]:
         return self.measured[split] if split in self.measured else super().evaluate(split)
+
+    def _weights(self) -> None:
+        if self.logger.histograms_due():
+            self.logger.histograms(self.histograms(), self.step)
 
     def pictures(self) -> None:
         with self.drawing():
