@@ -199,6 +199,8 @@ def lines(
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.margins(x=0.01)
+    if not any(torch.as_tensor(across).is_floating_point() for across, _ in curves.values()):
+        axes.xaxis.get_major_locator().set_params(integer=True)  # what is counted has no halves
     if logarithmic:
         axes.set_yscale("log")
     if len(curves) > 1 or (len(curves) == 1 and not y):

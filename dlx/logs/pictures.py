@@ -1,5 +1,6 @@
 """What a model and a task show of themselves, handed to the logger."""
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,9 @@ def draw(
     drawn = dict(fitting(data, lambda: task.pictures(model, data.split(split))))
     own = getattr(model, "pictures", None)
     if callable(own):
-        drawn.update(own())
+        dataset, asked = data.dataset, inspect.signature(own).parameters
+        names = {"symbols": dataset.vocabulary or dataset.names, "classes": dataset.names}
+        drawn.update(own(**{name: value for name, value in names.items() if name in asked}))
     if visuals and logger.draws("images"):
         from dlx.seeing.visuals import watch
 

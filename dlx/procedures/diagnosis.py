@@ -68,7 +68,9 @@ class StateGradients:
             f"‖∂L/∂{name}‖": (torch.arange(1, len(norm) + 1), norm.where(norm > 0, torch.nan))
             for name, norm in self.norms.items()
         }
-        return {"gradients": lines(curves, "How much the loss depends on the state at step t", "t", logarithmic=True)}
+        return {
+            "gradients": lines(curves, "How much the loss depends on the state at step t", "step t", logarithmic=True)
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """The batch: a run that is resumed at the end of an epoch tells of it."""

@@ -37,7 +37,11 @@ def grey_to_rgb(images: Tensor) -> Tensor:
 
 
 def columns(
-    rows: Sequence[Tensor], names: Sequence[str] = (), below: Sequence[Sequence[Text]] = (), least: int = 112
+    rows: Sequence[Tensor],
+    names: Sequence[str] = (),
+    below: Sequence[Sequence[Text]] = (),
+    least: int = 112,
+    between: float = 1.0,
 ) -> Tensor:
     """A column for each example: its pictures under each other, its text below; up to eight columns in a line.
 
@@ -46,6 +50,7 @@ def columns(
         names: of the rows, at the left.
         below: lines of text for each example.
         least: pixels of a picture's side; small ones are enlarged by a whole number.
+        between: what is around the pictures, from black to white.
 
     Returns:
         (3, height, width) in [0, 1].
@@ -66,7 +71,7 @@ def columns(
     for k in range(blocks):
         part = pictures[:, k * across : (k + 1) * across]
         size = part.shape[1]
-        canvas.paste(_image(grid(part.flatten(0, 1), size, GAP, scale, 1.0)), (left - GAP, k * block))
+        canvas.paste(_image(grid(part.flatten(0, 1), size, GAP, scale, between)), (left - GAP, k * block))
         for row, name in enumerate(names):
             place = (left - 8, k * block + row * high + high / 2)
             draw.text(place, name, fill=FAINT, font=font, anchor="rm")

@@ -17,6 +17,8 @@ from dlx.types import Count, NonNegative, Positive, Probability
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
+BETWEEN = 0.75  # grey around what is drawn: patterns are black and white to their edges
+
 
 @runtime_checkable
 class Recalling(Protocol):
@@ -105,14 +107,17 @@ class Recall(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Patterns in the upper row, their cues in the middle, what was recalled below; vectors as squares."""
-        from dlx.logs.figures import grid
+        from dlx.seeing.sheet import Text, columns
 
         memory, x = recalling(model), first(batches, self.pictured)
         patterns = memory.states(x)
         cues = self.spoil(patterns, x.shape[1:])
-        rows = torch.cat([patterns, cues, memory.recall(cues).states.to(patterns.dtype)])
-        shown = (0.5 + rows / (2 * patterns.abs().max().clamp(min=1e-12))).clamp(0, 1).float().cpu()
-        return {"recall": grid(_pictured(shown, x.shape[1:]), columns=len(x), between=1.0)}
+        recalled = memory.recall(cues).states.to(patterns.dtype)
+        largest = patterns.abs().max().clamp(min=1e-12)
+        rows = [(0.5 + states / (2 * largest)).clamp(0, 1).float().cpu() for states in (patterns, cues, recalled)]
+        below = [[Text(f"m = {m:.2f}")] for m in overlaps(recalled, patterns).tolist()]
+        pictures = [_pictured(row, x.shape[1:]) for row in rows]
+        return {"recall": columns(pictures, ("pattern", "cue", "recall"), below, between=BETWEEN)}
 
 
 def overlaps(states: Tensor, patterns: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.datasets.dataset import Dataset, Split
+from dlx.errors import UsageError
 from dlx.tasks.steps import Steps, StepTask, stepped, within
 from dlx.tasks.task import labels_of
 
@@ -17,6 +19,15 @@ class Tagging(StepTask):
     needs: ClassVar[str | None] = "classes"
     monitor = "accuracy"
     mode: Literal["min", "max"] = "max"
+
+    def attach(self, dataset: Dataset) -> None:
+        super().attach(dataset)
+        train = dataset.splits["train"]
+        if isinstance(train, Split) and (train.y is None or train.y.ndim != 2):
+            raise UsageError(
+                f"task=tagging was given for {dataset.source}, which has no label at each step; needed: one for each, "
+                "as dataset=conll has; type another dataset=, or a model that is not told them"
+            )
 
     def pairs(self, batch: Batch) -> Steps:
         return Steps(batch.x, labels_of(batch), within(batch.lengths, batch.x), batch.lengths)

@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from dlx.models.markov import beginning
 from dlx.models.markov.hmm import HMM, Topology
-from dlx.models.markov.tables import drawn
+from dlx.models.markov.tables import transitions
 from dlx.types import Count, Fraction, Positive
 
 
@@ -79,7 +79,9 @@ class BernoulliHMM(HMM):
         return self.walk(n, length or self.shape[0]).float()
 
     @torch.no_grad()
-    def pictures(self) -> dict[str, Tensor]:
-        """The transition table and the states' probabilities as grey levels, states downwards."""
-        tables = {"transition": self.tables[1].exp(), "emission": self.logit.sigmoid()}
-        return {name: drawn(table.cpu(), 8) for name, table in tables.items()}
+    def pictures(self, states: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The transition table, and each state's probabilities of the bits; `states` names them."""
+        from dlx.logs.heat import heat
+
+        bits = heat(self.logit.sigmoid(), "p(bit | state)", "bit", "state", None, states)
+        return {"transition": transitions(self.tables[1].exp(), states), "emission": bits}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.models.markov.hmm import HMM, Topology
-from dlx.models.markov.tables import drawn, log_prior, random_rows, refill
+from dlx.models.markov.tables import log_prior, random_rows, refill, transitions
 from dlx.types import Count, Fraction, Positive
 
 BLOCK = 2**14  # steps that are counted in float32 before the sum is kept in float64
@@ -88,7 +88,9 @@ class CategoricalHMM(HMM):
         return self.walk(n, length or self.shape[0])
 
     @torch.no_grad()
-    def pictures(self) -> dict[str, Tensor]:
-        """The transition and the emission table as grey levels, states downwards."""
-        tables = {"transition": self.tables[1].exp(), "emission": self.log_emission.softmax(1)}
-        return {name: drawn(table.cpu()) for name, table in tables.items()}
+    def pictures(self, symbols: Sequence[str] | None = None, states: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The transition and the emission table, by the names of symbols and states where they have any."""
+        from dlx.logs.heat import heat
+
+        emission = heat(self.log_emission.softmax(1), "p(symbol | state)", "symbol", "state", symbols, states)
+        return {"transition": transitions(self.tables[1].exp(), states), "emission": emission}

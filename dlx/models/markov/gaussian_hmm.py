@@ -12,7 +12,7 @@ from torch import Tensor
 from dlx.models.markov import beginning
 from dlx.models.markov.gaussians import Covariance, Gaussians
 from dlx.models.markov.hmm import HMM, Topology
-from dlx.models.markov.tables import drawn
+from dlx.models.markov.tables import transitions
 from dlx.types import Count, Fraction, NonNegative, Positive
 
 
@@ -85,6 +85,6 @@ class GaussianHMM(HMM):
         return self.walk(n, length or self.shape[0]).float()
 
     @torch.no_grad()
-    def pictures(self) -> dict[str, Tensor]:
-        """The transition table as grey levels."""
-        return {"transition": drawn(self.tables[1].exp().cpu())}
+    def pictures(self, states: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The transition table; `states` names its rows."""
+        return {"transition": transitions(self.tables[1].exp(), states)}

@@ -4,7 +4,8 @@ K. Church, "A Stochastic Parts Program and Noun Phrase Parser for Unrestricted T
 https://doi.org/10.3115/974235.974260.
 """
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -74,6 +75,8 @@ class HMMTagger(nn.Module):
         """As of `HMM`."""
         return self.chain.log_prior()
 
-    def pictures(self) -> dict[str, Tensor]:
-        """As of its chain."""
-        return self.chain.pictures()  # type: ignore[operator]
+    def pictures(self, symbols: Sequence[str] | None = None, classes: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """As of its chain, whose states are the classes."""
+        pictures: Callable[..., dict[str, Tensor]] = self.chain.pictures  # type: ignore[assignment]
+        known = {"symbols": symbols} if "symbols" in inspect.signature(pictures).parameters else {}
+        return pictures(states=classes, **known)

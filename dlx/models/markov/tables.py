@@ -1,5 +1,7 @@
 """Tables of probabilities, row by row: how they begin, and how counts fill them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -50,7 +52,8 @@ def log_prior(log_table: Tensor, prior: float) -> Tensor:
     return (prior - 1) * log_table[log_table > -torch.inf].sum()
 
 
-def drawn(table: Tensor, size: int = 24) -> Tensor:
-    """A table (R, C) of probabilities as grey levels, the largest black, (1, R·size, C·size)."""
-    shown = 1 - table / table.max().clamp(min=1e-300)
-    return shown.float().repeat_interleave(size, 0).repeat_interleave(size, 1)[None]
+def transitions(table: Tensor, names: Sequence[str] | None = None) -> Tensor:
+    """A picture (3, H, W) of transitions (S, S) between states, by their names where they have any."""
+    from dlx.logs.heat import heat
+
+    return heat(table, "p(next state | state)", "next state", "state", names, names)
