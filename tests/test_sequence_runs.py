@@ -186,6 +186,30 @@ def test_text_is_predicted_at_its_own_length(tmp_path):
     write("to be or not to be, to be", "b.txt")
     found = table(dlx("predict", run.directory, "b.txt"))
     assert [int(row["sequence"]) for row in found] == [0] * 16 + [1] * 9
+    assert {row["prediction"] for row in found} <= set("tobernta, ")  # characters, not their numbers
+
+
+def test_piano_rolls_are_predicted_from_a_folder_and_drawn(tmp_path):
+    import mido
+    from PIL import Image
+
+    for k in range(12):
+        file = mido.MidiFile(ticks_per_beat=480)
+        track = mido.MidiTrack()
+        file.tracks.append(track)
+        for note in range(60 + k, 70 + k):
+            track += [mido.Message("note_on", note=note), mido.Message("note_off", note=note, time=480)]
+        Path("songs").mkdir(exist_ok=True)
+        file.save(f"songs/{k:02}.mid")
+    run = trained(tmp_path / "run", "dataset=piano_roll", "dataset.path=songs", *NETWORK)
+    found = table(dlx("predict", run.directory, "songs"))
+    assert {int(row["sequence"]) for row in found} == set(range(12))
+    dlx("sample", run.directory, "-n", "2", "--length", "20", "--temperature", "0", "-o", "rolls.png")
+    dlx("sample", run.directory, "-n", "2", "--length", "20", "--temperature", "0", "-o", "rolls.npy")
+    rolls, drawn = np.load("rolls.npy"), np.asarray(Image.open("rolls.png"))
+    assert rolls.shape == (2, 20, 88)
+    for k, roll in enumerate(rolls):  # black where a note sounds, the highest in the first row
+        assert ((drawn[2:90, 2 + 22 * k : 22 + 22 * k] == 0) == (roll.T[::-1] > 0)).all()
 
 
 def test_what_fits_is_told_before_anything_is_read(tmp_path):

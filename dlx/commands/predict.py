@@ -24,7 +24,7 @@ SHOWN, WIDE = 40, 12  # rows, and values of one column, on a terminal
 def command(
     run: str, words: tuple[str, ...], what: str | None, split: str | None, output: Path | None, checkpoint: Any
 ) -> None:
-    """Predict for INPUT: .npy, .npz, .csv, .txt, an image, or a folder of images.
+    """Predict for INPUT: .npy, .npz, .csv, .txt, an image, a folder of images, or a file as the training data had it.
 
     Values are as in the data before scaling: the training run's own scaling is applied. RUN is a directory, a run's
     id, or `last`. Without -o the predictions go to standard output: a table on a terminal, CSV elsewhere.

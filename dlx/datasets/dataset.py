@@ -86,6 +86,7 @@ class Dataset:
     """
 
     kind: str  # image, vector, sequence (of vectors), symbols (sequences of them); not set where only loading tells
+    folders = False  # whether `inputs` reads a folder too
 
     def __init__(
         self,

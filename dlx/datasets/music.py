@@ -40,6 +40,7 @@ class PianoRoll(Dataset):
     """
 
     kind = "sequence"
+    folders = True
     levels = 1.0
 
     def __init__(

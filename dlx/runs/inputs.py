@@ -15,7 +15,7 @@ from dlx.datasets.sheet import Sheet
 from dlx.errors import UsageError
 
 TARGETS = ("target", "label", "class", "y")  # names of a column that is no feature
-KINDS = ".npy, .npz, .csv, .txt, an image, or a folder of images"
+KINDS = ".npy, .npz, .csv, .txt, an image, a folder of images, or a file as the training data had it (.ts, .mat, …)"
 
 
 class Inputs(NamedTuple):
@@ -32,7 +32,7 @@ def read(path: Path, dataset: Dataset) -> Inputs:
     """The examples of a file or a folder.
 
     Args:
-        path: .npy, .npz, .csv, .txt, an image, or a folder of images.
+        path: .npy, .npz, .csv, .txt, an image, a folder of images, or what the dataset's own files are like.
         dataset: loaded; the one that the model was trained on.
 
     Raises:
@@ -41,7 +41,7 @@ def read(path: Path, dataset: Dataset) -> Inputs:
     if not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: {KINDS}")
     suffix = path.suffix.lower()
-    if path.is_dir() or suffix in ENDINGS:
+    if suffix in ENDINGS or (path.is_dir() and not dataset.folders):
         return _images(path, dataset)
     if suffix in (".npy", ".npz"):
         return Inputs(examples(_array(path), dataset, str(path)))

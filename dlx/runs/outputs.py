@@ -29,7 +29,7 @@ def rows(
 
     Args:
         columns: (examples,) or (examples, k) each.
-        names: of the classes; labels are shown by them, and so are columns of one value for each class.
+        names: of the classes; labels and predicted symbols are shown by them, and so are columns of one value for each.
         files: where the examples came from.
         steps: of sequences, for which columns are (examples, T) or (examples, T, k).
 
@@ -44,7 +44,7 @@ def rows(
     for name, values in columns.items():
         flat = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
         if flat.ndim == 1:
-            named = name == "label" and names
+            named = names and name in ("label", "prediction") and not flat.is_floating_point()
             table[name] = [names[v] if named and names and 0 <= v < len(names) else v for v in flat.tolist()]
         else:
             flat = flat.flatten(1)
@@ -146,6 +146,8 @@ def _pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
     shape = tuple(dataset.shape or ())
     if values.ndim == 2 and len(shape) == 3 and values.shape[1] == math.prod(shape):
         values = values.view(-1, *shape)
+    if dataset.kind == "sequence" and values.ndim == 3 and bool(((values >= 0) & (values <= 1)).all()):
+        values = 1 - values.float().flip(2).transpose(1, 2)[:, None]  # a piano roll: time goes on, the high notes above
     if not is_images(values):
         raise UsageError(
             f"-o {path} was given; needed: images, (examples, 1 or 3, height, width); the values have shape "
