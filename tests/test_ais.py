@@ -120,6 +120,9 @@ def test_binary_units_want_probabilities(train, model):
     ways = r"dataset\.scale=minmax" + (r" or model\.visible_units=gaussian" if model == "rbm" else "")
     with pytest.raises(UsageError, match=rf"and iris values from -[12].*needed: from 0 to 1; type {ways}$"):
         train("a", f"model={model}", "dataset=iris", "trainer.epochs=1")
+    if model == "rbm":
+        with pytest.raises(UsageError, match=r"BernoulliHMM .*needed: from 0 to 1; type model=gaussian_hmm$"):
+            train("c", "model=bernoulli_hmm", "dataset=switching", "trainer.epochs=1")
     if model in ("dbn", "helmholtz"):
         with pytest.raises(UsageError, match=r"model\.hidden=\[\] was given; needed: one layer or more"):
             train("b", f"model={model}", "model.hidden=[]", "trainer.epochs=1")

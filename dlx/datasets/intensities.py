@@ -23,7 +23,8 @@ def admit(dataset: Dataset, model: nn.Module) -> None:
     if low >= -SLACK and high <= 1 + SLACK:
         return
     scale = "unit" if dataset.kind == "image" else "minmax"
-    ways = [f"dataset.scale={scale}"] if hasattr(dataset, "scale") else []
+    ways = [f"dataset.scale={scale}"] if hasattr(dataset, "scale") and dataset.kind != "sequence" else []
+    ways += ["model=gaussian_hmm"] if dataset.kind == "sequence" else []
     ways += ["model.visible_units=gaussian"] if hasattr(model, "visible_kind") else []
     raise UsageError(
         f"{type(model).__name__} has binary visible units, and {dataset.source} values from {low:.3g} to {high:.3g}; "

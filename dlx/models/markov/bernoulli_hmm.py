@@ -25,6 +25,7 @@ class BernoulliHMM(HMM):
     """
 
     accepts = ("sequence",)
+    intensities = True  # data stands for probabilities
 
     def __init__(
         self,
