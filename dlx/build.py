@@ -84,7 +84,7 @@ def scheduler(config: DictConfig | Plain, updates: int) -> Any:
     from dlx.procedures.schedule import Schedule
 
     made = optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
-    return made and partial(Schedule, made, interval=config.scheduler.get("interval", "epoch"))
+    return made and partial(Schedule, scheduler=made, interval=config.scheduler.get("interval", "epoch"))
 
 
 def check(target: str, allow: list[str]) -> None:

@@ -154,7 +154,7 @@ def test_bad_values_of_an_optimizer_are_the_users(optimizer):
 
 def test_bad_values_of_a_schedule_are_the_users():
     with pytest.raises(UsageError, match="scheduler refused its values"):
-        bound(scheduler=partial(Schedule, partial(lr_scheduler.StepLR, step=3)))
+        bound(scheduler=partial(Schedule, scheduler=partial(lr_scheduler.StepLR, step=3)))
 
 
 # -- loss scale ------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def configured(name):
 @pytest.mark.parametrize("interval", ["epoch", "step"])
 def test_rates_follow_torchs_schedule(name, interval):
     _, make = configured(name)
-    procedure = bound(scheduler=partial(Schedule, make, interval=interval))
+    procedure = bound(scheduler=partial(Schedule, scheduler=make, interval=interval))
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
     schedule = make(optimizer)
     for _ in range(EPOCHS):
@@ -231,7 +231,7 @@ def test_constant_rate():
 
 
 def test_plateau_waits_for_the_validation():
-    procedure = bound(scheduler=partial(Schedule, configured("plateau")[1]))
+    procedure = bound(scheduler=partial(Schedule, scheduler=configured("plateau")[1]))
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
     schedule = lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.1, patience=5)
     for accuracy in [0.1, 0.5, 0.6, *[0.6] * 10, 0.7, *[0.65] * 8]:
@@ -250,7 +250,7 @@ RESUMED = {
     "momentum": {"optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9)},
     "schedule": {
         "optimizer": SGD,
-        "scheduler": partial(Schedule, partial(lr_scheduler.StepLR, step_size=7), interval="step"),
+        "scheduler": partial(Schedule, scheduler=partial(lr_scheduler.StepLR, step_size=7), interval="step"),
     },
     "accumulated": {"optimizer": ADAM, "accumulate": 4},
     "clipped": {"optimizer": ADAM, "clip_norm": 0.1},

@@ -238,7 +238,7 @@ RESUMED = {
     "momentum": {"optimizer": partial(torch.optim.SGD, lr=0.01, momentum=0.9)},
     "critic": {"loss": "wasserstein", "discriminator_steps": 3},
     "schedule": {
-        "scheduler": partial(Schedule, partial(lr_scheduler.ExponentialLR, gamma=0.9), interval="step"),
+        "scheduler": partial(Schedule, scheduler=partial(lr_scheduler.ExponentialLR, gamma=0.9), interval="step"),
         "discriminator_lr": 0.01,
     },
 }
@@ -311,7 +311,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(UsageError, match="MLP; needed: a model with players, latent, generate, discriminate, follow"):
         bound(MLP([2], 1))
     with pytest.raises(UsageError, match="scheduler=constant"):
-        bound(small(), scheduler=partial(Schedule, lr_scheduler.ReduceLROnPlateau))
+        bound(small(), scheduler=partial(Schedule, scheduler=lr_scheduler.ReduceLROnPlateau))
     with pytest.raises(UsageError, match="optimizer refused its values"):
         bound(small(), partial(ADAM, lr=-1.0))
 

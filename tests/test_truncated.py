@@ -60,7 +60,7 @@ ADAM, SGD = partial(torch.optim.Adam, lr=0.01), partial(torch.optim.SGD, lr=1.0)
 def test_long_pieces_are_back_propagation(kind, k):
     """To the bit: weights, optimizer, what is logged."""
     one, two = network(kind), network(kind)
-    schedule = partial(Schedule, partial(torch.optim.lr_scheduler.StepLR, step_size=2), interval="step")
+    schedule = partial(Schedule, scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=2), interval="step")
     whole = bound(Backprop(ADAM, schedule, clip_norm=0.1), one)
     cut = bound(TruncatedBackprop(ADAM, schedule, k=k, clip_norm=0.1), two)
     for seed in range(5):
@@ -128,7 +128,7 @@ def test_reads_what_it_is_not_asked():
 
 def test_schedules_move_once_a_batch():
     made = []
-    schedule = partial(Schedule, lambda o: made.append(o) or torch.optim.lr_scheduler.StepLR(o, 1), interval="step")
+    schedule = partial(Schedule, scheduler=lambda o: made.append(o) or torch.optim.lr_scheduler.StepLR(o, 1), interval="step")
     cut = bound(TruncatedBackprop(SGD, schedule, k=2), network())
     for _ in range(2):
         cut.step(tags())

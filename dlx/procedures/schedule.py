@@ -12,8 +12,8 @@ class Schedule:
     """One torch.optim.lr_scheduler and its rhythm.
 
     Args:
-        scheduler: a scheduler class without its optimizer.
         optimizer: what it schedules.
+        scheduler: a scheduler class without its optimizer.
         interval: step it after each update or at the end of each epoch. ReduceLROnPlateau waits for a validation.
 
     Raises:
@@ -22,8 +22,8 @@ class Schedule:
 
     def __init__(
         self,
-        scheduler: Callable[[torch.optim.Optimizer], Any],
         optimizer: torch.optim.Optimizer,
+        scheduler: Callable[[torch.optim.Optimizer], Any],
         interval: Literal["step", "epoch"] = "epoch",
     ) -> None:
         try:
