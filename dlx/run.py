@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlx import runtime
 from dlx.checkpoint import Checkpoints, load
-from dlx.config.plain import Plain, text
+from dlx.config.plain import Plain
+from dlx.config.plain import written as text_of
 from dlx.distribution.follow import Unwritten, lead
 from dlx.distribution.group import here
 from dlx.errors import DlxError, Interrupted
@@ -147,7 +148,7 @@ def introduce(parts: Parts, logger: Logger) -> None:
 
 def written(config: DictConfig | Plain) -> str:
     """A configuration as YAML, its interpolations resolved."""
-    return text(config.plain()) if isinstance(config, Plain) else OmegaConf.to_yaml(config, resolve=True)
+    return text_of(config.plain()) if isinstance(config, Plain) else OmegaConf.to_yaml(config, resolve=True)
 
 
 def plain(config: DictConfig | Plain) -> dict[str, Any]:

@@ -62,6 +62,22 @@ def text(content: Any) -> str:
     return str(yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_dumper()))
 
 
+_known: dict[str, str] = {}
+
+
+def written(node: Mapping[str, Any]) -> str:
+    """`text` of a node, key by key: what many trainings have in common is written out once."""
+    if len(_known) > 10_000:
+        _known.clear()
+    parts = []
+    for key, value in node.items():
+        name = f"{key} {value!r}"
+        if name not in _known:
+            _known[name] = text({key: value})
+        parts.append(_known[name])
+    return "".join(parts)
+
+
 @cache
 def _dumper() -> Any:
     python = get_omega_conf_dumper()

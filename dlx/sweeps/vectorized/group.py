@@ -62,7 +62,6 @@ class Group:
         self.returns: dict[int, JobReturn] = {}
         self.left: dict[int, str] = {}  # jobs that were not run, and why
         self.known: dict[str, tuple[Dataset, Loader]] = {}  # data that is loaded
-        self.texts: dict[str, str] = {}  # of `.hydra/`
 
     def run(self) -> "Group":
         """Train them; afterwards `returns` and `left` say what became of each.
@@ -126,7 +125,7 @@ class Group:
         progress.plan(about, first.config, first.data.steps)
         for job, trial in zip(jobs, trials, strict=True):
             with trial.failing():
-                job.note(self.texts)
+                job.note()
                 if self.heard:
                     self.context.callbacks.on_job_start(config=job.full, task_function=self.task)
                 trial.open()

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from dlx.config.plain import text
+from dlx.config.plain import text, written
 
 
 @contextlib.contextmanager
@@ -73,20 +73,16 @@ class Planned:
         assert isinstance(made, DictConfig)
         return made
 
-    def note(self, known: dict[str, str]) -> None:
-        """Write `.hydra/`, as Hydra does for a job that it runs.
-
-        Args:
-            known: texts of nodes; what several jobs have in common is written out once.
-        """
+    def note(self) -> None:
+        """Write `.hydra/`, as Hydra does for a job that it runs."""
         if self._hydra.get("output_subdir") is None:
             return
         folder = self.directory / str(self._hydra["output_subdir"])
         folder.mkdir(parents=True, exist_ok=True)
         runtime = {**self._hydra["runtime"], "output_dir": str(self.directory)}
-        hydra = written({**self._hydra, "runtime": runtime}, known)
+        hydra = written({**self._hydra, "runtime": runtime})
         texts = {
-            "config": written(self.raw, known),
+            "config": written(self.raw),
             "hydra": "hydra:\n" + textwrap.indent(hydra, "  "),
             "overrides": text(self.words),
         }
@@ -111,14 +107,3 @@ class Returned(JobReturn):
         return (
             OmegaConf.masked_copy(self.job.full, ["hydra"]) if name == "hydra_cfg" else super().__getattribute__(name)
         )
-
-
-def written(node: Mapping[str, Any], known: dict[str, str]) -> str:
-    """A node as YAML, key by key; what is known already is not written out again."""
-    parts = []
-    for key, value in node.items():
-        name = f"{key} {value!r}"
-        if name not in known:
-            known[name] = text({key: value})
-        parts.append(known[name])
-    return "".join(parts)
