@@ -128,7 +128,8 @@ def test_reads_what_it_is_not_asked():
 
 def test_schedules_move_once_a_batch():
     made = []
-    schedule = partial(Schedule, scheduler=lambda o: made.append(o) or torch.optim.lr_scheduler.StepLR(o, 1), interval="step")
+    schedules = torch.optim.lr_scheduler
+    schedule = partial(Schedule, scheduler=lambda o: made.append(o) or schedules.StepLR(o, 1), interval="step")
     cut = bound(TruncatedBackprop(SGD, schedule, k=2), network())
     for _ in range(2):
         cut.step(tags())
