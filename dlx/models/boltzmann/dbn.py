@@ -153,14 +153,19 @@ class DBN(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | None = None) -> Tensor:
-        """Probabilities of the visible units, (n, *shape), below n chains in the top RBM from random states.
+        """Probabilities of the visible units, (n, *shape), below n chains in the top RBM.
+
+        They begin with the layer below all off, which lets the top units come on at their own rates. From a random
+        state, where half of that layer is on, chains may stay for thousands of steps among states that no data has.
 
         Args:
             n: how many.
             labels: classes (n,) that the chains are held to; None lets them go.
         """
         W, b = self.top.W, self.top.b
-        v = self.top.visible_kind.draw(torch.zeros(n, len(b), dtype=W.dtype, device=W.device))
+        v = torch.zeros(n, len(b), dtype=W.dtype, device=W.device)
+        if self.labels:
+            v[:, -self.labels :] = self.top.visible_kind.draw(v)[:, -self.labels :]
         held = F.one_hot(labels.to(W.device), self.labels).to(W.dtype) if labels is not None and self.labels else None
         for _ in range(self.samples_after):
             if held is not None:
