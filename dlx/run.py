@@ -54,7 +54,12 @@ def train_in(
     group = lead("train", config)
     parts = group.together(lambda: assemble(config, fresh=True))
     run = group.together(lambda: Unwritten() if group.rank else created(directory, parts, about))
-    _learn(run, parts, progress=progress, watch=watch)
+    try:
+        _learn(run, parts, progress=progress, watch=watch)
+    except KeyboardInterrupt:  # before its books were open
+        if run.read().get("status") == "running":
+            run.update(status="interrupted", ended=now())
+        raise
     return run
 
 

@@ -57,3 +57,23 @@ def test_damaged_run_json_is_named(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(UsageError, match=r"no readable run\.json"):
         Run(tmp_path).read()
+
+
+def test_who_interrupts_a_beginning_leaves_no_run(tmp_path, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dlx.runs.rundir.provenance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Run.create(tmp_path / "run", {})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_interrupted_before_its_first_step_says_so(train, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dlx.run.Progress", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train("run", "trainer.epochs=1")
+    assert Run(tmp_path / "run").read()["status"] == "interrupted"

@@ -50,6 +50,9 @@ class Run:
             UsageError: it holds a run already, or cannot be written.
         """
         run = cls(directory)
+        named = re.search(r"-([0-9a-f]{8})$", run.directory.name)
+        # Asked before the directory is claimed, since it takes a while: who interrupts it leaves no empty run.
+        content = {"id": named[1] if named else secrets.token_hex(4), "status": "running", **provenance(), **about}
         try:
             run.directory.mkdir(parents=True, exist_ok=True)
             with run.file.open("x") as file:  # fails if the file is there, atomically
@@ -63,8 +66,7 @@ class Run:
                 f"the run directory {run.directory} cannot be written ({error.strerror}); "
                 "needed: a writable directory; type hydra.run.dir=… with another one"
             ) from error
-        named = re.search(r"-([0-9a-f]{8})$", run.directory.name)
-        run.write({"id": named[1] if named else secrets.token_hex(4), "status": "running", **provenance(), **about})
+        run.write(content)
         return run
 
     def read(self) -> dict[str, Any]:
