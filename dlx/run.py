@@ -53,14 +53,23 @@ def train_in(
     """
     group = lead("train", config)
     parts = group.together(lambda: assemble(config, fresh=True))
-    run = group.together(lambda: Unwritten() if group.rank else created(directory, parts, about))
     try:
+        run = group.together(lambda: Unwritten() if group.rank else created(directory, parts, about))
         _learn(run, parts, progress=progress, watch=watch)
-    except KeyboardInterrupt:  # before its books were open
-        if run.read().get("status") == "running":
-            run.update(status="interrupted", ended=now())
+    except KeyboardInterrupt:
+        _broken_off(directory)
         raise
     return run
+
+
+def _broken_off(directory: Path) -> None:
+    """Close the books of a run of this process that was interrupted before it had opened them."""
+    run = Run(directory)
+    if not run.file.is_file():
+        return
+    about = run.read()
+    if about.get("status") == "running" and (about.get("host"), about.get("pid")) == (platform.node(), os.getpid()):
+        run.update(status="interrupted", ended=now())
 
 
 def created(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:

@@ -390,7 +390,7 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_and_counts_once(sweep, train
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_an_interrupt_saves_and_the_sweep_goes_on(sweep, jobs):
     stopped = process("sweep", "i", LR, *LONG, "--trials", "2", "--jobs", jobs)
-    wait_for(lambda: len(list(Path("outputs/sweeps/i").glob("*/checkpoints/last.pt"))) == int(jobs))
+    wait_for(lambda: under_way("i"))
     stopped.send_signal(signal.SIGINT)
     told = stopped.communicate(timeout=600)[0]
     assert stopped.returncode == 130, told

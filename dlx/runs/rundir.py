@@ -66,7 +66,11 @@ class Run:
                 f"the run directory {run.directory} cannot be written ({error.strerror}); "
                 "needed: a writable directory; type hydra.run.dir=… with another one"
             ) from error
-        run.write(content)
+        try:
+            run.write(content)
+        except BaseException:  # interrupted, or the disk is full: nothing was written
+            run.file.unlink(missing_ok=True)
+            raise
         return run
 
     def read(self) -> dict[str, Any]:
