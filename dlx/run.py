@@ -24,7 +24,8 @@ from dlx.memory import explained
 from dlx.parts import Parts, assemble, describe, prepare, several
 from dlx.runs.rundir import Run, now
 from dlx.tasks.task import first
-from dlx.trainer import Trainer, Watch
+from dlx.trainer import Trainer
+from dlx.watch import Watch
 
 
 def train(config: DictConfig, progress: Progress | None = None) -> dict[str, float]:
@@ -53,23 +54,22 @@ def train_in(
     """
     group = lead("train", config)
     parts = group.together(lambda: assemble(config, fresh=True))
-    try:
+    with claimed(directory):
         run = group.together(lambda: Unwritten() if group.rank else created(directory, parts, about))
         _learn(run, parts, progress=progress, watch=watch)
-    except KeyboardInterrupt:
-        _broken_off(directory)
-        raise
     return run
 
 
-def _broken_off(directory: Path) -> None:
-    """Close the books of a run of this process that was interrupted before it had opened them."""
-    run = Run(directory)
-    if not run.file.is_file():
-        return
-    about = run.read()
-    if about.get("status") == "running" and (about.get("host"), about.get("pid")) == (platform.node(), os.getpid()):
-        run.update(status="interrupted", ended=now())
+@contextlib.contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """A run of this process that is interrupted before its books are open says so too."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run, mine = Run(directory), {"status": "running", "host": platform.node(), "pid": os.getpid()}
+        if run.file.is_file() and mine.items() <= run.read().items():
+            run.update(status="interrupted", ended=now())
+        raise
 
 
 def created(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
@@ -91,11 +91,12 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch
         content, note = group.of_first(lambda: Checkpoints(run.checkpoints).resume(where))
         parts.trainer.restore(group.own(content, config.seed), parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
-    run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)  # dlx runs asks if it lives
-    if group.rank == 0:
-        run.update(**several(parts))
-        _keep(run, parts)
-    _learn(run, parts, resumed=True, note=note, progress=progress, watch=watch)
+    with claimed(run.directory):  # dlx runs asks whether the process lives
+        run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
+        if group.rank == 0:
+            run.update(**several(parts))
+            _keep(run, parts)
+        _learn(run, parts, resumed=True, note=note, progress=progress, watch=watch)
     return run
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from dlx.datasets.loader import Loader
 from dlx.distribution.group import here
 from dlx.errors import Interrupted, TrainingError
 from dlx.evaluate import evaluate
+from dlx.logs.histogram import weights
 from dlx.logs.logger import Logger
 from dlx.logs.pictures import draw
 from dlx.logs.progress import Progress
@@ -22,19 +23,7 @@ from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.types import Count, Natural, NonNegative
-
-
-class Watch(Protocol):
-    """Looks on from outside, and may end a training that is not worth going on with."""
-
-    def __call__(self, epoch: int, metrics: Mapping[str, float], monitor: str) -> bool:
-        """Whether to stop.
-
-        Args:
-            epoch: passes finished.
-            metrics: the latest values by tag, a validation's among them.
-            monitor: the tag by which the best model is chosen.
-        """
+from dlx.watch import Watch
 
 
 class Trainer:
@@ -203,7 +192,7 @@ class Trainer:
         rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
         with here().whole(self.model):
-            self._weights()
+            self.logger.parameters(self._histograms, self.step)
         if self.logger.draws("images"):
             for name, picture in self.procedure.pictures().items():
                 self.logger.images(name, picture, self.step)
@@ -233,9 +222,9 @@ class Trainer:
             else:
                 self.sums[name] = (value, 1)
 
-    def _weights(self) -> None:
-        """Log how the weights are distributed."""
-        self.logger.parameters(self.model, self.step)
+    def _histograms(self) -> Mapping[str, bytes | None]:
+        """How the weights are distributed, for TensorBoard."""
+        return weights(self.model)
 
     def _share_sums(self) -> None:
         """Where there are several processes: the mean over them, which then is each one's."""

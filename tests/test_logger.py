@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from torch import nn
 
 from dlx.errors import TrainingError, UsageError
 from dlx.logs import curves, events, figures, graph
-from dlx.logs.histogram import encode, encode_rows
+from dlx.logs.histogram import encode, encode_rows, weights
 from dlx.logs.logger import Logger, flat
 
 
@@ -105,7 +106,7 @@ def test_pictures_text_histograms(tmp_path: Path) -> None:
     model = nn.Linear(100, 50)
     with torch.no_grad():
         model.bias.fill_(2.0)
-    logger.parameters(model, 3)
+    logger.parameters(partial(weights, model), 3)
     logger.close()
     read = accumulate(tmp_path)
     first, second = read.Images("task/picture")
@@ -152,7 +153,7 @@ def test_histograms_thin_out(tmp_path: Path) -> None:
     logger = Logger(tmp_path)
     for epoch in range(1, 131):
         logger.epoch = epoch
-        logger.parameters(nn.Linear(1, 1), epoch)
+        logger.parameters(partial(weights, nn.Linear(1, 1)), epoch)
     logger.close()
     steps = [point.step for point in accumulate(tmp_path).Histograms("weights/bias")]
     assert steps == [*range(1, 11), *range(20, 101, 10)]
@@ -458,7 +459,7 @@ def test_without_a_directory_only_checks() -> None:
     logger = Logger(None)
     logger.scalars("train", {"loss": torch.tensor(math.nan)}, 3)
     logger.images("x", torch.rand(1, 2, 2), 1)
-    logger.parameters(nn.Linear(1, 1), 1)
+    logger.parameters(partial(weights, nn.Linear(1, 1)), 1)
     logger.embedding("x", torch.rand(2, 2))
     logger.hparams({}, {})
     logger.config("a: 1")
@@ -471,7 +472,7 @@ def test_everything_off(tmp_path: Path) -> None:
     logger = Logger(tmp_path, tensorboard=False, images=False, embedding=False)
     train(logger, 1, 10)
     logger.images("x", torch.rand(1, 2, 2), 1)
-    logger.parameters(nn.Linear(1, 1), 1)
+    logger.parameters(partial(weights, nn.Linear(1, 1)), 1)
     logger.embedding("x", torch.rand(2, 2))
     logger.hparams({}, {})
     logger.close()

@@ -69,11 +69,15 @@ def test_who_interrupts_a_beginning_leaves_no_run(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_interrupted_before_its_first_step_says_so(train, tmp_path, monkeypatch):
+def test_a_run_interrupted_before_its_first_step_says_so(train, resume, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
+    done = train("done", "trainer.epochs=1")
     monkeypatch.setattr("dlx.run.Progress", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train("run", "trainer.epochs=1")
+    with pytest.raises(KeyboardInterrupt):
+        resume(done, **{"trainer.epochs": 2})
     assert Run(tmp_path / "run").read()["status"] == "interrupted"
+    assert done.read()["status"] == "interrupted"

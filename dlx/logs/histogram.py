@@ -3,9 +3,14 @@
 import struct
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlx.logs.events import field
+
+
+def weights(model: nn.Module) -> dict[str, bytes | None]:
+    """`encode` of each of a model's parameters, by name."""
+    return {name: encode(parameter) for name, parameter in model.named_parameters()}
 
 
 @torch.no_grad()

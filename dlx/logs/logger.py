@@ -9,7 +9,7 @@ import errno
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,33 +205,17 @@ class Logger:
         """The run's configuration, as text."""
         self.text("config", "".join(f"    {line}\n" for line in yaml.splitlines()))
 
-    def parameters(self, model: nn.Module, step: int) -> None:
-        """Histograms of the weights, at the epochs that the constructor names; at others this costs nothing."""
-        if self.histograms_due():
-            self.histograms(model, step)
-
-    def histograms_due(self) -> bool:
-        """Whether this epoch is one that the constructor names."""
-        epoch = max(self.epoch, 1)
-        return epoch % 10 ** int(math.log10(epoch)) == 0 and self.draws("histograms")
-
-    def histograms(self, model: nn.Module | Mapping[str, bytes], step: int, bins: int = 40) -> None:
-        """Histograms of the weights, now.
+    def parameters(self, made: Callable[[], Mapping[str, bytes | None]], step: int) -> None:
+        """Histograms of the weights, at the epochs that the constructor names; at others this costs nothing.
 
         Args:
-            model: or the histograms of its parameters, as `dlx.logs.histogram` makes them.
+            made: makes them, by the parameters' names, as `dlx.logs.histogram.weights` does.
             step: steps taken so far.
-            bins: of each.
         """
-        if self._events is None or not self.draws("histograms"):
+        epoch = max(self.epoch, 1)
+        if self._events is None or not self.draws("histograms") or epoch % 10 ** int(math.log10(epoch)):
             return
-        if isinstance(model, nn.Module):
-            from dlx.logs.histogram import encode
-
-            found = {name: encode(parameter, bins) for name, parameter in model.named_parameters()}
-        else:
-            found = {**model}
-        protos = {f"weights/{name.replace('.', '/')}": proto for name, proto in found.items() if proto is not None}
+        protos = {f"weights/{name.replace('.', '/')}": proto for name, proto in made().items() if proto is not None}
         if protos:
             with self._writing(self._events.path):
                 self._events.histograms(protos, step)

@@ -34,7 +34,7 @@ class Member(Trainer):
         self.random = random
         self._heed()
         self.measured: dict[str, dict[str, float]] = {}  # by split: what the stack found
-        self.histograms: Callable[[], Mapping[str, bytes]] = dict  # of the weights, from the stack
+        self.histograms: Callable[[], Mapping[str, bytes | None]] = dict  # of the weights, from the stack
         self._drawing = False
         self.finite = True  # all that the steps gave since the last look
         self.written_at = time.monotonic()
@@ -59,9 +59,8 @@ class Member(Trainer):
     def evaluate(self, split: str) -> dict[str, float]:
         return self.measured[split] if split in self.measured else super().evaluate(split)
 
-    def _weights(self) -> None:
-        if self.logger.histograms_due():
-            self.logger.histograms(self.histograms(), self.step)
+    def _histograms(self) -> Mapping[str, bytes | None]:
+        return self.histograms()
 
     def pictures(self) -> None:
         with self.drawing():
