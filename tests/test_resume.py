@@ -1,12 +1,15 @@
 """dlx resume: the same directory, the same curves, and what it refuses."""
 
+import json
 import os
 import platform
 import subprocess
 import sys
 
 import pytest
+import torch
 
+from dlx import api
 from dlx.errors import UsageError
 from tests.verbs import SHORT, dlx, trained
 
@@ -74,3 +77,41 @@ def test_resume_after_a_kill_before_the_first_checkpoint(mine, digits):
     again, first = mine.read(), digits.read()
     assert (again["status"], again["step"]) == ("finished", first["step"])
     assert again["metrics"]["test/loss"] == first["metrics"]["test/loss"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "interval"),
+    [
+        (["scheduler=cosine"], "epoch"),
+        (["scheduler=one_cycle", "optimizer=momentum"], "step"),
+        (["scheduler=momentum_ramp", "optimizer=momentum", "scheduler.total=${trainer.epochs}"], "epoch"),
+    ],
+)
+def test_a_schedule_that_ends_with_the_run_is_stretched_by_a_resume(tmp_path, monkeypatch, schedule, interval):
+    monkeypatch.chdir(tmp_path)
+    words = ["model.hidden=[8]", "dataset.limit=200", "trainer.batch=50", "trainer.device=cpu", *schedule]
+    api.train(*words, "trainer.epochs=4", "hydra.run.dir=short")
+    dlx("resume", "short", "trainer.epochs=8")
+    api.train(*words, "trainer.epochs=8", "hydra.run.dir=long")
+    ours, theirs = (rates(tmp_path / name) for name in ("short", "long"))
+    assert len(ours) == len(theirs) == 8
+    assert ours[4:] == pytest.approx(theirs[4:], rel=1e-6)
+    if interval == "epoch":  # what ended low goes on where the longer schedule stands
+        assert ours[3] == pytest.approx(0, abs=1e-9) != ours[4]
+    last = torch.load(tmp_path / "short/checkpoints/last.pt", weights_only=True)["procedure"]["schedule"]
+    assert str(8) in last["given"].values()
+
+
+def test_a_schedule_of_a_given_length_keeps_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["model.hidden=[8]", "dataset.limit=200", "scheduler=cosine", "scheduler.T_max=4", "trainer.device=cpu"]
+    api.train(*words, "trainer.epochs=4", "hydra.run.dir=run")
+    dlx("resume", "run", "trainer.epochs=6")
+    assert "T_max: 4" in (tmp_path / "run/config.yaml").read_text()
+    found = rates(tmp_path / "run")
+    assert found[5] > found[4] > found[3]  # half a cosine more leads up again, as torch has it
+
+
+def rates(run):
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line["train/lr"] for line in lines if "train/lr" in line]

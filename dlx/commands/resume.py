@@ -20,9 +20,10 @@ def command(run: str, overrides: tuple[str, ...]) -> None:
 
     RUN is a directory, a run's id, or `last`. KEY=VALUE may change how long (trainer.epochs, trainer.max_steps,
     trainer.patience) and where (trainer.device, dataset.root) it learns, and what it logs and saves; what would have
-    made it another run is refused.
+    made it another run is refused. A schedule that ends with the run, such as scheduler=cosine, goes on where the
+    longer one stands.
     """
-    from dlx.runs.saved import RUNNING
+    from dlx.runs.saved import RUNNING, stretched
     from dlx.runs.trust import trusted
 
     found = find(run)
@@ -32,7 +33,7 @@ def command(run: str, overrides: tuple[str, ...]) -> None:
             f"{found.directory} is still being trained (process {about.get('pid')} on {about.get('host')}); "
             f"wait for it, or stop it: kill -INT {about.get('pid')} lets it save"
         )
-    config = trusted(found, overrides, RUNNING, "resume")
+    config = stretched(found, trusted(found, overrides, RUNNING, "resume"))
     processes.check(config.trainer)
     nothing = _nothing_left(found, about, config)
     if nothing:

@@ -1,5 +1,6 @@
 """When a learning-rate scheduler steps: each update, each epoch, or when a validation says so."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -26,12 +27,14 @@ class Schedule:
         scheduler: Callable[[torch.optim.Optimizer], Any],
         interval: Literal["step", "epoch"] = "epoch",
     ) -> None:
+        self.given = {name: repr(value) for name, value in getattr(scheduler, "keywords", {}).items()}
         try:
             self.scheduler = scheduler(optimizer)
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise UsageError(f"the scheduler refused its values: {error}; dlx info scheduler=… shows them") from error
         self.plateau = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         self.interval = interval
+        self.start = [_values(group) for group in optimizer.param_groups]  # of rates and momenta
 
     def step(self) -> None:
         """After an update."""
@@ -58,9 +61,31 @@ class Schedule:
             self.scheduler.step(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """The scheduler's own state."""
-        return {k: v for k, v in self.scheduler.state_dict().items() if not callable(v)}
+        """The scheduler's own state, and what it was made of."""
+        return {**{k: v for k, v in self.scheduler.state_dict().items() if not callable(v)}, "given": self.given}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
-        self.scheduler.load_state_dict(state)
+        """Undo `state_dict`; a scheduler made of other values, for a longer run, goes where it would stand by now."""
+        state = dict(state)
+        if state.pop("given", self.given) == self.given or self.plateau:
+            self.scheduler.load_state_dict(state)
+            return
+        for group, start in zip(self.scheduler.optimizer.param_groups, self.start, strict=True):
+            for name, value in start.items():
+                if isinstance(group[name], torch.Tensor):
+                    group[name].fill_(value)
+                else:
+                    group[name] = value
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # no update lies between these steps: they were made before
+            for _ in range(state["last_epoch"]):
+                self._advance()
+
+
+def _values(group: dict[str, Any]) -> dict[str, Any]:
+    """Of an optimizer's group, without its parameters."""
+    return {
+        name: float(value) if isinstance(value, torch.Tensor) else value
+        for name, value in group.items()
+        if name != "params"
+    }

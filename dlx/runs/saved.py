@@ -37,6 +37,7 @@ RUNNING = (
     "trainer.visuals",
     "trainer.logger",
 )
+LENGTHS = ("trainer.epochs", "trainer.max_steps")
 # What a trained model may be looked at with.
 LOOKING = ("allow", "dataset", "task", "trainer")
 
@@ -93,6 +94,28 @@ def changed(config: DictConfig, overrides: Sequence[str], may: Iterable[str], ve
             f"dlx {verb} was given changes that do not fit what was learned:\n" + "\n".join(refused) + "\n"
             f"needed: {', '.join(may)} only; type dlx train … for a new run with the others"
         )
+    return new
+
+
+def stretched(run: Run, config: DictConfig) -> DictConfig:
+    """A copy of `config` whose schedule is as long as the run is now, where it was composed to be.
+
+    `config.yaml` holds numbers; that `scheduler.T_max` was `${trainer.epochs}` stands in `.hydra/config.yaml`.
+
+    Args:
+        run: where both lie.
+        config: with the lengths that it is to have.
+    """
+    new = copied(config)
+    try:
+        begun = OmegaConf.load(run.directory / ".hydra" / "config.yaml")
+        schedule = OmegaConf.to_container(begun, resolve=False).get("scheduler") or {}  # type: ignore[union-attr]
+    except Exception:  # Hydra was told to write none, or somebody did: then nothing is known to follow
+        return new
+    for key, value in flat(schedule).items():
+        followed = str(value).removeprefix("${").removesuffix("}")
+        if followed in LENGTHS and OmegaConf.select(new, f"scheduler.{key}") is not None:
+            OmegaConf.update(new, f"scheduler.{key}", OmegaConf.select(new, followed))
     return new
 
 
