@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dlx.batch import Batch
+from dlx.checkpoint import load
 from dlx.errors import UsageError
 from dlx.models.boltzmann.dbm import DBM
 from dlx.models.boltzmann.dbn import DBN
@@ -58,6 +59,19 @@ def test_each_layer_has_its_rate():
     assert [learner.optimizer.param_groups[0]["lr"] for learner in procedure.learners] == [0.3, 0.02]
     with pytest.raises(UsageError, match="for 2 layers"):
         Greedy(LEARNER, epochs=1, rates=[0.3]).bind(network(), Density())
+
+
+def test_a_learner_that_needs_an_optimizer_is_refused_without_one():
+    with pytest.raises(UsageError, match=r"learner\.optimizer="):
+        Greedy(partial(ContrastiveDivergence), epochs=1).bind(network(), Density())
+
+
+@pytest.mark.parametrize(("passes", "momentum"), [(4, 0.5), (6, 0.9)])
+def test_by_default_layers_learn_with_half_the_momentum_for_five_passes(train, passes, momentum):
+    words = ("model=dbn", "model.hidden=[8,8]", "procedure=greedy", f"trainer.epochs={passes}", "dataset.limit=100")
+    content = load(train("run", *words).checkpoints / "last.pt")
+    groups = [learner["optimizer"]["param_groups"][0] for learner in content["procedure"]["learners"]]
+    assert [group["momentum"] for group in groups] == [momentum, momentum]
 
 
 def test_values_are_named_by_their_layer():

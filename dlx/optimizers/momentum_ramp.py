@@ -32,7 +32,10 @@ class MomentumRamp(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if any("momentum" not in group for group in optimizer.param_groups):
-            raise ValueError("needed: an optimizer with a momentum, such as optimizer=momentum")
+            raise ValueError(
+                f"{type(optimizer).__name__} has no momentum; needed: an optimizer that has, such as torch.optim.SGD, "
+                "or another schedule: scheduler=constant, ~procedure.pretrain.learner.scheduler"
+            )
         self.first, self.epochs, self.total = first, epochs, total
         self.final = [group["momentum"] for group in optimizer.param_groups]
         super().__init__(optimizer, last_epoch)

@@ -4,6 +4,7 @@ G. E. Hinton, S. Osindero, Y.-W. Teh, Neural Computation 18, 2006, https://doi.o
 Y. Bengio, P. Lamblin, D. Popovici, H. Larochelle, "Greedy Layer-Wise Training of Deep Networks", NIPS 2006.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
@@ -84,6 +85,11 @@ class Greedy(Procedure):
         own = getattr(self.learner, "keywords", {})
         optimizer = own.get("optimizer") or self.optimizer
         given = {} if own.get("optimizer") else {"scheduler": self.scheduler}
+        if optimizer is None and needs(self.learner, "optimizer"):
+            raise UsageError(
+                "a learner without an optimizer was given for the layers; needed: one of its own, such as "
+                "'procedure.pretrain.learner.optimizer={_target_: torch.optim.SGD, _partial_: true, lr: 0.1}'"
+            )
         if self.rates is not None and optimizer is not None:
             optimizer = cast(Any, partial(optimizer, lr=self.rates[index]))  # type: ignore[call-arg]
         return self.learner(**given, **({} if optimizer is None else {"optimizer": optimizer}))
@@ -116,6 +122,12 @@ class Greedy(Procedure):
         self.epoch = state["epoch"]
         for learner, own in zip(self.learners, state["learners"], strict=True):
             learner.load_state_dict(own)
+
+
+def needs(made: Callable[..., Any], name: str) -> bool:
+    """Whether a constructor cannot do without an argument that it was not given yet."""
+    found = inspect.signature(made).parameters.get(name)
+    return found is not None and found.default is found.empty
 
 
 def _named(index: int, values: dict[str, Tensor]) -> dict[str, Tensor]:
