@@ -149,7 +149,7 @@ class DBM(nn.Module):
         """
         n, m = len(data[0]), len(fantasy[0])
         weights = [
-            torch.addmm(fantasy[i].T @ fantasy[i + 1] / m, data[i].T, data[i + 1], alpha=-1 / n)
+            torch.addmm(data[i].T @ data[i + 1], fantasy[i].T, fantasy[i + 1], beta=-1 / n, alpha=1 / m)
             for i in range(len(self.W))
         ]
         biases = [f.mean(0) - d.mean(0) for d, f in zip(data, fantasy, strict=True)]
