@@ -57,6 +57,27 @@ def test_time_series_are_told_apart_and_predicted(tmp_path, series):
         assert float(alone["probability_up"]) == pytest.approx(float(found[i]["probability_up"]), abs=1e-5)
 
 
+def test_the_next_values_of_series_cost_their_squared_error(tmp_path, series):
+    """And not the Bernoulli cost, which real numbers have none of; the outputs are the channels', not the labels'."""
+    named = (*series, "task=prediction", "dataset.scale=none")
+    run = trained(tmp_path / "run", *named, *NETWORK)
+    import dlx as package
+
+    model, costs = package.load(run.directory).model, []
+    for line in Path("a_TEST.ts").read_text().splitlines()[3:]:
+        x = torch.tensor([[float(v) for v in channel.split(",")] for channel in line.split(":")[:-1]]).T
+        costs.append((model.steps(x[None, :-1])[0][0] - x[1:]).square().mean(1))
+    metrics = run.read()["metrics"]
+    assert metrics["test/loss"] == pytest.approx(torch.cat(costs).mean().item(), rel=1e-4)
+    assert metrics["test/rmse"] ** 2 == pytest.approx(metrics["test/loss"])
+    with pytest.raises(UsageError, match=r"holds values from -.* to .*; needed: from 0 to 1; type task.cost=mse"):
+        trained(tmp_path / "bits", *named, *NETWORK, "task.cost=bernoulli")
+    bits = ("dataset=switching_bits", "dataset.regimes=2", "dataset.examples=20", "task=prediction")
+    with pytest.raises(UsageError, match=r"of 2 outputs; needed: 12, one for each value .*; type model.outputs=12"):
+        trained(tmp_path / "labels", *bits, *NETWORK)
+    assert not any((tmp_path / name).exists() for name in ("bits", "labels"))
+
+
 def test_series_of_different_lengths_for_a_model_of_one_length(tmp_path, series):
     run = trained(tmp_path / "run", *series, "model=mlp", "model.hidden=[8]", "trainer.epochs=20", "trainer.batch=4")
     assert run.read()["metrics"]["test/accuracy"] > 0.8

@@ -7,6 +7,11 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
+from dlx.datasets.adding import Adding
+from dlx.datasets.algorithmic import Copy
+from dlx.datasets.pixels import SequenceDigits
+from dlx.datasets.sequences import Casino
+from dlx.datasets.switching import Switching, SwitchingBits
 from dlx.errors import UsageError
 from dlx.evaluate import evaluate
 from dlx.models.recurrent.elman import Elman
@@ -88,6 +93,30 @@ def test_prediction_of_chords():
         for t in range(n - 1)
     )
     assert got["nats_per_step"] == pytest.approx(nats / 11, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "cost"),
+    [
+        (Casino(examples=9), "cross_entropy"),
+        (SwitchingBits(examples=9), "bernoulli"),
+        (Copy(examples=9), "bernoulli"),
+        (SequenceDigits(limit=9), "bernoulli"),
+        (SequenceDigits(limit=9, scale="standard"), "mse"),
+        (Switching(examples=9), "mse"),
+        (Adding(examples=9), "mse"),  # between 0 and 1, and nobody's probabilities
+    ],
+)
+def test_what_a_step_costs_goes_by_the_data(dataset, cost):
+    dataset.load()
+    task = Prediction()
+    task.attach(dataset)
+    assert task.cost == cost
+    wrong = {"cross_entropy": "mse", "bernoulli": "cross_entropy", "mse": "bernoulli"}[cost]
+    if isinstance(dataset, Adding):  # who insists may take them for such
+        return
+    with pytest.raises(UsageError, match=rf"task.cost={wrong} was given; .* holds .*; type task.cost="):
+        Prediction(wrong).attach(dataset)
 
 
 @pytest.mark.parametrize("kind", ["elman", "gru", "lstm", "jordan"])

@@ -154,7 +154,7 @@ def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
     if not callable(generate) or not _tells_what_follows(parts):
         raise UsageError(
             f"the model {type(parts.model).__name__} was given; needed: one that generates (has sample(n)), such as "
-            "gan or rbm, or a recurrent network trained with task=prediction; type dlx list models to see them"
+            "gan or rbm, or a recurrent network trained with task=prediction on symbols or bits; type dlx list models"
         )
     asked = {name: value for name, value in how.items() if value is not None}
     for name in asked.keys() - inspect.signature(generate).parameters.keys():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.datasets import intensities
 from dlx.errors import UsageError
 from dlx.tasks.steps import Steps, StepTask, stepped, within
 
@@ -21,11 +22,12 @@ class Prediction(StepTask):
 
     What a step costs is its negative log-probability: of one symbol among `classes` (softmax), or, where steps are
     vectors of zeros and ones such as the notes of a chord, of all of them together (sigmoids; N. Boulanger-Lewandowski
-    et al. 2012, https://arxiv.org/abs/1206.6392). `cost=mse` is for steps of real numbers. The first step is not
-    predicted: nothing is known of it.
+    et al. 2012, https://arxiv.org/abs/1206.6392). For steps of real numbers it is their mean squared error. The first
+    step is not predicted: nothing is known of it.
 
     Args:
-        cost: `auto` takes cross-entropy for symbols and the Bernoulli cost for vectors.
+        cost: `auto` goes by the data: cross-entropy for symbols, the Bernoulli cost for bits and the intensities of
+            pixels, the squared error for other numbers.
     """
 
     needs: ClassVar[str | None] = None
@@ -38,8 +40,18 @@ class Prediction(StepTask):
 
     def attach(self, dataset: "Dataset") -> None:
         super().attach(dataset)
+        symbols = dataset.kind == "symbols"
         if self.cost == "auto":
-            self.cost = "cross_entropy" if dataset.kind == "symbols" else "bernoulli"
+            self.cost = "cross_entropy" if symbols else "bernoulli" if intensities.probable(dataset) else "mse"
+        if (self.cost == "cross_entropy") != symbols:
+            held = "symbols" if symbols else "vectors"
+            raise UsageError(f"task.cost={self.cost} was given; {dataset.source} holds {held}; type task.cost=auto")
+        x = intensities.looked_at(dataset) if self.cost == "bernoulli" else None
+        if x is not None and not intensities.within(x):
+            raise UsageError(
+                f"task.cost=bernoulli was given; {dataset.source} holds values from {float(x.min()):.3g} to "
+                f"{float(x.max()):.3g}; needed: from 0 to 1; type task.cost=mse"
+            )
 
     def admit(self, model: nn.Module) -> None:
         super().admit(model)
@@ -47,6 +59,13 @@ class Prediction(StepTask):
             raise UsageError(
                 "task=prediction was given a model that reads sequences from both ends, and so the step that it is to "
                 "tell; needed: one that reads forwards; type model.bidirectional=false, or task=tagging"
+            )
+        outputs, symbols, shape = (getattr(model, name, None) for name in ("outputs", "symbols", "shape"))
+        size = symbols or (shape[-1] if shape else outputs)
+        if outputs != size:  # they are for labels, of which nothing is told here
+            raise UsageError(
+                f"task=prediction was given a model of {outputs} outputs; needed: {size}, one for each "
+                f"{'symbol' if symbols else 'value of a step'}; type model.outputs={size}"
             )
 
     def pairs(self, batch: Batch) -> Steps:
