@@ -169,6 +169,23 @@ def test_a_classifier_learns_by_back_propagation_too(train):
     assert curve(run, "train/loss")[-1] < 0.7 * curve(run, "train/loss")[0]
 
 
+def test_emissions_of_bits_want_bits(train):
+    x, y = np.random.default_rng(0).integers(0, 2, (40, 6, 5)), np.arange(40) % 2
+    np.savez("bits.npz", x=x, y=y)
+    np.savez("others.npz", x=x + 0.5, y=y)
+    of = ("model=hmm_classifier", "model.emission=bernoulli", "dataset=npz", "dataset.layout=sequence")
+    scaled, plain = (*of, "dataset.path=bits.npz", "trainer.epochs=1"), "dataset.scale=none"
+    with pytest.raises(UsageError, match=r"HMMClassifier has .*type dataset\.scale=none or model\.emission=gaussian$"):
+        train("scaled", *scaled)
+    with pytest.raises(UsageError, match=r"from 0\.5 to 1\.5; needed: from 0 to 1; type model\.emission=gaussian$"):
+        train("others", *of, "dataset.path=others.npz", plain)
+    train("bits", *scaled, plain)
+    train("normal", *scaled, "model.emission=gaussian")
+    with pytest.raises(UsageError, match=r"HMMTagger has binary emissions.*type model\.emission=gaussian$"):
+        train("tagger", "model=hmm_tagger", "model.emission=bernoulli", "dataset=switching")
+    train("tags", "model=hmm_tagger", "model.emission=bernoulli", "dataset=switching_bits", "dataset.examples=20")
+
+
 @pytest.mark.parametrize("prior", [1.0, 1.5])
 def test_a_tagger_counts(prior):
     torch.manual_seed(0)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dlx.datasets.dataset import Dataset, Generated, Stream
+from dlx.datasets.dataset import Dataset, Generated, Split, Stream
 from dlx.datasets.images import Images
 from dlx.errors import UsageError
 
@@ -41,11 +41,23 @@ def admit(dataset: Dataset, model: nn.Module) -> None:
     x = looked_at(dataset) if getattr(model, "intensities", False) else None
     if x is None or within(x):
         return
-    scale = "unit" if dataset.kind == "image" else "minmax"
-    ways = [f"dataset.scale={scale}"] if hasattr(dataset, "scale") and dataset.kind != "sequence" else []
-    ways += ["model=gaussian_hmm"] if dataset.kind == "sequence" else []
-    ways += ["model.visible_units=gaussian"] if hasattr(model, "visible_kind") else []
+    what = "binary emissions" if dataset.kind == "sequence" else "binary visible units"
     raise UsageError(
-        f"{type(model).__name__} has binary visible units, and {dataset.source} values from {float(x.min()):.3g} to "
-        f"{float(x.max()):.3g}; needed: from 0 to 1; type {' or '.join(ways) or 'another dataset='}"
+        f"{type(model).__name__} has {what}, and {dataset.source} values from {float(x.min()):.3g} to "
+        f"{float(x.max()):.3g}; needed: from 0 to 1; type {' or '.join(_ways(dataset, model)) or 'another dataset='}"
     )
+
+
+def _ways(dataset: Dataset, model: nn.Module) -> list[str]:
+    """What to type for data that is not in [0, 1]."""
+    train, ways = dataset.splits["train"], []
+    scale: str | None = "unit" if dataset.kind == "image" else "minmax"
+    if dataset.kind == "sequence":  # of bits, perhaps, as long as nobody scales them
+        scale = "none" if isinstance(train, Split) and within(train.x) else None
+    if scale and hasattr(dataset, "scale"):
+        ways.append(f"dataset.scale={scale}")
+    if dataset.kind == "sequence":
+        ways.append("model.emission=gaussian" if hasattr(model, "emission") else "model=gaussian_hmm")
+    if hasattr(model, "visible_kind"):
+        ways.append("model.visible_units=gaussian")
+    return ways

@@ -64,6 +64,7 @@ class HMMClassifier(nn.Module):
             )
             for _ in range(classes)
         )  # fmt: skip
+        self.emission, self.intensities = emission, emission == "bernoulli"  # data stands for probabilities
 
     @property
     def chains(self) -> list[HMM]:

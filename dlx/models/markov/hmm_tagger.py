@@ -52,6 +52,7 @@ class HMMTagger(nn.Module):
             emission, symbols, shape, classes, mixtures=mixtures, covariance=covariance, floor=floor,
             emission_prior=emission_prior, start_prior=start_prior, transition_prior=transition_prior, dtype=dtype,
         )  # fmt: skip
+        self.emission, self.intensities = emission, emission == "bernoulli"  # data stands for probabilities
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """log p(z_t | x), (batch, T, classes), of sequences x (batch, T, ...) padded beyond `lengths` (batch,)."""
