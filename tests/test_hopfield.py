@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy
 import pytest
 import torch
 
@@ -84,6 +85,34 @@ def test_pseudo_inverse_holds_one_pattern_less_than_units(neurons, self_coupling
         assert torch.equal(found.states, x.double())
         assert found.stable.all()
         assert not found.sweeps.any()
+
+
+@pytest.mark.parametrize("self_coupling", [False, True])
+@pytest.mark.parametrize(("patterns", "copies"), [(5, 0), (11, 0), (12, 0), (30, 0), (6, 8), (12, 4)])
+def test_pseudo_inverse_says_when_nothing_can_be_recalled(patterns, copies, self_coupling):
+    """Patterns that depend on others cost nothing; those that span all states leave none to be told from another."""
+    for seed in range(6):
+        x = signs(patterns, 12, seed)
+        x = torch.cat([x, -x[:copies]])
+        memory = Hopfield([12], rule="pseudo_inverse", self_coupling=self_coupling)
+        told = memory.store(memory.gather({}, x))
+        rank = numpy.linalg.matrix_rank(x.numpy())
+        assert told == {"patterns": len(x), "load": len(x) / 12, "rank": rank}
+        s = every(12)
+        if rank == 12:
+            assert f"{len(x)} patterns of rank 12 span all states of 12 units" in memory.remark(told)
+            assert torch.equal(memory.recall(s).states, s), "nothing moves, patterns or not"
+        else:
+            assert memory.remark(told) is None
+            assert torch.equal(memory.recall(memory.states(x)).states, x.double())
+
+
+def test_what_cannot_be_recalled_is_said_once(train, capsys):
+    options = ("model=hopfield", "model.rule=pseudo_inverse", "dataset.neurons=20")
+    train("many", *options, "dataset.patterns=50")
+    assert capsys.readouterr().out.count("50 patterns of rank 20 span all states") == 1
+    train("few", *options, "dataset.patterns=10")
+    assert "span" not in capsys.readouterr().out
 
 
 def test_pseudo_inverse_holds_patterns_that_are_alike():

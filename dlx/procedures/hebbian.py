@@ -34,6 +34,7 @@ class Hebbian(Procedure):
 
     def __init__(self) -> None:
         self.gathered: dict[str, Tensor] = {}
+        self.told: list[str] = []  # to be heard at once
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
@@ -46,7 +47,13 @@ class Hebbian(Procedure):
     def end_epoch(self) -> dict[str, Tensor]:
         told = self.learner.store(self.gathered)
         self.gathered, self.done = {}, True
+        remark = getattr(self.model, "remark", None)
+        self.told += filter(None, [remark(told)] if callable(remark) else [])
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in told.items()}
+
+    def news(self) -> list[str]:
+        told, self.told = self.told, []
+        return told
 
     def state_dict(self) -> dict[str, Any]:
         """With what was gathered: a run that is cut off within the pass goes on where it stood."""

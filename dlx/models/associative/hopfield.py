@@ -89,20 +89,33 @@ class Hopfield(Memory):
     def store(self, gathered: Mapping[str, Tensor]) -> dict[str, float]:
         """Set the weights by the sum of the patterns' outer products; tells how many there are, and the load.
 
-        The span of the patterns is that of the eigenvectors of this sum whose eigenvalues are not zero.
+        The span of the patterns is that of the eigenvectors of this sum whose eigenvalues are not zero; `rank` is its
+        dimension, where the pseudo-inverse asks for it.
         """
-        products = gathered["products"]
+        products, more = gathered["products"], {}
         if self.rule == "hebbian":
             W = products / self.N
         else:
             values, vectors = torch.linalg.eigh(products)
             span = vectors[:, values > 1e-10 * values[-1]]
-            W = span @ span.T
+            more = {"rank": float(span.shape[1])}
+            W = span @ span.T if span.shape[1] < self.N else torch.eye(self.N, dtype=span.dtype, device=span.device)
         if not self.self_coupling:
             W.fill_diagonal_(0)
         self.W.copy_((W + W.T) / 2)  # symmetric to the last bit
         patterns = float(gathered["patterns"])
-        return {"patterns": patterns, "load": patterns / self.N}
+        return {"patterns": patterns, "load": patterns / self.N, **more}
+
+    def remark(self, told: Mapping[str, float]) -> str | None:
+        """What to say of patterns stored by the pseudo-inverse that leave no state outside their span."""
+        if told.get("rank", 0) < self.N:
+            return None
+        every = "every state stays as it is" if self.self_coupling else "no weight is left"
+        return (
+            f"{told['patterns']:.0f} patterns of rank {self.N} span all states of {self.N} units: {every}, and none is "
+            f"recalled; the pseudo-inverse holds at most {self.N - 1} independent ones; type dataset.limit="
+            f"{max(self.N // 2, 1)}, or model=modern_hopfield"
+        )
 
     @torch.no_grad()
     def recall(self, cues: Tensor) -> Recalled:
