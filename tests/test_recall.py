@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -115,6 +116,25 @@ def test_a_larger_memory_loads_into_an_empty_one():
     again = ModernHopfield([10])
     again.load_state_dict(copy.deepcopy(memory.state_dict()))
     assert torch.equal(again.patterns, memory.patterns)
+
+
+def test_vectors_of_more_than_two_values_are_for_the_modern_network(train):
+    with pytest.raises(UsageError, match=r"an element of iris up to \d\d; needed: signs or bits; type model=modern"):
+        train("lines", "model=hopfield", "dataset=iris")
+    assert train("modern", "model=modern_hopfield", "dataset=iris").read()["metrics"]["train/patterns"] == 108
+    with pytest.raises(UsageError, match=r"type dataset\.values=signs or model=modern_hopfield, which keeps real"):
+        train("normal", "model=hopfield", "dataset.values=normal", "dataset.patterns=5")
+
+
+def test_bits_are_signs_whatever_their_scale(train):
+    bits = np.random.default_rng(0).random((40, 5)) < 0.3
+    np.savez("bits.npz", x=bits)
+    of = ("model=hopfield", "dataset=npz", "dataset.path=bits.npz", "dataset.val=0", "dataset.test=0")
+    s = 2.0 * bits - 1
+    W = s.T @ s / 5 * (1 - np.eye(5))
+    for scale in ("none", "standard", "minmax"):
+        run = train(scale, *of, f"dataset.scale={scale}")
+        assert np.allclose(load(run.checkpoints / "last.pt")["model"]["W"], W)
 
 
 def test_what_cannot_be_is_refused():

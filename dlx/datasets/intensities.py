@@ -1,4 +1,4 @@
-"""Whether data may stand for probabilities, as binary units take them."""
+"""Whether data may stand for probabilities, as binary units take them, or for signs."""
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +33,13 @@ def probable(dataset: Dataset) -> bool:
 
 
 def admit(dataset: Dataset, model: nn.Module) -> None:
-    """Look at the first training examples for a model that takes data for `intensities`.
+    """Look at the first training examples for a model that takes data for `intensities`, or vectors for `signs`.
 
     Raises:
-        UsageError: they are not in [0, 1], and no likelihood would mean anything.
+        UsageError: they are not in [0, 1], and no likelihood would mean anything; or their signs are not all they are.
     """
+    if getattr(model, "signs", False) and dataset.kind != "image":
+        _admit_signs(dataset, model)
     x = looked_at(dataset) if getattr(model, "intensities", False) else None
     if x is None or within(x):
         return
@@ -46,6 +48,27 @@ def admit(dataset: Dataset, model: nn.Module) -> None:
         f"{type(model).__name__} has {what}, and {dataset.source} values from {float(x.min()):.3g} to "
         f"{float(x.max()):.3g}; needed: from 0 to 1; type {' or '.join(_ways(dataset, model)) or 'another dataset='}"
     )
+
+
+def _admit_signs(dataset: Dataset, model: nn.Module) -> None:
+    x = looked_at(dataset)
+    if x is None or two_valued(x):
+        return
+    most = max(len(values.unique()) for values in x.flatten(1).T)
+    ways = ["dataset.values=signs"] if hasattr(dataset, "values") else []
+    raise UsageError(
+        f"{type(model).__name__} has units of two values, -1 and 1, and an element of {dataset.source} up to {most}; "
+        f"needed: signs or bits; type {' or '.join([*ways, 'model=modern_hopfield'])}, which keeps real numbers"
+    )
+
+
+def two_valued(x: Tensor) -> bool:
+    """Whether every element of x (n, ...) takes one value, or two of which the middle of the data lies between."""
+    x = x.flatten(1)
+    middle = x.max() / 2 if x.min() >= 0 else 0.0
+    low, high = x.amin(0), x.amax(0)
+    apart = (low == high) | ((low < middle) & (high >= middle))
+    return bool((((x == low) | (x == high)) & apart).all())
 
 
 def _ways(dataset: Dataset, model: nn.Module) -> list[str]:

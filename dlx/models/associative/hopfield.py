@@ -47,6 +47,7 @@ class Hopfield(Memory):
     """
 
     accepts = ("image", "vector")
+    signs = True  # of vectors nothing else is kept
     W: Tensor
 
     def __init__(
