@@ -1,5 +1,6 @@
 """What networks see, method by method: captum's values, computations by hand, and networks whose answer is known."""
 
+import re
 from collections import OrderedDict
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dlx.errors import UsageError
 from dlx.models.convolutional.lenet5 import LeNet5
 from dlx.seeing.activations import activations, toned
+from dlx.seeing.choice import label
 from dlx.seeing.deconvnet import deconvnet, strongest
 from dlx.seeing.filters import filters
 from dlx.seeing.grad_cam import enlarged, grad_cam
@@ -307,6 +310,27 @@ def test_a_network_that_looks_into_one_corner_is_seen_to():
     climbed = maximise(class_scores(model, y), torch.full((1, 1, 16, 16), 0.5), 0.0, 1.0, 40, blur=0, jitter=0)
     assert climbed.images[0, 0, :5, :5].min() > 0.9
     assert (climbed.images[0, 0, 9:, 9:] - 0.5).abs().max() < 0.01
+
+
+DIGITS, IRISES = [str(i) for i in range(10)], ["setosa", "versicolor", "virginica"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "names", "classes", "told"),
+    [
+        ("12", DIGITS, 10, "--class 12 was given; the classes are 0 to 9"),
+        ("12", None, 10, "--class 12 was given; the classes are 0 to 9"),
+        ("3", IRISES, 3, "--class 3 was given; the classes are setosa, versicolor, virginica (or 0 to 2)"),
+        ("setossa", IRISES, 3, "did you mean setosa? the classes are setosa, versicolor, virginica (or 0 to 2)"),
+        ("120", ["12", "20"], 2, "--class 120 was given; the classes are 12, 20 (or 0 to 1)"),
+        ("x", [f"kind {i}" for i in range(100)], 100, "kind 6, kind 7 and 92 more (or 0 to 99)"),
+    ],
+)
+def test_unknown_classes_are_answered_by_those_there_are(asked, names, classes, told):
+    with pytest.raises(UsageError, match=re.escape(told) + "$"):
+        label(asked, names, classes)
+    assert label("1", names, classes) == 1
+    assert label("virginica", IRISES, 3) == 2
 
 
 def test_looking_leaves_no_trace():

@@ -123,7 +123,7 @@ def test_layers_classes_and_units(copied):
         (["--layer", "features.c33"], r"did you mean features\.c3\? the layers are features\.c1, .*classifier\.output"),
         (["--method", "filters", "--layer", "features.s2"], r"the convolutions are features\.c1, features\.c3"),
         (["--method", "grad_cam", "--layer", "classifier.f6"], "grad_cam needs maps"),
-        (["--class", "11"], "the classes are 0, 1"),
+        (["--class", "11"], "--class 11 was given; the classes are 0 to 9"),
         (["--class", "cat"], "the classes are"),
         (["--unit", "3"], "type --layer"),
         (["--method", "deconvnet", "--layer", "features.c1", "--unit", "6"], "has 6; needed: 0 to 5"),

@@ -19,6 +19,7 @@ class Choice(NamedTuple):
 
 
 NEEDS_SCORES = ("saliency", "grad_cam", "occlusion")
+FEW = 8  # classes that are named where there is none of a name
 NEEDS_MAPS = ("filters", "deconvnet", "grad_cam")
 
 
@@ -120,7 +121,9 @@ def label(
         return names.index(name)
     if name.isdecimal() and int(name) < (classes or 0):
         return int(name)
-    near = closest(name, names)
+    near = closest(name, [known for known in names if not known.isdecimal()])  # 2 is no slip of the pen for 12
     guess = f"did you mean {near}? " if near else ""
-    known = listed(names, len(names)) if names else f"0 to {(classes or 1) - 1}"
+    numbers = f"0 to {(classes or len(names) or 1) - 1}"
+    numbered = names == [str(i) for i in range(len(names))]
+    known = numbers if numbered else f"{listed(names, FEW)} (or {numbers})"
     raise UsageError(f"{option}{name} was given; {guess}the classes are {known}")
