@@ -95,6 +95,8 @@ def test_the_verb(writer):
     told = dlx("sample", writer.directory, "--prompt", "the d", "--length", 18, "--temperature", 0)
     assert told.strip() == TEXT[24 : 24 + 23].strip()
     assert dlx("sample", writer.directory, "-n", 3, "--length", 5).count("\n\n") == 2
+    one = dlx("sample", writer.directory, "--length", 5)
+    assert len(one.removesuffix("\n")) == 5, "one text where no number was asked for"
     words = ("sample", writer.directory, "-n", 2, "--prompt", "on", "-o", "a.txt", "--seed")
     texts = []
     for seed in (1, 2, 1):

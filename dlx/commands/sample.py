@@ -37,8 +37,8 @@ def command(
     RUN is a directory, a run's id, or `last`. Without -o images go to sample.png and sample.npz, everything else to
     standard output as CSV. Values are in the units of the data: the training run's scaling is undone. A model that was
     trained with classes (model.conditional=true) draws each of them, a row of the picture for each, or the one that
-    --clamp names. A recurrent network that was trained on a text writes on: --prompt, --length and --temperature are
-    for it.
+    --clamp names. A network that was trained on a text writes one, or as many as -n says: --prompt, --length and
+    --temperature are for it.
     """
     from dlx.commandline import terminal
     from dlx.logs.progress import counted
@@ -52,13 +52,14 @@ def command(
 
     parts, _ = load(found, config, checkpoint)
     labels = conditions.labels(parts, clamps, number)
-    number = len(labels) if labels is not None else number or (64 if prompt is None else 1)
+    text = hasattr(parts.dataset, "decode")
+    number = len(labels) if labels is not None else number or (1 if text or prompt is not None else 64)
     made = sample(parts, number, seed, length=length, prompt=prompt, temperature=temperature, labels=labels)
     shape = parts.dataset.shape or ()
     pictures = len(shape) == 3 and made[0].numel() == math.prod(shape)
     places = [output] if output else [Path("sample.png"), Path("sample.npz")] if pictures else []
     known = {} if labels is None else {"label": labels}
-    if not places and hasattr(parts.dataset, "decode"):
+    if not places and text:
         print("\n\n".join(outputs.lines(made, parts.dataset)))
         return
     if not places:
