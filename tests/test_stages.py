@@ -7,6 +7,7 @@ import torch
 
 from dlx.batch import Batch
 from dlx.checkpoint import load
+from dlx.config.report import ConfigError
 from dlx.errors import UsageError
 from dlx.models.boltzmann.dbm import DBM
 from dlx.models.boltzmann.dbn import DBN
@@ -72,6 +73,20 @@ def test_by_default_layers_learn_with_half_the_momentum_for_five_passes(train, p
     content = load(train("run", *words).checkpoints / "last.pt")
     groups = [learner["optimizer"]["param_groups"][0] for learner in content["procedure"]["learners"]]
     assert [group["momentum"] for group in groups] == [momentum, momentum]
+
+
+def test_layers_learn_for_as_many_passes_as_each_other(train, resume):
+    words = ("model=dbm", "model.hidden=[8,8]", "procedure=greedy", "dataset.limit=100")
+    with pytest.raises(ConfigError, match=r"procedure\.epochs=3: .* it is 60, .*; type trainer\.epochs=3 instead"):
+        train("unlike", *words, "procedure.epochs=3")
+    straight = train("straight", *words, "trainer.epochs=2", "procedure.epochs=2")
+    run = train("run", *words, "trainer.epochs=2", "trainer.max_steps=5")
+    resume(run, trainer__max_steps=None)
+    one, two = (load(each.checkpoints / "last.pt") for each in (straight, run))
+    assert one["trainer"]["epoch"] == 2 * 2
+    assert same(one["model"], two["model"])
+    resume(run, trainer__epochs=3)  # the last layer goes on
+    assert load(run.checkpoints / "last.pt")["trainer"]["epoch"] == 2 + 3
 
 
 def test_values_are_named_by_their_layer():

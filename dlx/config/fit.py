@@ -39,6 +39,8 @@ def check_fit(
             return [Problem(given.get(("trainer",), f"trainer.strategy={nodes['trainer']['strategy']}"), *refused)]
     if nodes["trainer"].get("batch") == "auto" and attributes["procedure"].get("by_batches") is False:
         return [_no_batches(str(choices.get("procedure")), given)]
+    if attributes["procedure"].get("by_layers"):
+        return _unlike(nodes["procedure"].get("epochs"), nodes["trainer"].get("epochs"), given)
     return []
 
 
@@ -92,6 +94,15 @@ def _no_batches(procedure: str, given: Mapping[tuple[str, ...], str]) -> Problem
     )
     typed = given.get(("trainer", "batch"), "trainer.batch=auto")
     return Problem(typed, what, "leave it out, or type another procedure (dlx list procedures)")
+
+
+def _unlike(layer: Any, last: Any, given: Mapping[tuple[str, ...], str]) -> list[Problem]:
+    """Passes of a layer other than those of the last one."""
+    if last is None or layer == last:
+        return []
+    typed = given.get(("procedure", "epochs"), f"procedure.epochs={layer}")
+    what = f"here trainer.epochs counts the passes of each layer, and it is {last}, which the last one would take"
+    return [Problem(typed, what, f"type trainer.epochs={layer} instead")]
 
 
 def _unable(choices: Mapping[str, Any], both: bool, catalogue: Catalogue, given: Any) -> Problem:

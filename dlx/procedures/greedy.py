@@ -44,6 +44,7 @@ class Greedy(Procedure):
 
     requires = Layered
     distributes = True  # where the layers' procedures do
+    by_layers = True  # where it learns alone, trainer.epochs counts a layer's passes and must be `epochs`
 
     def __init__(
         self,
