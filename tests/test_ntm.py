@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.logs.panels import panels
 from dlx.models.recurrent import ntm_addressing
 from dlx.models.recurrent.ntm import NTM, State
 from dlx.tasks.transduction import Transduction
@@ -279,6 +280,22 @@ def test_trace_shows_the_same_steps():
     close(shown["reads"][:, -1], state.r[0, :M].detach(), 1e-12)
     assert shown["adds"].shape == (M, x.shape[1])
     assert shown["write weightings"].shape == (N, x.shape[1])
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4, 8])
+def test_the_picture_is_filled_to_its_corners(heads):
+    """Frames end at the same height in both columns, and take the most of each."""
+    sizes = {"inputs": 9, "targets": 8, "outputs": 8, "adds": 20, "reads": 20, "written": 128, "read": 128 * heads}
+    drawn = panels({name: torch.ones(rows, 30) for name, rows in sizes.items()})
+    dark = (drawn.float().mean(0) < 0.5 * float(drawn.max())).float()  # tables of ones are black
+    height, width = dark.shape
+    sides = [dark[:, : width // 2], dark[:, width // 2 :]]
+    full = [(side.mean(1) > 0.8).nonzero().flatten() for side in sides]
+    assert abs(int(full[0].max()) - int(full[1].max())) <= 2
+    assert abs(int(full[0].min()) - int(full[1].min())) <= 2
+    assert min(len(rows) for rows in full) > 0.8 * height
+    one = panels({name: torch.ones(8, 30) for name in ("inputs", "targets", "outputs")})
+    assert one.shape[2] < 0.6 * width, "a network without a memory has one column"
 
 
 def test_gradients_of_states_are_those_of_what_goes_in():

@@ -1,7 +1,7 @@
 """Tables of numbers over time, one below the other: what goes into a network, what comes out, what happens between."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,42 +13,50 @@ WIDTH = 7.2  # inches of a column
 ROW = 0.09  # inches of a table's row, where all are to be told apart
 LEAST, MOST, MOST_OF_MANY = 0.5, 2.6, 5.2  # inches of a table; of one of more than MANY rows
 MANY = 150
+GAP = 0.5  # inches from a table to the next
+ONE = 3  # tables that stand in one column
 
 
-def panels(columns: list[Mapping[str, Tensor]], title: str = "") -> Tensor:
+def panels(tables: Mapping[str, Tensor], title: str = "") -> Tensor:
     """Tables with one time axis, (3, H, W).
 
     Zeros to ones are drawn from white to black; tables with other numbers from blue (below 0) over white to red. What
     is NaN stays grey: nothing is there.
 
     Args:
-        columns: tables by name, (rows, T) each, from top to bottom; the columns stand side by side.
+        tables: by name, (rows, T) each, from top to bottom; more than ONE of them in two columns, both filled.
         title: above all.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    deep = max(map(len, columns))
-    heights = [max(_height(list(column.values())[i]) for column in columns if i < len(column)) for i in range(deep)]
+    names, heights = list(tables), [_height(table) for table in tables.values()]
+    cut = _cut(heights)
+    columns = [column for column in (range(cut), range(cut, len(names))) if column]
     figure = Figure(
-        figsize=(WIDTH * len(columns), sum(heights) + 0.5 * deep + 0.4),
+        figsize=(WIDTH * len(columns), max(sum(heights[i] + GAP for i in column) for column in columns) + 0.4),
         dpi=110,
         layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05),
     )
-    places = figure.subplots(deep, len(columns), squeeze=False, height_ratios=heights)
-    for j, column in enumerate(columns):
-        for i in range(deep):
-            if i < len(column):
-                name, table = list(column.items())[i]
-                _draw(places[i, j], name, table.detach().float().cpu(), last=i == len(column) - 1)
-            else:
-                places[i, j].set_axis_off()
+    sides = figure.add_gridspec(1, len(columns))
+    for side, column in zip(sides, columns, strict=True):
+        places = side.subgridspec(len(column), 1, height_ratios=[heights[i] for i in column]).subplots(squeeze=False)
+        for i, axes in zip(column, places[:, 0], strict=True):
+            _draw(axes, names[i], tables[names[i]].detach().float().cpu(), last=i == column[-1])
     figure.suptitle(title, fontsize=11)
     return figures._drawn(figure)
 
 
 def _height(table: Tensor) -> float:
     return min(max(len(table) * ROW, LEAST), MOST if len(table) <= MANY else MOST_OF_MANY)
+
+
+def _cut(heights: Sequence[float]) -> int:
+    """How many of the tables the first column takes, so that the higher one is as low as it can be."""
+    if len(heights) <= ONE:
+        return len(heights)
+    spans = [height + GAP for height in heights]
+    return min(range(1, len(spans)), key=lambda n: max(sum(spans[:n]), sum(spans[n:])))
 
 
 def _draw(axes: Any, name: str, table: Tensor, last: bool) -> None:

@@ -73,7 +73,7 @@ class Transduction(StepTask):
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """The longest sequence of the first batches: what goes in, comes out, and should; and what happens between.
 
-        Of a model that can tell (`trace(x)`, tables (rows, T) by name, of one sequence x) the tables stand beside.
+        Of a model that can tell (`trace(x)`, tables (rows, T) by name, of one sequence x) the tables follow.
         """
         from dlx.logs.panels import asked, panels
 
@@ -84,4 +84,4 @@ class Transduction(StepTask):
         outputs = scores.sigmoid().float().where(y >= 0, torch.nan)
         shown = {"inputs": x.float().T, "targets": asked(y), "outputs": outputs.T}
         trace = getattr(model, "trace", None)
-        return {"sequence": panels([shown, trace(x)] if callable(trace) else [shown])}
+        return {"sequence": panels({**shown, **(trace(x) if callable(trace) else {})})}
