@@ -268,6 +268,31 @@ def test_the_chorales_below_the_data_folder(tmp_path, random):
     assert found[0] == pytest.approx(torch.cat(costs).mean().item(), rel=1e-4)
 
 
+def test_a_hidden_markov_model_and_a_network_stand_on_one_curve(tmp_path, random):
+    """What each pays for the steps that follow others, by hand; and the two curves drawn over each other."""
+    pieces = [(random.random((int(random.integers(2, 9)), 12)) < 0.3).astype(np.uint8) for _ in range(20)]
+    path = matlab(traindata=pieces, validdata=pieces[:5], testdata=pieces[:4])
+    named = ("dataset=piano_roll", f"dataset.path={path}", "trainer.epochs=2")
+    chain = trained(tmp_path / "chain", *named, "model=bernoulli_hmm", "model.states=2")
+    network = trained(tmp_path / "network", *named, "model=elman", "model.hidden=8")
+    import dlx as package
+
+    model, nats = package.load(chain.directory).model, []
+    for x in (torch.from_numpy(piece)[None].float() for piece in pieces[:4]):
+        whole, first = (float(model.scores(part)["log_likelihood"].detach()) for part in (x, x[:, :1]))
+        nats.append(first - whole)
+    steps = sum(len(piece) - 1 for piece in pieces[:4])
+    metrics = chain.read()["metrics"]
+    assert metrics["test/nats_per_next_step"] == pytest.approx(sum(nats) / steps, rel=1e-5)
+    metrics = network.read()["metrics"]
+    assert metrics["test/nats_per_next_step"] == metrics["test/nats_per_step"]
+    told = dlx("compare", chain.directory, network.directory, "--curve", "val/nats_per_next_step")
+    ids = [run.read()["id"] for run in (chain, network)]
+    assert told.rstrip().endswith(f"A {ids[0]}   B {ids[1]}")
+    rows = [line.split() for line in told.splitlines() if line.startswith("val/nats_per_next_step ")]
+    assert [row[1] for row in rows[1:3]] == ids
+
+
 @pytest.mark.parametrize("dataset", ["sequence_mnist", "permuted_mnist"])
 def test_digits_of_mnist_row_by_row(tmp_path, dataset):
     raw = tmp_path / "MNIST" / "raw"
