@@ -39,8 +39,9 @@ def panels(tables: Mapping[str, Tensor], title: str = "") -> Tensor:
         layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05),
     )
     sides = figure.add_gridspec(1, len(columns))
-    for side, column in zip(sides, columns, strict=True):
-        places = side.subgridspec(len(column), 1, height_ratios=[heights[i] for i in column]).subplots(squeeze=False)
+    for j, column in enumerate(columns):
+        side = sides[j].subgridspec(len(column), 1, height_ratios=[heights[i] for i in column])
+        places = side.subplots(squeeze=False)
         for i, axes in zip(column, places[:, 0], strict=True):
             _draw(axes, names[i], tables[names[i]].detach().float().cpu(), last=i == column[-1])
     figure.suptitle(title, fontsize=11)
