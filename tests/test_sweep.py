@@ -131,11 +131,14 @@ LR = "optimizer.lr=log(1e-3,1e-1)"
         (["b", LR, "--metric", "accuracy"], "type val/accuracy"),
         (["b", LR, "--sampler", "grid"], "--sampler tpe"),
         (["b", "optimizer.lrr=1,2"], "did you mean lr?"),
-        (["b", "optimizer.lr=log(1,0.1)"], "the smaller end first"),
+        (["b", "optimizer.lr=log(1,0.1)"], "two different ends; type 'optimizer.lr=log(0.1,1)'"),
         (["b", "optimizer.lr=log(0,1)"], "interval(0,1)"),
+        (["b", "optimizer.lr=loguniform(1e-4,1)"], "did you mean log? type 'optimizer.lr=log(1e-4,1e-1)'"),
+        (["b", "optimizer.lr=log(1e-4)"], "type 'optimizer.lr=log(1e-4,1e-1)'"),
+        (["b", LR, "model=mlp,svm", "--sampler", "cmaes"], "one number, optimizer.lr"),
         (["b", "seed=interval(0,3)"], "type seed=int(interval(0,3))"),
         (["b", "seed=int(interval(0,3))"], "type seed=1,2,3"),
-        (["b", "trainer.batch=log(16,256)"], "type trainer.batch=int(tag(log,interval(16,256)))"),
+        (["b", "trainer.batch=log(16,256)"], "type trainer.batch=int(log(16,256))"),
         (["b", LR, "--jobs", "2", "hydra/launcher=joblib"], "needed: one of them"),
         (["b", "model=mlp,mpl"], "did you mean mlp?"),
         (["b", LR, "hydra.sweeper.trials=x"], "type hydra.sweeper.trials=20"),
@@ -205,7 +208,7 @@ def test_the_same_again_goes_on_and_never_beyond(sweep, train):
     # another space is another sweep
     code, _, err = sweep("s", "optimizer.lr=log(1e-2,1e-1)", *words[2:], "optimizer.eps=1e-7")
     assert code == 2
-    assert "optimizer.lr: tag(log,interval(1e-3,1e-1)) → tag(log,interval(1e-2,1e-1))" in err
+    assert "optimizer.lr: log(1e-3,1e-1) → log(1e-2,1e-1)" in err
     assert "optimizer.eps: not given → 1e-7" in err
     assert "hidden" not in err
     code, _, err = sweep("s", "--sampler", "random", "--metric", "val/loss")
@@ -287,7 +290,8 @@ def test_failures_are_named_with_the_users_own_line_and_the_rest_goes_on(sweep, 
     words = ("f", "model=net", "model.width=1,2,3,4", TINY[0], *TINY[2:], "--sampler", "grid")
     code, out, err = sweep(*words)
     assert code == 3
-    assert "4 trials: 2 finished, 2 failed" in out
+    assert "0 of 4 trials begun before" in out
+    assert "4 trials, the whole space: 2 finished, 2 failed" in out
     assert "2 of 4 trials failed" in err
     line = MODEL.splitlines().index('        raise ValueError("two is odd")') + 1
     assert f"trial 1 (model.width=2): ValueError: two is odd\n      {net}.py:{line} (spoil)" in err
@@ -324,6 +328,22 @@ def test_the_other_pruners(sweep, pruner):
     assert {one["status"] for one in found.values()} <= {"finished", "pruned"}
     assert found[0]["status"] == "finished"
     assert out.count(" pruned · ") == sum(one["status"] == "pruned" for one in found.values())
+
+
+def test_a_run_that_came_to_its_end_is_not_pruned(sweep):
+    words = ("o", "optimizer.lr=0.05,1e-9", *TINY[:2], "trainer.epochs=1", *QUIET, "--sampler", "grid")
+    assert sweep(*words, "--prune", "asha")[0] == 0
+    assert [one["status"] for one in about("o").values()] == ["finished"] * 2
+
+
+def test_a_metric_that_no_run_has_ends_the_sweep(sweep):
+    code, out, err = sweep("m", LR, *TINY[:2], "trainer.epochs=1", *QUIET, "--metric", "train/x", "--trials", 9)
+    assert code == 3
+    assert "3 trials: 3 failed" in out
+    assert "it has no train/x; it has train/loss" in err
+    assert err.count("it has no train/x") == 1
+    assert "): as trial 0" in err
+    assert "no run has train/x, so the sweep was ended" in err
 
 
 # ---- stopped and gone on with
@@ -378,13 +398,50 @@ def test_a_killed_trial_goes_on_from_its_checkpoint_and_counts_once(sweep, train
     assert before["status"] == "running"
     code, out, _ = sweep("k")
     assert code == 0
-    assert "1 trials: 1 finished" in out
+    assert "1 trial: 1 finished" in out
     (after,) = about("k").values()
     assert after["id"] == before["id"]
     assert len(after["resumed"]) == 1
     assert after["resumed"][0]["step"] > 0
     assert train("lone", *after["overrides"]).read()["metrics"]["val/loss"] == after["metrics"]["val/loss"]
     assert [one.state.name for one in trials("k")] == ["COMPLETE"]
+
+
+KILLED = """
+import os
+import signal
+from pathlib import Path
+
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, shape, outputs, seed):
+        super().__init__(nn.Flatten(), nn.Linear(4, outputs))
+        self.seed, self.epoch = seed, 0
+
+    def forward(self, x):
+        killed = Path("killed")
+        if self.seed == 2 or (self.seed == 1 and not killed.exists() and list(Path().rglob("last.pt"))):
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+"""
+
+
+def test_a_trial_whose_process_was_killed_goes_on_once(sweep, net):
+    Path(f"{net}.py").write_text(KILLED)
+    Path("conf/model/net.yaml").write_text(
+        f"# @package _global_\nmodel:\n  _target_: {net}.Net\n"
+        "  shape: ${dataset.shape}\n  outputs: ${dataset.outputs}\n  seed: ${seed}\n"
+    )
+    fast = ("dataset=iris", "trainer.epochs=3", "trainer.save_every=0", *QUIET)
+    code, out, err = sweep("k", "model=net", "seed=1,2", *fast, "--jobs", 2)
+    assert code == 3
+    assert out.count("killed · it goes on once more") == 2
+    assert "1 finished, 1 failed" in out
+    assert "trial 1 (seed=2): the process of the job was ended by SIGKILL" in err
+    assert [len(one.get("resumed", [])) for one in about("k").values() if one["status"] == "finished"] == [1]
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

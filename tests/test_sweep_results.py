@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ import pytest
 from dlx.commandline.plot import DOTS, plot
 from dlx.errors import UsageError
 from dlx.sweeps.groups import grouped
+from dlx.sweeps.space import space
 from tests.verbs import dlx, fake
 
 
 def test_groups_are_means_and_standard_deviations():
     values = np.random.default_rng(0).normal(size=(3, 5))
     rows = [({"a": i}, values[i, j], f"{i}{j}") for j in range(5) for i in range(3)]
-    found = grouped([*rows, ({"a": 1}, math.nan, "x"), ({"a": 9}, math.nan, "y")], least=True)
+    found = grouped([({"a": 1}, math.nan, "x"), *rows, ({"a": 9}, math.nan, "y")], least=True)
     assert [one.settings["a"] for one in found] == [*np.argsort(values.mean(1)), 9]
     for one in found[:3]:
         own = values[one.settings["a"]]
@@ -24,6 +26,23 @@ def test_groups_are_means_and_standard_deviations():
         assert one.sd == pytest.approx(own.std(ddof=1))
     assert [one.without for one in found] == [int(one.settings["a"] in (1, 9)) for one in found]
     assert str(found[-1]) == ""
+    assert next(one for one in found if one.settings["a"] == 1).runs == ["10", "11", "12", "13", "14", "x"]
+
+
+def test_the_best_is_of_the_best_mean(tmp_path):
+    from optuna.trial import create_trial
+
+    from dlx.sweeps.results import best
+    from dlx.sweeps.study import distribution
+
+    searched = space(["a=x,y", "seed=1,2"])
+    kinds = {one.name: distribution(one) for one in searched.dimensions}
+    came = {("x", 1): 0.9, ("x", 2): 0.1, ("y", 1): 0.6, ("y", 2): 0.7}
+    trials = [create_trial(params={"a": a}, distributions=kinds, value=value) for (a, _), value in came.items()]
+    for number, one in enumerate(trials):
+        one.number = number
+    study = SimpleNamespace(space=searched, record=SimpleNamespace(mode="max"))
+    assert best(study, trials).number == 3  # not the luckiest of all
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from dlx.config.report import ConfigError, Problem, closest
 from dlx.config.search import own_packages, places, searching
 from dlx.distribution import launch, processes
 from dlx.errors import DlxError, UsageError
-from dlx.sweeps.space import spelled
+from dlx.runs.rundir import near
+from dlx.sweeps.plugins import goes_on
+from dlx.sweeps.space import spelled, swept
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,7 +99,7 @@ def run(words: Sequence[str]) -> int:
             args.overrides = _fixed(args.overrides, key, directory)
             job = Job(existing(directory.absolute()), tuple(own_packages()))
             if prepared.multirun:
-                from dlx.sweeps.plugins import goes_on, register
+                from dlx.sweeps.plugins import register
 
                 register(prepared.config.hydra)
                 sweep = directory.absolute()
@@ -118,7 +120,9 @@ def run(words: Sequence[str]) -> int:
                 raise UsageError(_unwritable(directory, error.strerror or str(error))) from error
             if sweep is None or not any(failures(sweep)):
                 raise
-    return _summary(sweep) if sweep is not None else 0
+    if sweep is None or goes_on(prepared.config.hydra):  # a search has told of itself
+        return 0
+    return _summary(sweep, swept(prepared.overrides))
 
 
 def _agreed(prepared: Prepared, directory: Path) -> None:
@@ -185,15 +189,22 @@ def _raised() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def _summary(sweep: Path) -> int:
-    """The jobs of a sweep that failed, named at its end; 3 where there are any."""
+def _summary(sweep: Path, keys: Sequence[str]) -> int:
+    """What looks at the jobs of a multirun; those that failed, named at its end, 3 where there are any."""
+    varied = [key for key in keys if key != "seed"]
+    by = f" --by {','.join(varied)}" if varied else ""
+    look = f"dlx runs --sweep {near(sweep)}{by}"
     failed = list(failures(sweep))
     if not failed:
+        print(f"\nall jobs are done · {near(sweep)}\n  {look}")
         return 0
-    place = sweep.relative_to(Path.cwd()) if sweep.is_relative_to(Path.cwd()) else sweep
-    lines = [f"  job {entry['job']} ({entry['overrides']}): {entry['error']}" for entry in failed]
-    text = f"{len(failed)} of the sweep's jobs failed; the others are in {place}\n" + "\n".join(lines)
-    raise SweepError(text)
+    lines = [
+        f"  job {entry['job']} ({entry['overrides']}): {entry['error']}"
+        + (f"\n      {entry['place']}" if "place" in entry else "")
+        for entry in failed
+    ]
+    text = f"{len(failed)} of the sweep's jobs failed; type {look} to see the others"
+    raise SweepError("\n".join([text, *lines]))
 
 
 class SweepError(DlxError):

@@ -1,5 +1,6 @@
 """The `key=value` words of a command line: parsed, sorted into group choices and values, sweeps laid out as cases."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,18 @@ from hydra.errors import HydraException
 
 from dlx.config.catalogue import Catalogue
 from dlx.config.report import Problem, Where, closest, listed
+
+SWEEPS = {  # what a sweep can be written with, and how
+    "log": "log(1e-4,1e-1)",
+    "interval": "interval(0,0.5)",
+    "choice": "choice(a,b)",
+    "range": "range(16,129,16)",
+    "int": "int(interval(8,64))",
+    "shuffle": "shuffle(a,b)",
+    "sort": "sort(a,b)",
+    "glob": "glob(*)",
+}
+MEANT = {"uniform": "interval", "loguniform": "log", "log_uniform": "log", "logspace": "log", "randint": "int"}
 
 
 @dataclass
@@ -114,6 +127,10 @@ def _unparsable(text: str, error: HydraException, catalogue: Catalogue) -> Probl
     reason = next(
         (line for line in lines if not line.startswith(("Error parsing", "See ", "LexerNo"))), "its characters"
     )
+    unknown = re.search(r"Unknown function '(\w+)'", reason)
+    if unknown and (near := MEANT.get(unknown[1].lower()) or closest(unknown[1], SWEEPS)):
+        what = f"there is no such {unknown[1]}(…); did you mean {near}?"
+        return Problem(text, what, f"type '{key}={SWEEPS[near]}'")
     if " " in key:
         return Problem(text, "spaces stand around the =", f"type {key.strip()}={value.strip()}")
     return Problem(

@@ -1,6 +1,7 @@
 """All mistakes at once: what was given, what is needed, what to type, and the file and line where it belongs."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Problem:
     def __str__(self) -> str:
         joint = " " if self.what.endswith("?") else "; "
         text = f"{self.given}: {self.what}" + (f"{joint}{self.remedy}" if self.remedy else "")
-        return text + (f"\n    {self.where}" if self.where else "")
+        return typed(text) + (f"\n    {self.where}" if self.where else "")
 
 
 class ConfigError(UsageError):
@@ -64,3 +65,8 @@ def listed(names: Iterable[str], most: int = 24) -> str:
     known = list(names)
     shown = ", ".join(known[:most])
     return f"{shown} and {len(known) - most} more" if len(known) > most else shown
+
+
+def typed(text: str) -> str:
+    """A text in which `tag(log,interval(a,b))` is `log(a,b)` again, as it was typed."""
+    return re.sub(r"tag\(log,\s*interval\(([^()]*)\)\)", r"log(\1)", text)

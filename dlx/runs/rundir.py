@@ -180,3 +180,8 @@ def find(name: str, root: Path = ROOT) -> Run:
         f"run {name!r} was given; needed: a run's directory (one with a run.json), its id, or last; "
         f"type dlx runs to see the {len(known)} below {root}/"
     )
+
+
+def near(path: Path) -> Path:
+    """A path as it is typed here: from the working directory on, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

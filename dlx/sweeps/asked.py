@@ -12,7 +12,7 @@ from dlx.config.report import closest
 from dlx.errors import UsageError
 from dlx.sweeps import objective
 from dlx.sweeps.record import TRIALS, Record, read
-from dlx.sweeps.space import Space, space
+from dlx.sweeps.space import Numbers, Space, space
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
 PRUNERS = ("median", "asha", "hyperband")
@@ -47,6 +47,13 @@ def agreed(
             f"--sampler grid was given for {', '.join(endless)}, an interval; needed: values that can be counted; "
             f"type {endless[0]}=1e-3,1e-2,1e-1, or --sampler tpe"
         )
+    numbers = [one.name for one in searched.dimensions if isinstance(one, Numbers)]
+    if record.sampler == "cmaes" and len(numbers) < 2:
+        given = f"for one number, {numbers[0]}" if numbers else "where no number varies"
+        raise UsageError(
+            f"--sampler cmaes was given {given}; needed: two intervals or ranges (choices are drawn by chance); "
+            "type --sampler tpe"
+        )
     return (record if begun is None else record.going_on(begun, directory)), searched
 
 
@@ -80,8 +87,7 @@ def _record(
     else:
         own, (metric, mode) = typed is None, objective.chosen(config, typed)
     sampler = asked.get("sampler") or (begun.sampler if begun else "tpe")
-    every = (searched.points or 0) * max(len(searched.seeds), 1)
-    usual = begun.trials if begun else every if sampler == "grid" and every else TRIALS
+    usual = begun.trials if begun else searched.runs if sampler == "grid" and searched.runs else TRIALS
     return Record(
         overrides=tuple(words),
         trials=asked.get("trials") or usual,

@@ -13,7 +13,7 @@ class Group:
 
     settings: dict[str, Any]
     values: list[float] = field(default_factory=list)  # of the runs that came to one
-    runs: list[str] = field(default_factory=list)  # what they are called
+    runs: list[str] = field(default_factory=list)  # what they are called, those without a value last
     without: int = 0  # runs that came to none: failed, pruned, under way
 
     @property
@@ -54,10 +54,11 @@ def grouped(rows: Sequence[tuple[Mapping[str, Any], float, str]], least: bool) -
     found: dict[str, Group] = {}
     for settings, value, name in rows:
         group = found.setdefault(repr(sorted(settings.items())), Group(dict(settings)))
-        group.runs.append(name)
         if math.isfinite(value):
+            group.runs.insert(len(group.values), name)
             group.values.append(value)
         else:
+            group.runs.append(name)
             group.without += 1
     sign = 1 if least else -1
     return sorted(found.values(), key=lambda one: sign * one.mean if one.values else math.inf)

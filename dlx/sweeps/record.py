@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from dlx.config.report import typed
 from dlx.errors import UsageError
 
 FILE = "sweep.json"
@@ -107,6 +108,9 @@ def _differences(before: Sequence[str], now: Sequence[str]) -> list[tuple[str, s
 def _parsed(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
     parsed = OverridesParser.create().parse_overrides(list(words))
     return {
-        one.key_or_group: ((one.is_delete(), one.value_type, one.value()), word.partition("=")[2] or "taken away")
+        one.key_or_group: (
+            (one.is_delete(), one.value_type, one.value()),
+            typed(word.partition("=")[2]) or "taken away",
+        )
         for one, word in zip(parsed, words, strict=True)
     }

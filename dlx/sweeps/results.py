@@ -1,5 +1,6 @@
 """What a sweep tells: a line a trial, and at the end a table, figures, and the trials that failed."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,16 +27,21 @@ class News:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        begun = study.trials()
-        record = study.record
+        begun, record, space = study.trials(), study.record, study.space
+        wanted = record.trials if space.runs is None else min(record.trials, space.runs)
+        counts = (len(space.dimensions), "key"), (len(space.seeds), "seed")
+        on = " and ".join(f"{n} {word}{'s' * (n > 1)}" for n, word in counts if n)
         print(
-            f"{study.directory} · {record.sampler} on {len(study.space.dimensions)} keys · {record.metric} "
-            f"({record.mode}) · {len(begun)} of {record.trials} trials begun before",
+            f"{study.directory} · {record.sampler} on {on} · {record.metric} ({record.mode}) · "
+            f"{len(begun)} of {wanted} trials begun before",
             flush=True,
         )
 
-    def tell(self, trial: Trial) -> None:
-        """How a trial of this process ended, and what is best so far."""
+    def tell(self, trial: Trial, settled: bool = True) -> None:
+        """How a trial of this process ended, and what is best so far; or that it was killed."""
+        if not settled:
+            print(f"trial {trial.number} killed · it goes on once more", flush=True)
+            return
         trials = {one.number: one for one in self.study.trials()}
         one = trials[trial.number]
         value = f"{self.study.record.metric} {one.value:.4g}" if one.value is not None else ""
@@ -71,18 +77,22 @@ def report(study: Study) -> list[dict[str, Any]]:
         Stopped: with a SweepError that names the trials that failed.
     """
     trials = study.trials()
-    done = ranked(study, trials)
     _table(study, trials)
-    if done:
+    if (found := best(study, trials)) is not None:
         from dlx.sweeps import figures
 
         drawn = figures.draw(study, trials)
-        _next(study, done[0], drawn)
+        _next(study, found, drawn)
     failed = [one for one in trials if one.state.name == "FAIL"]
     if failed:
         from dlx.commandline.application import SweepError
 
-        lines = [_failure(study, one) for one in failed]
+        lines = _failures(study, failed)
+        if study.unmeasured():
+            metric = study.record.metric
+            lines.append(
+                f"no run has {metric}, so the sweep was ended; type another name, and a --metric that they have"
+            )
         raise Stopped(SweepError(f"{len(failed)} of {len(trials)} trials failed\n" + "\n".join(lines)))
     return [{"trial": one.number, "value": one.value, "params": one.params} for one in trials]
 
@@ -90,16 +100,13 @@ def report(study: Study) -> list[dict[str, Any]]:
 def _table(study: Study, trials: "Sequence[FrozenTrial]") -> None:
     metric, names = study.record.metric, [one.name for one in study.space.dimensions]
     counts = {state: sum(STATES[one.state.name] == state for one in trials) for state in STATES.values()}
-    print(f"\n{len(trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items() if n))
+    whole = ", the whole space" if len(trials) == study.space.runs else ""
+    print(
+        f"\n{len(trials)} trial{'s' * (len(trials) != 1)}{whole}: "
+        + ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    )
     if study.space.seeds and names:
-        settings = [({name: one.params.get(name) for name in names}, one.value, str(one.number)) for one in trials]
-        found = groups.grouped(
-            [
-                (s, v if v is not None and STATES[t.state.name] == "finished" else float("nan"), n)
-                for (s, v, n), t in zip(settings, trials, strict=True)
-            ],
-            study.record.mode == "min",
-        )
+        found = _groups(study, trials)
         terminal.table(groups.rows(found[:SHOWN], metric), str(study.directory))
         hidden = len(found) - SHOWN
     else:
@@ -108,6 +115,28 @@ def _table(study: Study, trials: "Sequence[FrozenTrial]") -> None:
         hidden = len(best) - SHOWN
     if hidden > 0:
         print(f"… and {hidden} more")
+
+
+def _groups(study: Study, trials: "Sequence[FrozenTrial]") -> list[groups.Group]:
+    """The trials of each point together."""
+    rows = [
+        (
+            {one.name: trial.params.get(one.name) for one in study.space.dimensions},
+            trial.value if trial.value is not None and trial.state.name == "COMPLETE" else math.nan,
+            str(trial.number),
+        )
+        for trial in trials
+    ]
+    return groups.grouped(rows, study.record.mode == "min")
+
+
+def best(study: Study, trials: "Sequence[FrozenTrial]") -> "FrozenTrial | None":
+    """The best one that is finished; with several seeds of the point whose mean is best, not of that with most luck."""
+    done = ranked(study, trials)
+    if done and study.space.seeds:
+        own = _groups(study, trials)[0].runs
+        return next(one for one in done if str(one.number) in own)
+    return next(iter(done), None)
 
 
 def _row(study: Study, trial: "FrozenTrial") -> dict[str, Any]:
@@ -137,14 +166,19 @@ def _next(study: Study, best: "FrozenTrial", drawn: "Sequence[Path]") -> None:
         print(f"  {file}")
     print(f"  dlx train {words}")
     print(f"  dlx tensorboard {study.directory}")
-    points = study.space.points
-    if points is None or len(study.trials()) < points * max(len(study.space.seeds), 1):
+    if study.space.runs is None or len(study.trials()) < study.space.runs:
         option = "--trials " if study.directory.parent == ROOT else "hydra.sweeper.trials="
         print(f"  {named(study.directory)} {option}{2 * len(study.trials())}")
 
 
-def _failure(study: Study, trial: "FrozenTrial") -> str:
-    known = trial.user_attrs.get("failure", {})
-    words = " ".join(varied(study, trial))
-    place = f"\n      {known['place']}" if "place" in known else ""
-    return f"  trial {trial.number} ({words}): {known.get('error', 'no reason is known')}{place}"
+def _failures(study: Study, failed: "Sequence[FrozenTrial]") -> list[str]:
+    """A line for each trial that failed; what was told of another one is not told again."""
+    lines, told = list[str](), dict[tuple[Any, Any], int]()
+    for trial in failed:
+        known = trial.user_attrs.get("failure", {})
+        error, place = known.get("error", "no reason is known"), known.get("place")
+        first = told.setdefault((error, place), trial.number)
+        why = error if first == trial.number else f"as trial {first}"
+        where = f"\n      {place}" if place and first == trial.number else ""
+        lines.append(f"  trial {trial.number} ({' '.join(varied(study, trial))}): {why}{where}")
+    return lines

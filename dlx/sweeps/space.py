@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from dlx.config.report import typed
 from dlx.errors import UsageError
 
 Point = Mapping[str, Any]  # a value for each dimension, by its name
@@ -95,6 +96,11 @@ class Space:
         sizes = [len(d.values) if d.values is not None else None for d in self.dimensions]
         return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
+    @property
+    def runs(self) -> int | None:
+        """How many runs are all of it: every point with every seed; None where they cannot be counted."""
+        return None if self.points is None else self.points * max(len(self.seeds), 1)
+
     def point(self, index: int) -> dict[str, Any]:
         """One of them, the last dimension varying fastest, as in a product."""
         found = {}
@@ -136,6 +142,12 @@ def space(words: Sequence[str], parser: OverridesParser | None = None) -> Space:
     return Space(tuple(fixed), tuple(dimensions), seeds)
 
 
+def swept(words: Sequence[str]) -> list[str]:
+    """The keys and groups that take several values in turn; Hydra's own left out."""
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    return [one.key_or_group for one in parsed if one.is_sweep_override() and not one.is_hydra_override()]
+
+
 def _seeds(override: Override) -> tuple[str, ...]:
     if not override.is_discrete_sweep():
         raise UsageError(f"{override.input_line} was given; needed: single seeds; type seed=1,2,3 or seed=range(3)")
@@ -159,11 +171,14 @@ def _dimension(override: Override) -> Dimension:
 
 
 def _ordered(override: Override, low: float, high: float, log: bool) -> None:
+    given = typed(override.input_line or "")
     if low >= high:
-        raise UsageError(f"{override.input_line} was given; needed: the smaller end first, and two different ends")
+        scale = "log" if log else "interval"
+        remedy = f"type '{override.key_or_group}={scale}({high:g},{low:g})'" if low > high else "type one number"
+        raise UsageError(f"{given} was given; needed: the smaller end first, and two different ends; {remedy}")
     if log and low <= 0:
         raise UsageError(
-            f"{override.input_line} was given; needed: a logarithmic scale above 0; "
+            f"{given} was given; needed: a logarithmic scale above 0; "
             f"type {override.key_or_group}=interval({low:g},{high:g})"
         )
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 NAME = "sweep"  # of Optuna's study within its journal
 JOURNAL = "journal.log"
+ENOUGH = 3  # runs that came to their end without the metric
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Study:
                     return self._mine(lost)
             trials = self.trials()
             wanted = read(self.directory) or self.record  # more may have been asked for meanwhile
-            if len(trials) >= wanted.trials:
+            if len(trials) >= wanted.trials or self.unmeasured():
                 return None
             if self._waiting():  # one that a process was killed over
                 return self._mine(self._ask())
@@ -212,6 +213,8 @@ class Study:
     def settle(self, trial: "FrozenTrial | Trial", died: str | None = None) -> bool:
         """Tell Optuna how a trial ended, by what its run directory says. Returns whether it has.
 
+        A trial whose process was killed has not: it is left for the next one who asks, the first time.
+
         Args:
             trial: that this process ran, or whose process is gone.
             died: why it cannot have ended well, where nothing was written of it.
@@ -226,11 +229,29 @@ class Study:
             elif math.isfinite(value):
                 self.optuna.tell(trial.number, value, skip_if_finished=True)
             else:
-                self._fail(trial.number, {"error": self._missing(known.get("metrics", {}))})
+                metrics = known.get("metrics", {})
+                without = self.record.metric not in metrics
+                self._fail(trial.number, {"error": self._missing(metrics), "unmeasured": without})
+        elif died and not failure and known.get("status") != "failed" and self._spared(trial.number):
+            return False
         elif known.get("status") == "failed" or failure or died:
             self._fail(trial.number, {"error": known.get("error") or died, **(failure or {})})
         else:
             return False
+        return True
+
+    def unmeasured(self) -> bool:
+        """Whether some runs came to their end and none had the metric: the others would not have it either."""
+        trials = self.trials()
+        ended = [one for one in trials if one.state.name in ("COMPLETE", "PRUNED")]
+        return not ended and sum("unmeasured" in one.user_attrs.get("failure", {}) for one in trials) >= ENOUGH
+
+    def _spared(self, number: int) -> bool:
+        """Whether a trial was killed for the first time; it belongs to nobody then."""
+        told = about(self.optuna.get_trials(deepcopy=False)[number])
+        if told.get("killed"):
+            return False
+        self.storage.set_trial_user_attr(self._trial_id(number), "dlx", {**told, "owner": None, "killed": True})
         return True
 
     def _missing(self, metrics: Mapping[str, float]) -> str:
@@ -240,7 +261,7 @@ class Study:
         return f"it has no {metric}; it has {', '.join(metrics) or 'no metrics'}"
 
     def _fail(self, number: int, failure: Mapping[str, Any]) -> None:
-        known = {name: failure[name] for name in ("error", "place") if failure.get(name)}
+        known = {name: failure[name] for name in ("error", "place", "unmeasured") if failure.get(name)}
         self.storage.set_trial_user_attr(self._trial_id(number), "failure", known)
         self.optuna.tell(number, state=_state("FAIL"), skip_if_finished=True)
 

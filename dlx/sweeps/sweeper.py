@@ -71,8 +71,7 @@ class OptunaSweeper(Sweeper):
             news = results.News(study)
             stream = getattr(self.launcher, "stream", None)
             for trial, answer in (stream or self._batches)(self._jobs(study)):
-                study.settle(trial, died=_reason(answer))
-                news.tell(trial)
+                news.tell(trial, settled=study.settle(trial, died=_reason(answer)))
             return results.report(study)
 
     def _jobs(self, study: Any) -> Iterator[tuple[Any, list[str]]]:

@@ -39,4 +39,4 @@ class Pruning:
         study, kept = self._study
         trial = kept.get_trial_id_from_study_id_trial_number(kept.get_study_id_from_name(NAME), self.number)
         kept.set_trial_intermediate_value(trial, epoch, value)
-        return bool(study.pruner.prune(study, kept.get_trial(trial)))
+        return epoch < self.epochs and bool(study.pruner.prune(study, kept.get_trial(trial)))  # else it is done

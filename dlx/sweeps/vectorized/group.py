@@ -21,6 +21,7 @@ from dlx.procedures.backprop import Backprop
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.procedures.procedure import Procedure
 from dlx.run import plain
+from dlx.runs.rundir import near
 from dlx.sweeps.vectorized.contrast import StackedContrast
 from dlx.sweeps.vectorized.descent import StackedBackprop
 from dlx.sweeps.vectorized.engine import Engine
@@ -161,7 +162,7 @@ class Group:
 
     def _summary(self, trials: Sequence[Trial], progress: Progress, seconds: float) -> None:
         done = [trial for trial in trials if trial.metrics is not None]
-        place = trials[0].directory.parent
+        place = near(trials[0].directory.parent)
         progress.tell(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
 
 
