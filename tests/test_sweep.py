@@ -462,6 +462,26 @@ def test_an_interrupt_saves_and_the_sweep_goes_on(sweep, jobs):
     assert all(found[number]["resumed"][0]["step"] > 0 for number in saved)  # of two at once, either may be the first
 
 
+def test_a_journal_that_was_torn_is_mended_and_one_that_is_damaged_refused(sweep):
+    words = ("j", LR, *TINY)
+    assert sweep(*words, "--trials", 2)[0] == 0
+    journal = Path("outputs/sweeps/j/journal.log")
+    content = journal.read_bytes()
+    journal.write_bytes(content[:-20])  # killed while the last trial was told
+    code, out, _ = sweep("j", "--trials", 3)
+    assert code == 0
+    assert "3 trials: 3 finished" in out
+    assert [one.state.name for one in trials("j")] == ["COMPLETE"] * 3
+    assert len(about("j")) == 3
+    for spoilt, told in ((content.replace(b"{", b"", 1), "journal.log:1 cannot be read"), (b"", "none of the sweep's")):
+        journal.write_bytes(spoilt)
+        code, out, err = sweep("j", "--trials", 4)
+        assert code == 2
+        assert told in err
+        assert "dlx runs --sweep j" in err
+        assert journal.read_bytes() == spoilt
+
+
 def test_two_processes_share_a_sweep(sweep):
     words = ("sweep", "t", "optimizer.lr=log(1e-3,1e-1)", *TINY[:2], "trainer.epochs=20", *QUIET, "--trials", "6")
     both = [process(*words), process(*words)]

@@ -73,6 +73,7 @@ def test_runs_by(four):
     [
         (["--sweep", "t"], "there are s"),
         (["--sweep", "s", "--by", "optimizr"], "did you mean optimizer"),
+        (["--sweep", "s", "--by", "model,optimizer.lrr"], "no run has such a key; did you mean optimizer.lr?"),
         (["--sweep", "s", "--by", "model", "--best", "test/x"], "val/accuracy"),
         (["--sweep", "s", "--figure", "x.png"], "--by model"),
         (["--sweep", "s", "--by", "model", "--figure", "x.txt"], "x.png"),

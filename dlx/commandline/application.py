@@ -117,7 +117,7 @@ def run(words: Sequence[str]) -> int:
             raise stop.error from stop.error.__cause__
         except Exception as error:
             if isinstance(error, OSError) and directory and not directory.exists():  # Hydra could not make it
-                raise UsageError(_unwritable(directory, error.strerror or str(error))) from error
+                raise UsageError(_unwritable(directory, error.strerror or str(error), key)) from error
             if sweep is None or not any(failures(sweep)):
                 raise
     if sweep is None or goes_on(prepared.config.hydra):  # a search has told of itself
@@ -158,16 +158,16 @@ def _directory(prepared: Prepared, key: str) -> Path:
         )
     nearest = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
     if not nearest.is_dir():
-        raise UsageError(_unwritable(directory, f"{nearest} is a file"))
+        raise UsageError(_unwritable(directory, f"{nearest} is a file", key))
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(_unwritable(directory, f"{nearest} may not be written to"))
+        raise UsageError(_unwritable(directory, f"{nearest} may not be written to", key))
     return directory
 
 
-def _unwritable(directory: Path, reason: str) -> str:
+def _unwritable(directory: Path, reason: str, key: str) -> str:
     return (
-        f"the run directory {directory} cannot be made: {reason}; needed: a writable directory; "
-        "type hydra.run.dir=… with another one"
+        f"the directory {directory} cannot be made: {reason}; needed: a writable directory; "
+        f"type {key}=… with another one"
     )
 
 

@@ -74,7 +74,7 @@ def _sweep(name: str) -> Path:
     known = sorted(folder.name for folder in SWEEPS.glob("*") if folder.is_dir())
     near = closest(name, known)
     hint = f"did you mean {near}?" if near else f"there are {', '.join(known) or 'none'} in {SWEEPS}/"
-    raise UsageError(f"--sweep {name} was given; {hint}; type dlx sweep NAME … for a new one")
+    raise UsageError(f"--sweep {name} was given; {hint}{'' if near else '; type dlx sweep NAME … for a new one'}")
 
 
 def _searched(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> str | None:

@@ -43,7 +43,10 @@ def table(
         value = objective.value(metrics, name, record.own) if record else metrics.get(name)
         shown = float(value) if done and isinstance(value, int | float) else math.nan
         rows.append((_settings(run, about, keys), shown, str(about.get("id"))))
-    made = groups.grouped(rows, least)
+    _check(found, keys, [settings for settings, _, _ in rows])
+    made = groups.grouped(
+        [({key: _plain(settings.get(key)) for key in keys}, value, name) for settings, value, name in rows], least
+    )
     if figure is not None:
         from dlx.sweeps.figures import bars
 
@@ -72,16 +75,19 @@ def _settings(run: Run, about: dict[str, Any], keys: Sequence[str]) -> dict[str,
     settings = {key: about[key] for key in keys if isinstance(about.get(key), str | int | float | bool)}
     if len(settings) < len(keys):
         known = flat(config_of(run))
-        for key in keys:
-            if key in settings:
-                continue
-            inner = {name: value for name, value in known.items() if name.startswith(f"{key}.")}
-            if key not in known and not inner and "." not in key:
-                near = difflib.get_close_matches(key, [*about, *known], n=1)
-                hint = f"did you mean {near[0]}?" if near else "type dlx compare RUN to see its keys"
-                raise UsageError(f"--by {key} was given; {run.directory} has no such key; {hint}")
-            settings[key] = known.get(key)
-    return {key: _plain(settings.get(key)) for key in keys}
+        settings.update({key: known[key] for key in keys if key in known and key not in settings})
+    return settings
+
+
+def _check(found: Found, keys: Sequence[str], settings: Sequence[dict[str, Any]]) -> None:
+    """Refuse a key that none of the runs has; where some have it, the others stand without."""
+    for key in keys:
+        if not any(key in one for one in settings):
+            known = {name: None for run, about in found for name in [*about, *flat(config_of(run))]}
+            inner = [name for name in known if name.startswith(f"{key}.")]
+            near = difflib.get_close_matches(key, inner or known, n=1) or inner[:1]
+            hint = f"did you mean {near[0]}?" if near else "type dlx compare RUN to see its keys"
+            raise UsageError(f"--by {key} was given; no run has such a key; {hint}")
 
 
 def _plain(value: Any) -> Any:

@@ -5,9 +5,12 @@ values, which only a pruner looks at.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from dlx.errors import UsageError
 
 
 class QuickBackend(JournalFileBackend):
@@ -30,3 +33,38 @@ class QuickBackend(JournalFileBackend):
                 file.write(lines.encode())
         finally:
             self._own_lock.release()
+
+
+def mend(file: Path, lock: JournalFileOpenLock) -> None:
+    """Cut off the last line where a process was killed over it: the next one would be written behind its half.
+
+    Args:
+        file: the journal, which need not be there yet.
+        lock: that all who write to it share.
+
+    Raises:
+        UsageError: it is damaged elsewhere, or gone though there are runs.
+    """
+    runs = f"its runs are as they were (dlx runs --sweep {file.parent.name}); type another name for a new sweep"
+    lock.acquire()
+    try:
+        content = file.read_bytes() if file.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if not whole and any(file.parent.glob("*/run.json")):
+            raise UsageError(f"{file} has none of the sweep's trials; needed: the file as it was written; {runs}")
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                json.loads(line)
+            except ValueError as error:
+                raise UsageError(
+                    f"{file}:{number} cannot be read; needed: the file as it was written; {runs}"
+                ) from error
+        if len(whole) < len(content):
+            with file.open("r+b") as journal:
+                journal.truncate(len(whole))
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}; needed: the file as it was written; {runs}"
+        ) from error
+    finally:
+        lock.release()

@@ -84,7 +84,7 @@ def read(directory: Path) -> Record | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return Record(**{**content, "overrides": tuple(content["overrides"])})
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{file} is not what a sweep is recorded in ({error}); type another name") from error

@@ -85,11 +85,14 @@ class Study:
     def __init__(self, directory: Path, record: Record, space: Space, owner: Owner, epochs: int | None = None) -> None:
         import optuna
 
+        from dlx.sweeps.journal import mend
+
         self.directory, self.record, self.space, self.owner = directory, record, space, owner
-        self.storage = storage(directory)
         direction: Literal["maximize", "minimize"] = "maximize" if record.mode == "max" else "minimize"
         self.pruner = pruner(record.prune, epochs)
         with self.locked():
+            mend(directory / JOURNAL, _lock(str(directory.absolute() / JOURNAL)))
+            self.storage = storage(directory)
             self.optuna = optuna.create_study(
                 storage=self.storage, study_name=NAME, direction=direction, pruner=self.pruner, load_if_exists=True
             )
