@@ -132,6 +132,15 @@ def test_a_wrong_number_of_jobs(main, jobs):
     assert not list(Path().rglob("run.json"))
 
 
+@pytest.mark.parametrize(("word", "remedy"), [("most=0", "most=64"), ("compile=maybe", "compile=auto")])
+def test_a_wrong_setting_of_stacks(main, word, remedy):
+    code, told = main("hydra/launcher=vectorized", f"hydra.launcher.{word}", "seed=1,2")
+    assert code == 2
+    assert f"hydra.launcher.{word} was given" in told
+    assert f"type hydra.launcher.{remedy}" in told
+    assert not list(Path().rglob("run.json"))
+
+
 PLUGINS = {"joblib": "hydra.launcher.n_jobs=2", "submitit_local": "hydra.launcher.timeout_min=5"}
 
 

@@ -54,6 +54,11 @@ def agreed(
             f"--sampler cmaes was given {given}; needed: two intervals or ranges (choices are drawn by chance); "
             "type --sampler tpe"
         )
+    if record.prune and str(config.hydra.launcher.get("_target_")).endswith(".Vectorized"):
+        raise UsageError(
+            f"--prune {record.prune} and hydra/launcher=vectorized were given; needed: one of them, as a "
+            "stack trains all to their end; leave out --prune, or type --jobs 2 for processes"
+        )
     return (record if begun is None else record.going_on(begun, directory)), searched
 
 

@@ -11,7 +11,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from dlx.commandline.job import Job
+from dlx.commandline.job import Job, Stopped
+from dlx.errors import UsageError
 from dlx.sweeps.vectorized.composing import install
 from dlx.sweeps.vectorized.groups import kind, unfit
 from dlx.sweeps.vectorized.jobs import Planned
@@ -27,6 +28,12 @@ class Vectorized(Launcher):
     """
 
     def __init__(self, most: Count = 64, compile: bool | Literal["auto"] = "auto") -> None:
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            given = f"hydra.launcher.most={most} was given; needed: how many trials a stack may have"
+            raise Stopped(UsageError(f"{given}; type hydra.launcher.most=64"))
+        if compile not in (True, False, "auto"):
+            given = f"hydra.launcher.compile={compile} was given; needed: auto, true or false"
+            raise Stopped(UsageError(f"{given}; type hydra.launcher.compile=auto"))
         self.most, self.compile = most, compile
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
