@@ -14,23 +14,25 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dlx.models.recurrent.cells import Weights
+from dlx.models.recurrent.cells import State, Weights
 
 
-def elman(weights: Weights, x: Tensor, h_0: Tensor, relu: bool) -> Tensor:
-    """All states (B, T, H) of `cells.Elman` on x (B, T, inputs), from h_0 (B, H)."""
+def elman(weights: Weights, x: Tensor, h_0: Tensor, relu: bool) -> tuple[Tensor, State]:
+    """All states (B, T, H) of `cells.Elman` on x (B, T, inputs), from h_0 (B, H), and the last."""
     W, U, b, d, _ = weights
     a = F.linear(x.transpose(0, 1), W, b + d)
-    return _ElmanSweep.apply(a, h_0, U, relu).transpose(0, 1)
+    h = _ElmanSweep.apply(a, h_0, U, relu)
+    return h.transpose(0, 1), (h[-1],)
 
 
-def gru(weights: Weights, x: Tensor, h_0: Tensor, after: bool) -> Tensor:
-    """All states (B, T, H) of `cells.GRU`, or of `cells.GRUBefore` unless `after`, on x (B, T, inputs), from h_0."""
+def gru(weights: Weights, x: Tensor, h_0: Tensor, after: bool) -> tuple[Tensor, State]:
+    """As `elman`, of `cells.GRU`, or of `cells.GRUBefore` unless `after`."""
     H = weights.U.shape[1]
     (W_rz, W_n), (U_rz, U_n), (b_rz, b_n), (d_rz, d_n) = (w.split((2 * H, H)) for w in weights[:4] if w is not None)
     x = x.transpose(0, 1)
     a_rz, a_n = F.linear(x, W_rz, b_rz + d_rz), F.linear(x, W_n, b_n if after else b_n + d_n)
-    return _GRUSweep.apply(a_rz, a_n, h_0, U_rz, U_n, d_n, after).transpose(0, 1)
+    h = _GRUSweep.apply(a_rz, a_n, h_0, U_rz, U_n, d_n, after)
+    return h.transpose(0, 1), (h[-1],)
 
 
 class _ElmanSweep(torch.autograd.Function):

@@ -12,6 +12,8 @@ from dlx.models.recurrent.batch_norm import Place, StepNorms
 from dlx.models.recurrent.cells import Maker, State, Weights
 from dlx.models.recurrent.trace import Trace, flip
 
+Sweep = Callable[..., tuple[Tensor, State]]
+
 
 class Layers(nn.Module):
     """Layers of one kind, each in one direction or in both.
@@ -22,8 +24,8 @@ class Layers(nn.Module):
     Args:
         rnn: holds the weights, and is the kernel.
         cell: makes one step of a layer, of its weights: what the kernel computes, or what no kernel does.
-        sweep: gives all states (batch, T, size) of a layer, of its weights, x and the state before; processors
-            take it rather than the kernel. None where the kernel is better.
+        sweep: gives all states (batch, T, size) of a layer, and those after the last step, of its weights, x and the
+            states before; processors take it rather than the kernel. None where the kernel is better.
         kernel: whether the kernel computes what the cell does.
         norm_steps: put a recurrent batch normalization into each layer, with statistics of so many steps of their own.
     """
@@ -32,13 +34,14 @@ class Layers(nn.Module):
         self,
         rnn: nn.RNNBase,
         cell: Maker,
-        sweep: Callable[[Weights, Tensor, Tensor], Tensor] | None = None,
+        sweep: Sweep | None = None,
         kernel: bool = True,
         norm_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.rnn, self.cell = rnn, cell
         self.sweep = sweep if norm_steps is None else None
+        self.batched: Sweep | None = None  # the same under `vmap`, of all that it batches at once
         self.kernel = kernel and norm_steps is None
         self.directions = 1 + rnn.bidirectional
         self.batch_norms: nn.ModuleList | None = None
@@ -55,10 +58,10 @@ class Layers(nn.Module):
         Forward in time there is no need to know `lengths`: padding lies at the end, and what follows from it is not
         read. With a trace the states are noted, and the kernel is not used.
         """
-        batched = torch._C._functorch.peek_interpreter_stack() is not None  # vmap knows neither sweeps nor kernels
-        swept = trace is None and self.sweep is not None and _on_a_processor(x) and not batched
-        if swept or not self.kernel or trace is not None or batched:
-            return self._passes(x, lengths, state, swept, trace)
+        vmapped = torch._C._functorch.peek_interpreter_stack() is not None  # which knows neither sweeps nor kernels
+        sweep = self.batched if vmapped else self.sweep if _on_a_processor(x) else None
+        if sweep is not None or vmapped or not self.kernel or trace is not None:
+            return self._passes(x, lengths, state, sweep if trace is None else None, trace)
         if lengths is None or not self.rnn.bidirectional:
             return self.rnn(x, state)
         packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
@@ -66,7 +69,7 @@ class Layers(nn.Module):
         return pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])[0], state
 
     def _passes(
-        self, x: Tensor, lengths: Tensor | None, state: Any, swept: bool, trace: Trace | None
+        self, x: Tensor, lengths: Tensor | None, state: Any, sweep: Sweep | None, trace: Trace | None
     ) -> tuple[Tensor, Any]:
         """Layer by layer, in each direction."""
         before, start = (state, 0) if state is None or self.batch_norms is None else state
@@ -77,9 +80,9 @@ class Layers(nn.Module):
             for backward in range(self.directions):
                 number, given = len(ended), flip(x, lengths) if backward else x
                 begin = tuple(part[number] for part in parts)
-                if swept and self.sweep is not None:
-                    output = self.sweep(Weights(*self.rnn.all_weights[number]), given, *begin)
-                    ended.append((output[:, -1],))
+                if sweep is not None:
+                    output, last = sweep(Weights(*self.rnn.all_weights[number]), given, *begin)
+                    ended.append(last)
                 else:
                     states = list(self._steps(given, lengths, number, begin, start))
                     output = torch.stack([state[0] for state in states], 1)

@@ -11,8 +11,8 @@ from torch.func import functional_call
 from dlx.errors import UsageError
 from dlx.models.layers import initialize
 from dlx.models.recurrent.batch_norm import SequenceNorm
-from dlx.models.recurrent.cells import Maker, Weights
-from dlx.models.recurrent.layers import Layers
+from dlx.models.recurrent.cells import Maker
+from dlx.models.recurrent.layers import Layers, Sweep
 from dlx.models.recurrent.sampling import sample
 from dlx.models.recurrent.trace import Trace
 from dlx.types import Count, Fraction
@@ -144,7 +144,7 @@ class Stacked(SequenceModel):
         outputs: Count,
         rnn: Callable[..., nn.RNNBase],
         cell: Maker,
-        sweep: Callable[[Weights, Tensor, Tensor], Tensor] | None = None,
+        sweep: Sweep | None = None,
         kernel: bool = True,
         symbols: Count | None = None,
         embedding: Count | None = 64,

@@ -16,7 +16,7 @@ from dlx.batch import Batch
 from dlx.models.layers import Regularized, constrained
 from dlx.procedures.backprop import Backprop
 from dlx.sweeps.vectorized.engine import Engine
-from dlx.sweeps.vectorized.recording import Played, record
+from dlx.sweeps.vectorized.recording import Memory, Played, record
 from dlx.sweeps.vectorized.trial import Trial
 from dlx.sweeps.vectorized.unstacked import Unstacked
 
@@ -47,7 +47,9 @@ class StackedBackprop(Engine):
         self.watch, self.clip_norm = first.watch, first.clip_norm
         self.bounds = self._bounds()
         self.graphs: dict[Any, Played] = {}
-        self.compile, self.full = compile, trials[0].parts.data.batch
+        self.memory: Memory = {}
+        self.compile = False if self.stack.swept else compile  # what is written out leaves a compiler nothing
+        self.full = trials[0].parts.data.batch
         trainer = trials[0].member
         planned = trainer.epochs * trials[0].parts.data.steps
         self.last = min(planned, trainer.max_steps or planned)
@@ -115,7 +117,7 @@ class StackedBackprop(Engine):
         try:
             with torch.random.fork_rng(), torch.enable_grad():
                 inputs = [tensor.clone() for tensor in self._inputs(batch)]
-                return record(lambda *given: self._step(given, own, watched), inputs)
+                return record(lambda *given: self._step(given, own, watched), inputs, self.memory)
         except Unstacked:
             raise
         except Exception as error:  # vmap refuses in many ways what it cannot batch

@@ -4,6 +4,7 @@ What `vmap` and autograd do in between, dispatching each operator through severa
 torch's `make_fx` this loads no compiler, which takes longer than many a sweep.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
@@ -17,11 +18,15 @@ from dlx.sweeps.vectorized.stand_ins import STAND_INS
 from dlx.sweeps.vectorized.unstacked import Unstacked
 
 Played = Callable[..., tuple[Tensor, ...]]
+Memory = dict[Any, list[Tensor]]  # by shape and kind
+aten = torch.ops.aten
+ASKING = {aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default}  # for memory, whatever is in it
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, inputs: Sequence[Tensor], memory: Memory) -> None:
         super().__init__()
+        self.memory, self.asked = memory, Counter[Any]()
         self.names = {id(tensor): f"a{i}" for i, tensor in enumerate(inputs)}
         self.kept: list[Any] = list(inputs)  # alive, so that no identity is used twice
         self.calls: list[tuple[Any, Any, Any, list[str]]] = []  # operator, arguments, named ones, what it makes
@@ -29,11 +34,16 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is aten._local_scalar_dense.default:
             raise Unstacked("their step asks for a number's value on the way")
         given = tree_map(self._name, (args, kwargs))
         func = STAND_INS.get(func, func)  # what follows goes by how its answer lies in memory
         out = func(*args, **kwargs)
+        if func in ASKING:
+            return self._lasting(out)
+        if getattr(func, "is_view", False) and str(given[0][0]) in self.constants:
+            tree_map(self._name, out)  # a view of what stays stays
+            return out
         made = []
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and id(tensor) not in self.names:
@@ -44,6 +54,16 @@ class _Recorder(TorchDispatchMode):
                 made.append("_")
         self.calls.append((func, *given, made))
         return out
+
+    def _lasting(self, asked: Tensor) -> Tensor:
+        """Memory that is there for every play: a large block anew costs more than what is then written into it."""
+        kind = asked.shape, asked.stride(), asked.dtype, asked.device
+        kept, number = self.memory.setdefault(kind, []), self.asked[kind]
+        self.asked[kind] += 1
+        if number == len(kept):
+            kept.append(asked)
+        self._name(kept[number])
+        return kept[number]
 
     def _name(self, value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -75,19 +95,20 @@ class _Text(str):
         return str(self)
 
 
-def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]) -> Played:
+def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], memory: Memory | None = None) -> Played:
     """What `function` does to tensors such as these, as one that does just that.
 
     Args:
         function: of the inputs; it may change them in place, and must not ask for a value.
         inputs: to try it with; they are changed as it changes them.
+        memory: that it shares with others, which are never played while it is.
 
     Returns:
         A function of as many tensors, of the same shapes. Random numbers are drawn anew at each call.
     """
-    recorder = _Recorder(inputs)
+    recorder = _Recorder(inputs, {} if memory is None else memory)
     with recorder:
-        out = function(*inputs)
+        out = [tensor.clone() for tensor in function(*inputs)]  # the next play would write into it
     answers = [str(recorder._name(tensor)) for tensor in out]
     return _compiled(recorder, len(inputs), answers)
 

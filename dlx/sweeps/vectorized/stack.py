@@ -13,6 +13,7 @@ from dlx.logs.histogram import encode_rows
 from dlx.models.layers import penalised
 from dlx.sweeps.vectorized.numbers import numbers
 from dlx.sweeps.vectorized.stand_ins import Plainly
+from dlx.sweeps.vectorized.through_time import sweep_all
 from dlx.sweeps.vectorized.unstacked import Unstacked
 from dlx.tasks.task import Task
 
@@ -42,6 +43,7 @@ class Stack:
         self.numbers = numbers(model, self.models, self.device)
         for number in self.numbers:
             number.put(number.values[0])
+        self.swept = sweep_all(model)
         self.template = Asked(model, task)
         named = [dict(one.named_parameters()) for one in self.models]
         self.names = [name for name, p in named[0].items() if p.requires_grad]

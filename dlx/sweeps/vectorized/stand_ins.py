@@ -1,6 +1,6 @@
 """What is slow for many small models side by side, and what computes the same faster."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,10 +45,21 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
     return aten.bmm.default(a, b)
 
 
+def select_backward(grad: Tensor, sizes: Sequence[int], dim: int, index: int) -> Tensor:
+    """aten.select_backward, with what was not selected lying as `grad` does: who goes on step by step reads blocks."""
+    order = sorted(range(grad.ndim), key=grad.stride, reverse=True)
+    whole = grad.new_zeros([sizes[dim], *(grad.shape[i] for i in order)])
+    whole[index] = grad.permute(order)
+    places = [1 + order.index(i) for i in range(grad.ndim)]
+    places.insert(dim % len(sizes), 0)
+    return whole.permute(places)
+
+
 STAND_INS = {
     aten._log_softmax.default: log_softmax,
     aten._log_softmax_backward_data.default: log_softmax_backward,
     aten.bmm.default: bmm,
+    aten.select_backward.default: select_backward,
 }
 
 
