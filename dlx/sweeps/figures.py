@@ -57,8 +57,10 @@ def _history(study: Study, trials: "Sequence[FrozenTrial]") -> Any:
     values = [one.value or 0.0 for one in done]
     better = max if study.record.mode == "max" else min
     best = [better(values[: i + 1]) for i in range(len(values))]
-    axes.scatter([one.number for one in done], values, s=22, color="C0", linewidths=0, label="trials")
-    axes.step([one.number for one in done], best, where="post", color="C1", linewidth=1.8, label="best so far")
+    numbers, last = [one.number for one in done], max(one.number for one in trials)
+    axes.scatter(numbers, values, s=22, color="C0", linewidths=0, label="trials")
+    axes.step([*numbers, last], [*best, best[-1]], where="post", color="C1", linewidth=1.8, label="best so far")
+    axes.set_xlim(-0.5, last + 0.5)  # those at the edge below do not count for it by themselves
     for state, marker in (("PRUNED", "|"), ("FAIL", "x")):
         those = [one.number for one in trials if one.state.name == state]
         if those:
