@@ -141,6 +141,22 @@ def test_a_wrong_setting_of_stacks(main, word, remedy):
     assert not list(Path().rglob("run.json"))
 
 
+def test_a_cluster_that_is_not_there(main, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    monkeypatch.setenv("PATH", "")
+    code, told = main("hydra/launcher=submitit_slurm", "seed=1,2")
+    assert code == 2
+    assert "type hydra/launcher=submitit_local" in told
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("words", [["--trials", "3"], ["--jobs=2"], ["--prune"]])
+def test_options_of_a_sweep_are_no_options_of_a_multirun(main, words):
+    code, told = main("seed=1,2", *words)
+    assert code == 2
+    assert f"type dlx sweep NAME … {words[0].partition('=')[0]} …" in told
+
+
 PLUGINS = {"joblib": "hydra.launcher.n_jobs=2", "submitit_local": "hydra.launcher.timeout_min=5"}
 
 

@@ -22,6 +22,8 @@ from dlx.runs.rundir import near
 from dlx.sweeps.plugins import goes_on
 from dlx.sweeps.space import spelled, swept
 
+SEARCHING = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # options of `dlx sweep`
+
 
 def parser() -> argparse.ArgumentParser:
     """Hydra's own parser, its errors ours."""
@@ -56,7 +58,13 @@ def arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
     for word in unknown:
         near = closest(word.partition("=")[0], [option for option in options if option.startswith("--")])
         key, _, value = word.lstrip("-").partition("=")
-        if near:
+        option = word.partition("=")[0]
+        if option in SEARCHING:
+            problems.append(Problem(word, "it belongs to dlx sweep", f"type dlx sweep NAME … {option} …"))
+            following = given[given.index(word) + 1 :][:1]
+            if option == word and following and following[0] in args.overrides and "=" not in following[0]:
+                args.overrides.remove(following[0])
+        elif near:
             problems.append(Problem(word, f"there is no such option; did you mean {near}?", "type dlx --help"))
         elif word.startswith("-"):
             following = given[given.index(word) + 1 :][:1]
@@ -99,8 +107,9 @@ def run(words: Sequence[str]) -> int:
             args.overrides = _fixed(args.overrides, key, directory)
             job = Job(existing(directory.absolute()), tuple(own_packages()))
             if prepared.multirun:
-                from dlx.sweeps.plugins import register
+                from dlx.sweeps.plugins import reachable, register
 
+                reachable(prepared.config.hydra)
                 register(prepared.config.hydra)
                 sweep = directory.absolute()
                 if goes_on(prepared.config.hydra):
@@ -191,9 +200,8 @@ def _raised() -> Iterator[None]:
 
 def _summary(sweep: Path, keys: Sequence[str]) -> int:
     """What looks at the jobs of a multirun; those that failed, named at its end, 3 where there are any."""
-    varied = [key for key in keys if key != "seed"]
-    by = f" --by {','.join(varied)}" if varied else ""
-    look = f"dlx runs --sweep {near(sweep)}{by}"
+    varied = [key for key in keys if key != "seed"] or ["model"]
+    look = f"dlx runs --sweep {near(sweep)} --by {','.join(varied)}"
     failed = list(failures(sweep))
     if not failed:
         print(f"\nall jobs are done · {near(sweep)}\n  {look}")

@@ -5,9 +5,12 @@ name there, `hydra_plugins.dlx.NAME`, which `conf/hydra/launcher` and `conf/hydr
 """
 
 import importlib
+import shutil
 
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
+
+from dlx.errors import UsageError
 
 PACKAGE = "hydra_plugins.dlx."
 PLUGINS = {  # the name after PACKAGE, and where its class is
@@ -29,6 +32,19 @@ def register(hydra: DictConfig) -> None:
         if name.startswith(PACKAGE) and place:
             module, _, kind = place.rpartition(".")
             Plugins.instance().class_name_to_class[name] = getattr(importlib.import_module(module), kind)
+
+
+def reachable(hydra: DictConfig) -> None:
+    """Refuse a cluster's launcher where there is no cluster, before anything is made.
+
+    Raises:
+        UsageError: SLURM's commands are not here.
+    """
+    if str(hydra.launcher.get("_target_")).endswith(".SlurmLauncher") and shutil.which("srun") is None:
+        raise UsageError(
+            "hydra/launcher=submitit_slurm was given, and there is no srun here; needed: a machine of a SLURM cluster; "
+            "type hydra/launcher=submitit_local to rehearse it"
+        )
 
 
 def goes_on(hydra: DictConfig) -> bool:
