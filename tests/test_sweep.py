@@ -141,6 +141,7 @@ LR = "optimizer.lr=log(1e-3,1e-1)"
         (["b", "trainer.batch=log(16,256)"], "type trainer.batch=int(log(16,256))"),
         (["b", LR, "--jobs", "2", "hydra/launcher=joblib"], "needed: one of them"),
         (["b", LR, "--prune", "hydra/launcher=vectorized"], "leave out --prune"),
+        (["b", LR, "optimizer.lr=0.1"], f"{LR} and optimizer.lr=0.1 were given; needed: one of them"),
         (["b", "model=mlp,mpl"], "did you mean mlp?"),
         (["b", LR, "hydra.sweeper.trials=x"], "type hydra.sweeper.trials=20"),
         (["b", LR, "hydra.sweeper.sampler=tpr"], "did you mean tpe?"),

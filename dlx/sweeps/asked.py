@@ -37,7 +37,9 @@ def agreed(
     begun = read(directory)
     if begun is None and directory.is_dir() and any(directory.iterdir()):
         raise UsageError(f"{directory} holds something else than a sweep of Optuna's; type another name")
-    words = [*(f"{key}={value}" for key, value in (asked.get("params") or {}).items()), *words]
+    typed = {word.partition("=")[0] for word in words}
+    further = (asked.get("params") or {}).items()
+    words = [*(f"{key}={value}" for key, value in further if key not in typed), *words]
     words = words or list(begun.overrides if begun else ())
     searched = space(words, parser)
     record = _record(config, asked, words, searched, begun)

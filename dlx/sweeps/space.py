@@ -127,7 +127,9 @@ def space(words: Sequence[str], parser: OverridesParser | None = None) -> Space:
         UsageError: nothing varies, or not in a way that can be searched.
     """
     fixed, dimensions, seeds = [], [], tuple[str, ...]()
-    for override in (parser or OverridesParser.create()).parse_overrides(list(words)):
+    overrides = (parser or OverridesParser.create()).parse_overrides(list(words))
+    _once(overrides)
+    for override in overrides:
         if not override.is_sweep_override():
             fixed.append(override.input_line or "")
         elif override.key_or_group == "seed":
@@ -140,6 +142,19 @@ def space(words: Sequence[str], parser: OverridesParser | None = None) -> Space:
             "type 'optimizer.lr=log(1e-4,1e-1)', model=mlp,svm, or model.hidden=[64],[64,64]"
         )
     return Space(tuple(fixed), tuple(dimensions), seeds)
+
+
+def _once(overrides: Sequence[Override]) -> None:
+    """Refuse several words for a key that varies: which of them is meant?"""
+    given: dict[str, list[Override]] = {}
+    for one in overrides:
+        given.setdefault(one.get_key_element(), []).append(one)
+    for those in given.values():
+        varied = [one for one in those if one.is_sweep_override()]
+        if len(those) > 1 and varied:
+            words = " and ".join(typed(one.input_line or "") for one in those)
+            last = typed(varied[-1].input_line or "")
+            raise UsageError(f"{words} were given; needed: one of them; type '{last}'")
 
 
 def swept(words: Sequence[str]) -> list[str]:
