@@ -164,10 +164,12 @@ class Together:
         self.engine, self.streams = self.make(self.rows), self.streams_of(self.rows)
 
     def _tell(self, started: float) -> None:
-        """An epoch's line: the best trial's monitored metric, and the median."""
-        task = self.trials[0].parts.task
-        name = f"val/{task.monitor}"
-        values = [t.member.latest[name] for t in self.trials if name in t.member.latest and t.error is None]
+        """An epoch's line: the best trial's monitored metric, and the median; without one the median of another."""
+        task, latest = self.trials[0].parts.task, [t.member.latest for t in self.trials if t.error is None]
+        monitored = f"val/{task.monitor}"
+        name = next((name for known in latest for name in (monitored, *known) if name in known), monitored)
+        values = [known[name] for known in latest if name in known]
         best = max if task.mode == "max" else min
-        shown = {f"{name} best": best(values), f"{name} median": statistics.median(values)} if values else {}
+        shown = {f"{name} best": best(values)} if values and name == monitored else {}
+        shown |= {f"{name} median": statistics.median(values)} if values else {}
         self.progress.epoch(self.epoch, shown, time.monotonic() - started)
