@@ -423,7 +423,7 @@ class Net(nn.Sequential):
         self.seed, self.epoch = seed, 0
 
     def forward(self, x):
-        killed = Path("killed")
+        killed = Path(f"killed{self.seed}")
         if self.seed == 2 or (self.seed == 1 and not killed.exists() and list(Path().rglob("last.pt"))):
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
