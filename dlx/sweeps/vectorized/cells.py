@@ -34,9 +34,9 @@ class Cell(ABC):
     passing = False  # whether h goes on to the next step besides, not through the product
     noted = 0  # tensors (K, H, B) of a step that `back` needs besides
 
-    @abstractmethod
     def matrix(self, weights: Weights) -> Tensor:
         """M of one trial: columns by h, by one and by x."""
+        return torch.cat([weights.U, (weights.b_W + weights.b_U)[:, None], weights.W], 1)
 
     @abstractmethod
     def step(self, z: Tensor, M: Tensor, before: Tensors, after: Tensors) -> None:
@@ -73,9 +73,6 @@ class Elman(Cell):
     def __init__(self, relu: bool) -> None:
         self.relu = relu
 
-    def matrix(self, weights: Weights) -> Tensor:
-        return torch.cat([weights.U, (weights.b_W + weights.b_U)[:, None], weights.W], 1)
-
     def step(self, z: Tensor, M: Tensor, before: Tensors, after: Tensors) -> None:
         if self.relu:
             torch.clamp(z, min=0, out=after[0])
@@ -95,8 +92,7 @@ class LSTM(Cell):
     seeing, noted = 4, 1
 
     def matrix(self, weights: Weights) -> Tensor:
-        M = torch.cat([weights.U, (weights.b_W + weights.b_U)[:, None], weights.W], 1)
-        i, f, g, o = M.chunk(4)
+        i, f, g, o = super().matrix(weights).chunk(4)
         return torch.cat([i, f, o, g])
 
     def step(self, z: Tensor, M: Tensor, before: Tensors, after: Tensors) -> None:
@@ -141,15 +137,20 @@ class GRU(Cell):
         torch.lerp(tanh(n.addcmul_(r, u), out=n), before[0], s, out=after[0])
 
     def back(self, d: Tensors, z: Tensor, dz: Tensor, M: Tensor, dM: Tensor, before: Tensors, after: Tensors) -> None:
-        (r, s, u, n), (dr, ds, du, dn) = z.chunk(4, 1), dz.chunk(4, 1)
+        (r, s, _, n), (_, ds, _, dn) = z.chunk(4, 1), dz.chunk(4, 1)
         gates = slice(2 * r.shape[1])
         torch.sub(before[0], n, out=ds).mul_(d[0])
         torch.addcmul(d[0], d[0], s, value=-1, out=dn)
         tanh_back(dn, n, grad_input=dn)
-        torch.mul(dn, u, out=dr)
-        torch.mul(dn, r, out=du)
+        self.reset(z, dz, M, before[0])
         sigmoid_back(dz[:, gates], z[:, gates], grad_input=dz[:, gates])
         d[0].mul_(s)
+
+    def reset(self, z: Tensor, dz: Tensor, M: Tensor, h: Tensor) -> None:
+        """On the way back: what the candidate's input makes of the reset gate and of u, before the gate's own curve."""
+        (r, _, u, _), (dr, _, du, dn) = z.chunk(4, 1), dz.chunk(4, 1)
+        torch.mul(dn, u, out=dr)
+        torch.mul(dn, r, out=du)
 
 
 class GRUBefore(GRU):
@@ -165,17 +166,16 @@ class GRUBefore(GRU):
         torch.lerp(tanh(n.baddbmm_(self._inner(M), u), out=n), before[0], s, out=after[0])
 
     def back(self, d: Tensors, z: Tensor, dz: Tensor, M: Tensor, dM: Tensor, before: Tensors, after: Tensors) -> None:
-        (r, s, u, n), (dr, ds, du, dn) = z.chunk(4, 1), dz.chunk(4, 1)
-        gates = slice(2 * r.shape[1])
-        torch.sub(before[0], n, out=ds).mul_(d[0])
-        torch.addcmul(d[0], d[0], s, value=-1, out=dn)
-        tanh_back(dn, n, grad_input=dn)
-        torch.bmm(self._inner(M).mT, dn, out=du)  # by r ⊙ h
-        torch.mul(du, before[0], out=dr)
-        sigmoid_back(dz[:, gates], z[:, gates], grad_input=dz[:, gates])
-        d[0].mul_(s).addcmul_(du, r)
-        du.zero_()
+        super().back(d, z, dz, M, dM, before, after)
+        (r, _, u, _), (_, _, du, dn) = z.chunk(4, 1), dz.chunk(4, 1)
+        d[0].addcmul_(du, r)
+        du.zero_()  # it went on already, not through the product
         self._inner(dM).baddbmm_(dn, u.mT)
+
+    def reset(self, z: Tensor, dz: Tensor, M: Tensor, h: Tensor) -> None:
+        (dr, _, du, dn) = dz.chunk(4, 1)
+        torch.bmm(self._inner(M).mT, dn, out=du)  # by r ⊙ h
+        torch.mul(du, h, out=dr)
 
     @staticmethod
     def _inner(M: Tensor) -> Tensor:
