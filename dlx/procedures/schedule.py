@@ -8,6 +8,8 @@ import torch
 
 from dlx.errors import TrainingError, UsageError
 
+PLAIN = (bool, int, float, str, list, tuple, type(None))  # what is the same when it looks the same
+
 
 class Schedule:
     """One torch.optim.lr_scheduler and its rhythm.
@@ -27,7 +29,8 @@ class Schedule:
         scheduler: Callable[[torch.optim.Optimizer], Any],
         interval: Literal["step", "epoch"] = "epoch",
     ) -> None:
-        self.given = {name: repr(value) for name, value in getattr(scheduler, "keywords", {}).items()}
+        known = getattr(scheduler, "keywords", {}).items()
+        self.given = {name: repr(value) for name, value in known if isinstance(value, PLAIN)}
         try:
             self.scheduler = scheduler(optimizer)
         except (ValueError, TypeError, ZeroDivisionError) as error:
