@@ -1,6 +1,6 @@
 """`python -m dlx` is `dlx`."""
 
-from dlx.cli import main
+from dlx.cli.main import main
 
 if __name__ == "__main__":
     main()

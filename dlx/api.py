@@ -14,12 +14,12 @@ from dlx.config.search import places
 from dlx.errors import UsageError
 from dlx.parts import Parts
 from dlx.run import train_in
-from dlx.runs import trained
-from dlx.runs.inputs import examples, read, several
 from dlx.runs.rundir import Run, find
 from dlx.runs.saved import LOOKING, config_of
 from dlx.runs.trust import trusted
 from dlx.tasks.task import Task
+from dlx.trained import trained
+from dlx.trained.inputs import examples, read, several
 
 Array = np.ndarray | Tensor
 
@@ -139,8 +139,8 @@ class Trained:
         Raises:
             UsageError: a method does not suit the model, or there is no such layer, class or unit.
         """
-        from dlx.seeing import choice
-        from dlx.seeing.visuals import visualise
+        from dlx.interpretability import choice
+        from dlx.interpretability.visuals import visualise
 
         dataset = self.parts.dataset
         raw = None if x is None else (read(Path(x), dataset).x if isinstance(x, str | Path) else examples(x, dataset))

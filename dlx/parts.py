@@ -10,22 +10,30 @@ import torch
 from omegaconf import DictConfig, open_dict
 from torch import nn
 
-from dlx import batch_size, runtime
 from dlx.batch import Batch
-from dlx.batch_size import Found
-from dlx.build import build, optional, scheduler
-from dlx.config.plain import Plain
-from dlx.datasets import intensities
+from dlx.config.resolved import Plain
 from dlx.datasets.dataset import Dataset
+from dlx.datasets.images import input_range
 from dlx.datasets.loader import Loader
-from dlx.distribution.batch_norm import synchronise
-from dlx.distribution.group import here
+from dlx.distributed.batch_norm import synchronise
+from dlx.distributed.group import here
 from dlx.errors import UsageError
+from dlx.hardware.device import (
+    apply_channels_last,
+    autocast,
+    choose_cudnn_benchmark,
+    choose_matmul_precision,
+    choose_threads,
+)
+from dlx.hardware.random_state import seed_everything
+from dlx.instantiate import build, optional, scheduler
 from dlx.models import pretrained, tensor_file
 from dlx.models.pretrained import Beginning
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task, first, reads_lengths
-from dlx.trainer import Trainer
+from dlx.training import batch_size
+from dlx.training.batch_size import Found
+from dlx.training.trainer import Trainer
 
 
 class Parts(NamedTuple):
@@ -64,7 +72,7 @@ def assemble(
     """
     config = copy.deepcopy(config)  # ours to complete; the caller's stays as it was
     file = tensor_file.find(config.get("pretrained")) if fresh else None
-    runtime.seed(config.seed)
+    seed_everything(config.seed)
     trainer: Trainer = build(config, "trainer")
     if here().world > 1 and trainer.device.type == "cuda":
         torch.cuda.set_device(trainer.device)  # where NCCL works
@@ -74,12 +82,12 @@ def assemble(
     _complete(config, dataset)
     task: Task = build(config, "task")
     task.attach(dataset)
-    runtime.seed(config.seed)  # weights do not depend on how much randomness the data took
+    seed_everything(config.seed)  # weights do not depend on how much randomness the data took
     model: nn.Module = build(config, "model").to(trainer.device)
-    intensities.admit(dataset, model)
+    input_range.admit(dataset, model)
     beginning = pretrained.begin(model, config, file)
     if trainer.visuals:
-        from dlx.seeing.visuals import suits
+        from dlx.interpretability.visuals import suits
 
         suits(model, dataset, trainer.visuals, trainer.device)
     found: Found | None = None
@@ -158,7 +166,7 @@ def _search(
         return own, procedure, next(data.train(0))
 
     warm = 1 + int(config.procedure.get("accumulate", 1))
-    precision = partial(runtime.autocast, trainer.device, trainer.precision)  # type: ignore[arg-type]
+    precision = partial(autocast, trainer.device, trainer.precision)  # type: ignore[arg-type]
     return batch_size.search(make, examples, trainer.device, precision, warm)
 
 
@@ -181,10 +189,10 @@ def _tune(config: DictConfig | Plain, trainer: Trainer, model: nn.Module, exampl
     machine: dict[str, Any] = {"device": str(trainer.device), "precision": trainer.precision}
     if trainer.device.type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(trainer.device)
-        machine["cudnn_benchmark"] = runtime.benchmark(model, trainer.device)
-    machine["threads"] = runtime.threads(trainer.threads, work)
-    machine["channels_last"] = runtime.channels_last(trainer.channels_last, model, trainer.device, trainer.precision)
-    machine["matmul"] = runtime.matmul(trainer.matmul, model, batch, trainer.device)
+        machine["cudnn_benchmark"] = choose_cudnn_benchmark(model, trainer.device)
+    machine["threads"] = choose_threads(trainer.threads, work)
+    machine["channels_last"] = apply_channels_last(trainer.channels_last, model, trainer.device, trainer.precision)
+    machine["matmul"] = choose_matmul_precision(trainer.matmul, model, batch, trainer.device)
     return machine
 
 

@@ -11,21 +11,21 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlx import runtime
-from dlx.checkpoint import Checkpoints, load
-from dlx.config.plain import Plain
-from dlx.config.plain import written as text_of
-from dlx.distribution.follow import Unwritten, lead
-from dlx.distribution.group import here
+from dlx.cli.worker import Unwritten, lead
+from dlx.config.resolved import Plain
+from dlx.config.resolved import written as text_of
+from dlx.distributed.group import here
 from dlx.errors import DlxError, Interrupted
-from dlx.logs.logger import Logger
-from dlx.logs.progress import Progress
-from dlx.memory import explained
+from dlx.hardware.out_of_memory import explained
+from dlx.hardware.random_state import get_random_state, set_random_state
+from dlx.loggers.run_logger import Logger
 from dlx.parts import Parts, assemble, describe, prepare, several
 from dlx.runs.rundir import Run, now
 from dlx.tasks.task import first
-from dlx.trainer import Trainer
-from dlx.watch import Watch
+from dlx.terminal.progress import Progress
+from dlx.training.callbacks import Watch
+from dlx.training.checkpoint import Checkpoints, load
+from dlx.training.trainer import Trainer
 
 
 def train(config: DictConfig, progress: Progress | None = None) -> dict[str, float]:
@@ -155,10 +155,10 @@ def introduce(parts: Parts, logger: Logger) -> None:
     """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
     logger.config(written(parts.config))
     if logger.draws("graph"):
-        state = runtime.random_state()  # a model that draws must not learn otherwise for having been drawn
+        state = get_random_state()  # a model that draws must not learn otherwise for having been drawn
         parts.model.eval()
         logger.graph(parts.model, first(parts.data.split("train"), 1))
-        runtime.set_random_state(state)
+        set_random_state(state)
 
 
 def written(config: DictConfig | Plain) -> str:

@@ -1,6 +1,6 @@
 """Annotations that carry a range, so that a constructor's signature is also the schema of its configuration.
 
-`dlx.config.signature` reads them from the source text; nothing here imports torch.
+`dlx.config.static.signature` reads them from the source text; nothing here imports torch.
 """
 
 import math

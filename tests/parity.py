@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dlx.runs.summary import Summary, trace
+from dlx.trained.summary import Summary, trace
 
 PHOTO = (3, 224, 224)
 

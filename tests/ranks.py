@@ -70,8 +70,8 @@ def still() -> None:
     """Take the chance out of learners that draw: each process draws by itself, so none of them could be compared."""
     import torch
 
-    from dlx.distribution.group import here
-    from dlx.models.adversarial import game
+    from dlx.distributed.group import here
+    from dlx.models.adversarial import gan_base
     from dlx.models.boltzmann import units
 
     def latent(self, n: int) -> torch.Tensor:  # of each of all processes' examples its own
@@ -79,7 +79,7 @@ def still() -> None:
         return torch.sin((1.0 + place) * (1.0 + torch.arange(self.latent_size)))
 
     units.Binary.draw = units.Binary.mean  # type: ignore[method-assign]
-    game.Game.latent = latent  # type: ignore[method-assign]
+    gan_base.Game.latent = latent  # type: ignore[method-assign]
 
 
 def all_cases(strategies: list[str], root: Path, batch: int) -> list[Callable[[], object]]:
@@ -106,8 +106,8 @@ def check_normalisation() -> None:
     import torch
     from torch import nn
 
-    from dlx.distribution.batch_norm import SynchronisedNorm
-    from dlx.distribution.group import here
+    from dlx.distributed.batch_norm import SynchronisedNorm
+    from dlx.distributed.group import here
 
     torch.manual_seed(0)
     x, w = torch.randn(2, 10, 3, 5, 5, dtype=torch.float64)
@@ -131,7 +131,7 @@ def check_normalisation() -> None:
 def resume_all(root: Path) -> None:
     """Runs that were begun by one process, or by both, and are taken up by both."""
     from dlx.config.compose import compose
-    from dlx.distribution.group import alone
+    from dlx.distributed.group import alone
     from dlx.run import resume, train_in
     from dlx.runs.rundir import Run
 
@@ -175,8 +175,8 @@ if __name__ == "__main__":
     still()
     from omegaconf import OmegaConf
 
-    from dlx.distribution import group
-    from dlx.distribution.follow import Unwritten
+    from dlx.cli.worker import Unwritten
+    from dlx.distributed import group
     from dlx.run import resume, train_in
 
     group.join()

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from dlx.datasets.algorithmic import AssociativeRecall, Copy, PrioritySort, RepeatCopy
-from dlx.datasets.algorithmic_ngrams import DynamicNgrams
 from dlx.datasets.loader import Loader
+from dlx.datasets.synthetic.algorithmic import AssociativeRecall, Copy, PrioritySort, RepeatCopy
+from dlx.datasets.synthetic.ngrams import DynamicNgrams
 from dlx.errors import UsageError
 
 

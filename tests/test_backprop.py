@@ -18,7 +18,7 @@ from dlx.procedures.backprop import Backprop
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.classification import Classification
-from dlx.tasks.generation import Generation
+from dlx.tasks.generation.generation import Generation
 from tests.conftest import ROOT, same
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -195,7 +195,7 @@ EPOCHS, STEPS = 30, 3
 
 
 def configured(name):
-    """The schedule of conf/scheduler/NAME.yaml as `dlx.build.scheduler` makes it."""
+    """The schedule of conf/scheduler/NAME.yaml as `dlx.instantiate.scheduler` makes it."""
     config = OmegaConf.create({"trainer": {"epochs": EPOCHS}})
     config.scheduler = OmegaConf.load(ROOT / "conf" / "scheduler" / f"{name}.yaml")
     plain = OmegaConf.to_container(config, resolve=True)["scheduler"]

@@ -8,15 +8,15 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.batch_size import FIRST, HEADROOM, Found, largest, search
-from dlx.checkpoint import load
 from dlx.config.compose import compose
 from dlx.errors import TrainingError, UsageError
+from dlx.hardware.device import autocast
+from dlx.hardware.memory_probe import Room
 from dlx.parts import assemble
 from dlx.procedures.backprop import Backprop
-from dlx.room import Room
-from dlx.runtime import autocast
 from dlx.tasks.classification import Classification
+from dlx.training.batch_size import FIRST, HEADROOM, Found, largest, search
+from dlx.training.checkpoint import load
 from tests.conftest import same
 
 SHORT = ("trainer.batch=auto", "trainer.epochs=1", "dataset.limit=320", "model.dropout=0.1")

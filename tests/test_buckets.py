@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.datasets.buckets import bucketed
 from dlx.datasets.dataset import Dataset, Split
 from dlx.datasets.loader import Loader
-from dlx.evaluate import evaluate
+from dlx.datasets.sequences.buckets import bucketed
 from dlx.tasks.classification import Classification
 from dlx.tasks.tagging import Tagging
 from dlx.tasks.task import first, reads_lengths
+from dlx.training.evaluate import evaluate
 from tests.conftest import same
 
 N, T = 331, 40

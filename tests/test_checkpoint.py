@@ -4,8 +4,8 @@ import os
 import pytest
 import torch
 
-from dlx.checkpoint import Checkpoints, load, save
 from dlx.errors import TrainingError, UsageError
+from dlx.training.checkpoint import Checkpoints, load, save
 
 
 class Evil:

@@ -35,7 +35,7 @@ def main(capsys):
     """`dlx WORDS` in this process: exit code, standard output, standard error."""
 
     def run(*words):
-        from dlx.cli import main
+        from dlx.cli.main import main
 
         with pytest.raises(SystemExit) as stop:
             main(list(words))

@@ -17,11 +17,11 @@ from torch import nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.evaluate import evaluate
-from dlx.models.estimator import Clusterer, Projector
+from dlx.models.estimator.estimator import Clusterer, Projector
 from dlx.models.mlp import MLP
 from dlx.tasks.clustering import Clustering, plane
 from dlx.tasks.reconstruction import Reconstruction
+from dlx.training.evaluate import evaluate
 from tests.conftest import iris
 
 

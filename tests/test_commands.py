@@ -104,7 +104,7 @@ def test_info_loads_what_is_not_declared():
 
 def test_macs_of_recurrent_layers():
     """Also on the processor, where oneDNN hides an LSTM's products from the counter."""
-    from dlx.runs.summary import trace
+    from dlx.trained.summary import trace
 
     model = torch.nn.LSTM(8, 16, batch_first=True).eval()
     assert trace(model, torch.zeros(1, 20, 8)).macs == 20 * 4 * 16 * (8 + 16)
@@ -120,7 +120,7 @@ def test_check_leaves_nothing_behind(tmp_path):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_passes_the_check_and_is_summed_up(model):
-    from dlx.commands import check
+    from dlx.cli.commands import check
 
     row, code = check._row(f"model={model}", ("trainer.device=cpu", "trainer.threads=1"))
     assert (row["result"], code) == ("ok", 0), row
@@ -132,7 +132,7 @@ def test_every_model_passes_the_check_and_is_summed_up(model):
 
 def test_check_all_downloads_nothing(monkeypatch):
     monkeypatch.setenv("HOME", str(Path.cwd()))
-    from dlx.commands import check
+    from dlx.cli.commands import check
 
     row, code = check._row("dataset=mnist", (), download=False)
     assert (row["result"], code) == ("no data here", 0)
@@ -141,7 +141,7 @@ def test_check_all_downloads_nothing(monkeypatch):
 
 def test_check_all_goes_on_after_an_error(own):
     Path("conf/model/bad.yaml").write_text("# @package _global_\nmodel:\n  _target_: dlx.models.mlp.MLP\n  hiden: 3\n")
-    from dlx.commands import check
+    from dlx.cli.commands import check
 
     row, code = check._row("model=mine", ())
     assert (row["result"], code) == ("ok", 0)
@@ -235,7 +235,7 @@ def test_tensorboard(digits, monkeypatch):
 
 def test_doctor(monkeypatch):
     monkeypatch.setenv("DLX_DATA", "nowhere")
-    from dlx.commands.doctor import examine
+    from dlx.cli.commands.doctor import examine
 
     found = examine()
     assert found["versions"]["torch"] == torch.__version__.split("+")[0] or found["versions"]["torch"]

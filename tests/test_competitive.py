@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from dlx.batch import Batch
-from dlx.checkpoint import load
 from dlx.errors import UsageError
-from dlx.evaluate import evaluate
-from dlx.logs.networks import apart
+from dlx.figures.networks import apart
 from dlx.models.competitive.graph import components, joined, renew, unjoined
 from dlx.models.competitive.growing_neural_gas import GrowingNeuralGas
 from dlx.models.competitive.neural_gas import NeuralGas
@@ -19,6 +17,8 @@ from dlx.models.mlp import MLP
 from dlx.procedures.competitive import Competitive
 from dlx.tasks.clustering import Clustering
 from dlx.tasks.reconstruction import Reconstruction
+from dlx.training.checkpoint import load
+from dlx.training.evaluate import evaluate
 from tests.conftest import same
 
 MODELS = {"gas": NeuralGas, "growing": GrowingNeuralGas, "map": SelfOrganizingMap}

@@ -9,7 +9,7 @@ import torch
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import anneal, base_rates
-from dlx.models.boltzmann.dbm import DBM
+from dlx.models.boltzmann.dbm.dbm import DBM
 from dlx.procedures.mean_field import MeanField
 from dlx.tasks.density import Density
 from tests.conftest import same

@@ -30,7 +30,7 @@ def runs(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        from dlx.models.adversarial.game import Game
+        from dlx.models.adversarial.gan_base import Game
         from dlx.models.boltzmann.units import Binary
 
         patch.setattr(Binary, "draw", Binary.draw)  # put back afterwards

@@ -113,11 +113,11 @@ def test_a_mistake_is_told_once_and_leaves_nothing(words, told):
 
 
 def main(*words: str) -> str:
-    from dlx import cli
+    from dlx.cli import main
     from dlx.errors import UsageError
 
     with pytest.raises(UsageError) as caught:
-        cli.run(list(words))
+        main.run(list(words))
     return str(caught.value)
 
 

@@ -27,11 +27,11 @@ from sklearn.preprocessing import FunctionTransformer
 from dlx.batch import Batch
 from dlx.config.compose import compose
 from dlx.errors import TrainingError, UsageError
-from dlx.evaluate import evaluate
-from dlx.models.estimator import Classifier, Clusterer, Estimator, Projector, Regressor
-from dlx.models.estimator_bytes import dumps, loads
+from dlx.models.estimator.estimator import Classifier, Clusterer, Estimator, Projector, Regressor
+from dlx.models.estimator.serialization import dumps, loads
 from dlx.parts import assemble
 from dlx.tasks.classification import Classification
+from dlx.training.evaluate import evaluate
 from tests.conftest import iris
 
 

@@ -44,7 +44,7 @@ def test_export_of_an_estimator(tmp_path):
     from skops import io
 
     from dlx.runs.saved import config_of
-    from dlx.runs.trained import load
+    from dlx.trained.trained import load
 
     pipeline = io.load("net.skops", trusted=[])
     parts, _ = load(run, config_of(run))
@@ -55,7 +55,7 @@ def test_export_of_an_estimator(tmp_path):
 
 
 def test_export_is_not_kept_if_it_differs(digits, monkeypatch):
-    from dlx.runs import export
+    from dlx.trained import export
 
     monkeypatch.setattr(export, "_pt2", lambda path: lambda x: [torch.zeros(len(x), 10)])
     with pytest.raises(UsageError, match="other results"):
@@ -75,9 +75,9 @@ class DependsOnValues(torch.nn.Module):
 
 @pytest.mark.parametrize(("model", "message"), [(FixedBatch, "size of the batch"), (DependsOnValues, "values")])
 def test_what_cannot_be_exported(digits, model, message):
-    from dlx.runs.export import export
     from dlx.runs.saved import config_of
-    from dlx.runs.trained import load
+    from dlx.trained.export import export
+    from dlx.trained.trained import load
 
     parts, _ = load(digits, config_of(digits))
     with pytest.raises(UsageError, match=message):
@@ -90,7 +90,7 @@ def test_export_errors(digits, monkeypatch):
         dlx("export", digits.directory, "-o", "net.h5")
     with pytest.raises(UsageError, match="scikit-learn"):
         dlx("export", digits.directory, "-o", "net.skops")
-    from dlx.runs import export
+    from dlx.trained import export
 
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"dlx\[export\]"):

@@ -26,14 +26,14 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from dlx.batch import Batch
-from dlx.checkpoint import load
 from dlx.errors import UsageError
-from dlx.models.estimator import Classifier, Clusterer, Regressor
-from dlx.models.estimator_bytes import dumps
+from dlx.models.estimator.estimator import Classifier, Clusterer, Regressor
+from dlx.models.estimator.serialization import dumps
 from dlx.models.mlp import MLP
 from dlx.parts import assemble
 from dlx.procedures.fit import Fit
 from dlx.tasks.classification import Classification
+from dlx.training.checkpoint import load
 from tests.conftest import MODELS, ROOT, iris, same
 
 # Written by hand, with scikit-learn's own defaults wherever the YAML claims to have them.
@@ -115,7 +115,9 @@ def outcome(model, x):
 
 
 def test_every_estimator_of_the_registry_is_compared():
-    registered = {name for name in MODELS if "dlx.models.estimator." in (ROOT / f"conf/model/{name}.yaml").read_text()}
+    registered = {
+        name for name in MODELS if "dlx.models.estimator.estimator." in (ROOT / f"conf/model/{name}.yaml").read_text()
+    }
     assert registered == set(HAND)
 
 

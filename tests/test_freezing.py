@@ -8,7 +8,7 @@ from torch import nn
 
 from dlx.errors import UsageError
 from dlx.models.convolutional.cnn import CNN
-from dlx.models.convolutional.lenet5 import LeNet5
+from dlx.models.convolutional.lenet5.lenet5 import LeNet5
 from dlx.models.convolutional.resnet import ResNet
 from dlx.models.freezing import freeze
 from dlx.models.layers import constrained

@@ -12,17 +12,17 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from dlx.batch import Batch
-from dlx.datasets.synthetic import Ring
+from dlx.datasets.synthetic.shapes import Ring
 from dlx.errors import UsageError
 from dlx.models.adversarial.gan import GAN
 from dlx.models.freezing import freeze
 from dlx.models.mlp import MLP
-from dlx.procedures.adversarial import Adversarial
-from dlx.procedures.adversarial_losses import discriminator_loss, generator_loss, gradient_penalty
+from dlx.procedures.adversarial.adversarial import Adversarial
+from dlx.procedures.adversarial.losses import discriminator_loss, generator_loss, gradient_penalty
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.schedule import Schedule
-from dlx.tasks.generation import Generation
-from dlx.tasks.generation_measures import modes_found
+from dlx.tasks.generation.generation import Generation
+from dlx.tasks.generation.measures import modes_found
 from tests.conftest import same
 
 ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999))

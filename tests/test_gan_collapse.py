@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dlx.models.adversarial.gan import GAN
-from dlx.procedures.adversarial_collapse import BEGINNING, WINDOW, Collapse
+from dlx.procedures.adversarial.collapse import BEGINNING, WINDOW, Collapse
 
 
 def seen(collapse, **values):

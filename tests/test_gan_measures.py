@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.datasets.synthetic import Ring
-from dlx.datasets.tabular import Digits
+from dlx.datasets.synthetic.shapes import Ring
+from dlx.datasets.tables.tabular import Digits
 from dlx.errors import UsageError
 from dlx.models.adversarial.gan import GAN
 from dlx.models.mlp import MLP
-from dlx.tasks.generation import Generation
-from dlx.tasks.generation_features import LeNetFeatures, unit
-from dlx.tasks.generation_measures import area_under_curve, frechet, modes_found, parzen, parzen_window
+from dlx.tasks.generation.features import LeNetFeatures, unit
+from dlx.tasks.generation.generation import Generation
+from dlx.tasks.generation.measures import area_under_curve, frechet, modes_found, parzen, parzen_window
 from tests.conftest import loaded
 
 

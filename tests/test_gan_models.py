@@ -13,8 +13,8 @@ from dlx.models.adversarial.average import MovingAverage
 from dlx.models.adversarial.dcgan import DCGAN
 from dlx.models.adversarial.gan import GAN
 from dlx.models.adversarial.wgan_gp import WGANGP
-from dlx.procedures.adversarial import Adversarial
-from dlx.tasks.generation import Generation
+from dlx.procedures.adversarial.adversarial import Adversarial
+from dlx.tasks.generation.generation import Generation
 from tests.conftest import same
 
 ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999))

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dlx.datasets.sequences import Casino
+from dlx.datasets.synthetic.casino import Casino
 from dlx.errors import UsageError
-from dlx.logs import heat, pictures
+from dlx.figures import heat
 from dlx.models.markov.hmm_tagger import HMMTagger
 from dlx.tasks.tagging import Tagging
+from dlx.training import pictures
 
 
 def share(picture, colour):

@@ -217,7 +217,7 @@ def test_a_brute_force_of_the_brute_force():
 def test_the_casinos_dice_are_found(train, seed):
     size = ("dataset.examples=600", "trainer.epochs=400", "trainer.validate_every=0")
     run = train("a", "model=categorical_hmm", *size, f"seed={seed}")
-    from dlx.checkpoint import load
+    from dlx.training.checkpoint import load
 
     emission = load(run.checkpoints / "last.pt")["model"]["log_emission"].exp()
     loaded = emission[emission[:, 5].argmax()]

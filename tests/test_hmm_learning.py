@@ -99,7 +99,7 @@ def curve(run, name):
 
 
 def test_a_gradient_leaves_probabilities_behind(train):
-    from dlx.checkpoint import load
+    from dlx.training.checkpoint import load
 
     few = ("procedure=backprop", "trainer.epochs=3", "dataset.examples=50", "model.topology=left_to_right")
     run = train("a", "model=gmm_hmm", "model.covariance=full", *few)

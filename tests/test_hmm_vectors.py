@@ -213,7 +213,7 @@ def test_samples_have_the_models_moments():
 
 
 def test_the_regimes_are_found(train):
-    from dlx.runs.trained import load
+    from dlx.trained.trained import load
 
     run = train("a", "model=gaussian_hmm", "model.covariance=full", "dataset.examples=150")
     parts, _ = load(run, parts_config(run), None)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dlx.batch import Batch
-from dlx.datasets.patterns import Patterns
+from dlx.datasets.synthetic.patterns import Patterns
 from dlx.errors import UsageError
 from dlx.models.associative.dynamics import asynchronous, synchronous
 from dlx.models.associative.hopfield import Hopfield

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlx.datasets import idx
-from dlx.datasets.transforms import Augment, warp, window
+from dlx.datasets.images import idx
+from dlx.datasets.images.transforms import Augment, warp, window
 from dlx.errors import UsageError
 from tests.test_datasets import load, make
 

@@ -20,7 +20,7 @@ def main(capfd):
     """`dlx -m WORDS`: exit code, and all that this process and its children print."""
 
     def run(*words):
-        from dlx.cli import main
+        from dlx.cli.main import main
 
         with pytest.raises(SystemExit) as stop:
             main(["-m", *words])
@@ -186,7 +186,7 @@ def test_what_is_not_installed_is_said_in_one_line(main, monkeypatch):
 
 
 def test_launchers_and_sweepers_are_listed(capsys):
-    from dlx.cli import run
+    from dlx.cli.main import run
 
     assert run(["list", "launchers"]) == 0
     told = capsys.readouterr().out

@@ -8,16 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from dlx.errors import UsageError
-from dlx.models.convolutional.lenet5 import LeNet5
-from dlx.models.convolutional.lenet5_layers import (
-    TABLE,
-    RadialBasis,
-    ScaledTanh,
-    SparseConvolution,
-    Subsampling,
-    codes,
-)
-from dlx.runs.summary import trace
+from dlx.models.convolutional.lenet5.layers import TABLE, RadialBasis, ScaledTanh, SparseConvolution, Subsampling, codes
+from dlx.models.convolutional.lenet5.lenet5 import LeNet5
+from dlx.trained.summary import trace
 
 
 def parameters(model):

@@ -9,7 +9,7 @@ from torch import Tensor
 from dlx.batch import Batch
 from dlx.datasets import loader as module
 from dlx.datasets.dataset import Dataset, Split, Stream
-from dlx.datasets.images import Images
+from dlx.datasets.images.images import Images
 from dlx.datasets.loader import Loader
 from dlx.errors import UsageError
 from tests.conftest import same

@@ -28,9 +28,11 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from torch import nn
 
 from dlx.errors import TrainingError, UsageError
-from dlx.logs import curves, events, figures, graph
-from dlx.logs.histogram import encode, encode_rows, weights
-from dlx.logs.logger import Logger, flat
+from dlx.figures import figures
+from dlx.loggers import jsonl
+from dlx.loggers.run_logger import Logger, flat
+from dlx.loggers.tensorboard import events, graph
+from dlx.loggers.tensorboard.histogram import encode, encode_rows, weights
 
 
 def accumulate(directory: Path) -> EventAccumulator:
@@ -166,7 +168,7 @@ def test_every_value_in_both_files(tmp_path: Path) -> None:
     logger = Logger(tmp_path)
     train(logger, 1, 25)
     logger.close()
-    lines = curves.read(tmp_path / "metrics.jsonl")
+    lines = jsonl.read(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == list(range(1, 26))
     assert [line["epoch"] for line in lines] == [*[0] * 9, *[1] * 10, *[2] * 6]
     assert [np.float32(line["train/loss"]) for line in lines] == [np.float32(1 / k) for k in range(1, 26)]
@@ -185,7 +187,7 @@ def test_one_line_a_step_across_flushes(tmp_path: Path) -> None:
     logger.scalars("train", {"loss": torch.tensor(7)}, 2)
     logger.close()
     logger.close()
-    first, second = curves.read(tmp_path / "metrics.jsonl")
+    first, second = jsonl.read(tmp_path / "metrics.jsonl")
     assert (first["train/loss"], first["train/lr"], first["val/accuracy"]) == (0.5 / 3, 1.0, 1.0)
     assert second["train/loss"] == 7
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
@@ -209,7 +211,7 @@ def test_tensors_of_a_device_are_fetched_together(tmp_path: Path) -> None:
         tensor = torch.tensor([value], dtype=dtype).as_subclass(Elsewhere)
         logger.scalars("train", {"there": tensor, "here": torch.tensor(float(step)), "plain": step}, step)
     logger.close()
-    lines = curves.read(tmp_path / "metrics.jsonl")
+    lines = jsonl.read(tmp_path / "metrics.jsonl")
     assert [np.float32(line["train/there"]) for line in lines] == [np.float32(value) for value in given]
     assert [line["train/here"] for line in lines] == [line["train/plain"] for line in lines] == [0, 1, 2, 3]
 
@@ -231,7 +233,7 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
 
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=refuse)
-    assert math.isnan(curves.read(tmp_path / "metrics.jsonl")[6]["train/loss"])
+    assert math.isnan(jsonl.read(tmp_path / "metrics.jsonl")[6]["train/loss"])
 
 
 @pytest.mark.parametrize("flushes", [(), (4, 8, 12)])
@@ -246,7 +248,7 @@ def test_keep_thins_what_is_written(tmp_path: Path, flushes: tuple[int, ...]) ->
             assert logger.flush() == (11 if step == 12 else None)
     assert logger.flush() == (None if flushes else 11)
     logger.close()
-    lines = curves.read(tmp_path / "metrics.jsonl")
+    lines = jsonl.read(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == [4, 6, 8, 12]
     assert set(lines[1]) == {"step", "epoch", "time", "train/lr", "val/loss"}
 
@@ -267,7 +269,7 @@ def test_resumed_curves_equal_uninterrupted_ones(tmp_path: Path) -> None:
     logger.close()
 
     def content(directory: Path) -> list[dict[str, float]]:
-        return [{**line, "time": 0} for line in curves.read(directory / "metrics.jsonl")]
+        return [{**line, "time": 0} for line in jsonl.read(directory / "metrics.jsonl")]
 
     assert content(broken) == content(whole)
     # What the server holds, without its fast loader.
@@ -288,7 +290,7 @@ def test_resume_before_the_first_step_and_without_a_file(tmp_path: Path) -> None
     logger = Logger(tmp_path, resume_step=5)
     train(logger, 6, 6)
     logger.close()
-    assert [line["step"] for line in curves.read(tmp_path / "metrics.jsonl")] == [6]
+    assert [line["step"] for line in jsonl.read(tmp_path / "metrics.jsonl")] == [6]
 
 
 def test_resume_goes_on_with_the_last_line(tmp_path: Path) -> None:
@@ -298,14 +300,14 @@ def test_resume_goes_on_with_the_last_line(tmp_path: Path) -> None:
     logger = Logger(tmp_path, resume_step=3)
     logger.scalars("val", {"loss": 1.0}, 3)
     logger.close()
-    assert {"train/loss", "val/loss"} < set(curves.read(tmp_path / "metrics.jsonl")[-1])
+    assert {"train/loss", "val/loss"} < set(jsonl.read(tmp_path / "metrics.jsonl")[-1])
 
 
 def test_nobody_flushes(tmp_path: Path) -> None:
     logger = Logger(tmp_path, every=5)
     for step in range(1, 21):
         logger.scalars("train", {"loss": 1.0}, step)
-    assert len(curves.read(tmp_path / "metrics.jsonl")) == 20
+    assert len(jsonl.read(tmp_path / "metrics.jsonl")) == 20
     logger.close()
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.checkpoint import load
 from dlx.errors import TrainingError
-from dlx.evaluate import evaluate
-from dlx.memory import exhausted, explained, fitting, parts
+from dlx.hardware.out_of_memory import exhausted, explained, fitting, parts
 from dlx.procedures.backprop import Backprop
 from dlx.tasks.classification import Classification
+from dlx.training.checkpoint import load
+from dlx.training.evaluate import evaluate
 from tests.conftest import same
 
 TIGHT = '''"""A network that runs out of memory above eight examples."""

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from dlx.batch import Batch
-from dlx.build import build
 from dlx.errors import UsageError
+from dlx.instantiate import build
 from dlx.models.layers import INITIALIZERS, Dense, activation, constrained, initialize, penalised
 from dlx.models.mlp import MLP
 from dlx.procedures.backprop import Backprop

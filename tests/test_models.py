@@ -7,8 +7,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dlx.checkpoint import load
 from dlx.parts import assemble
+from dlx.training.checkpoint import load
 from tests.conftest import MODELS, same, small
 
 SHORT = ("trainer.epochs=2", "dataset.limit=320", "trainer.batch=32", "trainer.save_every=1000")

@@ -10,7 +10,7 @@ import torch
 from scipy.io import savemat
 
 from dlx.datasets.loader import Loader
-from dlx.datasets.music import PianoRoll, transposed
+from dlx.datasets.sequences.music import PianoRoll, transposed
 from dlx.errors import UsageError
 from tests.conftest import loaded, write
 

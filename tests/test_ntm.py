@@ -9,9 +9,9 @@ from torch.func import functional_call
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.logs.panels import panels
-from dlx.models.recurrent import ntm_addressing
-from dlx.models.recurrent.ntm import NTM, State
+from dlx.figures.panels import panels
+from dlx.models.recurrent.ntm import addressing
+from dlx.models.recurrent.ntm.ntm import NTM, State
 from dlx.tasks.transduction import Transduction
 
 KINDS = [("feedforward", 1, 1, 3), ("feedforward", 2, 2, 5), ("lstm", 1, 1, 3), ("lstm", 3, 1, 1), ("lstm", 1, 3, 3)]
@@ -128,16 +128,16 @@ def test_addressing_is_the_equations():
         beta, g, gamma = 3.0, 0.3, 4.5
         tensors = [torch.tensor(v, dtype=torch.float64).view(1, 1, -1) for v in (k, [beta], [g], s, [gamma], before)]
         K, B, G, shares, Gamma, w = tensors
-        content = ntm_addressing.by_content(K, B, torch.tensor(memory)[None])
-        gated = ntm_addressing.interpolate(content, w, G)
-        found = ntm_addressing.sharpen(ntm_addressing.shift(gated, shares), Gamma)[0, 0]
+        content = addressing.by_content(K, B, torch.tensor(memory)[None])
+        gated = addressing.interpolate(content, w, G)
+        found = addressing.sharpen(addressing.shift(gated, shares), Gamma)[0, 0]
         close(found, weighting(k, beta, g, s, gamma, memory, before), 1e-7)
     w = torch.eye(6)[2].view(1, 1, 6)
     on, stay = torch.tensor([0.0, 0.0, 1.0]).view(1, 1, 3), torch.tensor([0.0, 1.0, 0.0]).view(1, 1, 3)
-    assert torch.equal(ntm_addressing.shift(w, on), w.roll(1, 2)), "all on +1 moves one row on"
-    assert torch.equal(ntm_addressing.shift(w, stay), w)
+    assert torch.equal(addressing.shift(w, on), w.roll(1, 2)), "all on +1 moves one row on"
+    assert torch.equal(addressing.shift(w, stay), w)
     flat = torch.full((1, 1, 128), 1 / 128)
-    close(ntm_addressing.sharpen(flat, torch.full((1, 1, 1), 1000.0)), flat, 1e-7)  # 128^-1000 is no float
+    close(addressing.sharpen(flat, torch.full((1, 1, 1), 1000.0)), flat, 1e-7)  # 128^-1000 is no float
 
 
 def test_a_machine_set_by_hand_copies():

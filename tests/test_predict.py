@@ -126,7 +126,7 @@ def test_scaling_is_that_of_the_training_run(tmp_path):
     assert one == pytest.approx(found[3], rel=1e-5), "another input has no say in the scaling"
 
     from dlx.runs.saved import config_of
-    from dlx.runs.trained import load
+    from dlx.trained.trained import load
 
     parts, _ = load(run, config_of(run))
     train = parts.dataset.splits["train"]

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from dlx import checkpoint
-from dlx.cli import main
+from dlx.cli.main import main
 from dlx.errors import UsageError
 from dlx.models.convolutional.cnn import CNN
-from dlx.models.convolutional.lenet5 import LeNet5
+from dlx.models.convolutional.lenet5.lenet5 import LeNet5
 from dlx.models.mlp import MLP
 from dlx.models.pretrained import load
 from dlx.models.tensor_file import find, tensors
+from dlx.training import checkpoint
 from tests.conftest import same
 
 LAYERS = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlx.logs.progress import Progress, _duration
+from dlx.terminal.progress import Progress, _duration
 
 ABOUT = {"model": "mlp", "dataset": "digits", "parameters": 2410, "device": "cpu", "threads": 1, "precision": "32"}
 METRICS = {"train/loss": 0.125, "train/lr": 0.1, "val/accuracy": 0.98765, "test/accuracy": 0.9777, "test/loss": 1e-7}
@@ -85,7 +85,7 @@ def test_quiet_says_nothing() -> None:
 def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("dlx.logs.progress.REFRESH", 0.0)
+    monkeypatch.setattr("dlx.terminal.progress.REFRESH", 0.0)
     file = Terminal()
     run(Progress(file=file))
     told = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue())
@@ -100,7 +100,7 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bar_is_drawn_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     clock = [0.0]
-    monkeypatch.setattr("dlx.logs.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("dlx.terminal.progress.time.monotonic", lambda: clock[0])
     file = Terminal()
     progress = Progress(file=file)
     progress.start(1, 1000)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from dlx.batch import Batch
-from dlx.checkpoint import load
-from dlx.datasets.patterns import Patterns
+from dlx.datasets.synthetic.patterns import Patterns
 from dlx.errors import UsageError
 from dlx.models.associative.hopfield import Hopfield
 from dlx.models.associative.modern_hopfield import ModernHopfield
 from dlx.procedures.hebbian import Hebbian
 from dlx.tasks.recall import Recall
+from dlx.training.checkpoint import load
 from tests.conftest import same
 from tests.test_hopfield import attending, holding, signs
 

@@ -9,7 +9,7 @@ from dlx.errors import UsageError
 from dlx.models.convolutional.cifar_resnet import CifarResNet
 from dlx.models.convolutional.preact_resnet import CifarPreactResNet, PreactBlock, PreactResNet
 from dlx.models.convolutional.resnet import DEPTHS, PadShortcut, ResNet
-from dlx.runs.summary import trace
+from dlx.trained.summary import trace
 
 PHOTO = (3, 224, 224)
 

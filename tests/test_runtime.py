@@ -8,8 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from dlx import runtime
 from dlx.errors import UsageError
+from dlx.hardware.device import (
+    apply_channels_last,
+    available_devices,
+    choose_cudnn_benchmark,
+    choose_matmul_precision,
+    choose_threads,
+    select_device,
+)
+from dlx.hardware.random_state import get_random_state, seed_everything, set_random_state
+from dlx.hardware.signals import catch_interrupts
 from dlx.models.boltzmann.rbm import RBM
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -17,42 +26,42 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 def test_an_absent_device_says_which_exist():
     with pytest.raises(UsageError, match=r"cuda:99.*cpu.*trainer\.device="):
-        runtime.device("cuda:99")
+        select_device("cuda:99")
     with pytest.raises(UsageError, match="abacus"):
-        runtime.device("abacus")
+        select_device("abacus")
 
 
 def test_auto_is_the_best_device_present():
-    assert runtime.device("auto").type == runtime.available()[-1].split(":")[0]
-    assert runtime.device("cpu") == torch.device("cpu")
+    assert select_device("auto").type == available_devices()[-1].split(":")[0]
+    assert select_device("cpu") == torch.device("cpu")
 
 
 def test_random_state_round_trip_covers_every_generator():
-    runtime.seed(3)
-    state = runtime.random_state()
+    seed_everything(3)
+    state = get_random_state()
     first = (torch.rand(3).tolist(), random.random(), np.random.rand())
-    runtime.set_random_state(state)
+    set_random_state(state)
     assert (torch.rand(3).tolist(), random.random(), np.random.rand()) == first
 
 
 def test_small_models_take_one_thread():
-    assert runtime.threads("auto", 1e5) == 1
+    assert choose_threads("auto", 1e5) == 1
     assert torch.get_num_threads() == 1
-    assert runtime.threads(2, 1e5) == 2
+    assert choose_threads(2, 1e5) == 2
     assert torch.get_num_threads() == 2
 
 
 def test_product_kernels_are_settable_and_small_products_keep_the_default():
-    assert runtime.matmul("auto", nn.Linear(64, 32), 32, CPU) == "highest"
-    assert runtime.matmul("medium", nn.Linear(64, 32), 32, CPU) == "medium"
+    assert choose_matmul_precision("auto", nn.Linear(64, 32), 32, CPU) == "highest"
+    assert choose_matmul_precision("medium", nn.Linear(64, 32), 32, CPU) == "medium"
     assert torch.get_float32_matmul_precision() == "medium"
 
 
 def test_product_kernels_are_chosen_by_matrices_wherever_they_stand():
     """A Boltzmann machine has no nn.Linear; a table that is looked up is not multiplied."""
-    chosen = runtime.matmul("auto", nn.Linear(784, 500), 100, CPU)
-    assert runtime.matmul("auto", RBM([784], hidden=500), 100, CPU) == chosen
-    assert runtime.matmul("auto", nn.Embedding(784, 500), 100, CPU) == "highest"
+    chosen = choose_matmul_precision("auto", nn.Linear(784, 500), 100, CPU)
+    assert choose_matmul_precision("auto", RBM([784], hidden=500), 100, CPU) == chosen
+    assert choose_matmul_precision("auto", nn.Embedding(784, 500), 100, CPU) == "highest"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +70,7 @@ def test_product_kernels_are_chosen_by_matrices_wherever_they_stand():
 )
 def test_tf32_on_a_gpu(monkeypatch, wanted, products, convolutions):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not convolutions)
-    assert runtime.matmul(wanted, nn.Linear(784, 500), 100, GPU) == products
+    assert choose_matmul_precision(wanted, nn.Linear(784, 500), 100, GPU) == products
     assert torch.backends.cudnn.allow_tf32 is convolutions
 
 
@@ -71,14 +80,14 @@ def test_tf32_on_a_gpu(monkeypatch, wanted, products, convolutions):
 )
 def test_cudnn_is_timed_where_sizes_stay(monkeypatch, model, device, on):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", not on)
-    assert runtime.benchmark(model, device) is on
+    assert choose_cudnn_benchmark(model, device) is on
     assert torch.backends.cudnn.benchmark is on
 
 
 def test_faster_products_are_as_accurate():
     """Where `auto` chooses oneDNN's kernels they must not compute in bfloat16 (relative error 4e-3)."""
     wide = nn.Linear(784, 512)
-    runtime.matmul("auto", wide, 128, CPU)
+    choose_matmul_precision("auto", wide, 128, CPU)
     torch.manual_seed(0)
     a, b = torch.randn(128, 784), torch.randn(784, 512)
     exact = a.double() @ b.double()
@@ -87,7 +96,7 @@ def test_faster_products_are_as_accurate():
 
 def test_the_first_signal_is_heard_and_the_second_stops():
     before = signal.getsignal(signal.SIGINT)
-    with runtime.interrupts() as heard:
+    with catch_interrupts() as heard:
         assert not heard
         os.kill(os.getpid(), signal.SIGTERM)
         assert heard
@@ -109,7 +118,7 @@ def test_the_first_signal_is_heard_and_the_second_stops():
 )
 def test_channels_last_where_it_is_faster(model, device, precision, chosen):
     model = copy.deepcopy(model)
-    assert runtime.channels_last("auto", model, torch.device(device), precision) is chosen
+    assert apply_channels_last("auto", model, torch.device(device), precision) is chosen
     if chosen:
         assert model.weight.is_contiguous(memory_format=torch.channels_last)
 

@@ -9,17 +9,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from dlx.errors import UsageError
-from dlx.models.convolutional.lenet5 import LeNet5
-from dlx.seeing.activations import activations, toned
-from dlx.seeing.choice import label
-from dlx.seeing.deconvnet import deconvnet, strongest
-from dlx.seeing.filters import filters
-from dlx.seeing.grad_cam import enlarged, grad_cam
-from dlx.seeing.layers import forward, layers
-from dlx.seeing.looking import looking
-from dlx.seeing.maximization import class_scores, maximise, smoothed, unit_means
-from dlx.seeing.occlusion import occlusion, windows
-from dlx.seeing.saliency import saliency
+from dlx.interpretability.activations import activations, toned
+from dlx.interpretability.choice import label
+from dlx.interpretability.deconvnet import deconvnet, strongest
+from dlx.interpretability.filters import filters
+from dlx.interpretability.grad_cam import enlarged, grad_cam
+from dlx.interpretability.layers import forward, layers
+from dlx.interpretability.maximization import class_scores, maximise, smoothed, unit_means
+from dlx.interpretability.occlusion import occlusion, windows
+from dlx.interpretability.preserve_state import looking
+from dlx.interpretability.saliency import saliency
+from dlx.models.convolutional.lenet5.lenet5 import LeNet5
 
 
 class Residual(nn.Module):

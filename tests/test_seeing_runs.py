@@ -9,10 +9,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import dlx as api
-from dlx.checkpoint import load
 from dlx.errors import UsageError
+from dlx.interpretability import METHODS
 from dlx.runs.rundir import Run
-from dlx.seeing import METHODS
+from dlx.training.checkpoint import load
 from tests.conftest import same
 from tests.verbs import dlx, trained
 
@@ -192,7 +192,7 @@ def test_visuals_that_do_not_suit_leave_no_directory(train, tmp_path):
 
 def test_classes_in_turn_where_a_split_is_sorted():
     from dlx.datasets.dataset import Dataset, Split, Stream
-    from dlx.seeing.subject import examples
+    from dlx.interpretability.subject import examples
 
     dataset = Dataset()
     dataset.classes = 3

@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from dlx.datasets.adding import Adding
-from dlx.datasets.conll import Conll
 from dlx.datasets.loader import Loader
-from dlx.datasets.pixels import SequenceDigits, SequenceMnist
+from dlx.datasets.sequences.conll import Conll
+from dlx.datasets.sequences.pixels import SequenceDigits, SequenceMnist
+from dlx.datasets.synthetic.adding import Adding
 from dlx.errors import UsageError
 from tests.conftest import loaded, write
 

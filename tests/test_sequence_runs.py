@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlx.datasets import idx
+from dlx.datasets.images import idx
 from dlx.errors import UsageError
 from tests.conftest import same, write
 from tests.test_images import write_mnist
@@ -171,7 +171,7 @@ def test_lists_of_sequences_from_python(tmp_path, series):
 
 @pytest.mark.parametrize("data", ["series", "sentences"])
 def test_a_run_cut_off_within_an_epoch_goes_on_exactly(train, resume, series, random, data):
-    from dlx.checkpoint import load
+    from dlx.training.checkpoint import load
 
     if data == "series":
         options = [*series, *NETWORK]

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from hydra.utils import get_object
 
-from dlx.config.guards import refusals
-from dlx.config.signature import UNKNOWN, signature
-from dlx.config.source import NotFound
+from dlx.config.static.constructor_checks import refusals
+from dlx.config.static.signature import UNKNOWN, signature
+from dlx.config.static.source import NotFound
 from dlx.sweeps.plugins import PLUGINS
 from tests.conftest import ROOT
 
@@ -253,7 +253,7 @@ def test_refusals_speak_the_constructors_words(write):
 
 def test_nothing_is_imported():
     code = (
-        "import sys\nfrom dlx.config.signature import signature\n"
+        "import sys\nfrom dlx.config.static.signature import signature\n"
         "for t in ('torch.optim.Adam', 'sklearn.linear_model.Ridge', 'dlx.models.mlp.MLP', 'torchvision.ops.nms'):\n"
         "    for p in signature(t).parameters.values(): str(p.kind)\n"
         "print([m for m in ('torch', 'sklearn', 'numpy', 'torchvision', 'dlx.models.mlp') if m in sys.modules])"

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from dlx.batch import Batch
-from dlx.checkpoint import load
 from dlx.config.report import ConfigError
 from dlx.errors import UsageError
-from dlx.models.boltzmann.dbm import DBM
+from dlx.models.boltzmann.dbm.dbm import DBM
 from dlx.models.boltzmann.dbn import DBN
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
@@ -17,6 +16,7 @@ from dlx.procedures.greedy import Greedy
 from dlx.procedures.stages import Stages
 from dlx.tasks.classification import Classification
 from dlx.tasks.density import Density
+from dlx.training.checkpoint import load
 from tests.conftest import same
 
 SGD = partial(torch.optim.SGD, lr=0.1)

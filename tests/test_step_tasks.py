@@ -7,13 +7,12 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.datasets.adding import Adding
-from dlx.datasets.algorithmic import Copy
-from dlx.datasets.pixels import SequenceDigits
-from dlx.datasets.sequences import Casino
-from dlx.datasets.switching import Switching, SwitchingBits
+from dlx.datasets.sequences.pixels import SequenceDigits
+from dlx.datasets.synthetic.adding import Adding
+from dlx.datasets.synthetic.algorithmic import Copy
+from dlx.datasets.synthetic.casino import Casino
+from dlx.datasets.synthetic.switching import Switching, SwitchingBits
 from dlx.errors import UsageError
-from dlx.evaluate import evaluate
 from dlx.models.recurrent.elman import Elman
 from dlx.models.recurrent.gru import GRU
 from dlx.models.recurrent.jordan import Jordan
@@ -21,6 +20,7 @@ from dlx.models.recurrent.lstm import LSTM
 from dlx.tasks.prediction import Prediction
 from dlx.tasks.tagging import Tagging
 from dlx.tasks.transduction import Transduction
+from dlx.training.evaluate import evaluate
 
 
 class Readout(nn.Module):

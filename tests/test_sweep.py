@@ -26,7 +26,7 @@ def sweep(capsys):
     """`dlx sweep WORDS` in this process: exit code, standard output, standard error."""
 
     def run(*words):
-        from dlx.cli import main
+        from dlx.cli.main import main
 
         with pytest.raises(SystemExit) as stop:
             main(["sweep", *map(str, words)])
@@ -221,7 +221,7 @@ def test_the_same_again_goes_on_and_never_beyond(sweep, train):
 
 
 def test_multirun_with_the_sweeper_is_the_same(sweep, capsys):
-    from dlx.cli import main
+    from dlx.cli.main import main
 
     sweep("a", LR, *TINY, "--trials", "3", "--seed", "5")
     chosen = ["hydra/sweeper=dlx_optuna", "hydra.sweep.dir=outputs/sweeps/b", "hydra.sweeper.trials=3"]
@@ -354,7 +354,7 @@ def test_a_metric_that_no_run_has_ends_the_sweep(sweep):
 def test_whether_another_process_is_gone(tmp_path):
     import platform
 
-    from dlx.sweeps.owner import SILENT, Owner
+    from dlx.sweeps.heartbeat import SILENT, Owner
 
     def another(host, pid, silent=0.0):
         file = tmp_path / "workers" / f"{host}-{pid}"

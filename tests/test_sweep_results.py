@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dlx.commandline.plot import DOTS, plot
 from dlx.errors import UsageError
 from dlx.sweeps.groups import grouped
 from dlx.sweeps.space import space
+from dlx.terminal.plot import DOTS, plot
 from tests.verbs import dlx, fake
 
 

@@ -15,10 +15,10 @@ from torch import nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.evaluate import evaluate
 from dlx.models.heads import Heads
 from dlx.tasks.classification import Classification
 from dlx.tasks.regression import Regression
+from dlx.training.evaluate import evaluate
 
 
 def batches(x, y, size):

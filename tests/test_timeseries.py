@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlx.datasets.timeseries import TimeSeries
+from dlx.datasets.sequences.timeseries import TimeSeries
 from dlx.errors import UsageError
 from tests.conftest import loaded, write
 

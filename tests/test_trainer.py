@@ -10,9 +10,9 @@ import time
 import pytest
 import torch
 
-from dlx.checkpoint import load
 from dlx.errors import TrainingError, UsageError
-from dlx.evaluate import evaluate
+from dlx.training.checkpoint import load
+from dlx.training.evaluate import evaluate
 from tests.conftest import same
 from tests.test_models import curves
 

@@ -8,15 +8,14 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.checkpoint import load
 from dlx.errors import UsageError
-from dlx.logs.curves import read
+from dlx.loggers.jsonl import read
 from dlx.models.mlp import MLP
 from dlx.models.recurrent.elman import Elman
 from dlx.models.recurrent.gru import GRU
 from dlx.models.recurrent.jordan import Jordan
 from dlx.models.recurrent.lstm import LSTM
-from dlx.models.recurrent.ntm import NTM
+from dlx.models.recurrent.ntm.ntm import NTM
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.schedule import Schedule
 from dlx.procedures.truncated import TruncatedBackprop
@@ -24,6 +23,7 @@ from dlx.tasks.classification import Classification
 from dlx.tasks.prediction import Prediction
 from dlx.tasks.tagging import Tagging
 from dlx.tasks.transduction import Transduction
+from dlx.training.checkpoint import load
 from tests.conftest import same
 
 LENGTHS = torch.tensor([9, 3, 8, 1])

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from dlx.datasets.dataset import Stream
-from dlx.datasets.image_folder import ImageFolder
+from dlx.datasets.images.image_folder import ImageFolder
 from dlx.datasets.loader import Loader
 from dlx.datasets.npz import Npz
-from dlx.datasets.text import Text
+from dlx.datasets.sequences.text import Text
 from dlx.errors import UsageError
 from tests.conftest import same
 

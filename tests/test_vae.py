@@ -8,11 +8,11 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.models.autoencoders.conv_vae import ConvVAE
-from dlx.models.autoencoders.vae import VAE
-from dlx.models.autoencoders.vae_latent import Evidence, Posterior, effective
-from dlx.models.autoencoders.vae_likelihood import Bernoulli, Gaussian
-from dlx.tasks.elbo import ELBO, evidence, importance_bound
+from dlx.models.autoencoders.vae.conv_vae import ConvVAE
+from dlx.models.autoencoders.vae.latent import Evidence, Posterior, effective
+from dlx.models.autoencoders.vae.likelihood import Bernoulli, Gaussian
+from dlx.models.autoencoders.vae.vae import VAE
+from dlx.tasks.elbo.elbo import ELBO, evidence, importance_bound
 from tests.conftest import same
 
 
@@ -184,7 +184,7 @@ def test_evidence_does_not_depend_on_how_much_is_computed_at_once(monkeypatch):
     vae, x = small(), binary().double()
     values = []
     for rows in (1, 2**21):
-        monkeypatch.setattr("dlx.models.autoencoders.vae_base.AT_ONCE", {"cpu": rows, "other": rows})
+        monkeypatch.setattr("dlx.models.autoencoders.vae.base.AT_ONCE", {"cpu": rows, "other": rows})
         torch.manual_seed(0)
         values.append(evidence(vae, Batch(x), 2000).bound().mean())
     assert float(values[0]) == pytest.approx(float(values[1]), abs=0.02)

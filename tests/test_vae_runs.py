@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from dlx.checkpoint import load as checkpoint
 from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.loader import Loader
-from dlx.datasets.tabular import Digits
+from dlx.datasets.tables.tabular import Digits
 from dlx.errors import UsageError
-from dlx.models.autoencoders.vae import VAE
-from dlx.tasks.elbo import ELBO
-from dlx.tasks.elbo_pictures import fixed_codes
+from dlx.models.autoencoders.vae.vae import VAE
+from dlx.tasks.elbo.elbo import ELBO
+from dlx.tasks.elbo.pictures import fixed_codes
+from dlx.training.checkpoint import load as checkpoint
 from tests.conftest import loaded, same
 from tests.verbs import dlx, trained
 
@@ -56,7 +56,7 @@ def test_static_examples_stay_as_they_are_and_others_are_drawn():
 
 
 def test_static_binarization_of_what_is_read_from_files():
-    from dlx.datasets.binarization import binarized
+    from dlx.datasets.images.binarization import binarized
 
     images = [(torch.full((1, 4, 4), 100, dtype=torch.uint8), k) for k in range(200)]
     found = binarized(Stream(images), 255.0, (0, 1))
@@ -228,7 +228,7 @@ def test_codes_and_reconstructions(conditional, images):
 
 def test_codes_by_the_run_are_those_of_the_model(tmp_path):
     from dlx.runs.saved import config_of
-    from dlx.runs.trained import load
+    from dlx.trained.trained import load
 
     run = trained(tmp_path / "run", *TINY)
     dlx("predict", run.directory, "--encode", "-o", "codes.npy")
@@ -260,7 +260,7 @@ def test_other_models_have_codes_too(tmp_path):
 def test_the_plane_of_codes_is_that_of_their_principal_components():
     from sklearn.decomposition import PCA
 
-    from dlx.logs.plane import map_of, principal
+    from dlx.figures.plane import map_of, principal
 
     codes = torch.randn(300, 6, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 7)
     points, share = principal(codes)

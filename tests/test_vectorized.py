@@ -8,9 +8,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dlx.checkpoint import load
-from dlx.logs import curves
+from dlx.loggers import jsonl
 from dlx.runs.rundir import Run
+from dlx.training.checkpoint import load
 
 SHORT = ("trainer.device=cpu", "trainer.threads=1", "dataset.limit=100", "trainer.epochs=2")
 QUICK = (*SHORT, "model.hidden=[12]")
@@ -19,7 +19,7 @@ UNLIKE = ("time", "train/steps_per_second")  # what no two runs have in common
 
 def sweep(*overrides, quick=QUICK, code=0):
     """`dlx -m hydra/launcher=vectorized …`: the runs, in the order of their jobs."""
-    from dlx.cli import main
+    from dlx.cli.main import main
 
     with pytest.raises(SystemExit) as stop:
         main(["-m", "hydra/launcher=vectorized", "hydra.sweep.dir=together", *quick, *overrides])
@@ -62,7 +62,7 @@ def compare(run, lone, tolerance=2e-4):
         k: v for k, v in expected.items() if k not in apart
     }
     close(about["metrics"], expected["metrics"], tolerance)
-    ours, theirs = (curves.read(one.directory / "metrics.jsonl") for one in (run, lone))
+    ours, theirs = (jsonl.read(one.directory / "metrics.jsonl") for one in (run, lone))
     strip = [[{k: v for k, v in line.items() if k not in UNLIKE} for line in lines] for lines in (ours, theirs)]
     close(*strip, tolerance)
     for name in ("last", "best"):
@@ -152,7 +152,7 @@ def test_a_trial_that_fails_or_stops_early_leaves_the_others_alone(train, capsys
 @pytest.mark.parametrize("model", ["mlp", "rbm"])
 def test_a_trial_that_was_interrupted_goes_on_alone(train, resume, monkeypatch, model):
     """As if it had never been one of many: dlx resume knows nothing of stacks."""
-    from dlx.sweeps.vectorized.engine import Engine
+    from dlx.vectorized.engine import Engine
 
     stepped = Engine.stepped
 
@@ -189,7 +189,7 @@ def test_structures_are_told_apart(capsys):
 
 
 def test_jobs_return_their_metric_and_leave_what_a_lone_run_leaves(train):
-    from dlx.sweeps.vectorized.launcher import Vectorized
+    from dlx.vectorized.launcher import Vectorized
 
     returned = []
     launch = Vectorized.launch

@@ -7,11 +7,11 @@ from dlx.batch import Batch
 from dlx.models.recurrent.elman import Elman
 from dlx.models.recurrent.gru import GRU
 from dlx.models.recurrent.lstm import LSTM
-from dlx.sweeps.vectorized.cells import tanh
-from dlx.sweeps.vectorized.recording import record
-from dlx.sweeps.vectorized.stack import Stack
-from dlx.sweeps.vectorized.stand_ins import STAND_INS
 from dlx.tasks.classification import Classification
+from dlx.vectorized.cells import tanh
+from dlx.vectorized.op_replacements import STAND_INS
+from dlx.vectorized.recording import record
+from dlx.vectorized.stack import Stack
 
 K, B, T, H = 3, 5, 7, 4
 KINDS = {

@@ -14,7 +14,7 @@ SHORT = ("trainer.epochs=2", "model.hidden=[32]", "optimizer.lr=0.01")
 
 def dlx(verb, *words):
     """What a verb prints on standard output; errors are raised as they are."""
-    command = import_module(f"dlx.commands.{verb}").command
+    command = import_module(f"dlx.cli.commands.{verb}").command
     result = CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False, standalone_mode=False)
     return result.stdout
 

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from dlx.config.search import GROUPS, Places
-from dlx.config.signature import Signature, signature
-from dlx.config.source import NotFound
+from dlx.config.static.signature import Signature, signature
+from dlx.config.static.source import NotFound
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INNER = re.compile(r"^\$\{(?P<group>\w+)\.(?P<key>\w+)\}$")

@@ -9,10 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.catalogue import Catalogue, Entry, able, accepts, constructor, met
+from dlx.config.distributed_support import refusal
 from dlx.config.overrides import Word, chosen
 from dlx.config.report import Problem, Where
-from dlx.config.schema import shown
-from dlx.config.several import refusal
+from dlx.config.static.schema import shown
 
 MOST = 12  # alternatives that are named
 

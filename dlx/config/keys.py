@@ -10,7 +10,7 @@ from dlx.config.catalogue import Catalogue, constructor
 from dlx.config.origin import Origins
 from dlx.config.overrides import Word
 from dlx.config.report import Problem, Where, closest, listed
-from dlx.config.signature import Signature
+from dlx.config.static.signature import Signature
 
 RESERVED = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 # Arguments that dlx itself fills in, so that a configuration neither needs nor lists them.

@@ -6,16 +6,16 @@ from typing import Any
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.build import ALLOWED
 from dlx.config.catalogue import constructor
-from dlx.config.guards import refusals
 from dlx.config.keys import FILLED, RESERVED, parameters
 from dlx.config.origin import Origins
 from dlx.config.report import Problem, Where, closest, listed
-from dlx.config.schema import Choice, Either, Kind, Listing, Number, Text, shown
 from dlx.config.search import GROUPS, own_packages
-from dlx.config.signature import UNKNOWN, Parameter, Signature, signature
-from dlx.config.source import Definition, Module, NotFound, locate
+from dlx.config.static.constructor_checks import refusals
+from dlx.config.static.schema import Choice, Either, Kind, Listing, Number, Text, shown
+from dlx.config.static.signature import UNKNOWN, Parameter, Signature, signature
+from dlx.config.static.source import Definition, Module, NotFound, locate
+from dlx.instantiate import ALLOWED
 from dlx.types import Range
 
 # Keys of the root that are no group.

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from dlx.batch import Batch
-from dlx.datasets import buckets, sources
+from dlx.datasets import sources
 from dlx.datasets.dataset import Dataset, Generated, Part, Split
-from dlx.distribution.group import here
+from dlx.datasets.sequences import buckets
+from dlx.distributed.group import here
 from dlx.types import Count, Natural
 
 # One gather for sixteen batches halves the step of a tiny network: what an operator costs to call is paid once.

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dlx.datasets import files, labels
 from dlx.datasets.dataset import Dataset, Split, Stream
-from dlx.datasets.images import Images
-from dlx.datasets.tabular import Table
+from dlx.datasets.images.images import Images
+from dlx.datasets.tables.tabular import Table
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 

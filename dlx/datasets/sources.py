@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dlx.datasets import buckets
 from dlx.datasets.dataset import Dataset, Generated, Part, Split, Stream
+from dlx.datasets.sequences import buckets
 from dlx.errors import UsageError
 
 LARGEST = 2**26  # bytes, as float32, of what is gathered at once on an accelerator

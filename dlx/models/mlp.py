@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dlx.models.entries import Hidden, read
+from dlx.models.layer_spec import Hidden, read
 from dlx.models.layers import Dense, Regularizers
 from dlx.types import Count, Fraction, NonNegative, Positive
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from dlx.config.report import listed
-from dlx.config.signature import signature
+from dlx.config.static.signature import signature
 from dlx.errors import UsageError
 from dlx.models.freezing import freeze
 from dlx.models.tensor_file import tensors

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.distribution.group import here
-from dlx.distribution.sharding import sharded_like, whole_tensors
+from dlx.distributed.group import here
+from dlx.distributed.sharding import sharded_like, whole_tensors
 from dlx.errors import UsageError
 from dlx.models.layers import constrained, penalised
 from dlx.optimizers.fused import Gradients, made, undecorated, updater
@@ -24,7 +24,7 @@ from dlx.tasks.task import Task
 from dlx.types import Count, Natural, Positive
 
 if TYPE_CHECKING:
-    from dlx.distribution.gradient import Shared
+    from dlx.distributed.gradients import Shared
     from dlx.procedures.compiled import CompiledStep
 
 COMPILABLE = ("SGD", "Adam", "AdamW")  # as dlx.procedures.compiled has them; asking it would load torch's compiler
@@ -106,7 +106,7 @@ class Backprop(Procedure):
 
     def _shared(self, model: nn.Module) -> "Shared | None":
         """The gradient over several processes; None where it is exchanged after it was taken."""
-        from dlx.distribution.gradient import Shared, refuse_sharding
+        from dlx.distributed.gradients import Shared, refuse_sharding
 
         if self.strategy == "fsdp":
             refuse_sharding(model, self.constrained)

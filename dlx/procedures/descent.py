@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlx.distribution.group import here
+from dlx.distributed.group import here
 from dlx.optimizers.fused import made, undecorated, updater
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule

@@ -62,7 +62,7 @@ class StateGradients:
         """The norms over time, on a logarithmic axis; a gap where one is 0."""
         if not self.norms:
             return {}
-        from dlx.logs.figures import lines
+        from dlx.figures.figures import lines
 
         curves = {
             f"‖∂L/∂{name}‖": (torch.arange(1, len(norm) + 1), norm.where(norm > 0, torch.nan))

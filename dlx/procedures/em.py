@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.distribution.group import here
+from dlx.distributed.group import here
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task, labels_of
 from dlx.types import NonNegative

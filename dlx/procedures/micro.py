@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dlx.batch import Batch
 from dlx.errors import TrainingError
-from dlx.memory import exhausted, parts, release
+from dlx.hardware.out_of_memory import exhausted, parts, release
 
 Gradient = tuple[Any, Tensor]  # the gradient of each parameter, None where the loss does not reach it, and the loss
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from dlx.batch import Batch
-from dlx.distribution.group import here
+from dlx.distributed.group import here
 from dlx.errors import UsageError
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.schedule import Schedule

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.catalogue import constructor
-from dlx.config.schema import shown
+from dlx.config.static.schema import shown
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
 

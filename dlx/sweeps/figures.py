@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlx.commandline import terminal
 from dlx.errors import UsageError
-from dlx.logs.axes import axes_of
+from dlx.figures.axes import axes_of
 from dlx.sweeps.groups import Group
 from dlx.sweeps.space import Numbers
 from dlx.sweeps.study import Study
+from dlx.terminal import terminal
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

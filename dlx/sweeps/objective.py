@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from dlx.config.catalogue import constructor
 from dlx.config.report import closest
-from dlx.config.signature import Signature
+from dlx.config.static.signature import Signature
 from dlx.errors import UsageError
 
 SPLITS = ("train", "val", "test")

@@ -15,7 +15,7 @@ from dlx.errors import UsageError
 PACKAGE = "hydra_plugins.dlx."
 PLUGINS = {  # the name after PACKAGE, and where its class is
     "Processes": "dlx.sweeps.processes.Processes",
-    "Vectorized": "dlx.sweeps.vectorized.launcher.Vectorized",
+    "Vectorized": "dlx.vectorized.launcher.Vectorized",
     "Optuna": "dlx.sweeps.sweeper.OptunaSweeper",
 }
 

@@ -20,8 +20,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from dlx.commandline.job import Stopped, record
 from dlx.errors import Interrupted, TrainingError, UsageError
+from dlx.job import Stopped, record
 from dlx.sweeps.slots import Slot, slots
 from dlx.sweeps.worker import states, work
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlx.commandline import terminal
-from dlx.commandline.job import Stopped
+from dlx.job import Stopped
 from dlx.sweeps import groups
 from dlx.sweeps.record import ROOT
 from dlx.sweeps.study import Study, Trial, about, content
+from dlx.terminal import terminal
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -85,7 +85,7 @@ def report(study: Study) -> list[dict[str, Any]]:
         _next(study, found, drawn)
     failed = [one for one in trials if one.state.name == "FAIL"]
     if failed:
-        from dlx.commandline.application import SweepError
+        from dlx.cli.application import SweepError
 
         lines = _failures(study, failed)
         if study.unmeasured():

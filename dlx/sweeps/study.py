@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlx.commandline.job import failures
 from dlx.errors import UsageError
+from dlx.job import failures
 from dlx.runs.rundir import Run
 from dlx.sweeps import objective
-from dlx.sweeps.owner import Owner, running_here
+from dlx.sweeps.heartbeat import Owner, running_here
 from dlx.sweeps.record import Record, read
 from dlx.sweeps.space import Choices, Dimension, Space, counted
 

@@ -15,10 +15,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dlx.commandline.job import Stopped
 from dlx.errors import DlxError, Interrupted
-from dlx.sweeps.asked import agreed
+from dlx.job import Stopped
 from dlx.sweeps.record import ROOT, Record
+from dlx.sweeps.settings import agreed
 from dlx.sweeps.space import Space
 
 
@@ -60,7 +60,7 @@ class OptunaSweeper(Sweeper):
         import optuna
 
         from dlx.sweeps import results
-        from dlx.sweeps.owner import Owner
+        from dlx.sweeps.heartbeat import Owner
         from dlx.sweeps.study import Study
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -6,12 +6,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dlx.errors import UsageError
-from dlx.logs.progress import Progress
 from dlx.run import composed, resume, train_in
 from dlx.runs.rundir import Run
 from dlx.runs.saved import config_of
+from dlx.sweeps.pruning import Pruning
 from dlx.sweeps.record import read
-from dlx.sweeps.watch import Pruning
+from dlx.terminal.progress import Progress
 
 
 def run(config: DictConfig, hydra: Any) -> dict[str, float]:

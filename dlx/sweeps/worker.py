@@ -22,8 +22,8 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_gl
 from hydra.version import VersionBase
 from omegaconf import open_dict
 
-from dlx.commandline.job import Job, Stopped
 from dlx.errors import Interrupted
+from dlx.job import Job, Stopped
 
 
 def work(tasks: Connection, answers: Connection, environment: dict[str, str], setting: bytes) -> None:

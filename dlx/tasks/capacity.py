@@ -74,7 +74,7 @@ class Capacity(Recall):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """As `recall`, with the curve of overlaps."""
-        from dlx.logs.figures import lines
+        from dlx.figures.figures import lines
 
         if not self.curve:
             self.whole(model, batches)

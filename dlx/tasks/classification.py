@@ -104,7 +104,7 @@ class Classification(Task):
         return columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        from dlx.logs.figures import confusion_matrix
+        from dlx.figures.figures import confusion_matrix
 
         counts: Tensor | None = None
         for batch in batches:

@@ -82,7 +82,7 @@ class Clustering(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """The split in the plane of its two first principal components, by cluster and by label; centres as images."""
-        from dlx.logs.figures import grid, scatter
+        from dlx.figures.figures import grid, scatter
 
         x, clusters, labels = divide(model, batches)
         points = plane(x[: self.sample])

@@ -156,7 +156,7 @@ class Density(Task):
         x = first(batches, 10)
         if x.ndim != 4:
             return {}
-        from dlx.logs.figures import grid
+        from dlx.figures.figures import grid
 
         drawn = {}
         sample: Any = getattr(model, "sample", None)

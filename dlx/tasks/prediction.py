@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.datasets import intensities
+from dlx.datasets.images import input_range
 from dlx.errors import UsageError
 from dlx.tasks.steps import Steps, StepTask, stepped, within
 
@@ -42,12 +42,12 @@ class Prediction(StepTask):
         super().attach(dataset)
         symbols = dataset.kind == "symbols"
         if self.cost == "auto":
-            self.cost = "cross_entropy" if symbols else "bernoulli" if intensities.probable(dataset) else "mse"
+            self.cost = "cross_entropy" if symbols else "bernoulli" if input_range.probable(dataset) else "mse"
         if (self.cost == "cross_entropy") != symbols:
             held = "symbols" if symbols else "vectors"
             raise UsageError(f"task.cost={self.cost} was given; {dataset.source} holds {held}; type task.cost=auto")
-        x = intensities.looked_at(dataset) if self.cost == "bernoulli" else None
-        if x is not None and not intensities.within(x):
+        x = input_range.looked_at(dataset) if self.cost == "bernoulli" else None
+        if x is not None and not input_range.within(x):
             raise UsageError(
                 f"task.cost=bernoulli was given; {dataset.source} holds values from {float(x.min()):.3g} to "
                 f"{float(x.max()):.3g}; needed: from 0 to 1; type task.cost=mse"

@@ -107,7 +107,7 @@ class Recall(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Patterns in the upper row, their cues in the middle, what was recalled below; vectors as squares."""
-        from dlx.seeing.sheet import Text, columns
+        from dlx.figures.contact_sheet import Text, columns
 
         memory, x = recalling(model), first(batches, self.pictured)
         patterns = memory.states(x)

@@ -107,7 +107,7 @@ class Reconstruction(Task):
         """Examples above their reconstructions, ways from code to code, and the codes as a map coloured by class."""
         drawn = {}
         if callable(getattr(model, "encode", None)):
-            from dlx.logs.plane import map_of
+            from dlx.figures.plane import map_of
 
             examples, labels = _examples(batches)
             codes = map_of(model.encode(examples), labels, self.names)  # type: ignore[operator]
@@ -119,7 +119,7 @@ class Reconstruction(Task):
         low, high = x.min().cpu(), x.max().cpu()  # the data's range, whatever its scaling
 
         def grid(images: Tensor, columns: int) -> Tensor:
-            from dlx.logs import figures
+            from dlx.figures import figures
 
             shown = ((images.cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
             return figures.grid(shown, columns=columns)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.datasets.padding import joined
+from dlx.datasets.sequences.padding import joined
 from dlx.errors import UsageError
 
 if TYPE_CHECKING:

@@ -75,7 +75,7 @@ class Transduction(StepTask):
 
         Of a model that can tell (`trace(x)`, tables (rows, T) by name, of one sequence x) the tables follow.
         """
-        from dlx.logs.panels import asked, panels
+        from dlx.figures.panels import asked, panels
 
         batch = max(islice(batches, 16), key=lambda batch: batch.x.shape[1])
         steps = self.pairs(batch).cut(0, int(batch.lengths[0]) if batch.lengths is not None else batch.x.shape[1])

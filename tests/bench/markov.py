@@ -56,8 +56,8 @@ def dlx(states: int, single: bool) -> Callable[[], Any]:
     """dlx's model and its procedure, with the products' kernels as a run chooses them."""
     import torch
 
-    from dlx import runtime
     from dlx.batch import Batch
+    from dlx.hardware.device import choose_matmul_precision
     from dlx.models.markov.categorical_hmm import CategoricalHMM
     from dlx.procedures.em import EM
     from dlx.tasks.density import Density
@@ -67,7 +67,7 @@ def dlx(states: int, single: bool) -> Callable[[], Any]:
     with torch.no_grad():
         for name, table in zip(("log_start", "log_transition", "log_emission"), tables, strict=True):
             getattr(model, name).copy_(torch.tensor(table).log())
-    runtime.matmul("auto", model, SEQUENCES, torch.device("cpu"))
+    choose_matmul_precision("auto", model, SEQUENCES, torch.device("cpu"))
     procedure, batch = EM(tolerance=0), Batch(torch.tensor(symbols))
     procedure.bind(model, Density())
 

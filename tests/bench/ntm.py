@@ -83,7 +83,7 @@ def turn(model: nn.Module, batch: int) -> Callable[[], None]:
 
 def main() -> None:
     """Print the table."""
-    from dlx.models.recurrent.ntm import NTM
+    from dlx.models.recurrent.ntm.ntm import NTM
 
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--rounds", type=int, default=15)

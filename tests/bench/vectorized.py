@@ -101,12 +101,12 @@ def steps(case: str, count: int, rounds: int, compiling: list[bool], console: Co
     import torch
     import torch.nn.functional as F
 
-    from dlx import runtime
     from dlx.batch import Batch
     from dlx.config.compose import compose
+    from dlx.hardware.random_state import get_random_state
     from dlx.parts import assemble
-    from dlx.sweeps.vectorized.descent import StackedBackprop
-    from dlx.sweeps.vectorized.trial import Trial
+    from dlx.vectorized.stacked_backprop import StackedBackprop
+    from dlx.vectorized.trial import Trial
 
     torch.set_num_threads(1)
 
@@ -115,7 +115,7 @@ def steps(case: str, count: int, rounds: int, compiling: list[bool], console: Co
     def trial(k: int) -> Trial:
         config = compose([*CASES[case][1], f"optimizer.lr={1e-4 * (k + 1)}", "trainer.threads=1"])
         parts = assemble(config, loaded=alone.dataset, data=alone.data)
-        return Trial(parts, Path(), {}, runtime.random_state())
+        return Trial(parts, Path(), {}, get_random_state())
 
     model, train = alone.model, alone.data
     x, y = (torch.cat(parts) for parts in zip(*((b.x, b.y) for b in train.split("train")), strict=True))

@@ -124,10 +124,10 @@ def bare(case: str, low: bool = False) -> Turn:
 
 def dlx(case: str, threads: int, *overrides: str) -> Turn:
     """dlx's own loop, with its logger, checkpoints and progress, over a run directory."""
-    from dlx.checkpoint import Checkpoints
     from dlx.config.compose import compose
-    from dlx.logs.progress import Progress
     from dlx.parts import assemble
+    from dlx.terminal.progress import Progress
+    from dlx.training.checkpoint import Checkpoints
 
     place = Path(tempfile.mkdtemp())
     x, y = data(case)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dlx.models.adversarial.game import OUTPUTS, Game
+from dlx.models.adversarial.gan_base import OUTPUTS, Game
 from dlx.models.convolutional.image import image, scaled
 from dlx.types import Count, Fraction, Positive
 

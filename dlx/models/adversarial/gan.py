@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dlx.models.adversarial.game import OUTPUTS, Game
+from dlx.models.adversarial.gan_base import OUTPUTS, Game
 from dlx.models.mlp import MLP
 from dlx.types import Count, Fraction
 

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from dlx.models.adversarial.dcgan import Critic, generator, halved
-from dlx.models.adversarial.game import Game
+from dlx.models.adversarial.gan_base import Game
 from dlx.models.convolutional.image import image, scaled
 from dlx.types import Count, Fraction, Positive
 

@@ -287,7 +287,7 @@ class DBN(nn.Module):
         """The weights of each unit of the first hidden layer, for images."""
         if len(self.shape) != 3:
             return {}
-        from dlx.logs.figures import filters
+        from dlx.figures.figures import filters
 
         W = self.rbm(0).W.detach()[: math.prod(self.shape)]
         return {"filters": filters(W.T.cpu(), self.shape)}

@@ -145,7 +145,7 @@ class Prototypes(nn.Module):
 
         Where examples are images, also the graph with each prototype's picture in its place.
         """
-        from dlx.logs.networks import network
+        from dlx.figures.networks import network
 
         places, edges = self.projected(self.centres.flatten(1)), self.edges
         drawn = {"graph": network(places, edges, data=self.shown)}

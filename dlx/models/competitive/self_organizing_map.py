@@ -97,7 +97,7 @@ class SelfOrganizingMap(Annealed):
 
         Where examples are no images, each feature's values over the lattice instead, at most sixteen of them.
         """
-        from dlx.logs.networks import cells, network
+        from dlx.figures.networks import cells, network
 
         drawn = {"graph": super().pictures()["graph"]}
         hexagonal, turned = self.lattice == "hexagonal", self.positions * self.positions.new_tensor([1.0, -1.0])

@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from dlx.config.report import closest
-from dlx.config.schema import shown
+from dlx.config.static.schema import shown
 from dlx.errors import UsageError
-from dlx.models.convolutional.entries import KINDS, SETTINGS, DenseLayer, Layer, Shape
 from dlx.models.convolutional.image import image
-from dlx.models.entries import read
+from dlx.models.convolutional.layer_spec import KINDS, SETTINGS, DenseLayer, Layer, Shape
+from dlx.models.layer_spec import read
 from dlx.models.layers import Regularizers
 from dlx.types import Count, Fraction, NonNegative, Positive
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from dlx.models.markov import beginning
+from dlx.models.markov import kmeans_init
 from dlx.models.markov.hmm import HMM, Topology
 from dlx.models.markov.tables import transitions
 from dlx.types import Count, Fraction, Positive
@@ -47,9 +47,9 @@ class BernoulliHMM(HMM):
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         """Begin at the centres of sequences x (batch, T, features), drawn half way to the mean of all."""
-        steps, place = beginning.observed(x)
-        own = beginning.groups(steps, place, self.states, self.topology)
-        p = (beginning.means_of(steps, own, self.states) + steps.mean(0)) / 2
+        steps, place = kmeans_init.observed(x)
+        own = kmeans_init.groups(steps, place, self.states, self.topology)
+        p = (kmeans_init.means_of(steps, own, self.states) + steps.mean(0)) / 2
         self.logit.copy_(p.clamp(0.01, 0.99).logit())
 
     def emissions(self, x: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class BernoulliHMM(HMM):
     @torch.no_grad()
     def pictures(self, states: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The transition table, and each state's probabilities of the bits; `states` names them."""
-        from dlx.logs.heat import heat
+        from dlx.figures.heat import heat
 
         bits = heat(self.logit.sigmoid(), "p(bit | state)", "bit", "state", None, states)
         return {"transition": transitions(self.tables[1].exp(), states), "emission": bits}

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlx.models.markov import beginning
+from dlx.models.markov import kmeans_init
 from dlx.models.markov.gaussians import Covariance, Gaussians
 from dlx.models.markov.hmm import HMM, Topology
 from dlx.models.markov.tables import transitions
@@ -53,9 +53,9 @@ class GaussianHMM(HMM):
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         """Begin at the centres of sequences x (batch, T, features), all as wide as the data."""
-        steps, place = beginning.observed(x)
-        own = beginning.groups(steps, place, self.states, self.topology)
-        self.normal.begin(steps, beginning.means_of(steps, own, self.states))
+        steps, place = kmeans_init.observed(x)
+        own = kmeans_init.groups(steps, place, self.states, self.topology)
+        self.normal.begin(steps, kmeans_init.means_of(steps, own, self.states))
 
     def emissions(self, x: Tensor) -> Tensor:
         """log N(x_t; μ_z, Σ_z), (..., S), of x (..., features)."""

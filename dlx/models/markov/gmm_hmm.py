@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dlx.models.markov import beginning
+from dlx.models.markov import kmeans_init
 from dlx.models.markov.gaussian_hmm import GaussianHMM
 from dlx.models.markov.gaussians import Covariance, Gaussians
 from dlx.models.markov.hmm import Topology
@@ -61,10 +61,10 @@ class GMMHMM(GaussianHMM):
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         """Begin at the centres of each state's part of sequences x (batch, T, features)."""
-        steps, place = beginning.observed(x)
-        own = beginning.groups(steps, place, self.states, self.topology)
+        steps, place = kmeans_init.observed(x)
+        own = kmeans_init.groups(steps, place, self.states, self.topology)
         parts = [steps[own == state] for state in range(self.states)]
-        means = [beginning.centres(part if len(part) else steps, self.mixtures)[0] for part in parts]
+        means = [kmeans_init.centres(part if len(part) else steps, self.mixtures)[0] for part in parts]
         self.normal.begin(steps, torch.cat(means))
 
     def emissions(self, x: Tensor) -> Tensor:

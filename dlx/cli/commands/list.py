@@ -1,0 +1,131 @@
+"""`dlx list`: what there is to choose from, and what fits what."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlx.config.catalogue import Catalogue, Entry
+from dlx.config.report import closest, listed
+from dlx.config.search import GROUPS, import_from_here, places
+from dlx.errors import UsageError
+from dlx.terminal.console import table
+
+# Hydra's own groups, shown when they are asked for.
+HYDRAS = {"launchers": "hydra/launcher", "sweepers": "hydra/sweeper"}
+PLURALS = {**{f"{group}s": group for group in GROUPS}, **HYDRAS}
+# What Hydra and its plugins add to the files of those groups: a description, and the package that it comes with.
+PLUGINS: dict[str, dict[str, tuple[str, str | None]]] = {
+    "hydra/launcher": {
+        "basic": ("one job after another, in this process", None),
+        "joblib": ("joblib's processes", "hydra_joblib_launcher"),
+        "submitit_local": ("submitit's processes: a rehearsal for the cluster", "hydra_submitit_launcher"),
+        "submitit_slurm": ("jobs of a SLURM cluster", "hydra_submitit_launcher"),
+        "ray": ("tasks of a Ray cluster", "hydra_ray_launcher"),
+    },
+    "hydra/sweeper": {"basic": ("every combination of the values given", None)},
+}
+
+
+@click.command(help="What there is to choose from: models, datasets, optimizers …; all groups without a name.")
+@click.argument("group", required=False)
+@click.option(
+    "--fits", metavar="dataset=NAME|model=NAME", help="Models that fit a dataset, or datasets that fit a model."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
+@click.option("--config-dir", "-cd", metavar="DIR", help="A further directory of configuration files.")
+def command(group: str | None, fits: str | None, as_json: bool, config_dir: str | None) -> None:
+    """Show the catalogue."""
+    import_from_here()
+    catalogue = Catalogue(places(config_dir))
+    chosen = _group(group, catalogue) if group else None
+    groups = [chosen] if chosen else list(catalogue.groups)
+    entries = _fitting(catalogue, chosen, fits) if fits else [e for name in groups for e in catalogue.entries(name)]
+    entries += [entry for entry in _plugins(chosen) if entry.name not in {known.name for known in entries}]
+    if as_json:
+        click.echo(json.dumps([describe(entry, catalogue) for entry in entries], indent=2, ensure_ascii=False))
+        return
+    for name in dict.fromkeys(entry.group for entry in entries):
+        table(f"{name.rpartition('/')[2]}s", [_row(entry, catalogue) for entry in entries if entry.group == name])
+    if fits and not entries:
+        click.echo(f"nothing fits {fits}")
+
+
+def _plugins(group: str | None) -> list[Entry]:
+    """Options of one of Hydra's groups that no file of ours describes."""
+    found = []
+    for name, (text, package) in PLUGINS.get(group or "", {}).items():
+        there = package is None or _installed(package)
+        extra = "" if package is None else package.removeprefix("hydra_").removesuffix("_launcher")
+        note = text if there else f"{text}; not installed: pip install 'dlx[{extra}]'"
+        found.append(Entry(str(group), name, Path("hydra"), "Hydra", note))
+    return found
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(f"hydra_plugins.{package}") is not None
+    except ModuleNotFoundError:  # not one plugin of Hydra's is
+        return False
+
+
+def _group(word: str, catalogue: Catalogue) -> str:
+    """The group of `models`, or of `model`."""
+    name = PLURALS.get(word) or HYDRAS.get(f"{word}s") or (word if word in catalogue.groups else word.removesuffix("s"))
+    if name in catalogue.groups or name in GROUPS or name in HYDRAS.values():
+        return name
+    known = [f"{group}s" for group in catalogue.groups]
+    near = closest(word, known)
+    raise UsageError(
+        f"there is no group {word}; " + (f"did you mean dlx list {near}?" if near else f"type one of {listed(known)}")
+    )
+
+
+def _fitting(catalogue: Catalogue, group: str | None, fits: str) -> list[Entry]:
+    """Entries that fit what `--fits` names."""
+    key, _, name = fits.partition("=")
+    other = {"dataset": "model", "model": "dataset"}.get(key)
+    if other is None or not name:
+        raise UsageError(f"--fits {fits} was given; needed: dataset=NAME or model=NAME; type --fits dataset=mnist")
+    if group not in (None, other):
+        raise UsageError(f"--fits {fits} finds {other}s, not {group}s; type dlx list {other}s --fits {fits}")
+    entry = catalogue.entry(key, name)
+    if entry is None:
+        near = closest(name, catalogue.names(key))
+        raise UsageError(
+            f"there is no {key} {name}; " + (f"did you mean {near}?" if near else f"type dlx list {key}s to see them")
+        )
+    return catalogue.fitting(other, **{key: entry})
+
+
+def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
+    """One entry as `--json` gives it."""
+    told = {
+        "group": entry.group,
+        "name": entry.name,
+        "description": entry.description,
+        "target": entry.target,
+        "file": str(entry.file),
+        "origin": entry.origin,
+        "default": _default(entry, catalogue),
+        "brings": entry.overrides,
+    }
+    if entry.group == "dataset":
+        told |= {name: entry.node.get(name) for name in ("shape", "classes", "outputs")}
+        told["kind"] = entry.attributes.get("kind")
+    if entry.group == "model":
+        told["accepts"] = entry.attributes.get("accepts")
+    return told
+
+
+def _default(entry: Entry, catalogue: Catalogue) -> bool:
+    usual = "basic" if entry.group in PLUGINS else None
+    return catalogue.defaults.get(entry.group, usual) == entry.name
+
+
+def _row(entry: Entry, catalogue: Catalogue) -> tuple[str, str, str]:
+    mark = "*" if _default(entry, catalogue) else " "
+    brought = [f"{key}={value}" for key, value in entry.overrides.items()]
+    return f"{mark} {entry.name}", entry.description, " ".join([*brought, *(["yours"] * (entry.origin == "user"))])

@@ -1,0 +1,74 @@
+"""`dlx resume`: go on where a run stopped."""
+
+import sys
+from typing import Any
+
+import click
+from omegaconf import DictConfig
+
+from dlx.distributed import launch
+from dlx.errors import UsageError
+from dlx.hardware import processes
+from dlx.runs.rundir import Run, find
+from dlx.runs.status import alive
+
+
+@click.command("resume")
+@click.argument("run")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def command(run: str, overrides: tuple[str, ...]) -> None:
+    """Go on in the same run directory, from its newest whole checkpoint.
+
+    RUN is a directory, a run's id, or `last`. KEY=VALUE may change how long (trainer.epochs, trainer.max_steps,
+    trainer.patience) and where (trainer.device, dataset.root) it learns, and what it logs and saves; what would have
+    made it another run is refused. A schedule that ends with the run, such as scheduler=cosine, goes on where the
+    longer one stands.
+    """
+    from dlx.runs.saved import RUNNING, stretched
+    from dlx.runs.trust import trusted
+
+    found = find(run)
+    about = found.read()
+    if about.get("status") == "running" and alive(about):
+        raise UsageError(
+            f"{found.directory} is still being trained (process {about.get('pid')} on {about.get('host')}); "
+            f"wait for it, or stop it: kill -INT {about.get('pid')} lets it save"
+        )
+    config = stretched(found, trusted(found, overrides, RUNNING, "resume"))
+    processes.check(config.trainer)
+    nothing = _nothing_left(found, about, config)
+    if nothing:
+        print(nothing)
+        return
+    count = launch.wanted(config.trainer)
+    if count > 1:
+        sys.exit(launch.launch(["resume", run, *overrides], count))
+    from dlx.run import resume
+
+    resume(found, config)
+
+
+def _nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | None:
+    """Why a finished run would not go on, and what to type; None if it would."""
+    if about.get("status") != "finished":
+        return None
+    from dlx.training.checkpoint import Checkpoints
+
+    content, _ = Checkpoints(run.checkpoints).resume()
+    if content["procedure"].get("done"):
+        return "nothing left to do: another pass would change nothing; type dlx train … for a new run"
+    again = f"type dlx resume {run.directory}"
+    epoch, step = int(about.get("epoch", 0)) - content["procedure"].get("extra", 0), int(about.get("step", 0))
+    trainer = config.trainer
+    if trainer.epochs is not None and epoch >= trainer.epochs:
+        return f"nothing left to do: {epoch} of {trainer.epochs} epochs are done; {again} trainer.epochs={2 * epoch}"
+    if trainer.get("max_steps") is not None and step >= trainer.max_steps:
+        more = f"trainer.max_steps={2 * step}, or trainer.max_steps=null"
+        return f"nothing left to do: {step} of {trainer.max_steps} steps are done; {again} {more}"
+    waited, patience = content["trainer"]["waited"], trainer.get("patience")
+    if patience is not None and waited >= patience:
+        return (
+            f"nothing left to do: it stopped early, after {waited} validations without a better one; "
+            f"{again} trainer.patience={2 * waited}, or trainer.patience=null"
+        )
+    return None

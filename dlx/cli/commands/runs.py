@@ -1,0 +1,173 @@
+"""`dlx runs`: what was trained here, and how well."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlx.errors import UsageError
+from dlx.runs.rundir import ROOT, Run, runs
+from dlx.runs.status import status
+from dlx.sweeps.objective import lower
+
+
+@click.command("runs")
+@click.option(
+    "--where", "conditions", multiple=True, metavar="KEY=VALUE", help="Of run.json or config.yaml; repeatable."
+)
+@click.option("--best", metavar="METRIC", help="The best run by METRIC first, such as test/accuracy.")
+@click.option("--root", type=click.Path(path_type=Path), default=ROOT, show_default=True, help="Where to look.")
+@click.option("--sweep", metavar="NAME", help="The runs of a sweep: its name, or the directory of a multirun.")
+@click.option("--by", metavar="KEY,KEY", help="Mean and standard deviation of runs that have the same of these keys.")
+@click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="With --by: draw it, as PNG or PDF.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def command(
+    conditions: tuple[str, ...],
+    best: str | None,
+    root: Path,
+    sweep: str | None,
+    by: str | None,
+    figure: Path | None,
+    as_json: bool,
+) -> None:
+    """List the runs below outputs/, the newest first."""
+    from dlx.terminal import terminal
+
+    if figure is not None and by is None:
+        raise UsageError("--figure was given without --by; needed: the keys to group by; type --by model")
+    wanted = [_condition(given) for given in conditions]
+    root = _sweep(sweep) if sweep is not None else root
+    found = [(run, about) for run in runs(root) if (about := _read(run)) and _fits(run, about, wanted)]
+    found.sort(key=lambda pair: str(pair[1].get("started", "")), reverse=True)
+    if by is not None:
+        from dlx.sweeps.aggregate import table
+
+        table(
+            [(run, about) for run, about in found], [key.strip() for key in by.split(",")], best, root, as_json, figure
+        )
+        return
+    if best is None and sweep is not None:
+        best = _searched(root, found)
+    if best is not None:
+        found = _ranked(found, best)
+    if as_json:
+        terminal.document([{**about, "status": status(about), "directory": str(run.directory)} for run, about in found])
+    elif found:
+        terminal.table([_row(run, about, best) for run, about in found])
+    else:
+        terminal.note(f"no run below {root}/" + (" fits" if wanted else "; type dlx train"))
+
+
+def _sweep(name: str) -> Path:
+    """The directory of a sweep.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from dlx.config.report import closest
+    from dlx.sweeps.record import ROOT as SWEEPS
+
+    for place in (SWEEPS / name, Path(name)):
+        if place.is_dir() and name:
+            return place
+    known = sorted(folder.name for folder in SWEEPS.glob("*") if folder.is_dir())
+    near = closest(name, known)
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(known) or 'none'} in {SWEEPS}/"
+    raise UsageError(f"--sweep {name} was given; {hint}{'' if near else '; type dlx sweep NAME … for a new one'}")
+
+
+def _searched(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> str | None:
+    """What a sweep's runs came to, by the name that run.json has for it; None of a plain multirun."""
+    from dlx.sweeps.record import read
+
+    record = read(root)
+    names = {name for _, about in found for name in about.get("metrics", {})}
+    metric = record.metric if record else ""
+    return next((name for name in (metric.replace("val/", "val/best_", 1), metric) if name in names), None)
+
+
+def _read(run: Run) -> dict[str, Any] | None:
+    try:
+        return run.read() or None  # empty while the run is being made
+    except UsageError:
+        return None
+
+
+def _condition(given: str) -> tuple[str, str]:
+    key, equals, value = given.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--where {given} was given; needed: KEY=VALUE, such as model=mlp or optimizer.lr=0.01")
+    return key, value
+
+
+def _fits(run: Run, about: dict[str, Any], wanted: list[tuple[str, str]]) -> bool:
+    if not wanted:
+        return True
+    values = {**about, **about.get("metrics", {}), "status": status(about)}
+    if any(key not in values for key, _ in wanted):
+        from dlx.runs.saved import config_of, flat
+
+        try:
+            values = {**flat(config_of(run)), **values}
+        except UsageError:
+            return False
+    return all(key in values and _equal(values[key], value) for key, value in wanted)
+
+
+def _equal(value: Any, typed: str) -> bool:
+    """Whether a stored value is what was typed: 0.001 and 1e-3 are the same."""
+    from dlx.runs.saved import parsed
+
+    if str(value) == typed:
+        return True
+    try:
+        given = parsed([f"key={typed}"])[0][1]
+    except UsageError:
+        return False
+    return bool(given == value) and isinstance(given, bool) == isinstance(value, bool)
+
+
+def _ranked(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[Run, dict[str, Any]]]:
+    """The runs that have a metric, the best first."""
+    names = sorted({name for _, about in found for name in about.get("metrics", {})})
+    if metric not in names:
+        raise UsageError(f"--best {metric} was given; these runs have {', '.join(names) or 'no metrics yet'}")
+    having = [pair for pair in found if isinstance(pair[1]["metrics"].get(metric), int | float)]
+    return sorted(having, key=lambda pair: pair[1]["metrics"][metric], reverse=not lower(metric))
+
+
+def key_metric(metrics: dict[str, float]) -> str | None:
+    """The metric that stands for a run: what its best model was chosen by, else the first that is not the loss."""
+    chosen = [name.removeprefix("val/best_") for name in metrics if name.startswith("val/best_")]
+    for split in ("test/", "val/", "train/"):
+        names = [name for name in metrics if name.startswith(split)]
+        for last in (*chosen, "accuracy", "r2", "log_likelihood", "pseudo_log_likelihood"):
+            if split + last in names:
+                return split + last
+        plain = [name for name in names if not name.endswith(("loss", "_second", "lr"))]
+        if plain or names:
+            return (plain or names)[0]
+    return None
+
+
+def _local(started: str | None) -> str:
+    """A time in the zone of whoever looks, to the minute."""
+    return f"{datetime.fromisoformat(started).astimezone():%Y-%m-%d %H:%M}" if started else ""
+
+
+def _row(run: Run, about: dict[str, Any], metric: str | None) -> dict[str, Any]:
+    metrics = about.get("metrics") or {}
+    name = metric or key_metric(metrics)
+    return {
+        "id": about.get("id"),
+        "started": _local(about.get("started")),
+        "status": status(about),
+        "model": about.get("model"),
+        "dataset": about.get("dataset"),
+        "metric": name,
+        "value": metrics.get(name) if name else None,
+        "epochs": about.get("epoch"),
+        "seconds": round(about["seconds"], 1) if about.get("seconds") is not None else None,
+        "directory": str(run.directory),
+    }

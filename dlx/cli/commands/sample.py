@@ -1,0 +1,71 @@
+"""`dlx sample`: what a model generates."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlx.runs.rundir import find
+
+
+@click.command("sample")
+@click.argument("run")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("-n", "number", type=click.IntRange(min=1), help="How many. Default: 64; 8 of each class; 1 text.")
+@click.option("--clamp", "clamps", multiple=True, metavar="label=NAME", help="The class, of a conditional model.")
+@click.option("--prompt", metavar="TEXT", help="What a text begins with.")
+@click.option("--length", type=click.IntRange(min=1), help="Steps to be drawn. Default: those of an example.")
+@click.option("--temperature", type=click.FloatRange(min=0), help="Below 1 keeps to what is likely. Default: 1.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help=".png, .npz, .npy, .csv, .txt, or a folder.")
+@click.option("--seed", type=click.IntRange(min=0), help="Default: the run's own.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
+def command(
+    run: str,
+    overrides: tuple[str, ...],
+    number: int | None,
+    clamps: tuple[str, ...],
+    prompt: str | None,
+    length: int | None,
+    temperature: float | None,
+    output: Path | None,
+    seed: int | None,
+    checkpoint: Any,
+) -> None:
+    """Draw examples from a model that generates.
+
+    RUN is a directory, a run's id, or `last`. Without -o images go to sample.png and sample.npz, everything else to
+    standard output as CSV. Values are in the units of the data: the training run's scaling is undone. A model that was
+    trained with classes (model.conditional=true) draws each of them, a row of the picture for each, or the one that
+    --clamp names. A network that was trained on a text writes one, or as many as -n says: --prompt, --length and
+    --temperature are for it.
+    """
+    from dlx.runs.saved import LOOKING
+    from dlx.runs.trust import trusted
+    from dlx.terminal import terminal
+    from dlx.terminal.progress import counted
+
+    found = find(run)
+    config = trusted(found, overrides, LOOKING, "sample")
+    from dlx.trained import conditions, outputs
+    from dlx.trained.trained import load, sample
+
+    parts, _ = load(found, config, checkpoint)
+    labels = conditions.labels(parts, clamps, number)
+    text = hasattr(parts.dataset, "decode")
+    number = len(labels) if labels is not None else number or (1 if text or prompt is not None else 64)
+    made = sample(parts, number, seed, length=length, prompt=prompt, temperature=temperature, labels=labels)
+    shape = parts.dataset.shape or ()
+    pictures = len(shape) == 3 and made[0].numel() == math.prod(shape)
+    places = [output] if output else [Path("sample.png"), Path("sample.npz")] if pictures else []
+    known = {} if labels is None else {"label": labels}
+    if not places and text:
+        print("\n\n".join(outputs.lines(made, parts.dataset)))
+        return
+    if not places:
+        outputs.write_csv(outputs.rows({"x": made.flatten(1), **known}, parts.dataset.columns))
+        return
+    for place in places:
+        columns = {"x": made.flatten(1) if place.suffix == ".csv" else made, **known}
+        outputs.save(place, columns, parts.dataset, across=labels)
+    terminal.note(f"{counted(number, 'sample')} written to {' and '.join(map(str, places))}")

@@ -1,0 +1,105 @@
+"""`dlx visualize`: what a trained network sees."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlx.cli.arguments import divided
+from dlx.errors import UsageError
+from dlx.interpretability import METHODS
+from dlx.runs.rundir import Run, find
+
+
+@click.command("visualize")
+@click.argument("run")
+@click.argument("words", nargs=-1, metavar="[INPUT] [KEY=VALUE]...")
+@click.option("--method", default="all", show_default=True, help=f"Some of {','.join(METHODS)}, or all that suit.")
+@click.option("--layer", help="Default: the last convolution, or every layer, as suits the method.")
+@click.option("--class", "label", help="The class that is explained, by name or number. Default: the one predicted.")
+@click.option("--unit", type=click.IntRange(min=0), help="A map or unit of --layer, for deconvnet and maximization.")
+@click.option("-n", "number", default=8, show_default=True, type=click.IntRange(min=1), help="How many examples.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Another folder; the run is left as it is.")
+@click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
+def command(
+    run: str,
+    words: tuple[str, ...],
+    method: str,
+    layer: str | None,
+    label: str | None,
+    unit: int | None,
+    number: int,
+    output: Path | None,
+    checkpoint: Any,
+) -> None:
+    """Show what a network sees, in the first examples of the test split or in INPUT.
+
+    INPUT is .npy, .npz, .csv, an image or a folder of images, as for dlx predict; RUN a directory, a run's id, or
+    `last`. Pictures go to the run's figures/ and to TensorBoard, beside those of the training.
+    """
+    from dlx.runs.saved import LOOKING
+    from dlx.runs.trust import trusted
+    from dlx.terminal import terminal
+
+    methods = _methods(method)
+    found = find(run)
+    path, overrides = divided(words)
+    config = trusted(found, overrides, LOOKING, "visualize")
+    if path is not None and not path.exists():
+        raise UsageError(f"{path} was given; there is no such file; needed: an INPUT as for dlx predict, or key=value")
+    from dlx.interpretability import choice
+    from dlx.interpretability.visuals import visualise
+    from dlx.trained import inputs
+    from dlx.trained.trained import load
+
+    parts, _ = load(found, config, checkpoint)
+    dataset = parts.dataset
+    given = None if path is None else inputs.read(path, dataset)
+    if given is not None and given.note:
+        terminal.note(given.note)
+    if given is not None and len(given.x) > number:
+        terminal.note(f"{number} of {len(given.x)} examples are shown; type -n {len(given.x)} for all")
+    asked = choice.Choice(layer, choice.label(label, dataset.names, dataset.classes), unit)
+    seen = visualise(parts, methods, asked, None if given is None else given.x, number)
+    for reason in seen.skipped:
+        terminal.note(f"left out: {reason}")
+    _keep(seen.pictures, found, output)
+
+
+def _methods(text: str) -> list[str]:
+    from dlx.config.report import closest
+
+    wanted = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    for word in wanted:
+        if word not in (*METHODS, "all"):
+            near = closest(word, METHODS)
+            guess = f"did you mean {near}? " if near else ""
+            raise UsageError(f"--method {word} was given; {guess}needed: some of {','.join(METHODS)}, or all")
+    return wanted
+
+
+def _keep(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
+    """PNG files, and images in a further event file where the run has one and is over."""
+    from dlx.figures import figures
+    from dlx.loggers.tensorboard.events import EventFile
+    from dlx.terminal import terminal
+
+    folder = output or run.directory / "figures"
+    data = {f"visuals/{name}": figures.png(picture) for name, picture in pictures.items()}
+    try:
+        for name, content in data.items():
+            figures.save_png(folder / f"{name.replace('/', '_')}.png", content)
+        written = f"{len(data)} pictures written to {folder}"
+        about = run.read()
+        if output is None and any(run.directory.glob("events.out.tfevents.*")):
+            if about.get("status") == "running":  # TensorBoard would not come back to the file being written
+                written += "; TensorBoard gets them once the run is over"
+            else:
+                file = EventFile(run.directory, more=True)
+                for (name, content), picture in zip(data.items(), pictures.values(), strict=True):
+                    file.image(name, content, tuple(picture.shape), int(about.get("step", 0)))
+                file.close()
+                written += " and to TensorBoard"
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}); type -o with another place") from error
+    terminal.note(written)

@@ -1,0 +1,51 @@
+"""`dlx --help`: the catalogue of what can be run."""
+
+from collections.abc import Sequence
+from importlib import metadata
+
+from dlx import __version__
+from dlx.cli.verbs import VERBS
+from dlx.config.catalogue import Catalogue
+from dlx.config.search import import_from_here, places
+from dlx.terminal.console import table
+
+OPTIONS = {
+    "-m, --multirun": "run every combination: dlx -m model=mlp,lenet5 seed=range(3)",
+    "-c, --cfg job|hydra|all": "show the configuration instead of running; -p PACKAGE for a part of it, --resolve",
+    "-i, --info [WHAT]": "Hydra's account: defaults, defaults-tree, config, plugins, searchpath",
+    "-cd, --config-dir DIR": "a further directory of configuration files, searched first; ./conf always is",
+    "-cn, --config-name NAME": "another primary configuration than config.yaml",
+    "-sc, --shell-completion": 'eval "$(dlx -sc install=bash)" (or fish, zsh) completes groups, options and keys',
+    "--hydra-help": "Hydra's own options and groups",
+    "--version": "versions of dlx and Hydra",
+}
+EXAMPLES = (
+    "dlx train                                             scikit-learn's digits by a small network, in seconds",
+    "dlx train model=lenet5 dataset=mnist optimizer.lr=3e-3",
+    "dlx -m model=mlp,lenet5 dataset=mnist seed=0,1,2      a sweep",
+    "dlx --cfg job model=gan                               every key and its value",
+)
+
+
+def show(words: Sequence[str] = ()) -> None:
+    """Print verbs, options, and each group's entries with their descriptions, its default marked."""
+    directory = next((words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-cd", "--config-dir")), None)
+    import_from_here()
+    catalogue = Catalogue(places(directory))
+    print("dlx: any learner of a deep-learning course, by one command\n")
+    print("usage: dlx [train] [OPTIONS] [GROUP=NAME …] [KEY=VALUE …]\n       dlx VERB … (dlx VERB --help)\n")
+    table("Verbs", VERBS.items())
+    print()
+    table("Options of train", OPTIONS.items())
+    print("\nOne of each group is chosen by GROUP=NAME; * is the default.\n")
+    for group in catalogue.groups:
+        default = catalogue.defaults.get(group)
+        entries = catalogue.entries(group)
+        table(group, [(f"{'*' if e.name == default else ' '} {e.name}", e.description) for e in entries])
+        print()
+    print("Examples", *EXAMPLES, sep="\n  ")
+
+
+def version() -> str:
+    """Versions of dlx and of Hydra."""
+    return f"dlx {__version__} (hydra {metadata.version('hydra-core')})"

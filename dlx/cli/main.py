@@ -1,0 +1,105 @@
+"""The command line: verbs, and `key=value` without a verb, which means train.
+
+Nothing here imports torch; each verb's module is loaded when it is asked for.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from dlx.cli.verbs import VERBS
+from dlx.errors import DlxError, UsageError
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run a command line and exit: 0; 1 failed; 2 bad usage; 3 some jobs of a sweep failed; 130 interrupted."""
+    from dlx.hardware import processes
+    from dlx.terminal.console import show_error
+
+    if processes.rank() > 0:  # the first of the processes that torchrun started composes, writes and tells
+        from dlx.cli.worker import follow
+
+        sys.exit(follow())
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":  # ours from here on: `application` sets it for its own ends
+        os.environ.setdefault("DLX_DEBUG", "1")
+    try:
+        code = run(list(sys.argv[1:] if words is None else words))
+    except DlxError as error:
+        show_error(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("dlx: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader of `dlx list | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        show_error(error)
+        code = 1
+    if processes.world() > 1:
+        from dlx.cli.worker import dismiss
+
+        dismiss(code)
+    sys.exit(code)
+
+
+def run(words: list[str]) -> int:
+    """One command line. Returns the exit code.
+
+    Raises:
+        DlxError: what its user can act on.
+    """
+    verb = words[0] if words else ""
+    if verb in VERBS and verb != "train":
+        return command(verb, words[1:])
+    rest = words[1:] if verb == "train" else words
+    if not words or _asks(rest, "--help", "-h"):
+        from dlx.cli.help import show
+
+        show(rest)
+        return 0
+    if _asks(rest, "--version"):
+        from dlx.cli.help import version
+
+        print(version())
+        return 0
+    if verb.isidentifier() and verb != "train" and (wrong := unknown_verb(verb)):
+        raise UsageError(wrong)
+    from dlx.cli import application, completion
+
+    if completion.is_query(rest):
+        return completion.query(rest)
+    return application.run(rest)
+
+
+def command(verb: str, words: list[str]) -> int:
+    """A click command of `dlx/cli/commands`."""
+    import click
+
+    try:
+        module = importlib.import_module(f"dlx.cli.commands.{verb}")
+        result = module.command.main(args=words, prog_name=f"dlx {verb}", standalone_mode=False)
+    except click.UsageError as error:
+        hint = f"type {error.ctx.command_path} --help" if error.ctx else f"type dlx {verb} --help"
+        message = error.format_message().rstrip(".")
+        raise UsageError(f"{message}{'' if message.endswith('?') else ';'} {hint}") from error
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from error
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def unknown_verb(word: str) -> str | None:
+    """What to say of a bare first word that is no verb; None where it was meant as an override."""
+    from dlx.config.report import closest
+
+    near = closest(word, VERBS)
+    return f"there is no verb {word}; did you mean dlx {near}? type dlx --help" if near else None
+
+
+def _asks(words: Sequence[str], *options: str) -> bool:
+    return any(word in options for word in words)

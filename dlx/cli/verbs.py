@@ -1,0 +1,19 @@
+"""The verbs, each with what it is for; `dlx/cli/commands` has a module for each but train."""
+
+VERBS = {
+    "train": "train what the overrides describe; the same as no verb",
+    "sweep": "search for the best settings, and go on with the search: dlx sweep NAME 'optimizer.lr=log(1e-4,1e-1)'",
+    "resume": "go on with a run in its directory: dlx resume RUN",
+    "evaluate": "measure a run's model on a split: dlx evaluate RUN --split test",
+    "predict": "what a run's model says of new data: dlx predict RUN INPUT -o FILE",
+    "sample": "draw from a run's generative model: dlx sample RUN -n 64",
+    "visualize": "what a run's network sees: dlx visualize RUN [INPUT] --method saliency,grad_cam",
+    "list": "what there is to choose from: dlx list models --fits dataset=mnist",
+    "info": "layers, shapes, parameters and multiply-adds, without training: dlx info model=lenet5",
+    "check": "compose, build and take one step, leaving nothing behind: dlx check model=lenet5, or --all",
+    "runs": "the runs below outputs/, filtered and sorted: dlx runs --where model=mlp --best test/accuracy",
+    "compare": "runs side by side: dlx compare RUN RUN",
+    "export": "write a run's model as ONNX or a torch program: dlx export RUN -o FILE.onnx",
+    "tensorboard": "show the curves: dlx tensorboard [RUN or DIR]",
+    "doctor": "versions, devices, writable directories, data found",
+}

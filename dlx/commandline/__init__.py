@@ -1,1 +1,0 @@
-"""The command line around the verbs: Hydra's application, help, completion, tables."""

@@ -1,0 +1,1 @@
+"""What constructors accept, read from their source text without importing them."""

@@ -1,0 +1,1 @@
+"""Images: bundled, downloaded, and from the user's own folders."""

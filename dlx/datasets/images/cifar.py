@@ -1,0 +1,29 @@
+"""CIFAR-10 and CIFAR-100, through torchvision."""
+
+import torch
+
+from dlx.datasets.dataset import Split, Stream
+from dlx.datasets.images.downloaded import Downloaded
+
+
+class Cifar10(Downloaded):
+    """60,000 colour photographs of 32×32 pixels. A. Krizhevsky, 2009, https://www.cs.toronto.edu/~kriz/cifar.html."""
+
+    folder, class_name = "cifar-10-batches-py", "CIFAR10"
+
+    def read(self) -> dict[str, Split | Stream]:
+        from torchvision import datasets
+
+        kind = getattr(datasets, self.class_name)
+        parts = self.fetch(self.folder, lambda root, name, get: kind(root, train=name == "train", download=get))
+        self.names = list(parts["train"].classes)
+        return {
+            name: Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
+            for name, part in parts.items()
+        }
+
+
+class Cifar100(Cifar10):
+    """As CIFAR-10, with a hundred classes."""
+
+    folder, class_name = "cifar-100-python", "CIFAR100"

@@ -1,0 +1,26 @@
+"""Street View House Numbers, through torchvision."""
+
+import string
+from pathlib import Path
+
+import torch
+
+from dlx.datasets import files
+from dlx.datasets.dataset import Split, Stream
+from dlx.datasets.images.downloaded import Downloaded
+
+
+class Svhn(Downloaded):
+    """99,289 house numbers of 32×32 pixels. Y. Netzer et al., 2011, http://ufldl.stanford.edu/housenumbers."""
+
+    def read(self) -> dict[str, Split | Stream]:
+        from torchvision.datasets import SVHN
+
+        files.check_root(self.root)
+        # torchvision leaves the files in the root itself; what we fetch goes to a folder, as all the others do.
+        loose = files.find(["train_32x32.mat"], self.root)
+        parts = self.fetch(
+            "svhn", lambda root, name, get: SVHN(str(loose or Path(root) / "svhn"), split=name, download=get)
+        )
+        self.names = list(string.digits)
+        return {name: Split(torch.from_numpy(part.data), torch.from_numpy(part.labels)) for name, part in parts.items()}

@@ -1,0 +1,1 @@
+"""Sequences: text, tagged sentences, music, time series, images read pixel by pixel."""

@@ -1,0 +1,1 @@
+"""Tables: CSV files and scikit-learn's bundled tables."""

@@ -1,0 +1,136 @@
+"""The gradient of a loss over all ranks by torch's own wrappers: DistributedDataParallel and fully_shard.
+
+S. Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", VLDB 2020,
+https://arxiv.org/abs/2006.15704. Y. Zhao et al., "PyTorch FSDP", VLDB 2023, https://arxiv.org/abs/2304.11277.
+
+Both exchange gradients while back-propagation goes on, and average them with equal weights; the loss is weighed before
+it by the part of the step's examples that a rank has, so that the result is the gradient over all of them.
+"""
+
+import contextlib
+import inspect
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.distributed.group import here
+from dlx.errors import UsageError
+
+Strategy = Literal["ddp", "fsdp"]
+LARGE = 2**20  # parameters of a layer that is put together by itself, just before it is used
+
+
+class Objective(nn.Module):
+    """A loss as a module: the wrappers act around `forward`, and a task may ask more of a model than that.
+
+    Args:
+        model: holds the parameters.
+        loss: of a batch, 0-d, by this model.
+    """
+
+    def __init__(self, model: nn.Module, loss: Callable[[Batch], Tensor]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.loss(batch)
+
+
+class Shared:
+    """Gradients of the loss over all ranks, one for each parameter in the model's order.
+
+    Args:
+        model: whose parameters learn; `fsdp` replaces them by their shards, so optimizers are made afterwards.
+        loss: of a batch, 0-d.
+        strategy: which wrapper.
+    """
+
+    def __init__(self, model: nn.Module, loss: Callable[[Batch], Tensor], strategy: Strategy) -> None:
+        self.objective: Any = Objective(model, loss)
+        self.wrapped: Any = None
+        if strategy == "fsdp":
+            shard(self.objective)
+            model.__dict__["_dlx_objective"] = weakref.ref(self.objective)  # `gathered` finds it; no submodule
+            self.wrapped = self.objective
+        self.params = [p for p in model.parameters() if p.requires_grad]
+
+    def __call__(self, batch: Batch, scale: float = 1.0) -> tuple[list[Any], Tensor]:
+        """The gradients, times `scale`, and this rank's loss, 0-d."""
+        if self.wrapped is None:  # at the first batch: by then another procedure may have been at work
+            unused = _unused(self.objective, batch, self.params)
+            parallel: Any = nn.parallel.DistributedDataParallel
+            takes = inspect.signature(parallel).parameters  # torch 2.14 gave the option another name
+            buffers = "forward_sync_buffers" if "forward_sync_buffers" in takes else "broadcast_buffers"
+            # Buffers are aligned when they are looked at, not before every step.
+            self.wrapped = parallel(self.objective, find_unused_parameters=unused, **{buffers: False})
+        group = here()
+        loss = self.wrapped(batch)
+        (loss * (scale * group.part * group.world)).backward()
+        grads = [p.grad for p in self.params]
+        for p in self.params:
+            p.grad = None
+        return grads, loss.detach()
+
+
+def _unused(objective: nn.Module, batch: Batch, params: Sequence[Tensor]) -> bool:
+    """Whether the loss leaves out parameters on any rank: waiting for their gradients would take for ever."""
+    from dlx.hardware.random_state import get_random_state, set_random_state
+
+    state, kept = get_random_state(), {name: b.clone() for name, b in objective.named_buffers()}
+    grads = torch.autograd.grad(objective(batch), params, allow_unused=True)
+    set_random_state(state)
+    for name, buffer in objective.named_buffers():
+        buffer.copy_(kept[name])
+    return bool(here().any(torch.tensor([any(g is None for g in grads)])))
+
+
+def shard(objective: nn.Module) -> None:
+    """Leave each rank a part of the parameters; large layers of torch's are groups of their own."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    device = next(objective.parameters()).device.type
+    mesh = init_device_mesh(device, (here().world,))
+    for module in list(objective.modules()):
+        own = sum(p.numel() for p in module.parameters(recurse=False))
+        if own >= LARGE and type(module).__module__.startswith("torch.nn."):
+            fully_shard(module, mesh=mesh)
+    fully_shard(objective, mesh=mesh)
+
+
+@contextlib.contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Put the parameters of a sharded model together for a while."""
+    from torch.distributed.fsdp import FSDPModule
+
+    root = model.__dict__.get("_dlx_objective")
+    assert root is not None
+    parts = [module for module in root().modules() if isinstance(module, FSDPModule)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+            part.set_reshard_after_forward(part is not parts[0], recurse=False)
+
+
+def refuse_sharding(model: nn.Module, constrained: Sequence[Any]) -> None:
+    """Whether weights are touched by other than the optimizer, who sees but a part of them.
+
+    Raises:
+        UsageError: they are.
+    """
+    touched = "weights that are set by the data" if callable(getattr(model, "prepare", None)) else None
+    touched = "weights that are constrained after each update" if constrained else touched
+    if touched:
+        raise UsageError(
+            f"trainer.strategy=fsdp was given with {type(model).__name__}, which has {touched}; needed: a model whose "
+            "weights only the optimizer changes; type trainer=ddp"
+        )

@@ -1,0 +1,1 @@
+"""Pictures as tensors, and figures drawn with matplotlib."""

@@ -1,0 +1,119 @@
+"""From configuration to objects: the only place where hydra instantiates."""
+
+import copy
+import inspect
+from functools import partial
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dlx.config.resolved import Plain, constructed, simple
+from dlx.errors import DlxError, UsageError
+
+# Classes under these names may be constructed. A run directory from a stranger is data: `torch.hub.load` or
+# `os.system` in its config must not run because somebody evaluated it.
+ALLOWED = ("dlx.", "torch.nn.", "torch.optim.", "torchvision.", "sklearn.")
+
+
+def build(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
+    """The object of one group of the configuration.
+
+    Args:
+        config: the whole configuration, so that interpolations resolve; `config.allow` names further packages.
+        name: the group, or a path within it.
+        without: keys that are not the constructor's.
+        given: values for the constructor, passed only where it takes them and the configuration has none.
+
+    Raises:
+        UsageError: a `_target_` that is not allowed, or values that the constructor refuses.
+    """
+    plain = selected(config, name)
+    for key in without:
+        plain.pop(key, None)
+    for target in _targets(plain):
+        check(target, list(config.get("allow") or []))
+    taken = inspect.signature(get_class(plain["_target_"])).parameters
+    extra = {key: value for key, value in given.items() if key in taken and plain.get(key) is None}
+    try:
+        if isinstance(config, Plain) and simple(plain):
+            return _constructed(name, plain, extra)
+        return instantiate(plain, **extra, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, DlxError):
+            raise cause from cause.__cause__
+        if isinstance(cause, TypeError | ValueError | AssertionError):
+            raise UsageError(f"{name} ({plain['_target_']}) refused its values: {cause}") from cause
+        raise
+
+
+def selected(config: DictConfig | Plain, name: str) -> dict[str, Any]:
+    """A copy of one group, or of what a path names, as plain values."""
+    if isinstance(config, Plain):
+        for key in name.split("."):
+            config = config[key]
+        assert isinstance(config, Plain)
+        return copy.deepcopy(config.plain())
+    plain = OmegaConf.to_container(OmegaConf.select(config, name), resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _constructed(name: str, plain: dict[str, Any], given: dict[str, Any]) -> Any:
+    try:
+        return constructed(plain, get_class, **given)
+    except (TypeError, ValueError, AssertionError) as cause:
+        raise UsageError(f"{name} ({plain['_target_']}) refused its values: {cause}") from cause
+
+
+def optional(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
+    """As `build`, for an optimizer or a scheduler, which wait for their parameters; None for an empty group."""
+    node = config.get(name)
+    return build(config, name, without=without, **given) if node and node.get("_target_") else None
+
+
+def scheduler(config: DictConfig | Plain, updates: int) -> Any:
+    """The schedule's constructor, which waits for its optimizer; None for a constant rate.
+
+    Args:
+        config: the whole configuration.
+        updates: of an epoch, for schedulers that ask for `steps_per_epoch`.
+    """
+    from dlx.procedures.schedule import Schedule
+
+    made = optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    return made and partial(Schedule, scheduler=made, interval=config.scheduler.get("interval", "epoch"))
+
+
+def check(target: str, allow: list[str]) -> None:
+    """Refuse a `_target_` that is neither ours, nor a library's class, nor the user's own.
+
+    Raises:
+        UsageError: the target is foreign, is not there, or is not a class.
+    """
+    prefixes = (*ALLOWED, *(f"{package}." for package in allow))
+    top = target.split(".")[0]
+    refusal = UsageError(
+        f"_target_: {target} was given; needed: a class under {', '.join(prefixes)}; "
+        f"if you trust it, type 'allow=[{top}]'"
+    )
+    if not target.startswith(prefixes):
+        raise refusal
+    try:
+        found = get_class(target)
+    except Exception as error:
+        raise UsageError(f"_target_: {target} cannot be imported ({error})") from error
+    # `dlx.run.os.system` begins with an allowed name too: where the class was defined decides.
+    if not f"{found.__module__}.".startswith(prefixes):
+        raise refusal
+
+
+def _targets(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["_target_"]] if node.get("_target_") else []
+        return own + [t for value in node.values() for t in _targets(value)]
+    if isinstance(node, list):
+        return [t for value in node for t in _targets(value)]
+    return []

@@ -1,0 +1,34 @@
+"""Grad-CAM: where the maps of a layer speak for a class.
+
+R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017,
+https://arxiv.org/abs/1610.02391, §3.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlx.interpretability.layers import Layer, chosen, forward
+
+
+def grad_cam(model: nn.Module, x: Tensor, target: Tensor, layer: Layer) -> Tensor:
+    """L = ReLU(Σ_k α_k A_k), with α_k the mean over places of ∂S_c / ∂A_k.
+
+    Args:
+        model: in evaluation mode.
+        x: (batch, C, H, W).
+        target: (batch,) int64, the class c of each.
+        layer: gives the maps A, (batch, K, h, w).
+
+    Returns:
+        (batch, h, w), not negative.
+    """
+    scores, (A,) = forward(model, x.detach().requires_grad_(), [layer])
+    (gradient,) = torch.autograd.grad(chosen(scores, target).sum(), A)
+    alpha = gradient.mean((2, 3), keepdim=True)  # (batch, K, 1, 1), Eq. 1
+    return F.relu((alpha * A).sum(1)).detach()  # Eq. 2
+
+
+def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (batch, h, w) interpolated to the image's height and width."""
+    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]

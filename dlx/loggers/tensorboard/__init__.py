@@ -1,0 +1,1 @@
+"""TensorBoard's event files, graphs, histograms and projector files, written without TensorBoard."""

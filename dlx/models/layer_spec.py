@@ -1,0 +1,85 @@
+"""Layers written as data: `hidden: [256, {units: 64, dropout: 0.5}]`, each entry checked against a dataclass.
+
+The dataclass is the schema of an entry as a constructor is that of a whole model: its fields are the keys, their
+annotations what each may be.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import nn
+
+from dlx.config.report import closest
+from dlx.config.static.schema import shown
+from dlx.config.static.signature import signature
+from dlx.errors import UsageError
+from dlx.models.layers import Dense, Regularizers, activation
+from dlx.types import Fraction
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(kw_only=True)
+class Weighted(Regularizers):
+    """Settings of any layer with weights, beside its regularizers.
+
+    Args:
+        activation: any of torch.nn's by name; null for none.
+        batch_norm: normalise before the activation.
+    """
+
+    activation: str | None
+    batch_norm: bool
+
+
+@dataclass(kw_only=True)
+class Hidden(Weighted):
+    """Settings of a hidden dense layer.
+
+    Args:
+        dropout: part of its outputs that is dropped while learning.
+    """
+
+    dropout: Fraction
+
+    def modules(self, inputs: int, units: int) -> dict[str, nn.Module]:
+        """The layer's modules by what they do, in their order; the layer itself is nameless."""
+        made: dict[str, nn.Module] = {"": Dense(inputs, units, **self.regularizers())}
+        if self.batch_norm:
+            made["norm"] = nn.BatchNorm1d(units)
+        if self.activation is not None:
+            made["act"] = activation(self.activation)
+        if self.dropout:
+            made["dropout"] = nn.Dropout(self.dropout)
+        return made
+
+
+def read(kind: type[Entry], given: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> Entry:
+    """An entry as its dataclass.
+
+    Args:
+        kind: the dataclass.
+        given: the entry, from YAML or the command line.
+        defaults: the model's own settings, for the fields that the entry leaves out.
+        where: the entry's place in the configuration.
+
+    Raises:
+        UsageError: a key that the dataclass has not, or a value of another kind; all of them at once.
+    """
+    known = signature(f"{kind.__module__}.{kind.__qualname__}").parameters
+    values = {**{name: value for name, value in defaults.items() if name in known}, **given}
+    problems = []
+    for key in given:
+        if key not in known:
+            near = closest(str(key), known)
+            hint = f"did you mean {near}?" if near else f"needed: some of {', '.join(known)}"
+            problems.append(f"{where} was given {key}; {hint}")
+    for key, parameter in known.items():
+        if key in values or parameter.required:
+            value = values.get(key)
+            if not parameter.kind.accepts(value):
+                problems.append(f"{where} was given {key} {shown(value)}; needed: {parameter.kind}")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return kind(**values)

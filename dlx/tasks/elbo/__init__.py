@@ -1,0 +1,1 @@
+"""The evidence of latent-variable models by its bounds."""

@@ -1,0 +1,1 @@
+"""Generation of examples like the dataset's."""

@@ -1,0 +1,96 @@
+"""Features of images from a LeNet-5 of one's own, for the Fréchet distance between data and samples."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dlx.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlx.datasets.dataset import Dataset
+
+
+class LeNetFeatures:
+    """The 84 values of layer F6 of a finished LeNet-5, frozen, of images in [0, 1].
+
+    The Fréchet distance is known with the Inception network trained on ImageNet; such a distance is named FID and does
+    not compare with one of these features, nor these of two LeNets with each other.
+
+    Args:
+        run: directory (or id) of a finished run of lenet5.
+        shape: of the images to be measured.
+
+    Raises:
+        UsageError: no run, not finished, another model, or images of another shape.
+    """
+
+    def __init__(self, run: str, shape: tuple[int, ...]) -> None:
+        from dlx.models.convolutional.lenet5.lenet5 import LeNet5
+        from dlx.runs.rundir import find
+        from dlx.runs.saved import LOOKING, config_of
+        from dlx.runs.trust import trusted
+        from dlx.trained.trained import load
+
+        found = find(run)
+        given = f"task.features={run} was given"
+        needed = (
+            "needed: a finished run of lenet5 on images of the same shape; type dlx train experiment=lenet5_mnist "
+            "(5 minutes), then task.features= with its run directory"
+        )
+        model = str(config_of(found).model.get("_target_"))
+        if model != f"{LeNet5.__module__}.{LeNet5.__name__}":
+            raise UsageError(f"{given}, a run of {model.rpartition('.')[2]}; {needed}")
+        status = found.read().get("status")
+        if status != "finished":
+            raise UsageError(f"{given}, a run that is {status}; {needed}")
+        # On the processor first: which device it will be, the samples say.
+        overrides = ["trainer.device=cpu", "trainer.memory=stream"]
+        parts, _ = load(found, trusted(found, overrides, LOOKING, "train"))
+        if tuple(parts.dataset.shape or ()) != tuple(shape):
+            raise UsageError(f"{given}, a network for images of {list(parts.dataset.shape or ())}; {needed}")
+        self.model: Any = parts.model.requires_grad_(False)
+        self.dataset = parts.dataset
+        self.dataset.splits = {}  # only its scaling is used from here on
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, batch: int = 1000) -> Tensor:
+        """Features (n, 84) of images (n, channels, height, width) in [0, 1]."""
+        model, levels = self.model.to(images.device), float(getattr(self.dataset, "levels", 1.0))
+        made = []
+        with torch.autocast(images.device.type, enabled=False):  # a distance of a half-precise run compares with others
+            for part in images.float().split(batch):
+                x = self.dataset.transform(part * levels, False, None)
+                made.append(model.classifier[:-1](model.features(x).flatten(1)))
+        return torch.cat(made)
+
+
+def checked(run: str | None, dataset: "Dataset") -> LeNetFeatures | None:
+    """The features that `task.features` asks for; None if it asks for none.
+
+    Raises:
+        UsageError: as `LeNetFeatures`, or a dataset that has no images.
+    """
+    if run is None:
+        return None
+    if len(dataset.shape or ()) != 3:
+        raise UsageError(
+            f"task.features={run} was given with examples of shape {list(dataset.shape or ())}; needed: images; "
+            "type task.features=null"
+        )
+    return LeNetFeatures(run, tuple(dataset.shape or ()))
+
+
+def unit(x: Tensor, dataset: "Dataset") -> Tensor:
+    """Images (n, *shape) as the dataset scales them, back in [0, 1]; other data as they are.
+
+    Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.
+    """
+    shape = tuple(dataset.shape or ())
+    if len(shape) != 3:
+        return x
+    top = float(getattr(dataset, "levels", 1.0))
+    low = dataset.transform(torch.zeros(1, *shape, device=x.device), False, None)
+    high = dataset.transform(torch.full((1, *shape), top, device=x.device), False, None)
+    span = high - low
+    return torch.where(span == 0, x, (x - low) / torch.where(span == 0, 1, span))

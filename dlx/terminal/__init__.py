@@ -1,0 +1,1 @@
+"""What dlx shows in a terminal: errors, tables, plots, progress."""

@@ -1,0 +1,1 @@
+"""A trained model taken up again: predictions, samples, codes, export, a summary."""

@@ -1,0 +1,85 @@
+"""A dry run: everything that training does, once and on a few examples, without a run directory."""
+
+import io
+import math
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+
+from dlx.batch import Batch
+from dlx.errors import UsageError
+from dlx.hardware.device import autocast
+from dlx.hardware.random_state import get_random_state
+from dlx.parts import Parts, assemble
+from dlx.runs.saved import copied
+from dlx.training.batch_size import USUAL
+from dlx.training.evaluate import evaluate
+
+EXAMPLES = 256  # learned from, and measured on
+
+
+class Rehearsed(NamedTuple):
+    """What one step showed."""
+
+    parameters: int
+    learned: dict[str, float]  # what the step and the end of the pass returned
+    measured: dict[str, float]  # metrics of a few examples
+
+
+def rehearse(config: DictConfig) -> Rehearsed:
+    """Build everything, take one step, finish the pass, evaluate, and save and load the state.
+
+    Raises:
+        UsageError: a part refuses its values or its neighbour, or what was saved does not load.
+    """
+    config = copied(config)
+    _shorten(config)
+    parts = assemble(config, fresh=True)
+    with autocast(parts.trainer.device, parts.trainer.precision):  # type: ignore[arg-type]
+        parts.model.train()
+        batch = next(iter(parts.data.train(0)))
+        learned = {**parts.procedure.step(batch), **parts.procedure.end_epoch()}
+        measured = evaluate(parts.model, parts.task, _few(parts))
+    _reload(parts)
+    return Rehearsed(
+        parameters=sum(p.numel() for p in parts.model.parameters()),
+        learned={name: float(value) for name, value in learned.items()},
+        measured={name: value for name, value in measured.items() if math.isfinite(value)},
+    )
+
+
+def _shorten(config: DictConfig) -> None:
+    """One step on few examples, without compiling; a stratified part of the data, so that every class is there."""
+    config.trainer.compile = False
+    if config.trainer.batch == "auto":  # looked for when training begins
+        config.trainer.batch = USUAL
+    if config.trainer.batch == "full" and "limit" in config.dataset and config.dataset.limit is None:
+        config.dataset.limit = EXAMPLES
+
+
+def _few(parts: Parts) -> list[Batch]:
+    split = next(name for name in ("val", "test", "train") if parts.data.has(name))
+    x, y, lengths = next(iter(parts.data.split(split)))
+    return [Batch(*(None if part is None else part[:EXAMPLES] for part in (x, y, lengths)))]  # type: ignore[arg-type]
+
+
+def _reload(parts: Parts) -> None:
+    """What is saved must load, and hold tensors and numbers only."""
+    kept: dict[str, Any] = {
+        "model": parts.model.state_dict(),
+        "procedure": parts.procedure.state_dict(),
+        "trainer": parts.trainer.state_dict(),
+        "random": get_random_state(),
+    }
+    file = io.BytesIO()
+    torch.save(kept, file)
+    file.seek(0)
+    try:
+        parts.trainer.restore(torch.load(file, weights_only=True), parts.model, parts.procedure)
+    except Exception as error:  # whatever a model or a procedure of the user's raises
+        raise UsageError(
+            f"the state of {type(parts.model).__name__} or {type(parts.procedure).__name__} was saved and does not "
+            f"load ({type(error).__name__}: {str(error).splitlines()[0][:300]}); needed: a state_dict of tensors, "
+            "numbers, text, lists and dicts, which load_state_dict takes back"
+        ) from error

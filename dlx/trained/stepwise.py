@@ -1,0 +1,49 @@
+"""Predictions for sequences of different lengths: each at its own length, and a row for each of its steps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dlx.datasets.sequences.padding import joined
+
+
+class Steps(NamedTuple):
+    """The steps of sequences (examples, T), padded at their ends."""
+
+    lengths: Tensor  # (examples,)
+    names: Sequence[Sequence[str]] | None = None  # of each one's steps, such as the words of a sentence
+
+    def rows(self) -> dict[str, list[Any]]:
+        """What stands before the predictions of each step: which it is of which sequence, and its name."""
+        lengths = self.lengths.tolist()
+        told: dict[str, list[Any]] = {
+            "sequence": [i for i, n in enumerate(lengths) for _ in range(n)],
+            "step": [t for n in lengths for t in range(n)],
+        }
+        if self.names is not None:
+            told["word"] = [word for words in self.names for word in words]
+        return told
+
+    def flat(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Columns (steps, …) of columns (examples, T, …), without padding."""
+        longest = max(int(self.lengths.max()), 1)
+        real = torch.arange(longest) < self.lengths[:, None]
+        return {name: values[:, :longest][real] for name, values in columns.items()}
+
+
+def chunks(x: Tensor, lengths: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows (n,) and examples x (n, …), `size` at most: those of one length together, and without padding."""
+    if lengths is None:
+        yield from zip(torch.arange(len(x)).split(size), x.split(size), strict=True)
+        return
+    for length in lengths.unique().tolist():
+        for rows in (lengths == length).nonzero()[:, 0].split(size):
+            yield rows, x[rows, :length]
+
+
+def together(rows: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
+    """What was said of chunks, (examples, …) in their first order; after a shorter sequence stand -1 or NaN."""
+    whole = joined(values, float("nan") if values[0].is_floating_point() else -1)
+    return whole[torch.cat(list(rows)).argsort()]

@@ -1,0 +1,168 @@
+"""Layers, shapes, parameters and multiply-adds of a model, without training it, and where possible without its data."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig, open_dict
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dlx.errors import UsageError
+from dlx.instantiate import build
+from dlx.models.freezing import freeze
+from dlx.runs.saved import copied
+
+
+class Layer(NamedTuple):
+    """One module that has parameters of its own, or no modules within."""
+
+    name: str
+    type: str
+    output: list[int] | None  # of one example; None if the forward pass did not reach it
+    parameters: int
+    macs: int | None
+
+
+class Summary(NamedTuple):
+    """A model in numbers."""
+
+    model: str
+    shape: list[int]  # of one example
+    output: list[int] | None
+    parameters: int
+    trainable: int
+    macs: int | None  # multiply-adds of one example's forward pass; None where there is none to trace
+    layers: list[Layer]
+
+
+def summarise(config: DictConfig) -> Summary:
+    """The model of a configuration, built without memory for its weights where it can be.
+
+    Raises:
+        UsageError: the model refuses its values, or the data is needed for its shapes and is not there.
+    """
+    config = copied(config)
+    symbols = _complete(config)
+    shape = list(config.dataset.shape)
+    for device in ("meta", "cpu"):  # some models compute with numbers while they are built, which meta has not
+        try:
+            with torch.device(device):
+                model: nn.Module = build(config, "model")
+                freeze(model, config.get("freeze"))
+                x = torch.zeros(1, *shape, dtype=torch.int64 if symbols else torch.float32)
+            return trace(model.eval(), x)
+        except UsageError:
+            raise
+        except (NotImplementedError, RuntimeError, ValueError, TypeError):
+            if device == "cpu":
+                raise
+    raise AssertionError
+
+
+def _complete(config: DictConfig) -> bool:
+    """Fill in sizes that only the data knows. Returns whether examples are symbols."""
+    from hydra.utils import get_class
+
+    kind = getattr(get_class(config.dataset._target_), "kind", None)
+    if config.dataset.get("shape") is not None and config.dataset.get("outputs") is not None and kind is not None:
+        return bool(kind == "symbols")
+    dataset = build(config, "dataset")
+    dataset.load()
+    with open_dict(config):
+        config.dataset.shape = list(dataset.shape)
+        config.dataset.classes, config.dataset.outputs = dataset.classes, dataset.outputs
+        if "symbols" in config.dataset:
+            config.dataset.symbols = dataset.symbols
+    return bool(dataset.kind == "symbols")
+
+
+def trace(model: nn.Module, x: Tensor) -> Summary:
+    """Follow one forward pass.
+
+    Args:
+        model: in evaluation mode.
+        x: (1, *shape), on the model's device.
+    """
+    layers = {name: module for name, module in model.named_modules() if _shown(name, module)}
+    outputs: dict[str, list[int]] = {}
+    hooks = [module.register_forward_hook(_recorder(name, outputs)) for name, module in layers.items()]
+    counter = FlopCounterMode(display=False)
+    total: int | None = None
+    # oneDNN runs a whole LSTM as one operator, which the counter does not know.
+    (onednn, *_) = torch.backends.mkldnn.set_flags(_enabled=False)
+    try:
+        with counter:
+            result = model(x)
+        total = counter.get_total_flops() // 2
+    except Exception as error:  # an estimator that was not fitted, a table of probabilities: nothing to trace
+        if x.device.type == "meta":
+            raise RuntimeError(str(error)) from error
+        result = None
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=onednn)
+        for hook in hooks:
+            hook.remove()
+    flops = {name.partition(".")[2]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    return Summary(
+        model=type(model).__name__,
+        shape=list(x.shape[1:]),
+        output=_shape(result),
+        parameters=_count(model),
+        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        macs=total,
+        layers=[
+            Layer(
+                name or type(model).__name__,
+                type(module).__name__,
+                outputs.get(name),
+                sum(p.numel() for p in module.parameters(recurse=_leaf(module))),
+                flops.get(name, 0) // 2 if total is not None and _leaf(module) else None,
+            )
+            for name, module in layers.items()
+        ],
+    )
+
+
+def _leaf(module: nn.Module) -> bool:
+    return not any(True for _ in module.children())
+
+
+def _shown(name: str, module: nn.Module) -> bool:
+    return _leaf(module) or bool(name and any(True for _ in module.parameters(recurse=False)))
+
+
+def _count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _recorder(name: str, outputs: dict[str, list[int]]) -> Any:
+    def record(module: nn.Module, inputs: Any, output: Any) -> None:
+        shape = _shape(output)
+        if shape is not None:
+            outputs[name] = shape
+
+    return record
+
+
+def _shape(output: Any) -> list[int] | None:
+    """Shape of one example of what a module returned; of the first tensor where it returned several."""
+    while isinstance(output, Sequence) and output:
+        output = output[0]
+    return list(output.shape[1:]) if isinstance(output, Tensor) else None
+
+
+def shown(shape: list[int] | None) -> str:
+    """A shape as a table shows it."""
+    return "" if shape is None else "×".join(map(str, shape)) or "1"
+
+
+def magnitude(number: int | None) -> str:
+    """A count with its unit: 61.7 k, 4.09 G."""
+    if number is None:
+        return ""
+    if number < 1000:
+        return str(number)
+    power = min(int(math.log10(number)) // 3, 4)
+    return f"{number / 1000**power:.3g} {' kMGT'[power]}".replace("  ", " ")

@@ -1,0 +1,49 @@
+"""Metrics of a model over a split: exact means, one synchronisation."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from dlx.batch import Batch
+from dlx.distributed.group import here
+from dlx.tasks.task import Task
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str, float]:
+    """The task's metrics over `batches`, every example weighted alike however the batches were cut.
+
+    Sums are kept in float64 on the model's device (float32 on Apple's, which has no float64) and fetched once. Several
+    processes measure every so-many-th batch each, and all of them know the result.
+    """
+    training, group = model.training, here()
+    model.eval()
+    sums: dict[str, Tensor] = {}
+    examples = 0
+    try:
+        for number, batch in enumerate(batches):
+            if number % group.world != group.rank:
+                continue
+            size = len(batch.x)
+            examples += size
+            wide = torch.float32 if batch.x.device.type == "mps" else torch.float64
+            for name, value in task.metrics(model, batch).items():
+                total = value.to(wide).sum(0) if value.ndim else value.to(wide) * size
+                sums[name] = sums[name] + total if name in sums else total
+        sums, examples = _summed(group.each(({name: total.cpu().double() for name, total in sums.items()}, examples)))
+        means = {name: total / max(examples, 1) for name, total in sums.items()}
+        final = task.finish(means) if means else {}
+        final.update(group.first(task.whole(model, batches)))  # all look at the whole, as long as one of them does
+        return final
+    finally:
+        model.train(training)
+
+
+def _summed(parts: list[tuple[dict[str, Tensor], int]]) -> tuple[dict[str, Tensor], int]:
+    """The sums of several processes, and of how many examples; a small split leaves some of them without any."""
+    (sums, examples), *others = parts
+    for more, count in others:
+        examples += count
+        sums = {name: total + more[name] if name in more else total for name, total in sums.items()}
+    return sums, examples
