@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 import dlx
 from dlx.errors import UsageError
+from tests.conftest import ROOT
 
 QUICK = ("model.hidden=[32]", "trainer.epochs=2", "trainer.threads=1", "trainer.device=cpu", "optimizer.lr=0.01")
 
@@ -92,7 +93,7 @@ def test_import_is_instant():
         "assert not heavy, heavy\n"
         "assert {'train', 'load'} <= set(dlx.__all__)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_unknown_name():

@@ -13,7 +13,7 @@ from torch import Tensor
 from dlx.datasets.images import idx
 from dlx.datasets.images.transforms import Augment, warp, window
 from dlx.errors import UsageError
-from tests.test_datasets import load, make
+from tests.datasets.test_datasets import load, make
 
 # -- augmentation, against torchvision's one image at a time ----------------------------------------------------------
 

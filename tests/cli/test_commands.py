@@ -13,7 +13,7 @@ import torch
 
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
-from tests.conftest import MODELS
+from tests.conftest import MODELS, ROOT
 from tests.verbs import SHORT, dlx, fake, trained
 
 
@@ -253,5 +253,5 @@ def test_light_verbs_import_no_torch():
         "assert not {'torch', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules), set(sys.modules)"
     )
     fake("aa", "2026-01-01T00:00:00+00:00")
-    path = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": path})

@@ -14,7 +14,7 @@ from dlx.errors import TrainingError, UsageError
 from dlx.training.checkpoint import load
 from dlx.training.evaluate import evaluate
 from tests.conftest import same
-from tests.test_models import curves
+from tests.test_registry import curves
 
 QUICK = ("dataset.limit=320", "trainer.batch=32")
 

@@ -11,8 +11,8 @@ import torch
 from dlx.datasets.images import idx
 from dlx.errors import UsageError
 from tests.conftest import same, write
-from tests.test_images import write_mnist
-from tests.test_music import matlab
+from tests.datasets.images.test_images import write_mnist
+from tests.datasets.sequences.test_music import matlab
 from tests.verbs import dlx, trained
 
 SHORT = ("trainer.epochs=2", "trainer.batch=4", "trainer.logger.graph=true")

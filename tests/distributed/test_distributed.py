@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from tests import ranks
-from tests.conftest import same
-
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT, same
 
 
 @pytest.fixture(scope="module")

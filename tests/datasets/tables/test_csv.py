@@ -11,7 +11,7 @@ import torch
 from dlx.datasets.tables import delimited
 from dlx.datasets.tables.csv import Csv
 from dlx.errors import UsageError
-from tests.test_user_data import every, write
+from tests.datasets.test_user_data import every, write
 
 
 def table(content: str | bytes, **options) -> Csv:

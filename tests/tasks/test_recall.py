@@ -15,7 +15,7 @@ from dlx.procedures.hebbian import Hebbian
 from dlx.tasks.recall import Recall
 from dlx.training.checkpoint import load
 from tests.conftest import same
-from tests.test_hopfield import attending, holding, signs
+from tests.models.associative.test_hopfield import attending, holding, signs
 
 
 def test_cues_depend_on_the_pattern_alone():

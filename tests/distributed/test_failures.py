@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
 LONG = ["trainer=ddp", "trainer.processes=2", "trainer.device=cpu", "trainer.epochs=1000000", "hydra.run.dir=run"]
 
 
@@ -68,6 +67,7 @@ import os
 import signal
 from dlx.procedures.backprop import Backprop
 from dlx.runs.rundir import Run
+from tests.conftest import ROOT
 
 update = Run.update
 

@@ -139,6 +139,7 @@ def test_training_goes_on_when_nobody_reads() -> None:
     script = """
 import sys
 from dlx.logs.progress import Progress
+from tests.conftest import ROOT
 progress = Progress()
 sys.stdin.readline()  # until the reader is gone
 for epoch in range(1000):
@@ -150,7 +151,7 @@ sys.stderr.write("trained")
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert child.stdout is not None
     child.stdout.close()
