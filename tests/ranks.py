@@ -1,4 +1,4 @@
-"""Trainings for `distributed/test_distributed.py`: by a process of its own, or by each of those that torchrun started."""
+"""Trainings for `distributed/test_distributed.py`: by one process, or by each of those that torchrun started."""
 
 import os
 import sys

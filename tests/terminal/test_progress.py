@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dlx.terminal.progress import Progress, _duration
+from tests.conftest import ROOT
 
 ABOUT = {"model": "mlp", "dataset": "digits", "parameters": 2410, "device": "cpu", "threads": 1, "precision": "32"}
 METRICS = {"train/loss": 0.125, "train/lr": 0.1, "val/accuracy": 0.98765, "test/accuracy": 0.9777, "test/loss": 1e-7}
@@ -139,7 +140,6 @@ def test_training_goes_on_when_nobody_reads() -> None:
     script = """
 import sys
 from dlx.logs.progress import Progress
-from tests.conftest import ROOT
 progress = Progress()
 sys.stdin.readline()  # until the reader is gone
 for epoch in range(1000):
