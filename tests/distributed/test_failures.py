@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
+
 LONG = ["trainer=ddp", "trainer.processes=2", "trainer.device=cpu", "trainer.epochs=1000000", "hydra.run.dir=run"]
 
 
