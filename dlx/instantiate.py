@@ -9,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dlx.config.moved import rename_targets
 from dlx.config.resolved import Plain, constructed, simple
 from dlx.errors import DlxError, UsageError
 
@@ -29,7 +30,7 @@ def build(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), 
     Raises:
         UsageError: a `_target_` that is not allowed, or values that the constructor refuses.
     """
-    plain = selected(config, name)
+    plain = rename_targets(selected(config, name))
     for key in without:
         plain.pop(key, None)
     for target in _targets(plain):

@@ -15,8 +15,8 @@ from dlx.config.resolved import Plain
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.images import input_range
 from dlx.datasets.loader import Loader
-from dlx.distributed.batch_norm import synchronise
-from dlx.distributed.group import here
+from dlx.distributed.batch_norm import convert_batch_norm
+from dlx.distributed.group import current_group
 from dlx.errors import UsageError
 from dlx.hardware.device import (
     apply_channels_last,
@@ -74,11 +74,11 @@ def assemble(
     file = tensor_file.find(config.get("pretrained")) if fresh else None
     seed_everything(config.seed)
     trainer: Trainer = build(config, "trainer")
-    if here().world > 1 and trainer.device.type == "cuda":
+    if current_group().world > 1 and trainer.device.type == "cuda":
         torch.cuda.set_device(trainer.device)  # where NCCL works
     dataset: Dataset = loaded or build(config, "dataset")
     if loaded is None:
-        here().in_turn(dataset.load)
+        current_group().local_main_first(dataset.load)
     _complete(config, dataset)
     task: Task = build(config, "task")
     task.attach(dataset)
@@ -92,12 +92,12 @@ def assemble(
         suits(model, dataset, trainer.visuals, trainer.device)
     found: Found | None = None
     if trainer.batch == "auto":
-        found = here().of_first(lambda: _search(config, fresh, dataset, task, model, trainer))
+        found = current_group().broadcast_result(lambda: _search(config, fresh, dataset, task, model, trainer))
     if found is not None:
         trainer.batch = config.trainer.batch = found.size  # what is saved is a number
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
-    if here().world > 1 and trainer.sync_batch_norm:
-        model = synchronise(model, trainer.device)
+    if current_group().world > 1 and trainer.sync_batch_norm:
+        model = convert_batch_norm(model, trainer.device)
     if trainer.compile:
         model.compile()
     data, procedure = _learner(config, dataset, task, model, trainer, data, batch)
@@ -118,7 +118,7 @@ def _learner(
     each = trainer.batch
     data = data or Loader(
         dataset,
-        batch=batch or (each if each == "full" else each * here().world),
+        batch=batch or (each if each == "full" else each * current_group().world),
         device=trainer.device,
         seed=config.seed,
         memory=trainer.memory,
@@ -211,7 +211,7 @@ def describe(parts: Parts) -> dict[str, Any]:
 
 def several(parts: Parts) -> dict[str, Any]:
     """How many processes learn together, and from how many examples at a step; nothing for one by itself."""
-    world, batch = here().world, parts.data.batch
+    world, batch = current_group().world, parts.data.batch
     strategy, each = parts.trainer.strategy, parts.trainer.batch
     are_several = world > 1 or (strategy and isinstance(each, int) and batch != min(each, parts.data.examples))
     return {"processes": world, "global_batch": batch} if are_several else {}

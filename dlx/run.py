@@ -11,16 +11,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlx.cli.worker import Unwritten, lead
 from dlx.config.resolved import Plain
 from dlx.config.resolved import written as text_of
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
+from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explained
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
 from dlx.parts import Parts, assemble, describe, prepare, several
-from dlx.runs.rundir import Run, now
+from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import first
 from dlx.terminal.progress import Progress
 from dlx.training.callbacks import Watch
@@ -52,10 +52,10 @@ def train_in(
         progress: what the user is told; None for the whole.
         watch: looks at each validation, and may end the training.
     """
-    group = lead("train", config)
-    parts = group.together(lambda: assemble(config, fresh=True))
+    group = broadcast_job("train", config)
+    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=True))
     with claimed(directory):
-        run = group.together(lambda: Unwritten() if group.rank else created(directory, parts, about))
+        run = group.run_on_all_ranks(lambda: NullRun() if group.rank else created(directory, parts, about))
         _learn(run, parts, progress=progress, watch=watch)
     return run
 
@@ -81,15 +81,15 @@ def created(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
 
 def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch: Watch | None = None) -> Run:
     """Go on in the same run directory, from its newest whole checkpoint; from the beginning if none was saved yet."""
-    group = lead("resume", config)
-    batch = group.first(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
-    saved = group.first(any(run.checkpoints.glob("*.pt")))
-    parts = group.together(lambda: assemble(config, fresh=not saved, batch=batch))
+    group = broadcast_job("resume", config)
+    batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
+    saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
+    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch))
     note: str | None = "no checkpoint had been saved: beginning anew"
     if saved:
         where = parts.trainer.device if group.world == 1 else "cpu"
-        content, note = group.of_first(lambda: Checkpoints(run.checkpoints).resume(where))
-        parts.trainer.restore(group.own(content, config.seed), parts.model, parts.procedure)
+        content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).resume(where))
+        parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
     with claimed(run.directory):  # dlx runs asks whether the process lives
         run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
@@ -121,7 +121,7 @@ def _learn(
 ) -> None:
     """Fit, measure the test split once, and close the run's books whatever happens."""
     trainer, started = parts.trainer, time.monotonic()
-    group = here()
+    group = current_group()
     trainer.watch = watch
     progress = progress or Progress(quiet=group.rank > 0)
     directory = None if group.rank else run.directory
@@ -132,19 +132,19 @@ def _learn(
     notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
     progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, extra=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
-    with books(run, trainer, started), group.watched(), explained():
+    with books(run, trainer, started), group.explain_lost_rank(), explained():
         try:
             logger.hparams(plain(parts.config))
             if not resumed:
                 prepare(parts)
-                with group.whole(parts.model):
+                with group.full_parameters(parts.model):
                     introduce(parts, logger)
             if not trainer.step:
-                group.begin(parts.model, parts.config.seed)
+                group.sync_parameters(parts.model, parts.config.seed)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
             metrics = finish(run, parts, logger)
         except BaseException:
-            group.part_ways()
+            group.disable_collectives()
             raise
         finally:
             logger.close()
@@ -177,12 +177,12 @@ def plain(config: DictConfig | Plain) -> dict[str, Any]:
 
 def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
     """The final numbers: last training and validation values, and the test split measured with the best model."""
-    trainer, group = parts.trainer, here()
+    trainer, group = parts.trainer, current_group()
     metrics = dict(trainer.latest)
     best = run.checkpoints / "best.pt"
-    if trainer.best is not None and group.first(best.exists()):
+    if trainer.best is not None and group.broadcast(best.exists()):
         where = trainer.device if group.world == 1 else "cpu"
-        group.load(parts.model, group.of_first(lambda: load(best, where)["model"]))
+        group.load(parts.model, group.broadcast_result(lambda: load(best, where)["model"]))
         metrics[f"val/best_{parts.task.monitor}"] = trainer.best
     if trainer.test and parts.data.has("test"):
         tested = trainer.evaluate("test")
@@ -190,7 +190,7 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
         metrics.update({f"test/{name}": value for name, value in tested.items()})
     run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
     logger.hparams(plain(parts.config), metrics)
-    with group.whole(parts.model):
+    with group.full_parameters(parts.model):
         trainer.pictures()
     return metrics
 

@@ -70,12 +70,12 @@ def still() -> None:
     """Take the chance out of learners that draw: each process draws by itself, so none of them could be compared."""
     import torch
 
-    from dlx.distributed.group import here
+    from dlx.distributed.group import current_group
     from dlx.models.adversarial import gan_base
     from dlx.models.boltzmann import units
 
     def latent(self, n: int) -> torch.Tensor:  # of each of all processes' examples its own
-        place = torch.arange(n)[:, None] + here().rank * n
+        place = torch.arange(n)[:, None] + current_group().rank * n
         return torch.sin((1.0 + place) * (1.0 + torch.arange(self.latent_size)))
 
     units.Binary.draw = units.Binary.mean  # type: ignore[method-assign]
@@ -106,21 +106,21 @@ def check_normalisation() -> None:
     import torch
     from torch import nn
 
-    from dlx.distributed.batch_norm import SynchronisedNorm
-    from dlx.distributed.group import here
+    from dlx.distributed.batch_norm import SyncBatchNorm
+    from dlx.distributed.group import current_group
 
     torch.manual_seed(0)
     x, w = torch.randn(2, 10, 3, 5, 5, dtype=torch.float64)
     whole, part = nn.BatchNorm2d(3).double(), nn.BatchNorm2d(3).double()
-    ours = SynchronisedNorm(part)
-    low, high = ((0, 4), (4, 10))[here().rank]
+    ours = SyncBatchNorm(part)
+    low, high = ((0, 4), (4, 10))[current_group().rank]
     x_whole, x_part = x.clone().requires_grad_(), x[low:high].clone().requires_grad_()
     y = whole(x_whole)
     (y * w).square().mean().backward()
     mine = ours(x_part)
     ((mine * w[low:high]).square().mean() * (high - low) / 10).backward()
     assert ours.weight is not None
-    weight, bias = here().added([ours.weight.grad, ours.bias.grad])
+    weight, bias = current_group().sum_gradients([ours.weight.grad, ours.bias.grad])
     close = torch.testing.assert_close
     close(mine, y[low:high])
     close(x_part.grad, x_whole.grad[low:high])
@@ -131,7 +131,7 @@ def check_normalisation() -> None:
 def resume_all(root: Path) -> None:
     """Runs that were begun by one process, or by both, and are taken up by both."""
     from dlx.config.compose import compose
-    from dlx.distributed.group import alone
+    from dlx.distributed.group import single_process
     from dlx.run import resume, train_in
     from dlx.runs.rundir import Run
 
@@ -165,7 +165,7 @@ def resume_all(root: Path) -> None:
         resume(begun, config)
         train_in(root / f"whole-{name}", config, {})
     config = compose([*short, *CASES["mlp"], "trainer=ddp", "trainer.batch=100", "trainer.epochs=2"])
-    with alone():
+    with single_process():
         lone = train_in(root / "begun-alone", config, {})
     config.trainer.epochs = 3
     resume(Run(lone.directory), config)
@@ -175,19 +175,20 @@ if __name__ == "__main__":
     still()
     from omegaconf import OmegaConf
 
-    from dlx.cli.worker import Unwritten
-    from dlx.distributed import group
+    from dlx.cli.worker import NullRun
+    from dlx.distributed.group import current_group
+    from dlx.distributed.join import join_group, leave_after_barrier
     from dlx.run import resume, train_in
 
-    group.join()
+    join_group()
     check_normalisation()
-    if group.here().rank == 0:
+    if current_group().rank == 0:
         for case in all_cases(["ddp", "fsdp"], Path(sys.argv[1]), 50):
             case()
         resume_all(Path(sys.argv[1]))
-        group.here().first(None)
+        current_group().broadcast(None)
     else:
-        while told := group.here().first(None):
+        while told := current_group().broadcast(None):
             verb, config = told[0], OmegaConf.create(told[1])
-            train_in(Path(os.devnull), config, {}) if verb == "train" else resume(Unwritten(), config)
-    group.leave()
+            train_in(Path(os.devnull), config, {}) if verb == "train" else resume(NullRun(), config)
+    leave_after_barrier()

@@ -18,9 +18,9 @@ def main(words: Sequence[str] | None = None) -> None:
     from dlx.terminal.console import show_error
 
     if processes.rank() > 0:  # the first of the processes that torchrun started composes, writes and tells
-        from dlx.cli.worker import follow
+        from dlx.cli.worker import run_worker
 
-        sys.exit(follow())
+        sys.exit(run_worker())
     if os.environ.get("HYDRA_FULL_ERROR") == "1":  # ours from here on: `application` sets it for its own ends
         os.environ.setdefault("DLX_DEBUG", "1")
     try:
@@ -38,9 +38,9 @@ def main(words: Sequence[str] | None = None) -> None:
         show_error(error)
         code = 1
     if processes.world() > 1:
-        from dlx.cli.worker import dismiss
+        from dlx.cli.worker import release_workers
 
-        dismiss(code)
+        release_workers(code)
     sys.exit(code)
 
 

@@ -1,52 +1,24 @@
-"""What every rank but the first does: it waits for the configuration, and learns along without a word."""
+"""Run a rank other than the first: wait for its configuration, then train along silently."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
 from dlx.config.search import import_from_here
-from dlx.distributed import group
+from dlx.distributed.group import has_joined
+from dlx.distributed.join import Message, join_group, leave_after_barrier
 from dlx.errors import DlxError
 from dlx.hardware import processes
-from dlx.runs.rundir import Run
+from dlx.runs.rundir import NullRun
 from dlx.terminal.console import debugging, show_error
 
-Message = tuple[str, dict[str, Any]] | int  # a verb and the configuration, or the exit code of a command that is over
 
-
-class Unwritten(Run):
-    """A run that another process writes."""
-
-    def __init__(self) -> None:
-        super().__init__(Path(os.devnull))
-
-    def read(self) -> dict[str, Any]:
-        return {}
-
-    def write(self, content: dict[str, Any]) -> None:
-        pass
-
-
-def lead(verb: str, config: DictConfig) -> group.Alone:
-    """Meet the other ranks, if there are any, and tell them what to do; they are told already.
-
-    Raises:
-        UsageError: the configuration is one for a single process.
-    """
-    processes.check(config.trainer)
-    joined = group.join()
-    if joined.world > 1 and joined.rank == 0:
-        plain: Any = OmegaConf.to_container(config)  # interpolations wait for the data, as here
-        joined.first((verb, plain))
-    return joined
-
-
-def follow() -> int:
+def run_worker() -> int:
     """Do as the first rank says. Returns the exit code, where all went well; the first rank tells what did not."""
-    code = _followed()
+    code = _run_job()
     if code:
         _exit(code)
     return code
@@ -59,10 +31,10 @@ def _exit(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _followed() -> int:
+def _run_job() -> int:
     import_from_here()
     try:
-        message: Message = group.join().first(0)
+        message: Message = join_group().broadcast(0)
         if isinstance(message, int):
             return message
         verb, config = message
@@ -73,8 +45,8 @@ def _followed() -> int:
         if verb == "train":
             run.train_in(Path(os.devnull), composed, {})
         else:
-            run.resume(Unwritten(), composed)
-        group.leave()
+            run.resume(NullRun(), composed)
+        leave_after_barrier()
         return 0
     except DlxError as error:
         return error.exit_code
@@ -86,10 +58,10 @@ def _followed() -> int:
         return 1
 
 
-def dismiss(code: int) -> None:
+def release_workers(code: int) -> None:
     """The first rank's command is over; if the others are still waiting for what to do, let them go with its code."""
-    if not group.joined():
-        group.join().first(code)
+    if not has_joined():
+        join_group().broadcast(code)
     if code:
         _exit(code)
-    group.leave()
+    leave_after_barrier()

@@ -12,7 +12,7 @@ from dlx.batch import Batch
 from dlx.datasets import sources
 from dlx.datasets.dataset import Dataset, Generated, Part, Split
 from dlx.datasets.sequences import buckets
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
 from dlx.types import Count, Natural
 
 # One gather for sixteen batches halves the step of a tiny network: what an operator costs to call is paid once.
@@ -65,8 +65,8 @@ class Loader:
         self.steps = -(-self.examples // self.batch)
         width = 4 * int(np.prod(dataset.shape or (1,)))
         largest = CACHED if self.device.type == "cpu" else sources.LARGEST
-        self.group = here()
-        low, high = self.group.portion(self.batch)
+        self.group = current_group()
+        low, high = self.group.local_range(self.batch)
         self.own = high - low  # examples of a batch in this process
         self.gathered = max(1, min(GATHERED, largest // max(self.own * width, 1)))
         if self.device.type == "cpu":
@@ -110,7 +110,7 @@ class Loader:
 
     def _portions(self, epoch: int, start: int) -> Iterator[Batch]:
         """This process's portion of every batch."""
-        portion, left = self.group.portion, self.examples % self.batch
+        portion, left = self.group.local_range, self.examples % self.batch
         if isinstance(self.dataset.splits["train"], Generated):  # every process makes the batch, and takes its portion
             batches = self._batches(None, self.examples, epoch, start, self.batch)
             for batch in batches:
@@ -136,9 +136,9 @@ class Loader:
             longest = [part.new_full((len(part),), int(part.max())) for part in lengths[order].split(self.batch)]
             self._sources["train"].lengths = torch.empty_like(lengths).index_copy_(0, order, torch.cat(longest))
         full = self.examples // self.batch * self.batch
-        low, high = self.group.portion(self.batch)
+        low, high = self.group.local_range(self.batch)
         rows = order[:full].view(-1, self.batch)[:, low:high].flatten()
-        low, high = self.group.portion(self.examples - full) if full < self.examples else (0, 0)
+        low, high = self.group.local_range(self.examples - full) if full < self.examples else (0, 0)
         return rows, order[full:][low:high]
 
     def split(self, name: str) -> Iterable[Batch]:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -29,7 +29,7 @@ class _Sum(torch.autograd.Function):
         return _Sum.apply(grads[0])  # its own adjoint, so that a gradient's penalty may be differentiated too
 
 
-class SynchronisedNorm(nn.Module):
+class SyncBatchNorm(nn.Module):
     """(x - E x) / √(Var x + ε) · γ + β, E and Var over the whole step; in evaluation the running means.
 
     Args:
@@ -53,7 +53,7 @@ class SynchronisedNorm(nn.Module):
         self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or here().world == 1:
+        if not self.training or current_group().world == 1:
             return self._plain(x)
         dims = [d for d in range(x.ndim) if d != 1]
         count = x.numel() / x.shape[1]
@@ -92,12 +92,12 @@ class SynchronisedNorm(nn.Module):
         self.running_var.lerp_(variance, momentum)
 
 
-def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
+def convert_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
     """Put synchronised layers in the place of torch's batch normalizations; parameters and their names stay.
 
     Those that are frozen use their running means, and keep them.
     """
-    made = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else SynchronisedNorm
+    made = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else SyncBatchNorm
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) in PLAIN and "train" not in vars(child):

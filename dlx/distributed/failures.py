@@ -34,7 +34,7 @@ class Failures:
 
     def tell(self, error: Exception) -> None:
         """Say what happened here, unless another has spoken."""
-        self._post(f"rank {self.rank} failed: {told(error)}")
+        self._post(f"rank {self.rank} failed: {describe_error(error)}")
 
     def cause(self, error: BaseException) -> str:
         """Why an exchange failed: what another rank said, or which one is dead."""
@@ -83,14 +83,14 @@ def _gone(pid: int) -> bool:
     return False
 
 
-def lost(error: BaseException) -> bool:
+def is_lost_rank(error: BaseException) -> bool:
     """Whether an error says that another process is gone."""
     if isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and GONE.search(str(error)) is not None
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error in one line, with its place where it is not for its user."""
     if isinstance(error, DlxError):
         return str(error)

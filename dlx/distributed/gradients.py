@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.distributed.group import here
+from dlx.distributed.group import SingleProcess
 from dlx.errors import UsageError
+from dlx.hardware.random_state import get_random_state, set_random_state
 
 Strategy = Literal["ddp", "fsdp"]
 LARGE = 2**20  # parameters of a layer that is put together by itself, just before it is used
@@ -40,61 +41,62 @@ class Objective(nn.Module):
         return self.loss(batch)
 
 
-class Shared:
+class DistributedGradients:
     """Gradients of the loss over all ranks, one for each parameter in the model's order.
 
     Args:
+        group: the processes that learn together.
         model: whose parameters learn; `fsdp` replaces them by their shards, so optimizers are made afterwards.
         loss: of a batch, 0-d.
         strategy: which wrapper.
     """
 
-    def __init__(self, model: nn.Module, loss: Callable[[Batch], Tensor], strategy: Strategy) -> None:
+    def __init__(
+        self, group: SingleProcess, model: nn.Module, loss: Callable[[Batch], Tensor], strategy: Strategy
+    ) -> None:
+        self.group = group
         self.objective: Any = Objective(model, loss)
         self.wrapped: Any = None
         if strategy == "fsdp":
-            shard(self.objective)
-            model.__dict__["_dlx_objective"] = weakref.ref(self.objective)  # `gathered` finds it; no submodule
+            shard(self.objective, group.world)
+            model.__dict__["_dlx_objective"] = weakref.ref(self.objective)  # `unshard` finds it; no submodule
             self.wrapped = self.objective
         self.params = [p for p in model.parameters() if p.requires_grad]
 
     def __call__(self, batch: Batch, scale: float = 1.0) -> tuple[list[Any], Tensor]:
         """The gradients, times `scale`, and this rank's loss, 0-d."""
         if self.wrapped is None:  # at the first batch: by then another procedure may have been at work
-            unused = _unused(self.objective, batch, self.params)
+            unused = _has_unused_parameters(self.group, self.objective, batch, self.params)
             parallel: Any = nn.parallel.DistributedDataParallel
             takes = inspect.signature(parallel).parameters  # torch 2.14 gave the option another name
             buffers = "forward_sync_buffers" if "forward_sync_buffers" in takes else "broadcast_buffers"
             # Buffers are aligned when they are looked at, not before every step.
             self.wrapped = parallel(self.objective, find_unused_parameters=unused, **{buffers: False})
-        group = here()
         loss = self.wrapped(batch)
-        (loss * (scale * group.part * group.world)).backward()
+        (loss * (scale * self.group.fraction * self.group.world)).backward()
         grads = [p.grad for p in self.params]
         for p in self.params:
             p.grad = None
         return grads, loss.detach()
 
 
-def _unused(objective: nn.Module, batch: Batch, params: Sequence[Tensor]) -> bool:
-    """Whether the loss leaves out parameters on any rank: waiting for their gradients would take for ever."""
-    from dlx.hardware.random_state import get_random_state, set_random_state
-
+def _has_unused_parameters(group: SingleProcess, objective: nn.Module, batch: Batch, params: Sequence[Tensor]) -> bool:
+    """Return whether the loss leaves out parameters on any rank: waiting for their gradients would take for ever."""
     state, kept = get_random_state(), {name: b.clone() for name, b in objective.named_buffers()}
     grads = torch.autograd.grad(objective(batch), params, allow_unused=True)
     set_random_state(state)
     for name, buffer in objective.named_buffers():
         buffer.copy_(kept[name])
-    return bool(here().any(torch.tensor([any(g is None for g in grads)])))
+    return bool(group.any_rank(torch.tensor([any(g is None for g in grads)])))
 
 
-def shard(objective: nn.Module) -> None:
+def shard(objective: nn.Module, world: int) -> None:
     """Leave each rank a part of the parameters; large layers of torch's are groups of their own."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     device = next(objective.parameters()).device.type
-    mesh = init_device_mesh(device, (here().world,))
+    mesh = init_device_mesh(device, (world,))
     for module in list(objective.modules()):
         own = sum(p.numel() for p in module.parameters(recurse=False))
         if own >= LARGE and type(module).__module__.startswith("torch.nn."):
@@ -103,7 +105,7 @@ def shard(objective: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def gathered(model: nn.Module) -> Iterator[None]:
+def unshard(model: nn.Module) -> Iterator[None]:
     """Put the parameters of a sharded model together for a while."""
     from torch.distributed.fsdp import FSDPModule
 

@@ -1,23 +1,26 @@
-"""States of models and optimizers of which each process keeps but a part: whole where they are saved."""
+"""Gather the sharded states of models and optimizers for a checkpoint, and shard them again."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from dlx.distributed.group import here
 
-
-def sharded(model: nn.Module) -> bool:
-    """Whether each rank keeps but a part of the parameters."""
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether each rank keeps only a part of the parameters."""
     from torch.distributed.tensor import DTensor
 
     return any(isinstance(p, DTensor) for p in model.parameters())
 
 
-def whole_tensors(state: Any) -> Any:
-    """A state whose sharded tensors are put together again."""
-    if here().world == 1:
+def gather_full_tensors(state: Any, world: int) -> Any:
+    """Return a state with its sharded tensors put together again.
+
+    Args:
+        state: nested dictionaries and lists of tensors.
+        world: processes; of one nothing is sharded.
+    """
+    if world == 1:
         return state
     from torch.distributed.tensor import DTensor
     from torch.utils._pytree import tree_map_only
@@ -25,9 +28,15 @@ def whole_tensors(state: Any) -> Any:
     return tree_map_only(DTensor, DTensor.full_tensor, state)
 
 
-def sharded_like(state: Any, params: Sequence[Tensor]) -> Any:
-    """An optimizer's state, cut as its parameters are."""
-    if here().world == 1:
+def shard_like(state: Any, params: Sequence[Tensor], world: int) -> Any:
+    """Return an optimizer's full state, cut as its parameters are.
+
+    Args:
+        state: whole, as `gather_full_tensors` returns it.
+        params: of the optimizer, in its order.
+        world: processes; of one nothing is sharded.
+    """
+    if world == 1:
         return state
     from torch.distributed.tensor import DTensor, distribute_tensor
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
 from dlx.errors import TrainingError, UsageError
 from dlx.figures import figures
 from dlx.loggers.jsonl import COLUMNS, Curves, Record
@@ -136,7 +136,7 @@ class Logger:
         if not calls:
             return
         tags = [self._names(prefix, values) for prefix, values, *_ in calls]
-        numbers = here().mean(_numbers([value for _, values, *_ in calls for value in values.values()]))
+        numbers = current_group().mean(_numbers([value for _, values, *_ in calls for value in values.values()]))
         finite = math.isfinite(sum(numbers))  # only if every number is
         records: list[Record] = []
         at = 0

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.distributed.group import here
-from dlx.distributed.sharding import sharded_like, whole_tensors
+from dlx.distributed.group import current_group
+from dlx.distributed.sharding import gather_full_tensors, shard_like
 from dlx.errors import UsageError
 from dlx.models.layers import constrained, penalised
 from dlx.optimizers.fused import Gradients, made, undecorated, updater
@@ -24,7 +24,7 @@ from dlx.tasks.task import Task
 from dlx.types import Count, Natural, Positive
 
 if TYPE_CHECKING:
-    from dlx.distributed.gradients import Shared
+    from dlx.distributed.gradients import DistributedGradients
     from dlx.procedures.compiled import CompiledStep
 
 COMPILABLE = ("SGD", "Adam", "AdamW")  # as dlx.procedures.compiled has them; asking it would load torch's compiler
@@ -75,7 +75,7 @@ class Backprop(Procedure):
         self.compiled: CompiledStep | None = None
         self.micro = MicroBatches(lambda batch: self._gradient(self.loss(batch)))
         self.diagnosis: StateGradients | None = None
-        self.shared: Shared | None = None  # of several processes
+        self.shared: DistributedGradients | None = None  # of several processes
         self.updates = 0
         self.gathered: list[Tensor] = []  # sum of the gradients since the last update
         self.waiting = 0  # batches in that sum
@@ -85,7 +85,7 @@ class Backprop(Procedure):
         if type(task).loss is Task.loss:
             raise task.lossless()
         self.penalised, self.constrained = penalised(model), constrained(model)
-        self.shared = self._shared(model) if here().world > 1 else None
+        self.shared = self._shared(model) if current_group().world > 1 else None
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = made(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
@@ -104,15 +104,16 @@ class Backprop(Procedure):
 
             self.compiled = CompiledStep(model, task, self.optimizer, self.penalised, self.clip_norm)
 
-    def _shared(self, model: nn.Module) -> "Shared | None":
+    def _shared(self, model: nn.Module) -> "DistributedGradients | None":
         """The gradient over several processes; None where it is exchanged after it was taken."""
-        from dlx.distributed.gradients import Shared, refuse_sharding
+        from dlx.distributed.gradients import DistributedGradients, refuse_sharding
 
         if self.strategy == "fsdp":
             refuse_sharding(model, self.constrained)
         elif self.accumulate > 1:
             return None
-        return Shared(model, self.loss, "fsdp" if self.strategy == "fsdp" else "ddp")
+        strategy: Literal["ddp", "fsdp"] = "fsdp" if self.strategy == "fsdp" else "ddp"
+        return DistributedGradients(current_group(), model, self.loss, strategy)
 
     def loss(self, batch: Batch) -> Tensor:
         """The task's loss and the penalties, 0-d."""
@@ -135,7 +136,7 @@ class Backprop(Procedure):
 
     def _gradient(self, loss: Tensor) -> tuple[Gradients, Tensor]:
         """The gradient of a loss, 0-d, and the loss without it."""
-        scaled = here().weigh(loss if self.scaler is None else self.scaler.scale(loss))
+        scaled = current_group().weight_by_examples(loss if self.scaler is None else self.scaler.scale(loss))
         # allow_unused: a head that this loss does not reach keeps its weights, as with .backward().
         return torch.autograd.grad(scaled, self.params, allow_unused=True), loss.detach()
 
@@ -153,7 +154,7 @@ class Backprop(Procedure):
     def _apply(self, grads: Any) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
         if self.shared is None:
-            grads = here().added(grads)
+            grads = current_group().sum_gradients(grads)
         if self.scaler is not None and not self.scaler.unscale([g for g in grads if g is not None]):
             return values
         if self.clip_value is not None:
@@ -225,21 +226,21 @@ class Backprop(Procedure):
         plain = self.accumulate == 1 and self.clip_value is None and self.scaler is None
         small = sum(p.numel() for p in self.params) < 1e5 and self.params[0].device.type == "cpu"
         suits = plain and small and type(self.optimizer).__name__ in COMPILABLE and not _has_kernels(self.model)
-        if self.compile or not suits or here().world > 1 or steps < 400_000:
+        if self.compile or not suits or current_group().world > 1 or steps < 400_000:
             return None
         return f"procedure.compile=step would pay over {steps:,} steps: seconds to compile, then 0.6 of the time"
 
     def _keep(self) -> None:
         """Leave what was added up to the first of several processes."""
-        if here().rank:
+        if current_group().rank:
             torch._foreach_zero_(self.gathered)
 
     def state_dict(self) -> dict[str, Any]:
         with undecorated():
-            optimizer = whole_tensors(self.optimizer.state_dict())
+            optimizer = gather_full_tensors(self.optimizer.state_dict(), current_group().world)
         gathered = self.gathered
-        if here().world > 1 and gathered and self.shared is None:
-            gathered = self.gathered = here().added(gathered)
+        if current_group().world > 1 and gathered and self.shared is None:
+            gathered = self.gathered = current_group().sum_gradients(gathered)
             self._keep()
         return {
             **super().state_dict(),
@@ -247,7 +248,7 @@ class Backprop(Procedure):
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "updates": self.updates,
-            "gathered": whole_tensors(gathered),
+            "gathered": gather_full_tensors(gathered, current_group().world),
             "waiting": self.waiting,
             "micro_batch": self.micro.size,
             **({} if self.diagnosis is None else {"diagnosis": self.diagnosis.state_dict()}),
@@ -255,7 +256,7 @@ class Backprop(Procedure):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(sharded_like(state["optimizer"], self.params))
+        self.optimizer.load_state_dict(shard_like(state["optimizer"], self.params, current_group().world))
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
         if self.scaler:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
 from dlx.optimizers.fused import made, undecorated, updater
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
@@ -46,7 +46,7 @@ class Descent(Procedure):
 
     def averaged(self, gradients: Any) -> Any:
         """Gradients of the means over a batch, whichever process has which of its examples."""
-        return here().averaged(gradients)
+        return current_group().average_gradients(gradients)
 
     def advance(self) -> None:
         """After each update: the schedule may count it."""

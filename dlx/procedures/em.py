@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task, labels_of
 from dlx.types import NonNegative
@@ -61,18 +61,21 @@ class EM(Procedure):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         labels = {"y": labels_of(batch)} if getattr(self.model, "labelled", False) else {}
         for name, value in self.learner.statistics(batch.x, batch.lengths, **labels).items():
-            value = value if here().counts else torch.zeros_like(value)
+            value = value if current_group().counts_here else torch.zeros_like(value)
             self.counts[name] = self.counts[name] + value if name in self.counts else value
-        self.examples += len(batch.x) * here().counts
+        self.examples += len(batch.x) * current_group().counts_here
         return {}
 
     def _sum(self) -> None:
         """Take the counts of all processes."""
-        self.counts, self.examples = here().summed(self.counts), sum(here().each(self.examples))
+        self.counts, self.examples = (
+            current_group().all_reduce(self.counts),
+            sum(current_group().all_gather(self.examples)),
+        )
 
     def _keep(self) -> None:
         """Leave what was counted to the first process."""
-        if here().rank:
+        if current_group().rank:
             self.counts, self.examples = {k: torch.zeros_like(v) for k, v in self.counts.items()}, 0
 
     def end_epoch(self) -> dict[str, Tensor]:

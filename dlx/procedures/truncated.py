@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from dlx.batch import Batch
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
 from dlx.errors import UsageError
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.schedule import Schedule
@@ -84,7 +84,7 @@ class TruncatedBackprop(Backprop):
     def _pieces(self, batch: Batch, steps: Steps) -> dict[str, Tensor]:
         if self.diagnosis is not None:
             self.diagnosis.batch = batch
-        model, asked, T = stepped(self.model), here().any(steps.counts.any(0)).tolist(), steps.x.shape[1]
+        model, asked, T = stepped(self.model), current_group().any_rank(steps.counts.any(0)).tolist(), steps.x.shape[1]
         state: Any = None
         values: dict[str, Tensor] = {}
         total = torch.zeros((), device=steps.x.device)

@@ -185,3 +185,16 @@ def find(name: str, root: Path = ROOT) -> Run:
 def near(path: Path) -> Path:
     """A path as it is typed here: from the working directory on, where it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+class NullRun(Run):
+    """Stand for a run that another process writes: nothing is read and nothing is written."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(os.devnull))
+
+    def read(self) -> dict[str, Any]:
+        return {}
+
+    def write(self, content: dict[str, Any]) -> None:
+        pass

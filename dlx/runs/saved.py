@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.catalogue import constructor
+from dlx.config.moved import update_config
 from dlx.config.static.schema import shown
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
@@ -58,7 +59,9 @@ def config_of(run: Run) -> DictConfig:
     missing = [name for name in ("dataset", "model", "task", "procedure", "trainer") if name not in config]
     if not isinstance(config, DictConfig) or missing:
         raise UsageError(f"{path} is not a run's configuration; it lacks {', '.join(missing)}")
-    return config
+    updated = update_config(config)
+    assert isinstance(updated, DictConfig)
+    return updated
 
 
 def changed(config: DictConfig, overrides: Sequence[str], may: Iterable[str], verb: str) -> DictConfig:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
 from dlx.tasks.task import Task
 
 
@@ -17,7 +17,7 @@ def evaluate(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str
     Sums are kept in float64 on the model's device (float32 on Apple's, which has no float64) and fetched once. Several
     processes measure every so-many-th batch each, and all of them know the result.
     """
-    training, group = model.training, here()
+    training, group = model.training, current_group()
     model.eval()
     sums: dict[str, Tensor] = {}
     examples = 0
@@ -31,10 +31,12 @@ def evaluate(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str
             for name, value in task.metrics(model, batch).items():
                 total = value.to(wide).sum(0) if value.ndim else value.to(wide) * size
                 sums[name] = sums[name] + total if name in sums else total
-        sums, examples = _summed(group.each(({name: total.cpu().double() for name, total in sums.items()}, examples)))
+        sums, examples = _summed(
+            group.all_gather(({name: total.cpu().double() for name, total in sums.items()}, examples))
+        )
         means = {name: total / max(examples, 1) for name, total in sums.items()}
         final = task.finish(means) if means else {}
-        final.update(group.first(task.whole(model, batches)))  # all look at the whole, as long as one of them does
+        final.update(group.broadcast(task.whole(model, batches)))  # all look at the whole, as long as one of them does
         return final
     finally:
         model.train(training)

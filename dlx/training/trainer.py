@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.datasets.loader import Loader
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
 from dlx.errors import Interrupted, TrainingError
 from dlx.hardware.device import autocast, select_device
 from dlx.hardware.out_of_memory import fitting
@@ -162,9 +162,9 @@ class Trainer:
 
     def _pass(self, interrupt: Interrupt) -> None:
         """The rest of one epoch's steps."""
-        group = here()
-        take, log, show = group.weighed(self.procedure.step), self.logger.scalars, self.progress.step
-        due, heard = self.logger.every, group.heard
+        group = current_group()
+        take, log, show = group.weight_values(self.procedure.step), self.logger.scalars, self.progress.step
+        due, heard = self.logger.every, group.should_stop
         with autocast(self.device, self.precision):  # type: ignore[arg-type]
             for batch in self.data.train(self.epoch, self.step_in_epoch):
                 values = take(batch)
@@ -193,7 +193,7 @@ class Trainer:
         self.logger.epoch = self.epoch
         rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
-        with here().whole(self.model):
+        with current_group().full_parameters(self.model):
             self.logger.parameters(self._histograms, self.step)
         if self.logger.draws("images"):
             for name, picture in self.procedure.pictures().items():
@@ -208,7 +208,7 @@ class Trainer:
             if self.watch is not None:
                 self.pruned = self.watch(self.epoch, self.latest, f"val/{self.task.monitor}")
         if self.pictures_every and self.epoch % self.pictures_every == 0:
-            with here().whole(self.model):
+            with current_group().full_parameters(self.model):
                 self.pictures()
         self.progress.epoch(self.epoch, self.latest, time.monotonic() - started)
         self._save_in_time()
@@ -230,8 +230,8 @@ class Trainer:
 
     def _share_sums(self) -> None:
         """Where there are several processes: the mean over them, which then is each one's."""
-        if here().world > 1:
-            numbers = here().mean([float(total) for total, _ in self.sums.values()])
+        if current_group().world > 1:
+            numbers = current_group().mean([float(total) for total, _ in self.sums.values()])
             for (name, (_, count)), number in zip(list(self.sums.items()), numbers, strict=False):
                 self.sums[name] = (torch.tensor(number, dtype=torch.float64), count)
 
@@ -283,12 +283,12 @@ class Trainer:
         ):  # of equals the newest: on a small validation split accuracy ties early, by luck
             self.best, self.best_epoch = value, self.epoch
             about = {"epoch": self.epoch, "step": self.step, "metric": f"val/{self.task.monitor}", "value": value}
-            self.checkpoints.best(here().state(self.model), about)
+            self.checkpoints.best(current_group().state(self.model), about)
 
     def evaluate(self, split: str) -> dict[str, float]:
         """The task's metrics on a split, with the model as it is."""
-        here().align(self.model)
-        with autocast(self.device, self.precision), here().whole(self.model):  # type: ignore[arg-type]
+        current_group().sync_buffers(self.model)
+        with autocast(self.device, self.precision), current_group().full_parameters(self.model):  # type: ignore[arg-type]
             return fitting(self.data, lambda: evaluate(self.model, self.task, self.data.split(split)))
 
     def pictures(self) -> None:
@@ -298,7 +298,7 @@ class Trainer:
     # -- what a resumed run needs --------------------------------------------------------------------------------
 
     def _save_in_time(self) -> None:
-        if here().first(time.monotonic() - self.saved_at > self.save_every):
+        if current_group().broadcast(time.monotonic() - self.saved_at > self.save_every):
             self._save()
 
     def _save(self) -> None:
@@ -309,14 +309,14 @@ class Trainer:
     def content(self) -> dict[str, Any]:
         """What `restore` takes up: model, procedure, the loop's place and the random numbers', whole on all ranks."""
         self._share_sums()
-        group, procedure, random = here(), self.procedure.state_dict(), get_random_state()
+        group, procedure, random = current_group(), self.procedure.state_dict(), get_random_state()
         own = {name: procedure[name] for name in self.procedure.apart if name in procedure}
         return {
             "model": group.state(self.model),
             "procedure": procedure,
             "trainer": self.state_dict(),
             "random": random,
-            **group.apart({"random": random, "procedure": own}),
+            **group.gather_rank_state({"random": random, "procedure": own}),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -334,7 +334,7 @@ class Trainer:
 
     def restore(self, content: Mapping[str, Any], model: nn.Module, procedure: Procedure) -> None:
         """Take up a checkpoint: afterwards `fit` goes on as if it had never stopped."""
-        here().load(model, content["model"])
+        current_group().load(model, content["model"])
         procedure.load_state_dict(content["procedure"])
         self.load_state_dict(content["trainer"])
         set_random_state(content["random"])

@@ -67,7 +67,6 @@ def test_a_process_that_is_killed_ends_the_run():
 MINE = """
 import os
 import signal
-from tests.conftest import ROOT
 from dlx.procedures.backprop import Backprop
 from dlx.runs.rundir import Run
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dlx.config.moved import current_target
+
 
 @dataclass(frozen=True)
 class Module:
@@ -73,7 +75,7 @@ def locate(dotted: str) -> Definition | Module:
     Raises:
         NotFound: there is no such package, module or name.
     """
-    first, *rest = dotted.split(".")
+    first, *rest = current_target(dotted).split(".")
     found = module(first)
     if found is None:
         raise NotFound(f"there is no module {first!r}")

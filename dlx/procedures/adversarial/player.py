@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlx.distributed.group import here
+from dlx.distributed.group import current_group
 from dlx.errors import UsageError
 from dlx.optimizers.fused import made, undecorated, updater
 from dlx.procedures.loss_scale import LossScale
@@ -67,9 +67,9 @@ class Player:
         if self.frozen:
             self.updates += 1
             return None
-        group = here()
-        scaled = group.weigh(loss if scaler is None else scaler.scale(loss))
-        grads = group.added(torch.autograd.grad(scaled, self.params))
+        group = current_group()
+        scaled = group.weight_by_examples(loss if scaler is None else scaler.scale(loss))
+        grads = group.sum_gradients(torch.autograd.grad(scaled, self.params))
         if scaler is not None and not scaler.unscale(list(grads)):
             return None
         norm = torch.nn.utils.get_total_norm(grads) if self.watched else None

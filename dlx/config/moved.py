@@ -1,0 +1,100 @@
+"""Names of earlier versions and what they are called now, so that older runs and configurations go on working.
+
+A saved `config.yaml` names classes by their modules of that time. They are renamed as it is read, before anything asks
+whether the class may be built.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+# Modules whose classes a configuration may name: before version 0.2 → now.
+MODULES = {
+    "dlx.datasets.adding": "dlx.datasets.synthetic.adding",
+    "dlx.datasets.algorithmic": "dlx.datasets.synthetic.algorithmic",
+    "dlx.datasets.algorithmic_ngrams": "dlx.datasets.synthetic.ngrams",
+    "dlx.datasets.binarization": "dlx.datasets.images.binarization",
+    "dlx.datasets.buckets": "dlx.datasets.sequences.buckets",
+    "dlx.datasets.cifar": "dlx.datasets.images.cifar",
+    "dlx.datasets.conll": "dlx.datasets.sequences.conll",
+    "dlx.datasets.csv": "dlx.datasets.tables.csv",
+    "dlx.datasets.downloaded": "dlx.datasets.images.downloaded",
+    "dlx.datasets.idx": "dlx.datasets.images.idx",
+    "dlx.datasets.image_folder": "dlx.datasets.images.image_folder",
+    "dlx.datasets.images": "dlx.datasets.images.images",
+    "dlx.datasets.intensities": "dlx.datasets.images.input_range",
+    "dlx.datasets.midi": "dlx.datasets.sequences.midi",
+    "dlx.datasets.mnist": "dlx.datasets.images.mnist",
+    "dlx.datasets.music": "dlx.datasets.sequences.music",
+    "dlx.datasets.padding": "dlx.datasets.sequences.padding",
+    "dlx.datasets.patterns": "dlx.datasets.synthetic.patterns",
+    "dlx.datasets.pixels": "dlx.datasets.sequences.pixels",
+    "dlx.datasets.sequences": "dlx.datasets.synthetic.casino",
+    "dlx.datasets.series": "dlx.datasets.sequences.series_files",
+    "dlx.datasets.sheet": "dlx.datasets.tables.delimited",
+    "dlx.datasets.svhn": "dlx.datasets.images.svhn",
+    "dlx.datasets.switching": "dlx.datasets.synthetic.switching",
+    "dlx.datasets.synthetic": "dlx.datasets.synthetic.shapes",
+    "dlx.datasets.tabular": "dlx.datasets.tables.tabular",
+    "dlx.datasets.text": "dlx.datasets.sequences.text",
+    "dlx.datasets.timeseries": "dlx.datasets.sequences.timeseries",
+    "dlx.datasets.transforms": "dlx.datasets.images.transforms",
+    "dlx.logs.logger": "dlx.loggers.run_logger",
+    "dlx.models.adversarial.game": "dlx.models.adversarial.gan_base",
+    "dlx.models.autoencoders.conv_vae": "dlx.models.autoencoders.vae.conv_vae",
+    "dlx.models.autoencoders.vae": "dlx.models.autoencoders.vae.vae",
+    "dlx.models.autoencoders.vae_base": "dlx.models.autoencoders.vae.base",
+    "dlx.models.autoencoders.vae_latent": "dlx.models.autoencoders.vae.latent",
+    "dlx.models.autoencoders.vae_likelihood": "dlx.models.autoencoders.vae.likelihood",
+    "dlx.models.boltzmann.dbm": "dlx.models.boltzmann.dbm.dbm",
+    "dlx.models.boltzmann.dbm_layers": "dlx.models.boltzmann.dbm.layers",
+    "dlx.models.convolutional.entries": "dlx.models.convolutional.layer_spec",
+    "dlx.models.convolutional.lenet5": "dlx.models.convolutional.lenet5.lenet5",
+    "dlx.models.convolutional.lenet5_layers": "dlx.models.convolutional.lenet5.layers",
+    "dlx.models.entries": "dlx.models.layer_spec",
+    "dlx.models.estimator": "dlx.models.estimator.estimator",
+    "dlx.models.estimator_bytes": "dlx.models.estimator.serialization",
+    "dlx.models.estimator_kinds": "dlx.models.estimator.kinds",
+    "dlx.models.markov.beginning": "dlx.models.markov.kmeans_init",
+    "dlx.models.recurrent.ntm": "dlx.models.recurrent.ntm.ntm",
+    "dlx.models.recurrent.ntm_addressing": "dlx.models.recurrent.ntm.addressing",
+    "dlx.models.recurrent.ntm_controllers": "dlx.models.recurrent.ntm.controllers",
+    "dlx.models.recurrent.ntm_heads": "dlx.models.recurrent.ntm.heads",
+    "dlx.models.recurrent.ntm_scan": "dlx.models.recurrent.ntm.scan",
+    "dlx.procedures.adversarial": "dlx.procedures.adversarial.adversarial",
+    "dlx.procedures.adversarial_collapse": "dlx.procedures.adversarial.collapse",
+    "dlx.procedures.adversarial_losses": "dlx.procedures.adversarial.losses",
+    "dlx.procedures.adversarial_player": "dlx.procedures.adversarial.player",
+    "dlx.tasks.elbo": "dlx.tasks.elbo.elbo",
+    "dlx.tasks.elbo_pictures": "dlx.tasks.elbo.pictures",
+    "dlx.tasks.generation": "dlx.tasks.generation.generation",
+    "dlx.tasks.generation_features": "dlx.tasks.generation.features",
+    "dlx.tasks.generation_measures": "dlx.tasks.generation.measures",
+    "dlx.tasks.generation_pictures": "dlx.tasks.generation.pictures",
+    "dlx.trainer": "dlx.training.trainer",
+}
+# Classes that were renamed, by their old name in their new module.
+CLASSES: dict[str, str] = {}
+
+
+def current_target(target: Any) -> Any:
+    """Return the present name of a `_target_`; what is not ours, or not moved, is returned as it is."""
+    module, _, name = str(target).rpartition(".")
+    if module in MODULES:
+        target = f"{MODULES[module]}.{name}"
+    return CLASSES.get(target, target) if isinstance(target, str) else target
+
+
+def rename_targets(node: Any) -> Any:
+    """Return plain nested values with every `_target_` under its present name."""
+    if isinstance(node, Mapping):
+        return {k: current_target(v) if k == "_target_" else rename_targets(v) for k, v in node.items()}
+    if isinstance(node, list):
+        return [rename_targets(value) for value in node]
+    return node
+
+
+def update_config(config: DictConfig | ListConfig) -> DictConfig | ListConfig:
+    """Return a saved configuration in present names; interpolations stay."""
+    return OmegaConf.create(rename_targets(OmegaConf.to_container(config)))
