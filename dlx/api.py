@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dlx.config.compose import prepare, trust_own
 from dlx.config.search import places
 from dlx.errors import UsageError
-from dlx.parts import Parts
+from dlx.parts import Parts, Which, load_trained
 from dlx.run import train_in
 from dlx.runs.rundir import Run, find
 from dlx.runs.saved import LOOKING, config_of
@@ -33,7 +33,7 @@ class Trained:
         checkpoint: `best` or `last`; None takes the best one, or the last where no best one was chosen.
     """
 
-    def __init__(self, run: Run, overrides: Sequence[str] = (), checkpoint: trained.Which | None = None) -> None:
+    def __init__(self, run: Run, overrides: Sequence[str] = (), checkpoint: Which | None = None) -> None:
         self._run, self._overrides, self._which = run, tuple(overrides), checkpoint
 
     def __repr__(self) -> str:
@@ -63,7 +63,7 @@ class Trained:
     @cached_property
     def parts(self) -> Parts:
         """Dataset, task, model, procedure, trainer and loader, the model with its trained weights."""
-        return trained.load(self._run, trusted(self._run, self._overrides, LOOKING, "load"), self._which)[0]
+        return load_trained(self._run, trusted(self._run, self._overrides, LOOKING, "load"), self._which)[0]
 
     @property
     def model(self) -> nn.Module:
@@ -140,12 +140,14 @@ class Trained:
             UsageError: a method does not suit the model, or there is no such layer, class or unit.
         """
         from dlx.interpretability import choice
-        from dlx.interpretability.visuals import visualise
+        from dlx.interpretability.visuals import visualize
 
         dataset = self.parts.dataset
         raw = None if x is None else (read(Path(x), dataset).x if isinstance(x, str | Path) else examples(x, dataset))
         number = choice.label(None if label is None else str(label), dataset.names, dataset.classes)
-        return visualise(self.parts, methods or ("all",), choice.Choice(layer, number, unit), raw, n).pictures
+        model, dataset, device = self.parts.model, self.parts.dataset, self.parts.trainer.device
+        asked = choice.Choice(layer, number, unit)
+        return visualize(model, dataset, device, methods or ("all",), asked, raw, n).pictures
 
 
 def train(*overrides: str) -> Trained:
@@ -182,7 +184,7 @@ def _keep(directory: Path, **contents: Any) -> None:
         OmegaConf.save(content, directory / f"{name}.yaml")
 
 
-def load(run: str | Path, *overrides: str, checkpoint: trained.Which | None = None) -> Trained:
+def load(run: str | Path, *overrides: str, checkpoint: Which | None = None) -> Trained:
     """A run that was trained before.
 
     Args:

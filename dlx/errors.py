@@ -23,3 +23,9 @@ class Interrupted(DlxError):
     """SIGINT or SIGTERM: the step was finished and the checkpoint saved. Exit code 130."""
 
     exit_code = 130
+
+
+class SweepError(DlxError):
+    """Some jobs of a sweep failed, all were tried. Exit code 3."""
+
+    exit_code = 3

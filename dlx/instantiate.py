@@ -1,21 +1,17 @@
-"""From configuration to objects: the only place where hydra instantiates."""
+"""Build objects from the configuration: the only place where Hydra instantiates."""
 
 import copy
 import inspect
-from functools import partial
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dlx.config.allowed import ALLOWED
 from dlx.config.moved import rename_targets
 from dlx.config.resolved import Plain, constructed, simple
 from dlx.errors import DlxError, UsageError
-
-# Classes under these names may be constructed. A run directory from a stranger is data: `torch.hub.load` or
-# `os.system` in its config must not run because somebody evaluated it.
-ALLOWED = ("dlx.", "torch.nn.", "torch.optim.", "torchvision.", "sklearn.")
 
 
 def build(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
@@ -73,19 +69,6 @@ def optional(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (
     """As `build`, for an optimizer or a scheduler, which wait for their parameters; None for an empty group."""
     node = config.get(name)
     return build(config, name, without=without, **given) if node and node.get("_target_") else None
-
-
-def scheduler(config: DictConfig | Plain, updates: int) -> Any:
-    """The schedule's constructor, which waits for its optimizer; None for a constant rate.
-
-    Args:
-        config: the whole configuration.
-        updates: of an epoch, for schedulers that ask for `steps_per_epoch`.
-    """
-    from dlx.procedures.schedule import Schedule
-
-    made = optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
-    return made and partial(Schedule, scheduler=made, interval=config.scheduler.get("interval", "epoch"))
 
 
 def check(target: str, allow: list[str]) -> None:

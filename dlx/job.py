@@ -1,9 +1,7 @@
 """One job of Hydra's: train, and leave nothing behind where nothing was started."""
 
-import contextlib
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,7 @@ from omegaconf import DictConfig
 from dlx.config.compose import register_resolvers, trust_own
 from dlx.config.search import import_from_here
 from dlx.errors import DlxError, Interrupted
-from dlx.terminal.console import own_place, show_error
-
-FAILED = "failed.jsonl"  # in a sweep's directory: one line for each job that failed
+from dlx.runs.failures import record
 
 
 class Stopped(BaseException):
@@ -40,11 +36,13 @@ class Job:
         existing: directories that were there before; they stay, whatever happens.
         own: the user's own modules, which may be built; read before Hydra may change the working directory.
         quiet: say nothing of how it goes: several jobs share a terminal.
+        train_trial: trains one trial of a search; None where there is no search.
     """
 
     existing: frozenset[Path] = frozenset()
     own: tuple[str, ...] = ()
     quiet: bool = False
+    train_trial: Callable[[DictConfig, Any], dict[str, float]] | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A launcher's process has unpickled it: what Hydra and the user's own modules need is made ready there."""
@@ -79,10 +77,8 @@ class Job:
             _record(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
 
     def _train(self, config: DictConfig, hydra: Any) -> dict[str, float]:
-        if hydra.sweeper.get("trial") is not None:
-            from dlx.sweeps.trial import run
-
-            return run(config, hydra)
+        if hydra.sweeper.get("trial") is not None and self.train_trial is not None:
+            return self.train_trial(config, hydra)
         from dlx.run import train
 
         if not self.quiet:
@@ -122,34 +118,3 @@ def objective(metrics: dict[str, float]) -> Any:
 def _record(sweep: Path, hydra: Any, error: Exception) -> None:
     """Note a failed job where the command that started the sweep finds it, whatever process the job ran in."""
     record(sweep, hydra.job.num, hydra.overrides.task, error, hydra.sweeper.get("trial"))
-
-
-def record(sweep: Path, number: int, overrides: Sequence[str], error: Exception, trial: int | None = None) -> None:
-    """Show what a job failed of, and note it in the sweep's directory.
-
-    Args:
-        sweep: the sweep's directory.
-        number: of the job.
-        overrides: its own.
-        error: what it raised.
-        trial: its number as a search's trial, if it is one.
-    """
-    words = " ".join(word for word in overrides if not word.startswith("hydra."))
-    show_error(error, name=f"job {number} ({words})" if trial is None else f"trial {trial}")
-    text = str(error).splitlines()[0] if str(error) else repr(error)
-    line = {
-        "job": number,
-        "overrides": words,
-        "error": text if isinstance(error, DlxError) or not str(error) else f"{type(error).__name__}: {text}",
-        **({"trial": trial} if trial is not None else {}),
-        **({"place": place} if (place := own_place(error)) else {}),
-    }
-    with contextlib.suppress(OSError), (sweep / FAILED).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def failures(sweep: Path) -> Iterator[dict[str, Any]]:
-    """The jobs of a sweep that failed, in the order in which they did."""
-    with contextlib.suppress(FileNotFoundError):
-        for line in (sweep / FAILED).read_text(encoding="utf-8").splitlines():
-            yield json.loads(line)

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -26,14 +27,20 @@ from dlx.hardware.device import (
     choose_threads,
 )
 from dlx.hardware.random_state import seed_everything
-from dlx.instantiate import build, optional, scheduler
+from dlx.instantiate import build, optional
 from dlx.models import pretrained, tensor_file
 from dlx.models.pretrained import Beginning
 from dlx.procedures.procedure import Procedure
+from dlx.procedures.schedule import Schedule
+from dlx.runs.rundir import Run
+from dlx.runs.saved import LOOKING, copied
+from dlx.runs.trust import trusted
 from dlx.tasks.task import Task, first, reads_lengths
-from dlx.training import batch_size
+from dlx.training import batch_size, checkpoint
 from dlx.training.batch_size import Found
 from dlx.training.trainer import Trainer
+
+Which = Literal["best", "last"]  # checkpoint
 
 
 class Parts(NamedTuple):
@@ -81,6 +88,7 @@ def assemble(
         current_group().local_main_first(dataset.load)
     _complete(config, dataset)
     task: Task = build(config, "task")
+    task.load_model = load_model
     task.attach(dataset)
     seed_everything(config.seed)  # weights do not depend on how much randomness the data took
     model: nn.Module = build(config, "model").to(trainer.device)
@@ -130,7 +138,7 @@ def _learner(
         config,
         "procedure",
         optimizer=optional(config, "optimizer"),
-        scheduler=scheduler(config, updates),
+        scheduler=make_scheduler(config, updates),
         total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
     )
     data.shuffle = data.shuffle and procedure.shuffle
@@ -138,6 +146,17 @@ def _learner(
     procedure.strategy = trainer.strategy
     procedure.bind(model, task)
     return data, procedure
+
+
+def make_scheduler(config: DictConfig | Plain, updates: int) -> Any:
+    """Return the schedule's constructor, which waits for its optimizer; None for a constant rate.
+
+    Args:
+        config: the whole configuration.
+        updates: of an epoch, for schedulers that ask for `steps_per_epoch`.
+    """
+    made = optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    return made and partial(Schedule, scheduler=made, interval=config.scheduler.get("interval", "epoch"))
 
 
 def _search(
@@ -222,3 +241,52 @@ def prepare(parts: Parts, most: int = 5000) -> None:
     wanted = getattr(parts.model, "prepare", None)
     if callable(wanted) and parts.beginning.transfer is None:  # else they are those that the other weights go with
         wanted(first(parts.data.split("train"), most))
+
+
+def load_trained(run: Run, config: DictConfig, which: Which | None = None) -> tuple[Parts, Which]:
+    """Every part of a run with the weights of a checkpoint, ready to be looked at.
+
+    Args:
+        run: where it lies.
+        config: its configuration, from `dlx.runs.trust.trusted`.
+        which: the checkpoint; None takes the best one, or the last where no best one was chosen.
+
+    Returns:
+        The parts, the model in evaluation mode, and the name of the checkpoint.
+
+    Raises:
+        UsageError: its data or its checkpoint is not there or not good.
+    """
+    config = copied(config)
+    config.trainer.compile = False  # it takes longer than looking
+    if config.procedure.get("compile"):
+        config.procedure.compile = None
+    chosen: Which = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
+    parts = assemble(config)
+    restore_weights(parts, run, chosen)
+    return parts, chosen
+
+
+def restore_weights(parts: Parts, run: Run, which: Which) -> None:
+    """Give the model the weights of a checkpoint.
+
+    Raises:
+        UsageError: it is not there, is damaged, or is of another model.
+    """
+    path = run.checkpoints / f"{which}.pt"
+    content = checkpoint.load(path, parts.trainer.device)
+    try:
+        parts.model.load_state_dict(content["model"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise UsageError(
+            f"{path} does not fit the model {type(parts.model).__name__} ({' '.join(lines[:3])[:300]}); needed: the "
+            "weights of the model that config.yaml describes, by the dlx and the modules that it was trained with"
+        ) from error
+    parts.model.eval()
+
+
+def load_model(run: Run, overrides: Sequence[str]) -> tuple[nn.Module, Dataset]:
+    """Return the model and the dataset of a finished run, for a task that measures with them."""
+    parts, _ = load_trained(run, trusted(run, overrides, LOOKING, "train"))
+    return parts.model, parts.dataset

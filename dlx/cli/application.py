@@ -7,20 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.compose import Prepared, explain, prepare
+from dlx.config.hydra_internals import application_parser, run_application
 from dlx.config.report import ConfigError, Problem, closest
 from dlx.config.search import own_packages, places, searching
 from dlx.distributed import launch
-from dlx.errors import DlxError, UsageError
+from dlx.errors import SweepError, UsageError
 from dlx.hardware import processes
-from dlx.job import FAILED, Job, Stopped, existing, failures
+from dlx.job import Job, Stopped, existing
+from dlx.runs.failures import FAILED, failures
 from dlx.runs.rundir import near
-from dlx.sweeps.plugins import goes_on
+from dlx.sweeps.plugins import goes_on, train_trial
 from dlx.sweeps.space import spelled, swept
 
 SEARCHING = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # options of `dlx sweep`
@@ -28,7 +29,7 @@ SEARCHING = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # option
 
 def parser() -> argparse.ArgumentParser:
     """Hydra's own parser, its errors ours."""
-    made = get_args_parser()
+    made = application_parser()
 
     def error(message: str) -> NoReturn:
         raise UsageError(f"{message}; type dlx --help")
@@ -106,7 +107,7 @@ def run(words: Sequence[str]) -> int:
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
             directory = _directory(prepared, key)
             args.overrides = _fixed(args.overrides, key, directory)
-            job = Job(existing(directory.absolute()), tuple(own_packages()))
+            job = Job(existing(directory.absolute()), tuple(own_packages()), train_trial=train_trial)
             if prepared.multirun:
                 from dlx.sweeps.plugins import reachable, register
 
@@ -119,7 +120,7 @@ def run(words: Sequence[str]) -> int:
                     (sweep / FAILED).unlink(missing_ok=True)  # of an earlier sweep into the same directory
     with searching(where), _raised():
         try:
-            _run_hydra(args, parser(), job, str(where.main), where.name)
+            run_application(args, parser(), job, str(where.main), where.name)
         except (HydraException, OmegaConfBaseException) as error:
             if sweep is None or not any(failures(sweep)):
                 raise ConfigError([explain(error, args.overrides)]) from error
@@ -214,9 +215,3 @@ def _summary(sweep: Path, keys: Sequence[str]) -> int:
     ]
     text = f"{len(failed)} of the sweep's jobs failed; type {look} to see the others"
     raise SweepError("\n".join([text, *lines]))
-
-
-class SweepError(DlxError):
-    """Some jobs of a sweep failed, all were tried. Exit code 3."""
-
-    exit_code = 3

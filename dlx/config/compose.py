@@ -10,9 +10,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.utils import create_config_search_path
-from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
@@ -24,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.catalogue import Catalogue
 from dlx.config.fit import check_fit, check_pairs
+from dlx.config.hydra_internals import Loader, apply_overrides, override_dirname
 from dlx.config.keys import Keys
 from dlx.config.origin import Origins
 from dlx.config.overrides import Options, Word, cases, check_choices, check_intervals, check_sweeps, parse
@@ -84,18 +82,8 @@ def prepare(overrides: Sequence[str], where: Places, multirun: bool = False, fou
         return preparation.run()
 
 
-class Loader(ConfigLoaderImpl):
-    """Hydra's loader, remembering the files that a configuration was merged from."""
-
-    merged: tuple[tuple[str, str], ...] = ()  # path and package of each, in order
-
-    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
-        self.merged = tuple((item.config_path, item.package or "") for item in defaults if item.config_path)
-        return super()._compose_config_from_defaults_list(defaults, repo)
-
-
 @contextmanager
-def _loading(where: Places) -> Iterator["Loader"]:
+def _loading(where: Places) -> Iterator[Loader]:
     """Hydra's loader on our search path, without touching the state of a Hydra application around us."""
     base, current = VersionBase.instance().getbase(), HydraConfig.instance().cfg
     setbase("1.3")
@@ -103,7 +91,7 @@ def _loading(where: Places) -> Iterator["Loader"]:
     register_resolvers()
     try:
         with searching(where):
-            yield Loader(create_config_search_path(str(where.main)))
+            yield Loader(where.main)
     finally:
         HydraConfig.instance().cfg = current
         VersionBase.instance().version_base = base
@@ -197,7 +185,7 @@ class _Preparation:
         """Set one value, as Hydra does after merging the files."""
         try:
             override = OverridesParser.create().parse_overrides([text])
-            ConfigLoaderImpl._apply_overrides_to_config(override, config)
+            apply_overrides(override, config)
         except HydraException as error:
             self.problems.append(explain(error, self.texts))
             return False
@@ -208,7 +196,7 @@ class _Preparation:
         own = [word.parsed for word in words if not word.hydra]
         style = config.hydra.job.config.override_dirname
         config.hydra.overrides.task = [word.input_line for word in own]
-        config.hydra.job.override_dirname = get_overrides_dirname(
+        config.hydra.job.override_dirname = override_dirname(
             own, kv_sep=style.kv_sep, item_sep=style.item_sep, exclude_keys=style.exclude_keys
         )
 

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.catalogue import Catalogue, Entry, able, accepts, constructor, met
 from dlx.config.distributed_support import refusal
+from dlx.config.hydra_internals import is_empty
 from dlx.config.overrides import Word, chosen
 from dlx.config.report import Problem, Where
 from dlx.config.static.schema import shown
@@ -149,7 +150,7 @@ def _file(catalogue: Catalogue, group: str, name: str) -> Where | None:
 
 
 def _plain(node: Any) -> dict[str, Any]:
-    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+    if not isinstance(node, DictConfig) or is_empty(node):
         return {}
     with contextlib.suppress(OmegaConfBaseException):
         plain = OmegaConf.to_container(node, resolve=True)

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from dlx.config.catalogue import Catalogue
+from dlx.config.hydra_internals import Loader
 from dlx.config.report import Problem, Where, closest, listed
 
 SWEEPS = {  # what a sweep can be written with, and how
@@ -72,7 +72,7 @@ class Options:
         texts: the overrides, which may do so too.
     """
 
-    def __init__(self, loader: ConfigLoaderImpl, primary: str, texts: Sequence[str] = ()) -> None:
+    def __init__(self, loader: Loader, primary: str, texts: Sequence[str] = ()) -> None:
         self.loader, self.primary = loader, primary
         self.further = [text for text in texts if text.startswith("hydra.searchpath=")]
         self.known: dict[str, list[str]] = {}

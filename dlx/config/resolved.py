@@ -6,7 +6,6 @@ from functools import cache, partial
 from typing import Any
 
 import yaml
-from omegaconf._utils import get_omega_conf_dumper
 
 RESERVED = {"_args_", "_recursive_", "_convert_"}  # of Hydra's instantiate; nodes that have them are left to it
 
@@ -80,7 +79,9 @@ def written(node: Mapping[str, Any]) -> str:
 
 @cache
 def _dumper() -> Any:
-    python = get_omega_conf_dumper()
+    from dlx.config.hydra_internals import omegaconf_dumper
+
+    python = omegaconf_dumper()
     made = type("Dumper", (getattr(yaml, "CDumper", yaml.Dumper),), {})
     made.yaml_implicit_resolvers = python.yaml_implicit_resolvers  # type: ignore[attr-defined]
     for kind, represent in python.yaml_representers.items():

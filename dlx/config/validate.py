@@ -6,7 +6,9 @@ from typing import Any
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dlx.config.allowed import ALLOWED
 from dlx.config.catalogue import constructor
+from dlx.config.hydra_internals import is_empty, raw_repr
 from dlx.config.keys import FILLED, RESERVED, parameters
 from dlx.config.origin import Origins
 from dlx.config.report import Problem, Where, closest, listed
@@ -15,7 +17,6 @@ from dlx.config.static.constructor_checks import refusals
 from dlx.config.static.schema import Choice, Either, Kind, Listing, Number, Text, shown
 from dlx.config.static.signature import UNKNOWN, Parameter, Signature, signature
 from dlx.config.static.source import Definition, Module, NotFound, locate
-from dlx.instantiate import ALLOWED
 from dlx.types import Range
 
 # Keys of the root that are no group.
@@ -54,7 +55,7 @@ class Validation:
         return self.problems
 
     def _node(self, path: Path, node: Container, changed: Path = ()) -> None:
-        if isinstance(node, DictConfig) and not _empty(node) and "_target_" in node:
+        if isinstance(node, DictConfig) and not is_empty(node) and "_target_" in node:
             self._object(path, node)
         for key in _keys(node):
             if changed and str(key) != changed[0] and not _speaks(node, key, changed[-1]):
@@ -63,7 +64,7 @@ class Validation:
                 self._missing((*path, str(key)), node)
             elif not OmegaConf.is_interpolation(node, key):
                 inner = node[key]
-                if isinstance(inner, DictConfig | ListConfig) and not _empty(inner):
+                if isinstance(inner, DictConfig | ListConfig) and not is_empty(inner):
                     self._node((*path, str(key)), inner)
             else:
                 self._resolves((*path, str(key)), node, key)
@@ -202,12 +203,8 @@ def _keys(node: Container) -> Iterator[Any]:
 
 def _speaks(node: Container, key: Any, name: str) -> bool:
     """Whether there is an interpolation in a part of the configuration that names this key."""
-    raw = repr(node._get_node(key))
+    raw = raw_repr(node, key)
     return "${" in raw and name in raw
-
-
-def _empty(node: Container) -> bool:
-    return node._is_none() or node._is_missing()
 
 
 def _dotted(path: Sequence[str]) -> str:

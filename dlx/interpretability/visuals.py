@@ -13,7 +13,6 @@ from dlx.interpretability.choice import Choice, check, pick
 from dlx.interpretability.draw import Pictures, draw
 from dlx.interpretability.preserve_state import looking
 from dlx.interpretability.subject import Subject, examples, subject
-from dlx.parts import Parts
 
 EXAMPLES = 8
 
@@ -25,13 +24,21 @@ class Seen(NamedTuple):
     skipped: list[str]  # why methods were left out, where all were asked for
 
 
-def visualise(
-    parts: Parts, methods: Sequence[str], choice: Choice, raw: Tensor | None = None, number: int = EXAMPLES
+def visualize(
+    model: nn.Module,
+    dataset: Dataset,
+    device: torch.device,
+    methods: Sequence[str],
+    choice: Choice,
+    raw: Tensor | None = None,
+    number: int = EXAMPLES,
 ) -> Seen:
     """See through a trained model.
 
     Args:
-        parts: a trained run's.
+        model: trained.
+        dataset: of the run.
+        device: where the model is.
         methods: of `METHODS`; `all` for those that suit the model.
         choice: the layer, the class and the unit.
         raw: examples, as the dataset holds them; None takes the first ones of its test split.
@@ -40,13 +47,13 @@ def visualise(
     Raises:
         UsageError: a method does not suit the model, or there is no such layer or unit.
     """
-    dataset, y = parts.dataset, None
+    y = None
     if raw is None:
         raw, y = examples(dataset, dataset.held_out, number)
     pictures: Pictures = {}
     skipped: list[str] = []
-    with looking(parts.model):
-        seen = subject(parts.model, dataset, raw[:number], y, parts.trainer.device)
+    with looking(model):
+        seen = subject(model, dataset, raw[:number], y, device)
         pick(seen, choice)
         for method in METHODS if "all" in methods else methods:
             try:
@@ -59,7 +66,7 @@ def visualise(
                 pictures.update(draw(method, seen, choice))
     if not pictures:
         raise UsageError(
-            f"no method suits the model {type(parts.model).__name__}; needed: a network of layers, best a classifier, "
+            f"no method suits the model {type(model).__name__}; needed: a network of layers, best a classifier, "
             "such as lenet5 or mlp"
         )
     return Seen(pictures, skipped)

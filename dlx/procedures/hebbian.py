@@ -3,26 +3,15 @@
 D. O. Hebb, "The Organization of Behavior", 1949: what fires together is wired together.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.models.associative.memory import Storing
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
-
-
-@runtime_checkable
-class Storing(Protocol):
-    """What this procedure needs of a model."""
-
-    def gather(self, gathered: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-        """What was gathered, empty at first, with the examples x (batch, *shape) added."""
-
-    def store(self, gathered: Mapping[str, Tensor]) -> Mapping[str, float]:
-        """Hold what was gathered, and nothing else; may tell numbers of it."""
 
 
 class Hebbian(Procedure):

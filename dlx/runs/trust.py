@@ -5,8 +5,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from dlx.config.allowed import ALLOWED
 from dlx.config.search import import_from_here, own_packages
-from dlx.instantiate import ALLOWED, check
+from dlx.instantiate import check
 from dlx.runs.rundir import Run
 from dlx.runs.saved import changed, config_of, flat, parsed
 

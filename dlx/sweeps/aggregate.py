@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dlx.errors import UsageError
+from dlx.runs.query import key_metric
 from dlx.runs.rundir import Run
 from dlx.runs.saved import config_of, flat
 from dlx.sweeps import groups, objective
@@ -60,8 +61,6 @@ def table(
 
 def _metric(found: Found, metric: str | None) -> tuple[str, bool]:
     """The metric's name, and whether less is better."""
-    from dlx.cli.commands.runs import key_metric
-
     names = sorted({name for _, about in found for name in about.get("metrics") or {}})
     name = metric or next((known for _, about in found if (known := key_metric(about.get("metrics") or {}))), None)
     if name is None or name not in names:

@@ -6,10 +6,11 @@ name there, `hydra_plugins.dlx.NAME`, which `conf/hydra/launcher` and `conf/hydr
 
 import importlib
 import shutil
+from typing import Any
 
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
+from dlx.config.hydra_internals import register_plugin
 from dlx.errors import UsageError
 
 PACKAGE = "hydra_plugins.dlx."
@@ -31,7 +32,7 @@ def register(hydra: DictConfig) -> None:
         place = PLUGINS.get(name.removeprefix(PACKAGE))
         if name.startswith(PACKAGE) and place:
             module, _, kind = place.rpartition(".")
-            Plugins.instance().class_name_to_class[name] = getattr(importlib.import_module(module), kind)
+            register_plugin(name, getattr(importlib.import_module(module), kind))
 
 
 def reachable(hydra: DictConfig) -> None:
@@ -50,3 +51,10 @@ def reachable(hydra: DictConfig) -> None:
 def goes_on(hydra: DictConfig) -> bool:
     """Whether the sweeper goes on with what its directory holds."""
     return str(hydra.sweeper.get("_target_")) == f"{PACKAGE}Optuna"
+
+
+def train_trial(config: DictConfig, hydra: Any) -> dict[str, float]:
+    """Train one trial of a search; torch is imported only by the process that does."""
+    from dlx.sweeps.trial import run
+
+    return run(config, hydra)

@@ -21,7 +21,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from dlx.errors import Interrupted, TrainingError, UsageError
-from dlx.job import Stopped, record
+from dlx.job import Stopped
+from dlx.runs.failures import record
 from dlx.sweeps.slots import Slot, slots
 from dlx.sweeps.worker import states, work
 

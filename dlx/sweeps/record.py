@@ -114,3 +114,10 @@ def _parsed(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
         )
         for one, word in zip(parsed, words, strict=True)
     }
+
+
+def continue_command(directory: Path) -> str:
+    """Return the command that goes on with a sweep."""
+    if directory.absolute().parent == ROOT.absolute():
+        return f"dlx sweep {directory.name}"
+    return f"dlx -m hydra/sweeper=dlx_optuna hydra.sweep.dir={directory}"

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlx.errors import SweepError
 from dlx.job import Stopped
 from dlx.sweeps import groups
-from dlx.sweeps.record import ROOT
+from dlx.sweeps.record import ROOT, continue_command
 from dlx.sweeps.study import Study, Trial, about, content
 from dlx.terminal import terminal
 
@@ -85,8 +86,6 @@ def report(study: Study) -> list[dict[str, Any]]:
         _next(study, found, drawn)
     failed = [one for one in trials if one.state.name == "FAIL"]
     if failed:
-        from dlx.cli.application import SweepError
-
         lines = _failures(study, failed)
         if study.unmeasured():
             metric = study.record.metric
@@ -157,8 +156,6 @@ def _row(study: Study, trial: "FrozenTrial") -> dict[str, Any]:
 def _next(study: Study, best: "FrozenTrial", drawn: "Sequence[Path]") -> None:
     import shlex
 
-    from dlx.sweeps.sweeper import named
-
     run, seed = study.run(best), about(best).get("seed")
     words = shlex.join(word.lstrip("+") for word in study.space.words(best.params, seed))
     print(f"\nbest: trial {best.number}, {run.directory if run else ''}")
@@ -168,7 +165,7 @@ def _next(study: Study, best: "FrozenTrial", drawn: "Sequence[Path]") -> None:
     print(f"  dlx tensorboard {study.directory}")
     if study.space.runs is None or len(study.trials()) < study.space.runs:
         option = "--trials " if study.directory.parent == ROOT else "hydra.sweeper.trials="
-        print(f"  {named(study.directory)} {option}{2 * len(study.trials())}")
+        print(f"  {continue_command(study.directory)} {option}{2 * len(study.trials())}")
 
 
 def _failures(study: Study, failed: "Sequence[FrozenTrial]") -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlx.errors import UsageError
-from dlx.job import failures
+from dlx.runs.failures import failures
 from dlx.runs.rundir import Run
 from dlx.sweeps import objective
 from dlx.sweeps.heartbeat import Owner, running_here

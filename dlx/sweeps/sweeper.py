@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dlx.errors import DlxError, Interrupted
 from dlx.job import Stopped
-from dlx.sweeps.record import ROOT, Record
+from dlx.sweeps.record import Record, continue_command
 from dlx.sweeps.settings import agreed
 from dlx.sweeps.space import Space
 
@@ -49,7 +49,7 @@ class OptunaSweeper(Sweeper):
             return self._run(directory, record, searched)
         except Stopped as stop:
             if isinstance(stop.error, Interrupted):
-                raise Stopped(Interrupted(f"{stop.error}; type {named(directory)} to go on")) from stop.error
+                raise Stopped(Interrupted(f"{stop.error}; type {continue_command(directory)} to go on")) from stop.error
             raise
         except DlxError as error:  # past Hydra, which would print it
             raise Stopped(error) from error
@@ -114,10 +114,3 @@ def _reason(answer: Any) -> str | None:
     if not isinstance(value, BaseException):
         return None
     return str(value) if isinstance(value, DlxError) else f"{type(value).__name__}: {value}"
-
-
-def named(directory: Path) -> str:
-    """The command that goes on with a sweep."""
-    if directory.absolute().parent == ROOT.absolute():
-        return f"dlx sweep {directory.name}"
-    return f"dlx -m hydra/sweeper=dlx_optuna hydra.sweep.dir={directory}"

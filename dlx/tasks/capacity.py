@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.procedures.hebbian import Storing
+from dlx.models.associative.memory import Storing
 from dlx.tasks.recall import Recall, overlaps, recalling
 from dlx.types import Count, NonNegative, Positive, Probability
 

@@ -1,7 +1,7 @@
 """The contract of a task: a loss to learn by, metrics to compare by, predictions and pictures to look at."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -9,9 +9,13 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.datasets.sequences.padding import joined
 from dlx.errors import UsageError
+from dlx.runs.rundir import Run
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
+
+
+LoadModel = Callable[[Run, Sequence[str]], tuple[nn.Module, "Dataset"]]  # of a run, with overrides
 
 
 class Task:
@@ -20,6 +24,7 @@ class Task:
     needs: ClassVar[str | None] = None  # what the dataset must have: "classes", "targets", or nothing
     monitor: str = "loss"  # the validation metric that chooses `best.pt` and stops early
     mode: Literal["min", "max"] = "min"
+    load_model: LoadModel  # for a task that measures with the model of another run; handed in before `attach`
 
     def attach(self, dataset: "Dataset") -> None:
         """Learn what the task shows of a dataset (class names, true centres); called once, after it was loaded.

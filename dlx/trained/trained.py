@@ -1,10 +1,9 @@
 """A trained model, back from its run directory, which stays as it is."""
 
 import inspect
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from dlx.datasets.dataset import Dataset
@@ -13,61 +12,13 @@ from dlx.errors import UsageError
 from dlx.hardware.device import autocast
 from dlx.hardware.out_of_memory import fitting
 from dlx.hardware.random_state import seed_everything
-from dlx.parts import Parts, assemble
-from dlx.runs.rundir import Run
-from dlx.runs.saved import copied
+from dlx.parts import Parts
 from dlx.tasks.density import Density
 from dlx.tasks.prediction import Prediction
 from dlx.tasks.steps import StepModel
 from dlx.tasks.task import reads_lengths
 from dlx.trained import stepwise
-from dlx.training import checkpoint
 from dlx.training.evaluate import evaluate
-
-Which = Literal["best", "last"]
-
-
-def load(run: Run, config: DictConfig, which: Which | None = None) -> tuple[Parts, Which]:
-    """Every part of a run with the weights of a checkpoint, ready to be looked at.
-
-    Args:
-        run: where it lies.
-        config: its configuration, from `dlx.runs.trust.trusted`.
-        which: the checkpoint; None takes the best one, or the last where no best one was chosen.
-
-    Returns:
-        The parts, the model in evaluation mode, and the name of the checkpoint.
-
-    Raises:
-        UsageError: its data or its checkpoint is not there or not good.
-    """
-    config = copied(config)
-    config.trainer.compile = False  # it takes longer than looking
-    if config.procedure.get("compile"):
-        config.procedure.compile = None
-    chosen: Which = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
-    parts = assemble(config)
-    restore(parts, run, chosen)
-    return parts, chosen
-
-
-def restore(parts: Parts, run: Run, which: Which) -> None:
-    """Give the model the weights of a checkpoint.
-
-    Raises:
-        UsageError: it is not there, is damaged, or is of another model.
-    """
-    path = run.checkpoints / f"{which}.pt"
-    content = checkpoint.load(path, parts.trainer.device)
-    try:
-        parts.model.load_state_dict(content["model"])
-    except (KeyError, RuntimeError, TypeError) as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        raise UsageError(
-            f"{path} does not fit the model {type(parts.model).__name__} ({' '.join(lines[:3])[:300]}); needed: the "
-            "weights of the model that config.yaml describes, by the dlx and the modules that it was trained with"
-        ) from error
-    parts.model.eval()
 
 
 def annealed(parts: Parts, temperatures: int = 14500) -> Parts:

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dlx.config.compose import trust_own
+from dlx.config.hydra_internals import apply_overrides, override_dirname, raw_value
 from dlx.vectorized.jobs import Planned, current
 
 Key = tuple[str, ...]
@@ -95,7 +95,7 @@ class Base:
         changed = [new for new, old in pairs if new.input_line != old.input_line]
         self.overrides = list(overrides)
         with read_write(full), open_dict(full), read_write(hydra), open_dict(hydra), current(full):
-            ConfigLoaderImpl._apply_overrides_to_config(changed, full)
+            apply_overrides(changed, full)
             self._note(hydra, overrides, number)
             OmegaConf.get_cache(full).pop("run_id", None)  # remembered by `${hydra.job.num}`, not its value
             directory = f"{hydra.sweep.dir}/{hydra.sweep.subdir}"
@@ -111,7 +111,7 @@ class Base:
         own = [override for override in overrides if not _hydras(override)]
         style = hydra.job.config.override_dirname
         hydra.overrides.task = [override.input_line for override in own]
-        hydra.job.override_dirname = get_overrides_dirname(
+        hydra.job.override_dirname = override_dirname(
             overrides=own, kv_sep=style.kv_sep, item_sep=style.item_sep, exclude_keys=list(style.exclude_keys)
         )
         hydra.job.id = hydra.job.num = number
@@ -129,7 +129,7 @@ class Base:
 
 def _container(node: DictConfig, key: str, resolve: bool) -> Any:
     if not resolve and OmegaConf.is_interpolation(node, key):
-        return node._get_node(key)._value()  # type: ignore[union-attr]
+        return raw_value(node, key)
     value = node[key] if not OmegaConf.is_missing(node, key) else "???"
     if isinstance(value, Enum):
         return value.name

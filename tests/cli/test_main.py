@@ -566,7 +566,7 @@ def test_bash_completes(mine):
 def test_answers_without_loading_torch():
     code = """
 import sys
-from dlx.cli import main
+from dlx.cli.main import main
 for words in ("--help", "list", "list --fits dataset=mnist --json", "--cfg job", "resume --help", "--version",
               "modle=x trainer.epochs=abc model=lenet6", "model=lenet5 dataset=iris"):
     try:

@@ -114,7 +114,7 @@ def test_a_mistake_is_told_once_and_leaves_nothing(words, told):
 
 
 def main(*words: str) -> str:
-    from dlx.cli import main
+    from dlx.cli.main import main
     from dlx.errors import UsageError
 
     with pytest.raises(UsageError) as caught:

@@ -28,9 +28,10 @@ def command(run: str, overrides: tuple[str, ...], split: str | None, checkpoint:
 
     found = find(run)
     config = trusted(found, overrides, LOOKING, "evaluate")
-    from dlx.trained.trained import annealed, load, measure
+    from dlx.parts import load_trained
+    from dlx.trained.trained import annealed, measure
 
-    parts, which = load(found, config, checkpoint)
+    parts, which = load_trained(found, config, checkpoint)
     split = split or parts.dataset.held_out
     metrics = measure(annealed(parts) if ais else parts, split)
     if as_json:

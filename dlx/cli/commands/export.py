@@ -29,10 +29,10 @@ def command(run: str, overrides: tuple[str, ...], output: Path, part: str | None
     found = find(run)
     # The file is for any machine, so it is made and compared on the processor, whatever the model was trained on.
     config = trusted(found, [*overrides, "trainer.device=cpu", "trainer.precision=32"], LOOKING, "export")
+    from dlx.parts import load_trained
     from dlx.trained.export import export
-    from dlx.trained.trained import load
 
-    parts, _ = load(found, config, checkpoint)
+    parts, _ = load_trained(found, config, checkpoint)
     made = export(parts, output, part)
     size = output.stat().st_size
     terminal.note(

@@ -50,12 +50,13 @@ def command(
     config = trusted(found, overrides, LOOKING, "predict")
     import torch
 
+    from dlx.parts import load_trained
     from dlx.tasks.steps import StepTask
     from dlx.trained import inputs, outputs
     from dlx.trained.stepwise import Steps
-    from dlx.trained.trained import load, predict
+    from dlx.trained.trained import predict
 
-    parts, _ = load(found, config, checkpoint)
+    parts, _ = load_trained(found, config, checkpoint)
     if what is not None:
         _codes(parts, what, input, split or parts.dataset.held_out, output)
         return

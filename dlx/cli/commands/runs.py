@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
+from dlx.runs.query import key_metric
 from dlx.runs.rundir import ROOT, Run, runs
 from dlx.runs.status import status
 from dlx.sweeps.objective import lower
@@ -135,20 +136,6 @@ def _ranked(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[
         raise UsageError(f"--best {metric} was given; these runs have {', '.join(names) or 'no metrics yet'}")
     having = [pair for pair in found if isinstance(pair[1]["metrics"].get(metric), int | float)]
     return sorted(having, key=lambda pair: pair[1]["metrics"][metric], reverse=not lower(metric))
-
-
-def key_metric(metrics: dict[str, float]) -> str | None:
-    """The metric that stands for a run: what its best model was chosen by, else the first that is not the loss."""
-    chosen = [name.removeprefix("val/best_") for name in metrics if name.startswith("val/best_")]
-    for split in ("test/", "val/", "train/"):
-        names = [name for name in metrics if name.startswith(split)]
-        for last in (*chosen, "accuracy", "r2", "log_likelihood", "pseudo_log_likelihood"):
-            if split + last in names:
-                return split + last
-        plain = [name for name in names if not name.endswith(("loss", "_second", "lr"))]
-        if plain or names:
-            return (plain or names)[0]
-    return None
 
 
 def _local(started: str | None) -> str:

@@ -47,10 +47,11 @@ def command(
 
     found = find(run)
     config = trusted(found, overrides, LOOKING, "sample")
+    from dlx.parts import load_trained
     from dlx.trained import conditions, outputs
-    from dlx.trained.trained import load, sample
+    from dlx.trained.trained import sample
 
-    parts, _ = load(found, config, checkpoint)
+    parts, _ = load_trained(found, config, checkpoint)
     labels = conditions.labels(parts, clamps, number)
     text = hasattr(parts.dataset, "decode")
     number = len(labels) if labels is not None else number or (1 if text or prompt is not None else 64)

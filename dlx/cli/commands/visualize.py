@@ -48,11 +48,11 @@ def command(
     if path is not None and not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: an INPUT as for dlx predict, or key=value")
     from dlx.interpretability import choice
-    from dlx.interpretability.visuals import visualise
+    from dlx.interpretability.visuals import visualize
+    from dlx.parts import load_trained
     from dlx.trained import inputs
-    from dlx.trained.trained import load
 
-    parts, _ = load(found, config, checkpoint)
+    parts, _ = load_trained(found, config, checkpoint)
     dataset = parts.dataset
     given = None if path is None else inputs.read(path, dataset)
     if given is not None and given.note:
@@ -60,7 +60,8 @@ def command(
     if given is not None and len(given.x) > number:
         terminal.note(f"{number} of {len(given.x)} examples are shown; type -n {len(given.x)} for all")
     asked = choice.Choice(layer, choice.label(label, dataset.names, dataset.classes), unit)
-    seen = visualise(parts, methods, asked, None if given is None else given.x, number)
+    raw = None if given is None else given.x
+    seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number)
     for reason in seen.skipped:
         terminal.note(f"left out: {reason}")
     _keep(seen.pictures, found, output)

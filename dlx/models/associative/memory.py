@@ -1,11 +1,22 @@
 """What associative memories share: how data becomes states of the units, and what a recall tells."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class Storing(Protocol):
+    """Store patterns: what Hebbian learning needs of a model."""
+
+    def gather(self, gathered: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        """What was gathered, empty at first, with the examples x (batch, *shape) added."""
+
+    def store(self, gathered: Mapping[str, Tensor]) -> Mapping[str, float]:
+        """Hold what was gathered, and nothing else; may tell numbers of it."""
 
 
 class Recalled(NamedTuple):

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
+from dlx.runs.rundir import find
+from dlx.runs.saved import config_of
+from dlx.tasks.task import LoadModel
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
@@ -20,17 +23,14 @@ class LeNetFeatures:
     Args:
         run: directory (or id) of a finished run of lenet5.
         shape: of the images to be measured.
+        load_model: returns the trained model of a run and its dataset.
 
     Raises:
         UsageError: no run, not finished, another model, or images of another shape.
     """
 
-    def __init__(self, run: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, run: str, shape: tuple[int, ...], load_model: LoadModel) -> None:
         from dlx.models.convolutional.lenet5.lenet5 import LeNet5
-        from dlx.runs.rundir import find
-        from dlx.runs.saved import LOOKING, config_of
-        from dlx.runs.trust import trusted
-        from dlx.trained.trained import load
 
         found = find(run)
         given = f"task.features={run} was given"
@@ -38,19 +38,18 @@ class LeNetFeatures:
             "needed: a finished run of lenet5 on images of the same shape; type dlx train experiment=lenet5_mnist "
             "(5 minutes), then task.features= with its run directory"
         )
-        model = str(config_of(found).model.get("_target_"))
-        if model != f"{LeNet5.__module__}.{LeNet5.__name__}":
-            raise UsageError(f"{given}, a run of {model.rpartition('.')[2]}; {needed}")
+        target = str(config_of(found).model.get("_target_"))
+        if target != f"{LeNet5.__module__}.{LeNet5.__name__}":
+            raise UsageError(f"{given}, a run of {target.rpartition('.')[2]}; {needed}")
         status = found.read().get("status")
         if status != "finished":
             raise UsageError(f"{given}, a run that is {status}; {needed}")
         # On the processor first: which device it will be, the samples say.
         overrides = ["trainer.device=cpu", "trainer.memory=stream"]
-        parts, _ = load(found, trusted(found, overrides, LOOKING, "train"))
-        if tuple(parts.dataset.shape or ()) != tuple(shape):
-            raise UsageError(f"{given}, a network for images of {list(parts.dataset.shape or ())}; {needed}")
-        self.model: Any = parts.model.requires_grad_(False)
-        self.dataset = parts.dataset
+        model, self.dataset = load_model(found, overrides)
+        if tuple(self.dataset.shape or ()) != tuple(shape):
+            raise UsageError(f"{given}, a network for images of {list(self.dataset.shape or ())}; {needed}")
+        self.model: Any = model.requires_grad_(False)
         self.dataset.splits = {}  # only its scaling is used from here on
 
     @torch.no_grad()
@@ -65,7 +64,7 @@ class LeNetFeatures:
         return torch.cat(made)
 
 
-def checked(run: str | None, dataset: "Dataset") -> LeNetFeatures | None:
+def make_features(run: str | None, dataset: "Dataset", load_model: LoadModel) -> LeNetFeatures | None:
     """The features that `task.features` asks for; None if it asks for none.
 
     Raises:
@@ -78,7 +77,7 @@ def checked(run: str | None, dataset: "Dataset") -> LeNetFeatures | None:
             f"task.features={run} was given with examples of shape {list(dataset.shape or ())}; needed: images; "
             "type task.features=null"
         )
-    return LeNetFeatures(run, tuple(dataset.shape or ()))
+    return LeNetFeatures(run, tuple(dataset.shape or ()), load_model)
 
 
 def unit(x: Tensor, dataset: "Dataset") -> Tensor:

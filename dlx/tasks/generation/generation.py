@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.tasks.generation.features import checked, unit
+from dlx.tasks.generation.features import make_features, unit
 from dlx.tasks.generation.measures import area_under_curve, frechet, modes_found, parzen_window, spread
 from dlx.tasks.task import Task, first
 from dlx.types import Count, Natural
@@ -57,7 +57,7 @@ class Generation(Task):
         centres = getattr(dataset, "centres", None)
         if centres is not None:
             self.centres, self.std = torch.as_tensor(centres), float(dataset.std)  # type: ignore[attr-defined]
-        self.features = checked(self.run, dataset)
+        self.features = make_features(self.run, dataset, self.load_model)
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """None of a single example; see `whole`."""

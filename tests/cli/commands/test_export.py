@@ -43,11 +43,11 @@ def test_export_of_an_estimator(tmp_path):
     dlx("export", run.directory, "-o", "net.skops")
     from skops import io
 
+    from dlx.parts import load_trained
     from dlx.runs.saved import config_of
-    from dlx.trained.trained import load
 
     pipeline = io.load("net.skops", trusted=[])
-    parts, _ = load(run, config_of(run))
+    parts, _ = load_trained(run, config_of(run))
     for batch in parts.data.split("test"):
         assert (pipeline.predict(batch.x.numpy()) == parts.task.predict(parts.model, batch.x).numpy()).all()
     with pytest.raises(UsageError, match=r"net\.skops"):
@@ -75,11 +75,11 @@ class DependsOnValues(torch.nn.Module):
 
 @pytest.mark.parametrize(("model", "message"), [(FixedBatch, "size of the batch"), (DependsOnValues, "values")])
 def test_what_cannot_be_exported(digits, model, message):
+    from dlx.parts import load_trained
     from dlx.runs.saved import config_of
     from dlx.trained.export import export
-    from dlx.trained.trained import load
 
-    parts, _ = load(digits, config_of(digits))
+    parts, _ = load_trained(digits, config_of(digits))
     with pytest.raises(UsageError, match=message):
         export(parts._replace(model=model()), Path("net.pt2"))
     assert not any(Path().glob("*pt2*"))

@@ -159,7 +159,7 @@ def test_bad_input_is_one_error_and_leaves_nothing(sweep, words, told):
 def test_bad_input_is_told_before_torch():
     code = """
 import sys
-from dlx.cli import main
+from dlx.cli.main import main
 for words in ("", "b", "b model=mlp", "b optimizer.lr=1,2 --metric val/x", "b optimizer.lrr=1,2", "b a --sampler x"):
     try:
         main(["sweep", *words.split()])

@@ -213,10 +213,10 @@ def test_samples_have_the_models_moments():
 
 
 def test_the_regimes_are_found(train):
-    from dlx.trained.trained import load
+    from dlx.parts import load_trained
 
     run = train("a", "model=gaussian_hmm", "model.covariance=full", "dataset.examples=150")
-    parts, _ = load(run, parts_config(run), None)
+    parts, _ = load_trained(run, parts_config(run), None)
     test = parts.dataset.splits["test"]
     paths = parts.model.decode_states(test.x, test.lengths)
     inside = paths >= 0

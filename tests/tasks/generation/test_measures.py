@@ -13,6 +13,7 @@ from dlx.datasets.tables.tabular import Digits
 from dlx.errors import UsageError
 from dlx.models.adversarial.gan import GAN
 from dlx.models.mlp import MLP
+from dlx.parts import load_model
 from dlx.tasks.generation.features import LeNetFeatures, unit
 from dlx.tasks.generation.generation import Generation
 from dlx.tasks.generation.measures import area_under_curve, frechet, modes_found, parzen, parzen_window
@@ -202,7 +203,7 @@ def lenet(tmp_path_factory):
 
 
 def test_features_come_from_a_run_of_lenet5(lenet):
-    features = LeNetFeatures(str(lenet.directory), (1, 28, 28))
+    features = LeNetFeatures(str(lenet.directory), (1, 28, 28), load_model)
     dataset = loaded(Digits(size=28, shape=[1, 28, 28]))
     x = dataset.transform(dataset.splits["test"].x, False, None)
     seen = features(x, batch=100)
@@ -217,16 +218,16 @@ def test_features_come_from_a_run_of_lenet5(lenet):
     assert frechet(one, two) < frechet(one, noise)
     task = Generation(samples=100, features=str(lenet.directory))
     task.attach(dataset)
-    assert task.whole(small((1, 28, 28)), [Batch(x)])["frechet_lenet"] > frechet(one, two)
+    assert task.whole(small((1, 28, 28), load_model), [Batch(x)])["frechet_lenet"] > frechet(one, two)
 
 
 def test_runs_that_are_not_fit_are_refused(lenet, digits, tmp_path):
     with pytest.raises(UsageError, match=r"needed: a run's directory"):
-        LeNetFeatures(str(tmp_path / "nothing"), (1, 28, 28))
+        LeNetFeatures(str(tmp_path / "nothing"), (1, 28, 28), load_model)
     with pytest.raises(UsageError, match="a run of MLP; needed: a finished run of lenet5"):
-        LeNetFeatures(str(digits.directory), (1, 28, 28))
+        LeNetFeatures(str(digits.directory), (1, 28, 28), load_model)
     with pytest.raises(UsageError, match=r"for images of \[1, 28, 28\]; needed: a finished run of lenet5"):
-        LeNetFeatures(str(lenet.directory), (1, 32, 32))
+        LeNetFeatures(str(lenet.directory), (1, 32, 32), load_model)
     with pytest.raises(UsageError, match="needed: images"):
         Generation(features=str(lenet.directory)).attach(loaded(Ring(examples=100)))
     import shutil
@@ -236,4 +237,4 @@ def test_runs_that_are_not_fit_are_refused(lenet, digits, tmp_path):
     shutil.copytree(lenet.directory, tmp_path / "cut")
     Run(tmp_path / "cut").update(status="interrupted")
     with pytest.raises(UsageError, match="a run that is interrupted"):
-        LeNetFeatures(str(tmp_path / "cut"), (1, 28, 28))
+        LeNetFeatures(str(tmp_path / "cut"), (1, 28, 28), load_model)
