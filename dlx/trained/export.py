@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from dlx.config.extras import install_command
 from dlx.errors import UsageError
 from dlx.parts import Parts
 
@@ -61,7 +62,7 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
     if path.suffix == ".onnx":
         needed = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
         if needed:
-            raise UsageError(f".onnx needs {', '.join(needed)}; type pip install 'dlx[export]', or -o FILE.pt2")
+            raise UsageError(f".onnx needs {', '.join(needed)}; type {install_command('export')}, or -o FILE.pt2")
     model, x = (parts.model.eval(), examples(parts)) if part is None else _part(parts, part)
     aside = path.with_name(f".new-{path.name}")
     try:

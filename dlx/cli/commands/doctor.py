@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from dlx.config.extras import EXTRAS
 from dlx.datasets.files import home, roots
 from dlx.runs.rundir import PACKAGES, ROOT, version
 
-EXTRAS = {"export": ("onnx", "onnxscript", "onnxruntime"), "bench": ("lightning", "keras")}
 SPACE = 2**30  # bytes; less than this is soon full of checkpoints
 
 
@@ -62,7 +62,7 @@ def _versions(problems: list[str]) -> dict[str, str]:
 
 def _extra(name: str, packages: tuple[str, ...]) -> str:
     missing = [package for package in packages if version(package) is None]
-    return f"without {', '.join(missing)}: pip install 'dlx[{name}]'" if missing else "installed"
+    return f"without {', '.join(missing)}: pip install {' '.join(missing)}" if missing else "installed"
 
 
 def _devices(problems: list[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlx.config.extras import install_command
 from dlx.errors import UsageError
 
 LOWEST, NOTES = 21, 88  # A0 to C8
@@ -37,7 +38,7 @@ def roll(path: Path, steps_per_beat: int) -> Tensor:
     try:
         import mido
     except ImportError as error:
-        raise UsageError(f"{path} is music in MIDI, which mido reads; type pip install 'dlx[midi]'") from error
+        raise UsageError(f"{path} is music in MIDI, which mido reads; type {install_command('midi')}") from error
     try:
         file = mido.MidiFile(path)
         spans = list(_spans(file))
