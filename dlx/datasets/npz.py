@@ -13,7 +13,7 @@ from torch import Tensor
 from dlx.datasets import files, labels
 from dlx.datasets.dataset import Dataset, Split, Stream
 from dlx.datasets.images.images import Images
-from dlx.datasets.tables.tabular import Table
+from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlx.datasets.dataset import Dataset, Split, stratified
 from dlx.datasets.images.images import Images
-from dlx.datasets.tables.tabular import Table
+from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.instantiate import build
 from tests.conftest import ROOT
@@ -115,7 +115,7 @@ def test_the_data_is_scikit_learns(name: str) -> None:
 @pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer", "diabetes"])
 def test_the_data_is_the_same_where_scikit_learn_keeps_its_files_elsewhere(name, monkeypatch) -> None:
     mine = together(load(name))
-    monkeypatch.setattr("dlx.datasets.tables.tabular._numbers", lambda *arguments, **names: None)
+    monkeypatch.setattr("dlx.datasets.bundled.read_bundled", lambda *arguments, **names: None)
     theirs = together(load(name))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(mine, theirs, strict=True))
 

@@ -13,7 +13,7 @@ from dlx.datasets.dataset import Part, Split, Stream
 from dlx.datasets.sequences import series_files
 from dlx.datasets.sequences.padding import pad
 from dlx.datasets.sequences.series_files import Series
-from dlx.datasets.tables.tabular import Table, standard
+from dlx.datasets.tables.table import Table, compute_mean_std
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
@@ -93,7 +93,7 @@ class TimeSeries(Table):
     def prepare(self, train: Split | Stream) -> None:
         assert isinstance(train, Split)
         if self.scale == "standard":
-            self.shift, self.width = standard(train.x[_real(train)])
+            self.shift, self.width = compute_mean_std(train.x[_real(train)])
         for name, part in self.splits.items():
             if isinstance(part, Split):  # padding is zero once it is scaled, for models that look at it
                 x = torch.where(_real(part)[:, :, None], part.x, self.shift)

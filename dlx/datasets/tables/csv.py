@@ -12,7 +12,7 @@ from dlx.datasets import files, labels
 from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.tables import delimited
 from dlx.datasets.tables.delimited import MISSING, Sheet
-from dlx.datasets.tables.tabular import Table
+from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 

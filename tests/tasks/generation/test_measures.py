@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.datasets.synthetic.shapes import Ring
-from dlx.datasets.tables.tabular import Digits
+from dlx.datasets.images.digits import Digits
+from dlx.datasets.synthetic.points import Ring
 from dlx.errors import UsageError
 from dlx.models.adversarial.gan import GAN
 from dlx.models.mlp import MLP

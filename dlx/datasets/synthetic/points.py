@@ -1,4 +1,4 @@
-"""Generated data: as much as one likes of what is known exactly."""
+"""Generated points: as many as one likes, of distributions that are known exactly."""
 
 import math
 from collections.abc import Sequence
@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from dlx.datasets.dataset import Dataset, Split, Stream
-from dlx.datasets.images.images import Images
 from dlx.types import Count, Fraction, NonNegative, Positive
 
 
-class Generated(Dataset):
-    """Base of generated vectors.
+class Points(Dataset):
+    """Base of generated points: vectors of a distribution that is known.
 
     Args:
         examples: how many, over all splits.
@@ -46,7 +45,7 @@ class Generated(Dataset):
         return {"train": Split(centres[y] + std * noise, y)}
 
 
-class Moons(Generated):
+class Moons(Points):
     """Two interleaved half circles of radius 1, as scikit-learn's `make_moons` draws them.
 
     Args:
@@ -79,7 +78,7 @@ class Moons(Generated):
         return {"train": Split(x + self.noise * torch.randn(x.shape, generator=generator), y)}
 
 
-class Blobs(Generated):
+class Blobs(Points):
     """Gaussian blobs about centres drawn uniformly from [-10, 10] in each direction; classes, or clusters to find.
 
     Args:
@@ -114,7 +113,7 @@ class Blobs(Generated):
         return self.mixture(centres, self.width)
 
 
-class Ring(Generated):
+class Ring(Points):
     """Gaussians around a circle: what a GAN that collapses fails to cover.
 
     L. Metz et al., "Unrolled generative adversarial networks", 2017, https://arxiv.org/abs/1611.02163.
@@ -149,7 +148,7 @@ class Ring(Generated):
         return self.mixture(self.radius * torch.stack([angle.cos(), angle.sin()], 1), self.width)
 
 
-class Grid(Generated):
+class Grid(Points):
     """Gaussians on a square grid about the origin: the harder sister of the ring.
 
     Z. Lin et al., "PacGAN", 2018, https://arxiv.org/abs/1712.04086: 5×5 at distance 2, standard deviation 0.05.
@@ -182,37 +181,3 @@ class Grid(Generated):
     def read(self) -> dict[str, Split | Stream]:
         along = self.spacing * (torch.arange(self.side) - (self.side - 1) / 2)
         return self.mixture(torch.cartesian_prod(along, along), self.width)
-
-
-class BarsAndStripes(Images):
-    """Every binary image of size×size pixels whose rows are all alike (bars) or whose columns are (stripes).
-
-    D. J. C. MacKay, "Information Theory, Inference, and Learning Algorithms", 2003. There are 2^(size+1) - 2 of
-    them and all are equally likely, so the best log-likelihood is -log of that number. The three splits are the same:
-    they are the whole distribution, and nothing is left to generalise to.
-
-    Args:
-        size: pixels of each side.
-        shape, classes, outputs, seed: as in `Dataset`.
-    """
-
-    levels = 1.0
-
-    def __init__(
-        self,
-        size: Count = 4,
-        shape: Sequence[int] | None = None,
-        classes: Count | None = None,
-        outputs: Count | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(shape, classes, outputs, seed)
-        self.size = size
-
-    def read(self) -> dict[str, Split | Stream]:
-        n = self.size
-        codes = (torch.arange(2**n)[:, None] >> torch.arange(n)) & 1  # (2^n, n), every choice of lines
-        stripes = codes[:, :, None].expand(-1, n, n)
-        bars = codes[1:-1, None, :].expand(-1, n, n)  # all black and all white are among the stripes already
-        x = torch.cat([stripes, bars])[:, None].to(torch.uint8)
-        return {name: Split(x.clone()) for name in ("train", "val", "test")}
