@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 
-def read_bundled(file: str, skip: int = 0) -> np.ndarray | None:
-    """A table among scikit-learn's own files, None where this version keeps it elsewhere.
+def read_numbers(file: str, skip: int = 0) -> np.ndarray | None:
+    """Read a table among scikit-learn's own files; None where this version keeps it elsewhere.
 
     `import sklearn.datasets` takes 0.7 s and reading the file 4 ms. The tests compare with scikit-learn's loaders.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.datasets.sequences.padding import joined
+from dlx.datasets.sequences.padding import concatenate
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
 
@@ -112,4 +112,4 @@ def first(batches: Iterable[Batch], examples: int) -> Tensor:
         parts.append(batch.x)
         if sum(len(part) for part in parts) >= examples:
             break
-    return joined(parts)[:examples]
+    return concatenate(parts)[:examples]

@@ -56,10 +56,10 @@ def test_static_examples_stay_as_they_are_and_others_are_drawn():
 
 
 def test_static_binarization_of_what_is_read_from_files():
-    from dlx.datasets.images.binarization import binarized
+    from dlx.datasets.images.binarization import binarize_split
 
     images = [(torch.full((1, 4, 4), 100, dtype=torch.uint8), k) for k in range(200)]
-    found = binarized(Stream(images), 255.0, (0, 1))
+    found = binarize_split(Stream(images), 255.0, (0, 1))
     once, again = found.data[7][0], found.data[7][0]
     assert torch.equal(once, again)
     values = torch.stack([found.data[k][0] for k in range(200)])

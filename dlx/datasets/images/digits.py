@@ -42,7 +42,7 @@ class Digits(Images):
         self.levels = 16.0 if size == 8 else 255.0  # interpolation needs finer steps than the sixteen
 
     def read(self) -> dict[str, Split | Stream]:
-        rows = bundled.read_bundled("digits.csv.gz")
+        rows = bundled.read_numbers("digits.csv.gz")
         if rows is None:
             from sklearn.datasets import load_digits
 

@@ -37,7 +37,7 @@ class Points(Dataset):
         self.std: float | None = None  # of each mode
 
     def mixture(self, centres: Tensor, std: float) -> dict[str, Split | Stream]:
-        """Equally many points of N(centre, std² I) about each of `centres` (modes, features), labelled by mode."""
+        """Draw equally many points of N(centre, std² I) about each of `centres` (modes, features), labelled by mode."""
         self.centres, self.std = centres, std
         generator = torch.Generator().manual_seed(self.seed)
         y = torch.arange(self.examples) % len(centres)

@@ -14,7 +14,7 @@ class Iris(Table):
     def read(self) -> dict[str, Split | Stream]:
         self.names = ["setosa", "versicolor", "virginica"]
         self.columns = ["sepal length", "sepal width", "petal length", "petal width"]
-        return {"train": _labelled("iris")}
+        return {"train": _read_labelled("iris")}
 
 
 class Wine(Table):
@@ -22,7 +22,7 @@ class Wine(Table):
 
     def read(self) -> dict[str, Split | Stream]:
         self.names = ["class_0", "class_1", "class_2"]
-        return {"train": _labelled("wine")}
+        return {"train": _read_labelled("wine")}
 
 
 class BreastCancer(Table):
@@ -30,7 +30,7 @@ class BreastCancer(Table):
 
     def read(self) -> dict[str, Split | Stream]:
         self.names = ["malignant", "benign"]
-        return {"train": _labelled("breast_cancer")}
+        return {"train": _read_labelled("breast_cancer")}
 
 
 class Diabetes(Table):
@@ -41,7 +41,7 @@ class Diabetes(Table):
 
     def read(self) -> dict[str, Split | Stream]:
         self.columns = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
-        x, y = bundled.read_bundled("diabetes_data_raw.csv.gz"), bundled.read_bundled("diabetes_target.csv.gz")
+        x, y = bundled.read_numbers("diabetes_data_raw.csv.gz"), bundled.read_numbers("diabetes_target.csv.gz")
         if x is None or y is None:
             from sklearn.datasets import load_diabetes
 
@@ -51,10 +51,10 @@ class Diabetes(Table):
         return {"train": Split(torch.from_numpy(x).float(), torch.from_numpy(y).float().view(-1, 1))}
 
 
-def _labelled(name: str) -> Split:
-    """One of scikit-learn's tables whose last column is the label."""
+def _read_labelled(name: str) -> Split:
+    """Read one of scikit-learn's tables whose last column is the label."""
     file = "wine_data.csv" if name == "wine" else f"{name}.csv"
-    rows = bundled.read_bundled(file, skip=1)
+    rows = bundled.read_numbers(file, skip=1)
     if rows is None:
         import sklearn.datasets
 

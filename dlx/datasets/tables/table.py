@@ -63,7 +63,7 @@ class Table(Dataset):
 
 
 def compute_mean_std(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column, as float32; 1 for a constant column."""
+    """Compute the mean and standard deviation of each column, as float32; 1 for a constant column."""
     wide = values.double()
     mean, std = wide.mean(0), wide.std(0, correction=0)
     # Rounding leaves a constant column a tiny spread, which must not be blown up.
