@@ -105,7 +105,7 @@ class Loader:
         if self.group.world > 1:
             yield from self._local_batches(epoch, start)
             return
-        yield from self._batches(self._order(epoch), self.examples, epoch, start, self.batch)
+        yield from self._batches(self._make_order(epoch), self.examples, epoch, start, self.batch)
 
     def _batches(self, order: Tensor | None, examples: int, epoch: int, start: int, batch: int) -> Iterator[Batch]:
         first = start // self.chunk_batches
@@ -137,7 +137,7 @@ class Loader:
 
     def _split_rows(self, epoch: int) -> tuple[Tensor, Tensor]:
         """Return this process's examples: those of the full batches, and those of the last one."""
-        order = self._order(epoch)
+        order = self._make_order(epoch)
         order = torch.arange(self.examples) if order is None else order[: self.examples]
         lengths = self._lengths["train"]
         if lengths is not None:  # all portions of a batch are cut to one length: networks take as many steps in each
@@ -156,7 +156,7 @@ class Loader:
         """
         return _SplitBatches(self, name)
 
-    def _order(self, epoch: int) -> Tensor | None:
+    def _make_order(self, epoch: int) -> Tensor | None:
         if not self.shuffle:
             return None
         generator = torch.Generator().manual_seed(_derive_seed(self.seed, epoch))

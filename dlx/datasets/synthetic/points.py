@@ -36,7 +36,7 @@ class Points(Dataset):
         self.centres: Tensor | None = None  # (modes, features) of a mixture, for tasks that count the modes found
         self.std: float | None = None  # of each mode
 
-    def mixture(self, centres: Tensor, std: float) -> dict[str, Split | Stream]:
+    def make_mixture(self, centres: Tensor, std: float) -> dict[str, Split | Stream]:
         """Draw equally many points of N(centre, std² I) about each of `centres` (modes, features), labelled by mode."""
         self.centres, self.std = centres, std
         generator = torch.Generator().manual_seed(self.seed)
@@ -104,13 +104,13 @@ class Blobs(Points):
         limit: Count | None = None,
     ) -> None:
         super().__init__(examples, shape, classes, outputs, seed, val, test, limit)
-        self.modes, self.features, self.width = modes, features, std
+        self.modes, self.features, self.mode_std = modes, features, std
 
     def read(self) -> dict[str, Split | Stream]:
         # The noise has a generator of its own, so that more examples do not move the centres.
         generator = torch.Generator().manual_seed(self.seed + 1)
         centres = 20 * torch.rand(self.modes, self.features, generator=generator) - 10
-        return self.mixture(centres, self.width)
+        return self.make_mixture(centres, self.mode_std)
 
 
 class Ring(Points):
@@ -141,11 +141,11 @@ class Ring(Points):
         limit: Count | None = None,
     ) -> None:
         super().__init__(examples, shape, classes, outputs, seed, val, test, limit)
-        self.modes, self.radius, self.width = modes, radius, std
+        self.modes, self.radius, self.mode_std = modes, radius, std
 
     def read(self) -> dict[str, Split | Stream]:
         angle = torch.arange(self.modes) * (2 * math.pi / self.modes)
-        return self.mixture(self.radius * torch.stack([angle.cos(), angle.sin()], 1), self.width)
+        return self.make_mixture(self.radius * torch.stack([angle.cos(), angle.sin()], 1), self.mode_std)
 
 
 class Grid(Points):
@@ -176,8 +176,8 @@ class Grid(Points):
         limit: Count | None = None,
     ) -> None:
         super().__init__(examples, shape, classes, outputs, seed, val, test, limit)
-        self.side, self.spacing, self.width = side, spacing, std
+        self.side, self.spacing, self.mode_std = side, spacing, std
 
     def read(self) -> dict[str, Split | Stream]:
         along = self.spacing * (torch.arange(self.side) - (self.side - 1) / 2)
-        return self.mixture(torch.cartesian_prod(along, along), self.width)
+        return self.make_mixture(torch.cartesian_prod(along, along), self.mode_std)

@@ -153,6 +153,6 @@ def test_sequences_of_one_length_are_drawn_as_ever():
     even.splits["train"] = Split(even.splits["train"].x, even.splits["train"].y, torch.full((N,), T))
     loader = Loader(even, batch=8, seed=1)
     assert loader.chunk_batches > 1
-    assert [n for b in loader.train(0) for n in numbers(b)] == Loader(dataset, batch=8, seed=1, trim=False)._order(
+    assert [n for b in loader.train(0) for n in numbers(b)] == Loader(dataset, batch=8, seed=1, trim=False)._make_order(
         0
     ).tolist()
