@@ -86,7 +86,7 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
 
 def examples(parts: Parts, number: int = 16) -> Tensor:
     """Real inputs as the model sees them, (up to `number`, *shape)."""
-    split = next(name for name in ("test", "val", "train") if parts.data.has(name))
+    split = next(name for name in ("test", "val", "train") if parts.data.has_split(name))
     return next(iter(parts.data.split(split))).x[:number]
 
 

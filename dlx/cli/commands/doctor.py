@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dlx.config.extras import EXTRAS
-from dlx.datasets.files import home, roots
+from dlx.datasets.files import get_download_root, list_roots
 from dlx.runs.rundir import PACKAGES, ROOT, version
 
 SPACE = 2**30  # bytes; less than this is soon full of checkpoints
@@ -89,7 +89,7 @@ def _devices(problems: list[str]) -> dict[str, Any]:
 
 
 def _directories(problems: list[str]) -> dict[str, str]:
-    places = {"outputs": ROOT, "data": home(), "temporary": Path(tempfile.gettempdir())}
+    places = {"outputs": ROOT, "data": get_download_root(), "temporary": Path(tempfile.gettempdir())}
     return {name: _writable(name, path, problems) for name, path in places.items()}
 
 
@@ -116,6 +116,6 @@ def _data(problems: list[str]) -> dict[str, Any]:
         problems.append(f"DLX_DATA={given} is no folder; type export DLX_DATA=… with the one that holds your data")
     found = {
         str(root): sorted(path.name for path in root.iterdir()) if root.is_dir() else ["no such folder"]
-        for root in roots()
+        for root in list_roots()
     }
     return {**found, "always there": ["digits", "iris", "wine", "breast_cancer", "diabetes"]}
