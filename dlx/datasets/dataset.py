@@ -109,6 +109,12 @@ class Dataset:
         self.target_mean: Tensor | None = None
         self.target_std: Tensor | None = None
         self.splits: dict[str, Part] = {}
+        self.notes: list[str] = []  # what was dropped, cast or guessed on the way in; shown, and kept in run.json
+
+    def note(self, text: str) -> None:
+        """Say what was dropped, cast or guessed: "30 of 90 rows dropped: gap in the target"; once each."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     @property
     def source(self) -> str:
