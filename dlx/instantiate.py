@@ -10,11 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlx.config.allowed import ALLOWED
 from dlx.config.moved import rename_targets
-from dlx.config.resolved import Plain, constructed, simple
+from dlx.config.resolved import ResolvedConfig, can_instantiate, instantiate_node
 from dlx.errors import DlxError, UsageError
 
 
-def build(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
+def build(config: DictConfig | ResolvedConfig, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
     """The object of one group of the configuration.
 
     Args:
@@ -26,16 +26,16 @@ def build(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), 
     Raises:
         UsageError: a `_target_` that is not allowed, or values that the constructor refuses.
     """
-    plain = rename_targets(selected(config, name))
+    plain = rename_targets(select_group(config, name))
     for key in without:
         plain.pop(key, None)
-    for target in _targets(plain):
-        check(target, list(config.get("allow") or []))
+    for target in _list_targets(plain):
+        check_target(target, list(config.get("allow") or []))
     taken = inspect.signature(get_class(plain["_target_"])).parameters
     extra = {key: value for key, value in given.items() if key in taken and plain.get(key) is None}
     try:
-        if isinstance(config, Plain) and simple(plain):
-            return _constructed(name, plain, extra)
+        if isinstance(config, ResolvedConfig) and can_instantiate(plain):
+            return _instantiate_resolved(name, plain, extra)
         return instantiate(plain, **extra, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
@@ -46,32 +46,32 @@ def build(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), 
         raise
 
 
-def selected(config: DictConfig | Plain, name: str) -> dict[str, Any]:
+def select_group(config: DictConfig | ResolvedConfig, name: str) -> dict[str, Any]:
     """A copy of one group, or of what a path names, as plain values."""
-    if isinstance(config, Plain):
+    if isinstance(config, ResolvedConfig):
         for key in name.split("."):
             config = config[key]
-        assert isinstance(config, Plain)
+        assert isinstance(config, ResolvedConfig)
         return copy.deepcopy(config.plain())
     plain = OmegaConf.to_container(OmegaConf.select(config, name), resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
-def _constructed(name: str, plain: dict[str, Any], given: dict[str, Any]) -> Any:
+def _instantiate_resolved(name: str, plain: dict[str, Any], given: dict[str, Any]) -> Any:
     try:
-        return constructed(plain, get_class, **given)
+        return instantiate_node(plain, get_class, **given)
     except (TypeError, ValueError, AssertionError) as cause:
         raise UsageError(f"{name} ({plain['_target_']}) refused its values: {cause}") from cause
 
 
-def optional(config: DictConfig | Plain, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
+def build_optional(config: DictConfig | ResolvedConfig, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
     """As `build`, for an optimizer or a scheduler, which wait for their parameters; None for an empty group."""
     node = config.get(name)
     return build(config, name, without=without, **given) if node and node.get("_target_") else None
 
 
-def check(target: str, allow: list[str]) -> None:
+def check_target(target: str, allow: list[str]) -> None:
     """Refuse a `_target_` that is neither ours, nor a library's class, nor the user's own.
 
     Raises:
@@ -94,10 +94,10 @@ def check(target: str, allow: list[str]) -> None:
         raise refusal
 
 
-def _targets(node: Any) -> list[str]:
+def _list_targets(node: Any) -> list[str]:
     if isinstance(node, dict):
         own = [node["_target_"]] if node.get("_target_") else []
-        return own + [t for value in node.values() for t in _targets(value)]
+        return own + [t for value in node.values() for t in _list_targets(value)]
     if isinstance(node, list):
-        return [t for value in node for t in _targets(value)]
+        return [t for value in node for t in _list_targets(value)]
     return []

@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlx.config.resolved import Plain
-from dlx.config.resolved import written as text_of
+from dlx.config.resolved import ResolvedConfig
+from dlx.config.resolved import to_yaml as text_of
 from dlx.distributed.group import current_group
 from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
@@ -101,7 +101,7 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch
 
 
 def _keep(run: Run, parts: Parts) -> None:
-    (run.directory / "config.yaml").write_text(written(parts.config), encoding="utf-8")
+    (run.directory / "config.yaml").write_text(to_yaml(parts.config), encoding="utf-8")
 
 
 def composed(hydra: Any) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _learn(
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
     with books(run, trainer, started), group.explain_lost_rank(), explained():
         try:
-            logger.hparams(plain(parts.config))
+            logger.hparams(to_dict(parts.config))
             if not resumed:
                 prepare(parts)
                 with group.full_parameters(parts.model):
@@ -153,7 +153,7 @@ def _learn(
 
 def introduce(parts: Parts, logger: Logger) -> None:
     """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
-    logger.config(written(parts.config))
+    logger.config(to_yaml(parts.config))
     if logger.draws("graph"):
         state = get_random_state()  # a model that draws must not learn otherwise for having been drawn
         parts.model.eval()
@@ -161,14 +161,14 @@ def introduce(parts: Parts, logger: Logger) -> None:
         set_random_state(state)
 
 
-def written(config: DictConfig | Plain) -> str:
+def to_yaml(config: DictConfig | ResolvedConfig) -> str:
     """A configuration as YAML, its interpolations resolved."""
-    return text_of(config.plain()) if isinstance(config, Plain) else OmegaConf.to_yaml(config, resolve=True)
+    return text_of(config.plain()) if isinstance(config, ResolvedConfig) else OmegaConf.to_yaml(config, resolve=True)
 
 
-def plain(config: DictConfig | Plain) -> dict[str, Any]:
+def to_dict(config: DictConfig | ResolvedConfig) -> dict[str, Any]:
     """A configuration as a dictionary, its interpolations resolved."""
-    if isinstance(config, Plain):
+    if isinstance(config, ResolvedConfig):
         return config.plain()
     found = OmegaConf.to_container(config, resolve=True)
     assert isinstance(found, dict)
@@ -189,7 +189,7 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
     run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
-    logger.hparams(plain(parts.config), metrics)
+    logger.hparams(to_dict(parts.config), metrics)
     with group.full_parameters(parts.model):
         trainer.pictures()
     return metrics

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from dlx.config.search import GROUPS, Places
-from dlx.config.static.signature import Signature, signature
+from dlx.config.search import GROUPS, SearchPath
+from dlx.config.static.signature import Signature, read_signature
 from dlx.config.static.source import NotFound
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -42,14 +42,14 @@ class Entry:
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Literal attributes of that class."""
-        found = constructor(self.target)
+        found = find_signature(self.target)
         return found.attributes if found else {}
 
 
-def constructor(target: str | None) -> Signature | None:
+def find_signature(target: str | None) -> Signature | None:
     """The signature of a `_target_`, None where there is none or it is not found."""
     try:
-        return signature(target) if target else None
+        return read_signature(target) if target else None
     except NotFound:
         return None
 
@@ -61,14 +61,14 @@ class Catalogue:
         where: the search path.
     """
 
-    def __init__(self, where: Places) -> None:
+    def __init__(self, where: SearchPath) -> None:
         self.where = where
 
     @cached_property
     def defaults(self) -> dict[str, str | None]:
         """Each group's choice unless told otherwise, from the primary configuration."""
         file = self.where.file(self.where.name)
-        listed = (read(file) if file else {}).get("defaults") or []
+        listed = (read_yaml(file) if file else {}).get("defaults") or []
         pairs = [pair for item in listed if isinstance(item, Mapping) for pair in item.items()]
         return {str(key): value for key, value in pairs if not str(key).startswith("override ")}
 
@@ -99,7 +99,9 @@ class Catalogue:
             return None
         origin = "built-in" if file.is_relative_to(self.where.main) else "user"
         node, overrides = self._composed(group, file)
-        return Entry(group, name, file, origin, description(file), _resolved(node, group, node), overrides)
+        return Entry(
+            group, name, file, origin, read_description(file), _resolve_interpolations(node, group, node), overrides
+        )
 
     def _files(self, group: str) -> Iterator[tuple[str, Path]]:
         for place in self.where.all:
@@ -108,17 +110,17 @@ class Catalogue:
 
     def _composed(self, group: str, file: Path, depth: int = 0) -> tuple[dict[str, Any], dict[str, str]]:
         """The group's node and the choices of a file, over those of the files in its defaults list."""
-        content = read(file)
+        content = read_yaml(file)
         listed = content.pop("defaults", None) or []
         node: dict[str, Any] = {}
         overrides: dict[str, str] = {}
         for item in listed if depth < 20 else []:
-            base, choice = _item(group, item)
+            base, choice = _parse_default(group, item)
             overrides |= choice
             if base and (below := self.where.file(base)):
                 inner, brought = self._composed(group, below, depth + 1)
                 node, overrides = {**node, **inner}, {**brought, **overrides}
-        own = content.get(group, {}) if _global(file) else content
+        own = content.get(group, {}) if _is_global_package(file) else content
         return {**node, **(own if isinstance(own, dict) else {})}, overrides
 
     def task(self, model: Entry, dataset: Entry) -> Entry | None:
@@ -129,8 +131,12 @@ class Catalogue:
     def fits(self, model: Entry, dataset: Entry) -> bool:
         """Whether a model can be trained on a dataset, as far as text tells."""
         task = self.task(model, dataset)
-        return accepts(model.attributes, dataset.attributes, dataset.node) and (
-            task is None or (met(task.attributes.get("needs"), dataset.node) and able(model.node, task.attributes))
+        return accepts_dataset(model.attributes, dataset.attributes, dataset.node) and (
+            task is None
+            or (
+                provides_targets(task.attributes.get("needs"), dataset.node)
+                and supports_task(model.node, task.attributes)
+            )
         )
 
     def fitting(self, group: str, model: Entry | None = None, dataset: Entry | None = None) -> list[Entry]:
@@ -142,7 +148,7 @@ class Catalogue:
         return self.entries(group)
 
 
-def accepts(model: Mapping[str, Any], dataset: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
+def accepts_dataset(model: Mapping[str, Any], dataset: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
     """Whether a model takes examples of a dataset's kind and size; what is not declared is no obstacle.
 
     Args:
@@ -159,7 +165,7 @@ def accepts(model: Mapping[str, Any], dataset: Mapping[str, Any], node: Mapping[
     return True
 
 
-def met(needs: str | None, dataset: Mapping[str, Any]) -> bool:
+def provides_targets(needs: str | None, dataset: Mapping[str, Any]) -> bool:
     """Whether a dataset has what a task needs; one whose shape is known only after loading may have it."""
     if needs is None or dataset.get("shape") is None:
         return True
@@ -167,7 +173,7 @@ def met(needs: str | None, dataset: Mapping[str, Any]) -> bool:
     return has_classes if needs == "classes" else not has_classes and dataset.get("outputs") is not None
 
 
-def able(model: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
+def supports_task(model: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
     """Whether a model does what a task asks for, as far as text tells.
 
     Args:
@@ -178,11 +184,11 @@ def able(model: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
     if task.get("forwards") and model.get("bidirectional"):
         return False
     asked = task.get("asks")
-    found = constructor(model.get("_target_")) if asked else None
+    found = find_signature(model.get("_target_")) if asked else None
     return found is None or found.has(str(asked))
 
 
-def read(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file; empty where it holds none or cannot be read (Hydra says why when it is chosen)."""
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader)
@@ -191,7 +197,7 @@ def read(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def description(file: Path) -> str:
+def read_description(file: Path) -> str:
     """The first comment of a file that is no `@package` line."""
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         text = line.strip()
@@ -202,22 +208,22 @@ def description(file: Path) -> str:
     return ""
 
 
-def _resolved(value: Any, group: str, node: Mapping[str, Any]) -> Any:
+def _resolve_interpolations(value: Any, group: str, node: Mapping[str, Any]) -> Any:
     """Values with `${dataset.size}` replaced within the dataset itself; what refers elsewhere stays."""
     if isinstance(value, dict):
-        return {key: _resolved(entry, group, node) for key, entry in value.items()}
+        return {key: _resolve_interpolations(entry, group, node) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_resolved(entry, group, node) for entry in value]
+        return [_resolve_interpolations(entry, group, node) for entry in value]
     inner = _INNER.match(value) if isinstance(value, str) else None
     return node.get(inner["key"], value) if inner and inner["group"] == group else value
 
 
-def _global(file: Path) -> bool:
+def _is_global_package(file: Path) -> bool:
     head = file.read_text(encoding="utf-8", errors="replace")[:400]
     return re.search(r"^#\s*@package\s+_global_\s*$", head, re.MULTILINE) is not None
 
 
-def _item(group: str, item: Any) -> tuple[str | None, dict[str, str]]:
+def _parse_default(group: str, item: Any) -> tuple[str | None, dict[str, str]]:
     """A defaults list's item: the file that it builds upon, or the choice that it brings."""
     if isinstance(item, str):
         return (None, {}) if item == "_self_" else (item[1:] if item.startswith("/") else f"{group}/{item}", {})

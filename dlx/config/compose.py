@@ -24,13 +24,21 @@ from dlx.config.fit import check_fit, check_pairs
 from dlx.config.hydra_internals import Loader, apply_overrides, override_dirname
 from dlx.config.keys import Keys
 from dlx.config.origin import Origins
-from dlx.config.overrides import Options, Word, cases, check_choices, check_intervals, check_sweeps, parse
+from dlx.config.overrides import (
+    Options,
+    Word,
+    check_choices,
+    check_intervals,
+    check_sweeps,
+    list_cases,
+    parse_overrides,
+)
 from dlx.config.report import ConfigError, Problem
-from dlx.config.search import Places, import_from_here, own_packages, places, searching
-from dlx.config.validate import Validation
+from dlx.config.search import SearchPath, add_cwd_to_sys_path, find_search_path, list_own_packages, use_search_path
+from dlx.config.validate import Validator
 
 
-class Prepared(NamedTuple):
+class Composition(NamedTuple):
     """A command line without mistakes."""
 
     overrides: list[str]  # as Hydra is to see them
@@ -48,22 +56,24 @@ def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> Dic
     Raises:
         ConfigError: a UsageError that names every mistake, its remedy, and the file and line of the right key.
     """
-    config = prepare(overrides, places(config_dir)).config
+    config = compose_checked(overrides, find_search_path(config_dir)).config
     with open_dict(config):
         del config["hydra"]
-    trust_own(config)
+    allow_own_packages(config)
     return config
 
 
-def trust_own(config: DictConfig, own: Sequence[str] | None = None) -> None:
+def allow_own_packages(config: DictConfig, own: Sequence[str] | None = None) -> None:
     """Add the user's own modules, as the working directory's `./conf` names them, to what may be built."""
-    own = own_packages() if own is None else own
+    own = list_own_packages() if own is None else own
     if own:
         with open_dict(config):
             config.allow = sorted({*(config.get("allow") or []), *own})
 
 
-def prepare(overrides: Sequence[str], where: Places, multirun: bool = False, found: Sequence[Problem] = ()) -> Prepared:
+def compose_checked(
+    overrides: Sequence[str], where: SearchPath, multirun: bool = False, found: Sequence[Problem] = ()
+) -> Composition:
     """Overrides checked and completed: a key that a constructor takes, though no YAML lists it, gets Hydra's `++`.
 
     Args:
@@ -75,22 +85,22 @@ def prepare(overrides: Sequence[str], where: Places, multirun: bool = False, fou
     Raises:
         ConfigError: the mistakes, all of them.
     """
-    import_from_here()
-    with _loading(where) as loader:
-        preparation = _Preparation(loader, where, list(overrides), multirun)
+    add_cwd_to_sys_path()
+    with _make_loader(where) as loader:
+        preparation = _Composer(loader, where, list(overrides), multirun)
         preparation.problems += found
         return preparation.run()
 
 
 @contextmanager
-def _loading(where: Places) -> Iterator[Loader]:
+def _make_loader(where: SearchPath) -> Iterator[Loader]:
     """Hydra's loader on our search path, without touching the state of a Hydra application around us."""
     base, current = VersionBase.instance().getbase(), HydraConfig.instance().cfg
     setbase("1.3")
     setup_globals()
     register_resolvers()
     try:
-        with searching(where):
+        with use_search_path(where):
             yield Loader(where.main)
     finally:
         HydraConfig.instance().cfg = current
@@ -105,17 +115,17 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_id", lambda *of: secrets.token_hex(4), use_cache=True, replace=True)
 
 
-class _Preparation:
-    """The state of one `prepare`: mistakes are collected on the way."""
+class _Composer:
+    """The state of one `compose_checked`: mistakes are collected on the way."""
 
-    def __init__(self, loader: Loader, where: Places, overrides: list[str], multirun: bool) -> None:
+    def __init__(self, loader: Loader, where: SearchPath, overrides: list[str], multirun: bool) -> None:
         self.loader, self.where, self.texts, self.multirun = loader, where, overrides, multirun
         self.catalogue = Catalogue(where)
         self.problems: list[Problem] = []
 
-    def run(self) -> Prepared:
+    def run(self) -> Composition:
         options = Options(self.loader, self.where.name, self.texts)
-        words, unread = parse(self.texts, options, self.catalogue)
+        words, unread = parse_overrides(self.texts, options, self.catalogue)
         mode = next((word.parsed.value() for word in words if word.key == "hydra.mode"), None)
         self.multirun = self.multirun or str(mode).upper() == "MULTIRUN"
         wrong = check_sweeps(words, self.multirun) + check_choices(words, options, self.catalogue)
@@ -124,7 +134,7 @@ class _Preparation:
         good = [word for word in words if word.text not in bad]
         rewritten = {word.text: word.text for word in good}
         first: DictConfig | None = None
-        for choices in cases(good):
+        for choices in list_cases(good):
             config = self._case(choices, good, rewritten)
             first = first if first is not None else config
         self.problems += check_pairs(good, self.catalogue, self.problems)
@@ -133,7 +143,7 @@ class _Preparation:
         if self.problems or first is None:
             raise ConfigError(self._ordered())
         multirun = self.multirun or first.hydra.mode == RunMode.MULTIRUN  # an experiment may ask for a sweep
-        return Prepared([rewritten[text] for text in self.texts], first, multirun)
+        return Composition([rewritten[text] for text in self.texts], first, multirun)
 
     def _ordered(self) -> list[Problem]:
         """The mistakes in the order in which they were typed; without advice to type another mistake."""
@@ -149,7 +159,7 @@ class _Preparation:
         if config is None:
             return None
         origins = Origins(self.where, self.loader.merged)
-        keys = Keys(_tree(config), self.catalogue, origins)
+        keys = Keys(_to_tree(config), self.catalogue, origins)
         usable = []
         for word in values:
             keys.retarget(word)
@@ -159,7 +169,7 @@ class _Preparation:
                 continue
             if not (keys.has(word.path) or word.parsed.is_delete() or word.parsed.is_force_add()):
                 rewritten[word.text] = "++" + word.text.lstrip("+")
-            if self._apply(config, _first(word, rewritten[word.text])):
+            if self._apply(config, _with_first_option(word, rewritten[word.text])):
                 usable.append(word)
         self._name(config, words)
         self._validate(config, origins, words)
@@ -169,7 +179,7 @@ class _Preparation:
             for option in word.options[1:]:
                 if self._apply(changed, f"++{word.key}={option}"):
                     given = {word.path: f"{word.key}={option}"}
-                    self.problems += Validation(changed, origins, given).run(word.path)
+                    self.problems += Validator(changed, origins, given).run(word.path)
         return config
 
     def _whole(self, words: list[Word]) -> None:
@@ -187,7 +197,7 @@ class _Preparation:
             override = OverridesParser.create().parse_overrides([text])
             apply_overrides(override, config)
         except HydraException as error:
-            self.problems.append(explain(error, self.texts))
+            self.problems.append(explain_hydra_error(error, self.texts))
             return False
         return True
 
@@ -205,7 +215,7 @@ class _Preparation:
         typed = {word.path: word.text for word in words}
         values = {word.path: word.text for word in words if not word.is_group or word.parsed.is_delete()}
         unfit = check_fit(config, config.hydra.runtime.choices, self.catalogue, typed)
-        self.problems += [*Validation(config, origins, values, not unfit).run(), *unfit]
+        self.problems += [*Validator(config, origins, values, not unfit).run(), *unfit]
         lost = [group for group in ("model", "dataset", "task", "procedure", "trainer") if not config.get(group)]
         if lost:
             file = self.where.file(self.where.name)
@@ -217,22 +227,22 @@ class _Preparation:
         try:
             return self.loader.load_configuration(self.where.name, overrides, run_mode=RunMode.RUN)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-            self.problems.append(explain(error, overrides))
+            self.problems.append(explain_hydra_error(error, overrides))
             return None
 
 
-def _tree(config: DictConfig) -> dict[str, Any]:
+def _to_tree(config: DictConfig) -> dict[str, Any]:
     tree = OmegaConf.to_container(config)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
 
-def _first(word: Word, text: str) -> str:
+def _with_first_option(word: Word, text: str) -> str:
     """An override with the first value of its sweep."""
     return f"{text.partition('=')[0]}={word.options[0]}" if word.swept and word.options else text
 
 
-def explain(error: Exception, overrides: Sequence[str] = ()) -> Problem:
+def explain_hydra_error(error: Exception, overrides: Sequence[str] = ()) -> Problem:
     """Hydra's own errors as one of ours."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
     text = " ".join(f"{error} {cause or ''}".split("Search path:")[0].split("\nSee https://")[0].split())

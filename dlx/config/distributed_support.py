@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dlx.config.catalogue import constructor
+from dlx.config.catalogue import find_signature
 
 
-def refusal(procedure: Mapping[str, Any], trainer: Mapping[str, Any], name: str) -> tuple[str, str] | None:
+def check_distributed_support(
+    procedure: Mapping[str, Any], trainer: Mapping[str, Any], name: str
+) -> tuple[str, str] | None:
     """What keeps `trainer.strategy` from working, and the remedy; None if nothing does.
 
     Args:
@@ -14,8 +16,8 @@ def refusal(procedure: Mapping[str, Any], trainer: Mapping[str, Any], name: str)
         name: what the procedure was chosen by.
     """
     strategy = trainer["strategy"]
-    for target in _targets(procedure):
-        found = constructor(target)
+    for target in _iter_procedure_targets(procedure):
+        found = find_signature(target)
         says = found.attributes if found else {}
         own = target.rpartition(".")[2]
         which = f"procedure={name}" + (f" ({own})" if target != procedure.get("_target_") else "")
@@ -35,11 +37,11 @@ def refusal(procedure: Mapping[str, Any], trainer: Mapping[str, Any], name: str)
     return None
 
 
-def _targets(node: Any) -> Iterator[str]:
+def _iter_procedure_targets(node: Any) -> Iterator[str]:
     """Classes of procedures: a node's own, and those within."""
     if isinstance(node, Mapping):
         target = node.get("_target_")
         if isinstance(target, str) and not target.startswith("torch."):
             yield target
         for value in node.values():
-            yield from _targets(value)
+            yield from _iter_procedure_targets(value)

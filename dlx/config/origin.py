@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from dlx.config.report import Where
-from dlx.config.search import Places
+from dlx.config.report import Location
+from dlx.config.search import SearchPath
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Path = tuple[str, ...]  # the parts of a dotted key
@@ -23,27 +23,27 @@ class Origins:
             (`optimizer`, empty for the root).
     """
 
-    def __init__(self, where: Places, files: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, where: SearchPath, files: Iterable[tuple[str, str]]) -> None:
         self.where, self.files = where, files
 
     @cached_property
-    def _read(self) -> tuple[dict[Path, Where], dict[str, Where]]:
+    def _read(self) -> tuple[dict[Path, Location], dict[str, Location]]:
         """Lines of the keys, and of the defaults lists that choose from a group."""
-        keys: dict[Path, Where] = {}
-        choices: dict[str, Where] = {}
+        keys: dict[Path, Location] = {}
+        choices: dict[str, Location] = {}
         for config_path, package in self.files:
             file = self.where.file(config_path)
             if file is None:
                 continue  # Hydra's own, and structured ones
             prefix = tuple(package.split(".")) if package else ()
-            for path, line in lines(file):
+            for path, line in iter_key_lines(file):
                 if path[0] == "defaults":
-                    choices.setdefault(path[-1].removeprefix("override ").strip("/"), Where(file, line))
+                    choices.setdefault(path[-1].removeprefix("override ").strip("/"), Location(file, line))
                 else:
-                    keys[prefix + path] = Where(file, line)
+                    keys[prefix + path] = Location(file, line)
         return keys, choices
 
-    def __getitem__(self, path: Path) -> Where | None:
+    def __getitem__(self, path: Path) -> Location | None:
         """Where a key is written, or else what it lies in."""
         while path:
             if path in self._read[0]:
@@ -51,27 +51,27 @@ class Origins:
             path = path[:-1]
         return None
 
-    def choice(self, group: str) -> Where | None:
+    def choice(self, group: str) -> Location | None:
         """Where a defaults list chooses from a group."""
         return self._read[1].get(group)
 
 
-def lines(file: File) -> Iterator[tuple[Path, int]]:
+def iter_key_lines(file: File) -> Iterator[tuple[Path, int]]:
     """Every key of a YAML file and its line, counted from 1."""
     try:
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader)
     except (OSError, ValueError, yaml.YAMLError):
         return
-    yield from _walk(root, ())
+    yield from _iter_node_lines(root, ())
 
 
-def _walk(node: Any, path: Path) -> Iterator[tuple[Path, int]]:
+def _iter_node_lines(node: Any, path: Path) -> Iterator[tuple[Path, int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*path, str(key.value))
             yield inner, key.start_mark.line + 1
-            yield from _walk(value, inner)
+            yield from _iter_node_lines(value, inner)
     elif isinstance(node, yaml.SequenceNode):
         for place, value in enumerate(node.value):
             yield (*path, str(place)), value.start_mark.line + 1
-            yield from _walk(value, (*path, str(place)))
+            yield from _iter_node_lines(value, (*path, str(place)))

@@ -7,14 +7,16 @@ from typing import Any
 
 import yaml
 
-RESERVED = {"_args_", "_recursive_", "_convert_"}  # of Hydra's instantiate; nodes that have them are left to it
+HYDRA_ONLY_KEYS = {"_args_", "_recursive_", "_convert_"}  # of Hydra's instantiate; nodes that have them are left to it
 
 
-class Plain(dict[str, Any]):
+class ResolvedConfig(dict[str, Any]):
     """Nested dictionaries whose keys are attributes too, as those of a DictConfig are."""
 
     def __init__(self, content: Mapping[str, Any]) -> None:
-        super().__init__({key: Plain(value) if isinstance(value, dict) else value for key, value in content.items()})
+        super().__init__(
+            {key: ResolvedConfig(value) if isinstance(value, dict) else value for key, value in content.items()}
+        )
 
     def __getattr__(self, key: str) -> Any:
         try:
@@ -22,15 +24,15 @@ class Plain(dict[str, Any]):
         except KeyError as error:
             raise AttributeError(key) from error
 
-    def __deepcopy__(self, memo: Any) -> "Plain":
-        return Plain({key: copy.deepcopy(value, memo) for key, value in self.items()})
+    def __deepcopy__(self, memo: Any) -> "ResolvedConfig":
+        return ResolvedConfig({key: copy.deepcopy(value, memo) for key, value in self.items()})
 
     def plain(self) -> dict[str, Any]:
         """Ordinary dictionaries."""
-        return {key: value.plain() if isinstance(value, Plain) else value for key, value in self.items()}
+        return {key: value.plain() if isinstance(value, ResolvedConfig) else value for key, value in self.items()}
 
 
-def constructed(node: Any, found: Callable[[str], Any], **given: Any) -> Any:
+def instantiate_node(node: Any, found: Callable[[str], Any], **given: Any) -> Any:
     """What Hydra's instantiate makes of a node without its reserved keys.
 
     Args:
@@ -39,46 +41,50 @@ def constructed(node: Any, found: Callable[[str], Any], **given: Any) -> Any:
         given: further arguments.
     """
     if isinstance(node, list):
-        return [constructed(value, found) for value in node]
+        return [instantiate_node(value, found) for value in node]
     if not isinstance(node, dict):
         return node
-    values = {key: constructed(value, found) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    values = {
+        key: instantiate_node(value, found) for key, value in node.items() if key not in ("_target_", "_partial_")
+    }
     if "_target_" not in node:
         return values
     kind, values = found(node["_target_"]), {**values, **given}
     return partial(kind, **values) if node.get("_partial_") else kind(**values)
 
 
-def simple(node: Any) -> bool:
-    """Whether `constructed` knows all that is in it."""
+def can_instantiate(node: Any) -> bool:
+    """Whether `instantiate_node` knows all that is in it."""
     if isinstance(node, list):
-        return all(map(simple, node))
-    return not isinstance(node, dict) or (not RESERVED & node.keys() and all(map(simple, node.values())))
+        return all(map(can_instantiate, node))
+    return not isinstance(node, dict) or (
+        not HYDRA_ONLY_KEYS & node.keys() and all(map(can_instantiate, node.values()))
+    )
 
 
-def text(content: Any) -> str:
+def dump_yaml(content: Any) -> str:
     """Plain values as YAML that OmegaConf reads back as the same; in C, where PyYAML has it."""
-    return str(yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_dumper()))
+    return str(yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_make_dumper()))
 
 
-_known: dict[str, str] = {}
+_yaml_cache: dict[str, str] = {}
 
 
-def written(node: Mapping[str, Any]) -> str:
-    """`text` of a node, key by key: what many trainings have in common is written out once."""
-    if len(_known) > 10_000:
-        _known.clear()
+def to_yaml(node: Mapping[str, Any]) -> str:
+    """`dump_yaml` of a node, key by key: what many trainings have in common is written out once."""
+    if len(_yaml_cache) > 10_000:
+        _yaml_cache.clear()
     parts = []
     for key, value in node.items():
         name = f"{key} {value!r}"
-        if name not in _known:
-            _known[name] = text({key: value})
-        parts.append(_known[name])
+        if name not in _yaml_cache:
+            _yaml_cache[name] = dump_yaml({key: value})
+        parts.append(_yaml_cache[name])
     return "".join(parts)
 
 
 @cache
-def _dumper() -> Any:
+def _make_dumper() -> Any:
     from dlx.config.hydra_internals import omegaconf_dumper
 
     python = omegaconf_dumper()

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
-from dlx.terminal.terminal import text
+from dlx.terminal.terminal import format_cell
 
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and column within a cell
 COLOURS = (36, 33, 35, 32, 31, 34)  # cyan, yellow, magenta, green, red, blue, as terminals count them
@@ -30,26 +30,26 @@ def plot(curves: Mapping[str, Points], title: str = "", width: int | None = None
         return []
     low, high = min(y for _, y in every), max(y for _, y in every)
     left, right = min(x for x, _ in every), max(x for x, _ in every)
-    label = max(len(text(float(low))), len(text(float(high))))
+    label = max(len(format_cell(float(low))), len(format_cell(float(high))))
     columns = max(width - label - 2, 10)
     cells = [[(0, 0, "")] * columns for _ in range(height)]  # dots, whose they are, a letter instead of them
     for number, points in enumerate(finite.values()):
-        for place, (x, y) in enumerate(_dots(points, (left, right), (low, high), columns * 2, height * 4)):
+        for place, (x, y) in enumerate(_place_dots(points, (left, right), (low, high), columns * 2, height * 4)):
             row, column = y // 4, x // 2
             dots, _, letter = cells[row][column]
             letter = LETTERS[number % 26] if place == 0 else letter
             cells[row][column] = dots | DOTS[y % 4][x % 2], number, letter
     lines = [title] if title else []
     for row, line in enumerate(cells):
-        edge = text(float(high)) if row == 0 else text(float(low)) if row == height - 1 else ""
-        lines.append(f"{edge:>{label}} ┤" + "".join(_cell(*cell) for cell in line).rstrip())
-    ends = f"{text(left)}", f"{text(right)}"
+        edge = format_cell(float(high)) if row == 0 else format_cell(float(low)) if row == height - 1 else ""
+        lines.append(f"{edge:>{label}} ┤" + "".join(_draw_cell(*cell) for cell in line).rstrip())
+    ends = f"{format_cell(left)}", f"{format_cell(right)}"
     lines.append(" " * label + " └" + ends[0] + " " * max(columns - len(ends[0]) - len(ends[1]), 1) + ends[1])
-    keys = [_coloured(f"{LETTERS[number % 26]} {name}", number) for number, name in enumerate(finite)]
+    keys = [_colour(f"{LETTERS[number % 26]} {name}", number) for number, name in enumerate(finite)]
     return [*lines, " " * (label + 2) + "   ".join(keys)]
 
 
-def _dots(
+def _place_dots(
     points: Points, across: tuple[float, float], up: tuple[float, float], width: int, height: int
 ) -> list[tuple[int, int]]:
     """The dots of one curve, its last point first, then all points and what joins them."""
@@ -65,11 +65,11 @@ def _dots(
     return found
 
 
-def _cell(dots: int, number: int, letter: str) -> str:
-    return _coloured(letter or chr(0x2800 + dots), number) if dots else " "
+def _draw_cell(dots: int, number: int, letter: str) -> str:
+    return _colour(letter or chr(0x2800 + dots), number) if dots else " "
 
 
-def _coloured(words: str, number: int) -> str:
+def _colour(words: str, number: int) -> str:
     """In a curve's own colour, where this is a terminal."""
     if not sys.stdout.isatty():
         return words

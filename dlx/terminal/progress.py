@@ -26,7 +26,7 @@ class Progress:
         self.file = sys.stdout if file is None else file
         self.quiet = quiet
         self.live = not quiet and self.file.isatty() and os.environ.get("TERM") != "dumb"
-        self.ascii = not _encodes(self.file, "·×…–")
+        self.ascii = not _can_encode(self.file, "·×…–")
         self._epochs = self._planned = self._steps = self._epoch = 0
         self._limit: int | None = None  # trainer.max_steps
         self._bar: Any = None
@@ -54,19 +54,19 @@ class Progress:
         self._epochs = self._planned = trainer["epochs"]
         place = [str(about.get("gpu") or about.get("device", "cpu"))]
         if about.get("device", "cpu") == "cpu" and about.get("threads"):
-            place.append(counted(about["threads"], "thread"))
+            place.append(format_count(about["threads"], "thread"))
         place.append(PRECISIONS.get(str(about.get("precision", 32)), str(about.get("precision"))))
         if about.get("processes", 1) > 1:
             place.insert(0, f"{about['processes']} processes")
         batch = about.get("global_batch", trainer.get("batch", "?"))
         before = f"{extra} + " if extra else ""
-        length = f"{before}{counted(trainer['epochs'], 'epoch')} × {counted(steps, 'step')} of {batch}"
+        length = f"{before}{format_count(trainer['epochs'], 'epoch')} × {format_count(steps, 'step')} of {batch}"
         if self._limit is not None:
-            length += f", at most {counted(self._limit, 'step')}"
+            length += f", at most {format_count(self._limit, 'step')}"
         if trainer.get("patience"):
-            length += f", fewer if {counted(trainer['patience'], 'validation')} in a row bring nothing"
+            length += f", fewer if {format_count(trainer['patience'], 'validation')} in a row bring nothing"
         name = f"{about.get('model', 'model')} on {about.get('dataset', 'data')}"
-        self.tell(" · ".join((name, counted(about.get("parameters", 0), "parameter"), ", ".join(place), length)))
+        self.tell(" · ".join((name, format_count(about.get("parameters", 0), "parameter"), ", ".join(place), length)))
         if note:
             self.tell(note)
 
@@ -117,7 +117,7 @@ class Progress:
             seconds: that it took.
         """
         self._epoch = epoch
-        shown = [f"{name} {_number(value)}" for name, value in metrics.items() if _told(name)]
+        shown = [f"{name} {_format_number(value)}" for name, value in metrics.items() if _is_shown(name)]
         if self._bar is not None:
             done, news = epoch * self._steps, self._plain(" · ".join(shown))
             self._bar.update(
@@ -125,7 +125,7 @@ class Progress:
             )
         elif not self.live:
             label = f"epoch {epoch:{len(str(self._epochs))}}/{self._epochs}"
-            self.tell(" · ".join((label, *shown, _duration(seconds))))
+            self.tell(" · ".join((label, *shown, _format_duration(seconds))))
 
     def close(self) -> None:
         """Take the bar away; a second call does nothing. Call it whatever happened: the bar hides the cursor."""
@@ -146,8 +146,8 @@ class Progress:
         if self.quiet:
             return
         columns = [split for split in ("train", "val", "test") if any(tag.startswith(f"{split}/") for tag in metrics)]
-        names = list(dict.fromkeys(tag.partition("/")[2] for tag in metrics if _told(tag)))
-        rows = [[name, *(_number(metrics.get(f"{split}/{name}")) for split in columns)] for name in names]
+        names = list(dict.fromkeys(tag.partition("/")[2] for tag in metrics if _is_shown(tag)))
+        rows = [[name, *(_format_number(metrics.get(f"{split}/{name}")) for split in columns)] for name in names]
         if self.live:
             self._table(columns, rows)
         else:
@@ -159,7 +159,7 @@ class Progress:
         here = Path.cwd()
         run = run.relative_to(here) if run.is_absolute() and run.is_relative_to(here) else run
         name = shlex.quote(str(run))
-        self.tell(f"{_duration(seconds)} · {run}")
+        self.tell(f"{_format_duration(seconds)} · {run}")
         self.tell(f"  dlx tensorboard {name}")
         self.tell(f"  dlx evaluate {name}")
         if not done:
@@ -204,7 +204,7 @@ class Progress:
         Console(file=self.file, markup=False).print(table)
 
 
-def _encodes(file: TextIO, characters: str) -> bool:
+def _can_encode(file: TextIO, characters: str) -> bool:
     try:
         characters.encode(getattr(file, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -212,21 +212,21 @@ def _encodes(file: TextIO, characters: str) -> bool:
     return True
 
 
-def _told(tag: str) -> bool:
+def _is_shown(tag: str) -> bool:
     return tag.rpartition("/")[2] not in HIDDEN
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """So many of something: `1 step`, `1,000 steps`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     """Four significant digits, and no zeros at the end but those that stand for digits."""
     return "" if value is None else f"{value:.4g}"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

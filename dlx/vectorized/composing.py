@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from dlx.config.compose import trust_own
+from dlx.config.compose import allow_own_packages
 from dlx.config.hydra_internals import apply_overrides, override_dirname, raw_value
 from dlx.vectorized.jobs import Planned, current
 
@@ -62,7 +62,7 @@ class Composer:
         key = tuple(word if _composes(override, groups) else str(override.key_or_group) for word, override in pairs)
         if key not in self.bases:
             full = self.whole(master, list(words))
-            trust_own(full, self.own)
+            allow_own_packages(full, self.own)
             self.bases[key] = Base(full, overrides)
         return self.bases[key]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlx.terminal.progress import Progress, _duration
+from dlx.terminal.progress import Progress, _format_duration
 from tests.conftest import ROOT
 
 ABOUT = {"model": "mlp", "dataset": "digits", "parameters": 2410, "device": "cpu", "threads": 1, "precision": "32"}
@@ -165,5 +165,5 @@ sys.stderr.write("trained")
 
 
 def test_durations() -> None:
-    told = [_duration(seconds) for seconds in (0.0123, 2.345, 12.3, 59.9, 61, 3600 * 25 + 60)]
+    told = [_format_duration(seconds) for seconds in (0.0123, 2.345, 12.3, 59.9, 61, 3600 * 25 + 60)]
     assert told == ["0.012 s", "2.3 s", "12 s", "60 s", "1 min 1 s", "25 h 1 min"]

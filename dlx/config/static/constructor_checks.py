@@ -36,7 +36,7 @@ _TYPES = {kind.__name__: kind for kind in (int, float, str, bool, list, tuple, d
 _NEGATED = {ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!=", ast.NotEq: "=="}
 
 
-class Refusal(NamedTuple):
+class FailedCheck(NamedTuple):
     """One condition that the values meet and should not."""
 
     names: tuple[str, ...]  # the parameters in it
@@ -44,11 +44,11 @@ class Refusal(NamedTuple):
     needed: str  # the condition that would have to hold
 
 
-class _Unclear(Exception):
+class _NotEvaluable(Exception):
     """An expression that is not evaluated here."""
 
 
-def refusals(found: Signature, values: Mapping[str, Any]) -> Iterator[Refusal]:
+def find_failed_checks(found: Signature, values: Mapping[str, Any]) -> Iterator[FailedCheck]:
     """What a constructor would refuse.
 
     Args:
@@ -62,34 +62,34 @@ def refusals(found: Signature, values: Mapping[str, Any]) -> Iterator[Refusal]:
     for statement in found.init.body:
         if isinstance(statement, ast.If) and isinstance(statement.body[0], ast.Raise):
             try:
-                refused = bool(_value(statement.test, known, found))
-            except (_Unclear, TypeError, ValueError, LookupError, ArithmeticError):
+                refused = bool(_evaluate(statement.test, known, found))
+            except (_NotEvaluable, TypeError, ValueError, LookupError, ArithmeticError):
                 continue
             used = {node.id: None for node in ast.walk(statement.test) if isinstance(node, ast.Name)}
             its = tuple(name for name in used if name in found.parameters)
             if refused and its:
-                yield Refusal(its, _message(statement.body[0].exc, known, found), _needed(statement.test))
+                yield FailedCheck(its, _format_message(statement.body[0].exc, known, found), _negate(statement.test))
         elif not isinstance(statement, ast.Expr | ast.If):
             # From here on a name may be bound to another value.
-            bound = _assigned(statement)
+            bound = _list_assigned_names(statement)
             known = {name: value for name, value in known.items() if name not in bound}
 
 
-def _assigned(statement: ast.stmt) -> set[str]:
+def _list_assigned_names(statement: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
-def _message(raised: ast.expr | None, known: Mapping[str, Any], found: Signature) -> str | None:
+def _format_message(raised: ast.expr | None, known: Mapping[str, Any], found: Signature) -> str | None:
     """The text of a UsageError, which says what is needed; other errors' texts seldom do."""
     if isinstance(raised, ast.Call) and ast.unparse(raised.func) == "UsageError" and len(raised.args) == 1:
         try:
-            return str(_value(raised.args[0], known, found))
-        except (_Unclear, TypeError, ValueError, LookupError, ArithmeticError):
+            return str(_evaluate(raised.args[0], known, found))
+        except (_NotEvaluable, TypeError, ValueError, LookupError, ArithmeticError):
             return None
     return None
 
 
-def _needed(test: ast.expr) -> str:
+def _negate(test: ast.expr) -> str:
     """The opposite of a condition, as text."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return ast.unparse(test.operand)
@@ -98,9 +98,9 @@ def _needed(test: ast.expr) -> str:
     return f"not ({ast.unparse(test)})"
 
 
-def _value(node: ast.expr, known: Mapping[str, Any], found: Signature) -> Any:
+def _evaluate(node: ast.expr, known: Mapping[str, Any], found: Signature) -> Any:
     def inner(part: ast.expr) -> Any:
-        return _value(part, known, found)
+        return _evaluate(part, known, found)
 
     match node:
         case ast.Constant(value=value):
@@ -134,15 +134,15 @@ def _value(node: ast.expr, known: Mapping[str, Any], found: Signature) -> Any:
         case ast.IfExp(test=test, body=one, orelse=other):
             return inner(one) if inner(test) else inner(other)
         case ast.Call(func=ast.Name(id="isinstance"), args=[part, kinds]):
-            return isinstance(inner(part), tuple(_types(kinds)))
+            return isinstance(inner(part), tuple(_iter_types(kinds)))
         case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in _CALLS:
             return _CALLS[name](*map(inner, parts))
         case ast.JoinedStr(values=parts):
-            return "".join(_formatted(part, known, found) for part in parts)
-    raise _Unclear
+            return "".join(_format_part(part, known, found) for part in parts)
+    raise _NotEvaluable
 
 
-def _types(node: ast.expr) -> Iterator[type]:
+def _iter_types(node: ast.expr) -> Iterator[type]:
     """Types in an isinstance; a plain value is never a tensor."""
     parts = node.elts if isinstance(node, ast.Tuple) else [node]
     for part in parts:
@@ -150,12 +150,12 @@ def _types(node: ast.expr) -> Iterator[type]:
         if name in _TYPES:
             yield _TYPES[name]
         elif name != "Tensor":
-            raise _Unclear
+            raise _NotEvaluable
 
 
-def _formatted(part: ast.expr, known: Mapping[str, Any], found: Signature) -> str:
+def _format_part(part: ast.expr, known: Mapping[str, Any], found: Signature) -> str:
     if not isinstance(part, ast.FormattedValue):
-        return str(_value(part, known, found))
-    value = _value(part.value, known, found)
+        return str(_evaluate(part, known, found))
+    value = _evaluate(part.value, known, found)
     text = {-1: value, ord("r"): repr(value), ord("s"): str(value)}.get(part.conversion, value)
-    return format(text, _formatted(part.format_spec, known, found) if part.format_spec else "")
+    return format(text, _format_part(part.format_spec, known, found) if part.format_spec else "")

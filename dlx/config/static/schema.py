@@ -34,7 +34,7 @@ class Kind:
 ANYTHING = Kind()
 
 
-class Thing(Kind):
+class Object(Kind):
     """An object that no plain value can stand for, such as a tensor: `float | Tensor` asks for a number here."""
 
     def accepts(self, value: Any) -> bool:
@@ -65,7 +65,7 @@ class Number(Kind):
 
 
 @dataclass(frozen=True)
-class Text(Kind):
+class String(Kind):
     """A string; a path too."""
 
     def accepts(self, value: Any) -> bool:
@@ -76,7 +76,7 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
-class Truth(Kind):
+class Boolean(Kind):
     """True or false."""
 
     def accepts(self, value: Any) -> bool:
@@ -96,12 +96,12 @@ class Choice(Kind):
         return any(type(value) is type(known) and value == known for known in self.values)
 
     def __str__(self) -> str:
-        names = list(dict.fromkeys(shown(value) for value in self.values))
+        names = list(dict.fromkeys(format_value(value) for value in self.values))
         return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
 
 
 @dataclass(frozen=True)
-class Listing(Kind):
+class ListOf(Kind):
     """A list whose entries are all of one kind, or of one kind each."""
 
     of: tuple[Kind, ...] = (ANYTHING,)
@@ -123,7 +123,7 @@ class Listing(Kind):
 
 
 @dataclass(frozen=True)
-class Table(Kind):
+class MappingOf(Kind):
     """A mapping from names to values of one kind."""
 
     of: Kind = ANYTHING
@@ -136,7 +136,7 @@ class Table(Kind):
 
 
 @dataclass(frozen=True)
-class Either(Kind):
+class Union(Kind):
     """Any of several kinds."""
 
     kinds: tuple[Kind, ...]
@@ -148,10 +148,10 @@ class Either(Kind):
         return " or ".join(dict.fromkeys(map(str, self.kinds)))
 
 
-def either(kinds: Sequence[Kind]) -> Kind:
+def make_union(kinds: Sequence[Kind]) -> Kind:
     """The union of several kinds; one that accepts everything makes the whole accept everything."""
-    flat = [part for kind in kinds for part in (kind.kinds if isinstance(kind, Either) else (kind,))]
-    flat = [kind for kind in flat if not isinstance(kind, Thing)] or [ANYTHING]
+    flat = [part for kind in kinds for part in (kind.kinds if isinstance(kind, Union) else (kind,))]
+    flat = [kind for kind in flat if not isinstance(kind, Object)] or [ANYTHING]
     if any(type(kind) is Kind for kind in flat):
         return ANYTHING
     choices = tuple(value for kind in flat if isinstance(kind, Choice) for value in kind.values)
@@ -159,17 +159,17 @@ def either(kinds: Sequence[Kind]) -> Kind:
     # null reads best at the end: "a whole number of at least 1 or null".
     values = tuple(sorted(dict.fromkeys(choices), key=lambda value: value is None)) if choices else ()
     merged = rest + ([Choice(values)] if values else [])
-    return merged[0] if len(merged) == 1 else Either(tuple(merged))
+    return merged[0] if len(merged) == 1 else Union(tuple(merged))
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as it is typed on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{shown(entry)}" for key, entry in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{format_value(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ",".join(map(shown, value)) + "]"
+        return "[" + ",".join(map(format_value, value)) + "]"
     return str(value)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlx.config.moved import current_target
+from dlx.config.moved import rename_target
 
 
 @dataclass(frozen=True)
@@ -75,33 +75,33 @@ def locate(dotted: str) -> Definition | Module:
     Raises:
         NotFound: there is no such package, module or name.
     """
-    first, *rest = current_target(dotted).split(".")
-    found = module(first)
+    first, *rest = rename_target(dotted).split(".")
+    found = find_module(first)
     if found is None:
         raise NotFound(f"there is no module {first!r}")
     place: Definition | Module = found
     for count, part in enumerate(rest, start=2):
         if isinstance(place, Definition):
-            place = _within(place, part, dotted)
+            place = _lookup_method(place, part, dotted)
             continue
-        inner = _step(place, part, last=count == dotted.count(".") + 1)
+        inner = _lookup_member(place, part, last=count == dotted.count(".") + 1)
         if inner is None:
             if place.dynamic:
                 return place
             where = ".".join(dotted.split(".")[: count - 1])
-            raise NotFound(f"{where} has no {part!r} ({place.file})", tuple(names(place)))
+            raise NotFound(f"{where} has no {part!r} ({place.file})", tuple(iter_names(place)))
         place = inner
     return place
 
 
-def _step(place: Module, part: str, last: bool = True) -> Definition | Module | None:
+def _lookup_member(place: Module, part: str, last: bool = True) -> Definition | Module | None:
     """A name within a module. On the way to the last one a file comes first: `torch/__init__.py` is long to read."""
-    if not last and place.package and (inner := module(f"{place.name}.{part}")):
+    if not last and place.package and (inner := find_module(f"{place.name}.{part}")):
         return inner
-    return lookup(place, part) or (module(f"{place.name}.{part}") if place.package else None)
+    return lookup(place, part) or (find_module(f"{place.name}.{part}") if place.package else None)
 
 
-def _within(place: Definition, part: str, dotted: str) -> Definition:
+def _lookup_method(place: Definition, part: str, dotted: str) -> Definition:
     """A method of a class, such as `torchvision.models.VGG16_Weights.verify`."""
     body = getattr(place.node, "body", [])
     for node in reversed(body if isinstance(body, list) else []):
@@ -115,29 +115,29 @@ def lookup(place: Module, name: str, seen: frozenset[tuple[str, str]] = frozense
     if place.tree is None or (place.name, name) in seen:
         return None
     seen = seen | {(place.name, name)}
-    bound = _bound(place.tree)
+    bound = _read_bindings(place.tree)
     match bound.get(name):
         case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef() as node:
             return Definition(place, node)
         case ast.expr() as value:
-            return _follow(place, value, seen)
-        case str(imported):
-            return module(imported)
+            return _follow_alias(place, value, seen)
+        case str(dotted):
+            return find_module(dotted)
         case (ast.ImportFrom() as node, str(original)):
-            origin = module(_absolute(place, node))
-            return origin and (lookup(origin, original, seen) or module(f"{origin.name}.{original}"))
+            origin = find_module(_absolute_name(place, node))
+            return origin and (lookup(origin, original, seen) or find_module(f"{origin.name}.{original}"))
     for node, _ in bound.get("*", []):
-        origin = module(_absolute(place, node))
+        origin = find_module(_absolute_name(place, node))
         if origin and (found := lookup(origin, name, seen)):
             return found
     return None
 
 
 @lru_cache(maxsize=256)
-def _bound(tree: ast.Module) -> dict[str, Any]:
+def _read_bindings(tree: ast.Module) -> dict[str, Any]:
     """What each top-level name of a module is bound to, the last time: a statement, an expression, an import."""
     bound: dict[str, Any] = {"*": []}
-    for node in _statements(tree.body):
+    for node in _iter_statements(tree.body):
         match node:
             case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
                 bound[node.name] = node
@@ -158,11 +158,11 @@ def _bound(tree: ast.Module) -> dict[str, Any]:
     return bound
 
 
-def imported(place: Module, name: str) -> str | None:
+def find_import_source(place: Module, name: str) -> str | None:
     """The module that a name is imported from, None where it is bound otherwise."""
-    match _bound(place.tree).get(name) if place.tree else None:
+    match _read_bindings(place.tree).get(name) if place.tree else None:
         case (ast.ImportFrom() as node, str()):
-            return _absolute(place, node)
+            return _absolute_name(place, node)
     return None
 
 
@@ -172,39 +172,39 @@ def resolve(place: Module, expression: ast.expr) -> Definition | Module | None:
         return lookup(place, expression.id)
     if isinstance(expression, ast.Attribute):
         outer = resolve(place, expression.value)
-        return _step(outer, expression.attr) if isinstance(outer, Module) else None
+        return _lookup_member(outer, expression.attr) if isinstance(outer, Module) else None
     return None
 
 
-def names(place: Module) -> Iterator[str]:
+def iter_names(place: Module) -> Iterator[str]:
     """Names that a module's text defines or re-exports, and its submodules."""
-    bound = _bound(place.tree) if place.tree else {}
+    bound = _read_bindings(place.tree) if place.tree else {}
     yield from (name for name in bound if name != "*" and not name.startswith("_"))
     for node, _ in bound.get("*", []):
-        if origin := module(_absolute(place, node)):
-            yield from names(origin)
+        if origin := find_module(_absolute_name(place, node)):
+            yield from iter_names(origin)
     if place.package:
         folder = place.file if place.file.is_dir() else place.file.parent
         yield from (entry.stem for entry in folder.glob("*.py") if not entry.stem.startswith("_"))
 
 
-def module(name: str) -> Module | None:
+def find_module(name: str) -> Module | None:
     """The module of a dotted name, None where there is none."""
     first, *rest = name.split(".")
     try:
-        file, folders = _top(first, (os.getcwd(), *sys.path))
+        file, folders = _find_top_level(first, (os.getcwd(), *sys.path))
     except LookupError:
         return None
     for part in rest:
-        found = next((hit for folder in folders if (hit := _file(folder, part))), None)
+        found = next((hit for folder in folders if (hit := _find_submodule(folder, part))), None)
         if found is None:
             return None
-        file, folders = found, [found if found.is_dir() else found.parent] if _opens(found) else []
+        file, folders = found, [found if found.is_dir() else found.parent] if _is_package_file(found) else []
     return Module(name, file, _parse(file))
 
 
 @lru_cache(maxsize=256)
-def _top(name: str, path: tuple[str, ...]) -> tuple[Path, list[Path]]:
+def _find_top_level(name: str, path: tuple[str, ...]) -> tuple[Path, list[Path]]:
     """A top-level module's file and the folders of its submodules; LookupError, which is not cached, for none."""
     try:
         spec = importlib.util.find_spec(name) if name else None
@@ -216,13 +216,13 @@ def _top(name: str, path: tuple[str, ...]) -> tuple[Path, list[Path]]:
     return Path(spec.origin) if spec.origin else folders[0] if folders else Path(name), folders
 
 
-def _opens(file: Path) -> bool:
+def _is_package_file(file: Path) -> bool:
     return file.name == "__init__.py" or file.is_dir()
 
 
-def _file(folder: Path, part: str) -> Path | None:
+def _find_submodule(folder: Path, part: str) -> Path | None:
     """The file of a submodule; names are compared exactly, as a case-blind file system takes Adam.py for adam.py."""
-    entries = _entries(folder)
+    entries = _list_folder(folder)
     if part in entries and (folder / part / "__init__.py").is_file():
         return folder / part / "__init__.py"
     if f"{part}.py" in entries:
@@ -235,15 +235,15 @@ def _file(folder: Path, part: str) -> Path | None:
     return folder / part if part in entries and (folder / part).is_dir() else None
 
 
-def _entries(folder: Path) -> frozenset[str]:
+def _list_folder(folder: Path) -> frozenset[str]:
     try:
-        return _listed(folder, folder.stat().st_mtime_ns)
+        return _list_folder_cached(folder, folder.stat().st_mtime_ns)
     except OSError:
         return frozenset()
 
 
 @lru_cache(maxsize=512)
-def _listed(folder: Path, changed: int) -> frozenset[str]:
+def _list_folder_cached(folder: Path, changed: int) -> frozenset[str]:
     return frozenset(os.listdir(folder))
 
 
@@ -251,17 +251,17 @@ def _parse(file: Path) -> ast.Module | None:
     if file.suffix != ".py":
         return None
     try:
-        return _tree(file, file.stat().st_mtime_ns)
+        return _parse_cached(file, file.stat().st_mtime_ns)
     except (OSError, SyntaxError, ValueError):  # the import that follows explains a syntax error better
         return None
 
 
 @lru_cache(maxsize=256)
-def _tree(file: Path, changed: int) -> ast.Module:
+def _parse_cached(file: Path, changed: int) -> ast.Module:
     return ast.parse(file.read_bytes(), filename=str(file))
 
 
-def _absolute(place: Module, node: ast.ImportFrom) -> str:
+def _absolute_name(place: Module, node: ast.ImportFrom) -> str:
     if not node.level:
         return node.module or ""
     parts = place.name.split(".") if place.package else place.name.split(".")[:-1]
@@ -269,20 +269,20 @@ def _absolute(place: Module, node: ast.ImportFrom) -> str:
     return ".".join([*kept, node.module] if node.module else kept)
 
 
-def _follow(place: Module, value: ast.expr, seen: frozenset[tuple[str, str]]) -> Definition | Module | None:
+def _follow_alias(place: Module, value: ast.expr, seen: frozenset[tuple[str, str]]) -> Definition | Module | None:
     """`Adam = _Adam` means what `_Adam` means; any other expression stands for itself."""
     if isinstance(value, ast.Name) and (found := lookup(place, value.id, seen)):
         return found
     return Definition(place, value)
 
 
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+def _iter_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Top-level statements, those below `if`, `try` and `with` too."""
     for node in body:
         yield node
         if isinstance(node, ast.If | ast.Try | ast.With):
-            yield from _statements(node.body)
-            yield from _statements(getattr(node, "orelse", []))
-            yield from _statements(getattr(node, "finalbody", []))
+            yield from _iter_statements(node.body)
+            yield from _iter_statements(getattr(node, "orelse", []))
+            yield from _iter_statements(getattr(node, "finalbody", []))
             for handler in getattr(node, "handlers", []):
-                yield from _statements(handler.body)
+                yield from _iter_statements(handler.body)
