@@ -15,13 +15,13 @@ from dlx.errors import DlxError, UsageError
 
 
 def build(config: DictConfig | ResolvedConfig, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
-    """The object of one group of the configuration.
+    """Build the object of one group of the configuration.
 
     Args:
         config: the whole configuration, so that interpolations resolve; `config.allow` names further packages.
         name: the group, or a path within it.
         without: keys that are not the constructor's.
-        given: values for the constructor, passed only where it takes them and the configuration has none.
+        given: values for the constructor, passed only where it takes them and the configuration does not set them.
 
     Raises:
         UsageError: a `_target_` that is not allowed, or values that the constructor refuses.
@@ -31,8 +31,8 @@ def build(config: DictConfig | ResolvedConfig, name: str, without: tuple[str, ..
         plain.pop(key, None)
     for target in _list_targets(plain):
         check_target(target, list(config.get("allow") or []))
-    taken = inspect.signature(get_class(plain["_target_"])).parameters
-    extra = {key: value for key, value in given.items() if key in taken and plain.get(key) is None}
+    accepted = inspect.signature(get_class(plain["_target_"])).parameters
+    extra = {key: value for key, value in given.items() if key in accepted and plain.get(key) is None}
     try:
         if isinstance(config, ResolvedConfig) and can_instantiate(plain):
             return _instantiate_resolved(name, plain, extra)
@@ -47,12 +47,12 @@ def build(config: DictConfig | ResolvedConfig, name: str, without: tuple[str, ..
 
 
 def select_group(config: DictConfig | ResolvedConfig, name: str) -> dict[str, Any]:
-    """A copy of one group, or of what a path names, as plain values."""
+    """Return a copy of one group, or of the node at a dotted path, as plain values."""
     if isinstance(config, ResolvedConfig):
         for key in name.split("."):
             config = config[key]
         assert isinstance(config, ResolvedConfig)
-        return copy.deepcopy(config.plain())
+        return copy.deepcopy(config.to_dict())
     plain = OmegaConf.to_container(OmegaConf.select(config, name), resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -66,16 +66,16 @@ def _instantiate_resolved(name: str, plain: dict[str, Any], given: dict[str, Any
 
 
 def build_optional(config: DictConfig | ResolvedConfig, name: str, without: tuple[str, ...] = (), **given: Any) -> Any:
-    """As `build`, for an optimizer or a scheduler, which wait for their parameters; None for an empty group."""
+    """Build as `build` does, or return None for an empty group, such as `scheduler=null`."""
     node = config.get(name)
     return build(config, name, without=without, **given) if node and node.get("_target_") else None
 
 
 def check_target(target: str, allow: list[str]) -> None:
-    """Refuse a `_target_` that is neither ours, nor a library's class, nor the user's own.
+    """Refuse a `_target_` that is neither dlx's, nor an allowed library's, nor the user's own.
 
     Raises:
-        UsageError: the target is foreign, is not there, or is not a class.
+        UsageError: the target is foreign, does not exist, or is not a class.
     """
     prefixes = (*ALLOWED, *(f"{package}." for package in allow))
     top = target.split(".")[0]
@@ -86,11 +86,11 @@ def check_target(target: str, allow: list[str]) -> None:
     if not target.startswith(prefixes):
         raise refusal
     try:
-        found = get_class(target)
+        kind = get_class(target)
     except Exception as error:
         raise UsageError(f"_target_: {target} cannot be imported ({error})") from error
     # `dlx.run.os.system` begins with an allowed name too: where the class was defined decides.
-    if not f"{found.__module__}.".startswith(prefixes):
+    if not f"{kind.__module__}.".startswith(prefixes):
         raise refusal
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dlx.config.resolved import ResolvedConfig
-from dlx.config.resolved import to_yaml as text_of
+from dlx.config.resolved import to_yaml as resolved_to_yaml
 from dlx.distributed.group import current_group
 from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
@@ -130,7 +130,7 @@ def _learn(
     extra = parts.procedure.extra
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
     notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
-    progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, extra=extra)
+    progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
     with books(run, trainer, started), group.explain_lost_rank(), explained():
         try:
@@ -148,7 +148,7 @@ def _learn(
             raise
         finally:
             logger.close()
-    progress.summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
 
 
 def introduce(parts: Parts, logger: Logger) -> None:
@@ -162,17 +162,21 @@ def introduce(parts: Parts, logger: Logger) -> None:
 
 
 def to_yaml(config: DictConfig | ResolvedConfig) -> str:
-    """A configuration as YAML, its interpolations resolved."""
-    return text_of(config.plain()) if isinstance(config, ResolvedConfig) else OmegaConf.to_yaml(config, resolve=True)
+    """Format a configuration as YAML, its interpolations resolved."""
+    return (
+        resolved_to_yaml(config.to_dict())
+        if isinstance(config, ResolvedConfig)
+        else OmegaConf.to_yaml(config, resolve=True)
+    )
 
 
 def to_dict(config: DictConfig | ResolvedConfig) -> dict[str, Any]:
-    """A configuration as a dictionary, its interpolations resolved."""
+    """Return a configuration as nested dictionaries, its interpolations resolved."""
     if isinstance(config, ResolvedConfig):
-        return config.plain()
-    found = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+        return config.to_dict()
+    content = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:

@@ -120,7 +120,7 @@ def run(words: Sequence[str]) -> int:
                     (sweep / FAILED).unlink(missing_ok=True)  # of an earlier sweep into the same directory
     with use_search_path(where), _raised():
         try:
-            run_application(args, parser(), job, str(where.main), where.name)
+            run_application(args, parser(), job, str(where.main), where.config_name)
         except (HydraException, OmegaConfBaseException) as error:
             if sweep is None or not any(failures(sweep)):
                 raise ConfigError([explain_hydra_error(error, args.overrides)]) from error

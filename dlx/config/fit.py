@@ -1,4 +1,4 @@
-"""Whether a model fits a dataset, the dataset the task, and the procedure the trainer; if not, what does."""
+"""Check that the model fits the dataset, the dataset the task, and the procedure the trainer; if not, say what does."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ MAX_ALTERNATIVES = 12  # alternatives that are named
 def check_fit(
     config: DictConfig, choices: Mapping[str, Any], catalogue: Catalogue, given: Mapping[tuple[str, ...], str]
 ) -> list[Problem]:
-    """Whether the model takes the dataset's examples, the dataset has what the task needs, and batches matter."""
+    """Check that the model takes the dataset's examples, the dataset has what the task needs, and the rest fits too."""
     nodes = {name: _to_dict(config.get(name)) for name in ("model", "dataset", "task", "procedure", "trainer")}
     attributes = {}
     for name, node in nodes.items():
@@ -100,7 +100,7 @@ def _report_auto_batch(procedure: str, given: Mapping[tuple[str, ...], str]) -> 
 
 
 def _report_unequal_epochs(layer: Any, last: Any, given: Mapping[tuple[str, ...], str]) -> list[Problem]:
-    """Passes of a layer other than those of the last one."""
+    """Report a number of epochs for the layers that differs from that of the last one."""
     if last is None or layer == last:
         return []
     typed = given.get(("procedure", "epochs"), f"procedure.epochs={layer}")
@@ -119,7 +119,7 @@ def _report_unsupported_task(choices: Mapping[str, Any], both: bool, catalogue: 
 
 
 def _find_alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:
-    """A few datasets that fit the model, and models that fit the dataset.
+    """Find a few datasets that fit the model, and models that fit the dataset.
 
     The model's own and the defaults come first, then models that leave the dataset its task.
     """
@@ -161,17 +161,17 @@ def _to_dict(node: Any) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
 
 
-def check_pairs(words: Sequence[Word], catalogue: Catalogue, told: Sequence[Problem]) -> list[Problem]:
-    """Models and datasets of a sweep that do not fit, beyond the combinations that were composed.
+def check_pairs(words: Sequence[Word], catalogue: Catalogue, known: Sequence[Problem]) -> list[Problem]:
+    """Report models and datasets of a sweep that do not fit, beyond the combinations that were composed.
 
     Args:
         words: the overrides.
         catalogue: what they choose from.
-        told: mistakes already found; a pair in one of them is not named again.
+        known: mistakes already found; a pair in one of them is not named again.
     """
     asked = {word.key: word for word in words if word.is_group}
     model, dataset = asked.get("model"), asked.get("dataset")
-    if model is None or dataset is None or not (model.swept or dataset.swept):
+    if model is None or dataset is None or not (model.is_sweep or dataset.is_sweep):
         return []
     task = catalogue.entry("task", list_choices(asked["task"])[0]) if "task" in asked else None
     problems = []
@@ -183,7 +183,7 @@ def check_pairs(words: Sequence[Word], catalogue: Catalogue, told: Sequence[Prob
                 if task
                 else catalogue.fits(learner, data)
             )
-            if not fits and not any(_mentions_pair(problem, learner.name, data.name) for problem in told):
+            if not fits and not any(_mentions_pair(problem, learner.name, data.name) for problem in known):
                 what = f"{learner.name} does not fit {data.name}"
                 problems.append(
                     Problem(f"{model.text} {dataset.text}", what, f"type dlx list datasets --fits model={learner.name}")

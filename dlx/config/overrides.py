@@ -1,4 +1,4 @@
-"""The `key=value` words of a command line: parsed, sorted into group choices and values, sweeps laid out as cases."""
+"""Parse the `key=value` words of a command line into group choices, values and sweeps."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ SWEEP_ALIASES = {"uniform": "interval", "loguniform": "log", "log_uniform": "log
 
 @dataclass
 class Word:
-    """One override."""
+    """One override, a word of the command line."""
 
     text: str
     parsed: Override
@@ -47,18 +47,18 @@ class Word:
         return tuple(self.key.replace("[", ".").replace("]", "").split("."))
 
     @property
-    def swept(self) -> bool:
+    def is_sweep(self) -> bool:
         """Whether it takes several values in turn."""
         return self.parsed.is_sweep_override()
 
     @property
-    def hydra(self) -> bool:
+    def is_hydra(self) -> bool:
         """Whether it configures Hydra itself."""
         return self.parsed.is_hydra_override()
 
-    def case(self, number: int) -> str:
-        """The override with one value of its sweep, `options` taken in turn."""
-        if not self.swept:
+    def pick_option(self, number: int) -> str:
+        """Return the override with one value of its sweep, `options` taken in turn."""
+        if not self.is_sweep:
             return self.text
         return f"{self.parsed.get_key_element()}={self.options[number % len(self.options)]}"
 
@@ -87,12 +87,12 @@ class Options:
         return self.known[group]
 
     def is_group(self, key: str) -> bool:
-        """Whether a key is a group with options."""
+        """Return whether a key is a group with options."""
         return "." not in key and bool(self[key])
 
 
 def parse_overrides(texts: Sequence[str], options: Options, catalogue: Catalogue) -> tuple[list[Word], list[Problem]]:
-    """Overrides as words, and what is wrong with those that cannot be one."""
+    """Parse overrides; return the words, and what is wrong with those that cannot be parsed."""
     parser = OverridesParser.create(config_loader=options.loader)
     words, problems = [], []
     for text in texts:
@@ -110,7 +110,7 @@ def parse_overrides(texts: Sequence[str], options: Options, catalogue: Catalogue
 def _list_options(word: Word) -> list[str]:
     if word.parsed.is_discrete_sweep():
         return list(word.parsed.sweep_string_iterator())
-    if word.swept:  # interval(a, b): some sweepers draw from it; both ends must be good
+    if word.is_sweep:  # interval(a, b): some sweepers draw from it; both ends must be good
         value = word.parsed.value()
         return [str(getattr(value, "start", None)), str(getattr(value, "end", None))]
     return []
@@ -139,7 +139,7 @@ def _report_unparsable(text: str, error: HydraException, catalogue: Catalogue) -
 
 
 def check_sweeps(words: Iterable[Word], multirun: bool) -> list[Problem]:
-    """Several values where one is needed."""
+    """Report several values where one is needed."""
     if multirun:
         return []
     return [
@@ -150,22 +150,22 @@ def check_sweeps(words: Iterable[Word], multirun: bool) -> list[Problem]:
             + ("" if word.is_group else f"; to give a list, type {word.key}=[{','.join(word.options)}]"),
         )
         for word in words
-        if word.swept
+        if word.is_sweep
     ]
 
 
 def check_intervals(words: Iterable[Word], multirun: bool) -> list[Problem]:
-    """Intervals where every value is run in turn."""
+    """Report intervals where every value is run in turn."""
     what = "an interval has no values to run one after another; needed: a sweeper that draws from it"
     return [
         Problem(word.text, what, f"type dlx sweep NAME '{word.text}'")
         for word in words
-        if multirun and word.swept and not word.parsed.is_discrete_sweep()
+        if multirun and word.is_sweep and not word.parsed.is_discrete_sweep()
     ]
 
 
 def check_choices(words: Iterable[Word], options: Options, catalogue: Catalogue) -> list[Problem]:
-    """Options that a group does not have."""
+    """Report options that a group does not have."""
     problems = []
     for word in words:
         if not word.is_group or word.parsed.is_delete():
@@ -180,8 +180,8 @@ def check_choices(words: Iterable[Word], options: Options, catalogue: Catalogue)
 
 
 def list_choices(word: Word) -> list[str]:
-    """The options that a group's override names: one, those of a sweep, or those of a list."""
-    if word.swept:
+    """List the options that a group's override names: one, those of a sweep, or those of a list."""
+    if word.is_sweep:
         return word.options
     value = word.parsed.value()
     values = value if isinstance(value, list) else [value]
@@ -212,10 +212,10 @@ def _report_unknown_option(word: Word, option: str, known: Sequence[str], catalo
 
 
 def list_cases(words: Sequence[Word]) -> list[list[str]]:
-    """Group choices of a sweep in few cases, each option in at least one of them; without a sweep, one case.
+    """Return group choices of a sweep as few cases, each option in at least one of them; without a sweep, one case.
 
     The full product is Hydra's to compose, job by job.
     """
     groups = [word for word in words if word.is_group]
-    count = max((len(word.options) for word in groups if word.swept), default=1)
-    return [[word.case(number) for word in groups] for number in range(count)]
+    count = max((len(word.options) for word in groups if word.is_sweep), default=1)
+    return [[word.pick_option(number) for word in groups] for number in range(count)]

@@ -1,4 +1,4 @@
-"""All mistakes at once: what was given, what is needed, what to type, and the file and line where it belongs."""
+"""Report all mistakes at once: what was given, what is needed, what to type, and the file and line it belongs to."""
 
 import difflib
 import re
@@ -54,19 +54,19 @@ def _indent(problem: Problem) -> str:
 
 
 def find_closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant, None where none is near."""
+    """Return the known word that was probably meant, None where none is close."""
     lowered = {name.lower(): name for name in known}
     found = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
     return lowered[found[0]] if found else None
 
 
 def join_names(names: Iterable[str], most: int = 24) -> str:
-    """Names in a sentence, the first ones of very many."""
+    """Join names for a sentence; of very many, the first ones."""
     known = list(names)
     shown = ", ".join(known[:most])
     return f"{shown} and {len(known) - most} more" if len(known) > most else shown
 
 
 def restore_log_sweeps(text: str) -> str:
-    """A text in which `tag(log,interval(a,b))` is `log(a,b)` again, as it was typed."""
+    """Write `tag(log,interval(a,b))` in a text as `log(a,b)` again, as it was typed."""
     return re.sub(r"tag\(log,\s*interval\(([^()]*)\)\)", r"log(\1)", text)

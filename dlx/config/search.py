@@ -22,17 +22,17 @@ class SearchPath(NamedTuple):
     """Directories of configuration files and the name of the primary one."""
 
     main: Path
-    own: tuple[Path, ...] = ()  # the user's, searched before `main`, in this order
-    name: str = "config"
+    user: tuple[Path, ...] = ()  # the user's, searched before `main`, in this order
+    config_name: str = "config"
 
     @property
-    def all(self) -> tuple[Path, ...]:
-        """In the order of the search."""
-        return (*self.own, self.main)
+    def directories(self) -> tuple[Path, ...]:
+        """All directories, in the order of the search."""
+        return (*self.user, self.main)
 
-    def file(self, config_path: str) -> Path | None:
-        """The file of `model/mlp`: the first that is found."""
-        for folder in self.all:
+    def find_file(self, config_path: str) -> Path | None:
+        """Return the file of a configuration such as `model/mlp`: the first that is found, None if there is none."""
+        for folder in self.directories:
             for suffix in (".yaml", ".yml"):
                 if (file := folder / f"{config_path.removesuffix(suffix)}{suffix}").is_file():
                     return file
@@ -42,21 +42,21 @@ class SearchPath(NamedTuple):
 def find_search_path(
     config_dir: str | None = None, config_path: str | None = None, config_name: str | None = None
 ) -> SearchPath:
-    """The search path for the working directory and the options of Hydra's command line.
+    """Return the search path for the working directory and the options of Hydra's command line.
 
     Raises:
-        UsageError: a directory that was asked for is not there.
+        UsageError: a directory given as an option does not exist.
     """
     main = find_packaged_conf() if config_path is None else _check_directory("--config-path", config_path)
     asked = [] if config_dir is None else [_check_directory("--config-dir", config_dir)]
     local = Path.cwd() / "conf"
     found = [*asked, local] if local.is_dir() else asked
-    own = tuple(folder for folder in dict.fromkeys(path.resolve() for path in found) if folder != main)
-    return SearchPath(main, own, config_name or "config")
+    user = tuple(folder for folder in dict.fromkeys(path.resolve() for path in found) if folder != main)
+    return SearchPath(main, user, config_name or "config")
 
 
 def find_packaged_conf() -> Path:
-    """dlx's own files: `dlx/conf` where it was installed from a wheel, `conf` beside `dlx` in a checkout."""
+    """Return dlx's own directory: `dlx/conf` where it was installed from a wheel, `conf` beside `dlx` in a checkout."""
     here = Path(__file__).resolve().parent.parent  # dlx
     return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
 
@@ -76,9 +76,9 @@ def add_cwd_to_sys_path() -> None:
 
 
 def list_own_packages() -> list[str]:
-    """Modules of the working directory that the user's own `./conf` names as a `_target_`: trusted, as the user's.
+    """List the modules of the working directory that the user's own `./conf` names in a `_target_`: they are trusted.
 
-    A run directory that somebody else wrote adds nothing to them.
+    A run directory written by somebody else adds nothing to them.
     """
     folder = Path.cwd() / "conf"
     if not folder.is_dir() or folder.resolve() == find_packaged_conf():
@@ -93,14 +93,14 @@ _user_directories: tuple[Path, ...] = ()  # what the plugin below adds; empty ou
 
 
 @contextmanager
-def use_search_path(where: SearchPath) -> Iterator[None]:
+def use_search_path(search_path: SearchPath) -> Iterator[None]:
     """Have Hydra look into the user's directories before `main`.
 
     Hydra's own --config-dir is searched *after* the application's files: it could add to them and replace none.
     """
     global _user_directories
     _register_search_plugin()
-    before, _user_directories = _user_directories, where.own
+    before, _user_directories = _user_directories, search_path.user
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""A composed configuration against the constructors that it names: every key, type and range, without torch."""
+"""Check a composed configuration against the constructors that it names: every key, type and range, without torch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -30,13 +30,13 @@ Path = tuple[str, ...]
 
 
 class Validator:
-    """One check of one configuration.
+    """Checks one configuration.
 
     Args:
         config: composed, overrides applied, Hydra's own node left out.
-        origins: where keys are written.
+        origins: files and lines of the keys.
         given: what was typed for a key, by its path; choices of groups left out, as their files are named instead.
-        fits: whether the model fits the dataset; if not, what the model says of it has been said.
+        fits: whether the model fits the dataset; if not, that is reported already.
     """
 
     def __init__(self, config: DictConfig, origins: Origins, given: Mapping[Path, str], fits: bool = True) -> None:
@@ -47,31 +47,31 @@ class Validator:
         self.allowed = (*ALLOWED, *(f"{name}." for name in [*named, *list_own_packages()]))
 
     def run(self, changed: Path = ()) -> list[Problem]:
-        """Everything that is wrong; where one value was changed, only what holds it or speaks of it is looked at."""
+        """Return all problems; where one value was changed, only what holds it or refers to it is checked."""
         for key, kind in ROOT_KEYS.items():
             if key in self.config:
-                self._value((key,), kind, self.config)
-        self._node((), self.config, changed)
+                self._check_value((key,), kind, self.config)
+        self._check_node((), self.config, changed)
         return self.problems
 
-    def _node(self, path: Path, node: Container, changed: Path = ()) -> None:
+    def _check_node(self, path: Path, node: Container, changed: Path = ()) -> None:
         if isinstance(node, DictConfig) and not is_empty(node) and "_target_" in node:
-            self._object(path, node)
+            self._check_object(path, node)
         for key in _iter_keys(node):
             if changed and str(key) != changed[0] and not _mentions_key(node, key, changed[-1]):
                 continue
             if OmegaConf.is_missing(node, key):
-                self._missing((*path, str(key)), node)
+                self._report_missing((*path, str(key)), node)
             elif not OmegaConf.is_interpolation(node, key):
                 inner = node[key]
                 if isinstance(inner, DictConfig | ListConfig) and not is_empty(inner):
-                    self._node((*path, str(key)), inner)
+                    self._check_node((*path, str(key)), inner)
             else:
-                self._resolves((*path, str(key)), node, key)
+                self._check_resolves((*path, str(key)), node, key)
 
-    def _object(self, path: Path, node: DictConfig) -> None:
+    def _check_object(self, path: Path, node: DictConfig) -> None:
         target = node.get("_target_")
-        found = self._constructor((*path, "_target_"), target)
+        found = self._find_signature((*path, "_target_"), target)
         if found is None:
             return
         known, before = get_settable_parameters(path, found), len(self.problems)
@@ -79,18 +79,18 @@ class Validator:
             if key in RESERVED:
                 continue
             if key in known:
-                self._value((*path, key), known[key].kind, node)
-            elif not found.open:
-                self._foreign((*path, key), found, known)
+                self._check_value((*path, key), known[key].kind, node)
+            elif not found.is_open:
+                self._report_foreign_key((*path, key), found, known)
         if not (node.get("_partial_") or "_args_" in node):
-            self._complete(path, node, found)
-        if len(self.problems) == before and (self.fits or path != ("model",)):  # else told already
-            self._refused(path, found, known, node)
+            self._check_required(path, node, found)
+        if len(self.problems) == before and (self.fits or path != ("model",)):  # else reported already
+            self._check_constructor(path, found, known, node)
 
-    def _constructor(self, path: Path, target: Any) -> Signature | None:
-        """The signature of a target that may be built."""
+    def _find_signature(self, path: Path, target: Any) -> Signature | None:
+        """Return the signature of a target that may be built; None, and a report, for any other."""
         if not isinstance(target, str):
-            self._add(path, f"_target_ was given {format_value(target)}; needed: the dotted name of a class")
+            self._report(path, f"_target_ was given {format_value(target)}; needed: the dotted name of a class")
             return None
         try:
             place = locate(target)
@@ -98,11 +98,11 @@ class Validator:
         except NotFound as error:
             near = find_closest(target.rpartition(".")[2], error.names)
             remedy = f"did you mean {target.rpartition('.')[0]}.{near}?" if near else ""
-            self._add(path, f"_target_: {target} is not there: {error}", remedy)
+            self._report(path, f"_target_: {target} is not there: {error}", remedy)
             return None
-        if not self._trusted(target, place):
+        if not self._is_trusted(target, place):
             top = _module_name(place).split(".")[0]
-            self._add(
+            self._report(
                 path,
                 f"_target_: {target} is not among what may be built ({', '.join(self.allowed)})",
                 f"if you trust it, type allow=[{top}]",
@@ -110,21 +110,21 @@ class Validator:
             return None
         return found
 
-    def _trusted(self, target: str, place: Definition | Module) -> bool:
+    def _is_trusted(self, target: str, place: Definition | Module) -> bool:
         # `dlx.run.os.system` begins with an allowed name too: where the class is defined decides.
         return f"{target}.".startswith(self.allowed) and f"{_module_name(place)}.".startswith(self.allowed)
 
-    def _value(self, path: Path, kind: Kind, node: DictConfig) -> None:
+    def _check_value(self, path: Path, kind: Kind, node: DictConfig) -> None:
         key = path[-1]
-        plain = self._plain(node, key)
+        plain = self._to_plain(node, key)
         if plain is not UNKNOWN and not kind.accepts_in(plain):
-            self._add(
+            self._report(
                 path,
                 f"{_join_path(path)} was given {format_value(plain)}; needed: {kind}",
                 _suggest_value(path, kind, plain),
             )
 
-    def _foreign(self, path: Path, found: Signature, known: Mapping[str, Parameter]) -> None:
+    def _report_foreign_key(self, path: Path, found: Signature, known: Mapping[str, Parameter]) -> None:
         near = find_closest(path[-1], known)
         what = f"{found.target} takes no {path[-1]}; "
         what += f"did you mean {near}?" if near else f"it takes {join_names(known) or 'nothing'}"
@@ -136,20 +136,22 @@ class Validator:
             else None
         )
         # A file's key, of an experiment whose procedure was replaced, say: there is nothing typed to take back.
-        remedy = "" if near or self._typed(path) else f"to leave it out, type ~{_join_path(path)}"
-        self._add(path, what, remedy, where)
+        remedy = "" if near or self._find_typed(path) else f"to leave it out, type ~{_join_path(path)}"
+        self._report(path, what, remedy, where)
 
-    def _refused(self, path: Path, found: Signature, known: Mapping[str, Parameter], node: DictConfig) -> None:
-        """What the constructor would refuse, although each value by itself is of the right type."""
-        values = {name: self._plain(node, name) for name in known if name in node}
+    def _check_constructor(
+        self, path: Path, found: Signature, known: Mapping[str, Parameter], node: DictConfig
+    ) -> None:
+        """Report what the constructor would refuse, although each value by itself is of the right type."""
+        values = {name: self._to_plain(node, name) for name in known if name in node}
         for refusal in find_failed_checks(found, values):
-            name = next((name for name in refusal.names if self._typed((*path, name))), refusal.names[0])
+            name = next((name for name in refusal.names if self._find_typed((*path, name))), refusal.names[0])
             value = format_value(values.get(name, found.parameters[name].default))
             given = f"{_join_path((*path, name))} was given {value}"
-            self._add((*path, name), refusal.message or f"{given}; needed: {refusal.needed}")
+            self._report((*path, name), refusal.message or f"{given}; needed: {refusal.needed}")
 
-    def _plain(self, node: DictConfig, key: str) -> Any:
-        """A value without interpolations; UNKNOWN where it is missing or known only after loading."""
+    def _to_plain(self, node: DictConfig, key: str) -> Any:
+        """Return a value without interpolations; UNKNOWN where it is missing or known only after loading."""
         try:
             value = node[key]
             plain = OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
@@ -157,46 +159,46 @@ class Validator:
             return UNKNOWN
         return UNKNOWN if plain is None and OmegaConf.is_interpolation(node, key) else plain
 
-    def _complete(self, path: Path, node: DictConfig, found: Signature) -> None:
+    def _check_required(self, path: Path, node: DictConfig, found: Signature) -> None:
         filled = FILLED.get(path[0], set())
         for name, parameter in found.parameters.items():
             if not parameter.required or name in node:
                 continue
             if name in filled and path[0] != "procedure":
-                self._add(path, f"{path[0]} waits for its {name}", "write _partial_: true beside its _target_")
+                self._report(path, f"{path[0]} waits for its {name}", "write _partial_: true beside its _target_")
             elif name in filled and name in GROUPS and not self.config.get(name):
-                self._add((name,), f"{found.target} needs an {name}", f"type {name}=adam (dlx list {name}s)")
+                self._report((name,), f"{found.target} needs an {name}", f"type {name}=adam (dlx list {name}s)")
             if name in filled:
                 continue
             what = f"{_join_path((*path, name))} has no value; needed: {parameter.kind}"
-            self._add(
+            self._report(
                 (*path, name), what, f"type {_join_path((*path, name))}=…", Location(parameter.file, parameter.line)
             )
 
-    def _missing(self, path: Path, node: Container) -> None:
+    def _report_missing(self, path: Path, node: Container) -> None:
         found = find_signature(node.get("_target_")) if isinstance(node, DictConfig) else None
-        if found and not found.open and path[-1] not in found.parameters:
-            return  # an unknown key, told as such
+        if found and not found.is_open and path[-1] not in found.parameters:
+            return  # an unknown key, reported as such
         kind = found.parameters[path[-1]].kind if found and path[-1] in found.parameters else None
         what = "has no value" + (f"; needed: {kind}" if kind else "")
-        self._add(path, f"{_join_path(path)} {what}", f"type {_join_path(path)}=…")
+        self._report(path, f"{_join_path(path)} {what}", f"type {_join_path(path)}=…")
 
-    def _resolves(self, path: Path, node: Container, key: Any) -> None:
+    def _check_resolves(self, path: Path, node: Container, key: Any) -> None:
         try:
             _ = node[key]
         except OmegaConfBaseException as error:
             if "MISSING" in str(error) or "???" in str(error) or "Missing" in type(error).__name__:
-                return  # the missing value itself is told
-            self._add(path, f"{_join_path(path)} cannot be resolved: {str(error).splitlines()[0]}")
+                return  # the missing value itself is reported
+            self._report(path, f"{_join_path(path)} cannot be resolved: {str(error).splitlines()[0]}")
 
-    def _add(self, path: Path, what: str, remedy: str = "", where: Location | None = None) -> None:
-        typed = self._typed(path)
+    def _report(self, path: Path, what: str, remedy: str = "", where: Location | None = None) -> None:
+        typed = self._find_typed(path)
         origin = self.origins[path]
         given = typed or (str(origin) if origin else _join_path(path))
         self.problems.append(Problem(given, what, remedy, where or (origin if typed else None)))
 
-    def _typed(self, path: Path) -> str | None:
-        """What was typed for a key, or for what it lies in."""
+    def _find_typed(self, path: Path) -> str | None:
+        """Return what was typed for a key, or for the node that it lies in."""
         while path:
             if path in self.given:
                 return self.given[path]
@@ -213,7 +215,7 @@ def _iter_keys(node: Container) -> Iterator[Any]:
 
 
 def _mentions_key(node: Container, key: Any, name: str) -> bool:
-    """Whether there is an interpolation in a part of the configuration that names this key."""
+    """Return whether an interpolation in a part of the configuration names this key."""
     raw = raw_repr(node, key)
     return "${" in raw and name in raw
 
@@ -223,7 +225,7 @@ def _join_path(path: Sequence[str]) -> str:
 
 
 def _suggest_value(path: Path, kind: Kind, value: Any) -> str:
-    """What to type instead, where that can be told."""
+    """Say what to type instead, where that is known."""
     key = _join_path(path)
     if isinstance(kind, Choice):
         near = find_closest(str(value), map(format_value, kind.values))

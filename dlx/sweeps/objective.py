@@ -71,7 +71,7 @@ def value(metrics: Mapping[str, float], metric: str, own: bool = False) -> float
 def _named(found: Signature) -> list[str]:
     """The metrics that a task's source names, as patterns: what is put together from parts has `.+` in it."""
     names: dict[str, None] = {}
-    for kind in found.classes():
+    for kind in found.iter_classes():
         if kind is None:
             return [".+"]
         for method in (item for item in kind.body if isinstance(item, ast.FunctionDef)):

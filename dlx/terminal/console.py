@@ -1,4 +1,4 @@
-"""What the commands show: errors on standard error, plain where that is no terminal."""
+"""Print listings, and errors on standard error; plain text where that is no terminal."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent  # dlx
 
 
 def print_listing(title: str, rows: Iterable[tuple[str, ...]]) -> None:
-    """A heading and rows of a name, a description and a note; lines stay whole where this is no terminal."""
+    """Print a heading and rows of a name, a description and a note; lines are not wrapped where this is no terminal."""
     listed = [(*row, "", "")[:3] for row in rows]
     width = max((len(row[0]) for row in listed), default=0)
     if not sys.stdout.isatty():
@@ -36,12 +36,12 @@ def print_listing(title: str, rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def is_debugging() -> bool:
-    """Whether whole tracebacks are wanted: DLX_DEBUG=1, which HYDRA_FULL_ERROR=1 stands for too."""
+    """Return whether full tracebacks are wanted: DLX_DEBUG=1, which HYDRA_FULL_ERROR=1 sets too."""
     return os.environ.get("DLX_DEBUG", "") not in ("", "0")
 
 
 def show_error(error: BaseException, name: str = "dlx") -> None:
-    """An error as its user can use it: a DlxError's message; otherwise a traceback from the user's own code on."""
+    """Print an error: a DlxError's message; for any other, a traceback from the user's own code on."""
     if is_debugging():
         traceback.print_exception(error)
     elif isinstance(error, DlxError):
@@ -60,20 +60,20 @@ def _print_error(text: str) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     head, newline, rest = text.partition("\n")
     lines = Text(head, style="bold red").append(newline)
-    for line in rest.splitlines(keepends=True):  # the lines that only name a file stand back
+    for line in rest.splitlines(keepends=True):  # the lines that only name a file are dimmed
         lines.append(line, style="dim" if line.startswith("      ") else "")
     console.print(lines)
 
 
 def _unwrap_cause(error: BaseException) -> BaseException:
-    """What was raised within a constructor, without Hydra's account of how it got there."""
+    """Return the error that a constructor raised, without Hydra's wrapping."""
     while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def _format_short_traceback(error: BaseException, name: str) -> str:
-    """The traceback from the first frame of the user's own files; without one, the place of the error alone."""
+    """Format the traceback from the first frame of the user's own files; without one, the place of the error alone."""
     kind = f"{type(error).__name__}: {error}"
     more = "DLX_DEBUG=1 shows the whole traceback"
     own = _skip_to_user_code(error.__traceback__)
@@ -86,7 +86,7 @@ def _format_short_traceback(error: BaseException, name: str) -> str:
 
 
 def find_user_frame(error: BaseException) -> str | None:
-    """The innermost line of the user's own files that an error came through, as file:line (function)."""
+    """Return the innermost line of the user's own files that an error came through, as file:line (function)."""
     trace = _skip_to_user_code(_unwrap_cause(error).__traceback__)
     frames = traceback.extract_tb(trace) if trace is not None else []
     own = [frame for frame in frames if _is_user_file(frame.filename)]
@@ -98,6 +98,7 @@ def find_user_frame(error: BaseException) -> str | None:
 
 
 def _skip_to_user_code(trace: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback from the first frame in the user's own files on; None where there is none."""
     while trace is not None:
         if _is_user_file(trace.tb_frame.f_code.co_filename):
             return trace

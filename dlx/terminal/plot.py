@@ -1,4 +1,4 @@
-"""Curves in a terminal, in braille characters: two by four dots a cell, a letter and a colour for each curve."""
+"""Plot curves in a terminal, in braille characters: two by four dots a cell, a letter and a colour per curve."""
 
 import itertools
 import math
@@ -15,11 +15,11 @@ Points = Sequence[tuple[float, float]]
 
 
 def plot(curves: Mapping[str, Points], title: str = "", width: int | None = None, height: int = 12) -> list[str]:
-    """Curves over each other, as lines of text; the letter of each stands at its end.
+    """Plot curves in one frame, as lines of text; the letter of each stands at its end.
 
     Args:
-        curves: by name, their points (x, y) by rising x; what is not finite leaves a gap.
-        title: above them.
+        curves: points (x, y) by rising x, by name of the curve; values that are not finite leave a gap.
+        title: a line above them.
         width: of the whole, in characters; the terminal's if None.
         height: of the plot, in lines.
     """
@@ -52,17 +52,17 @@ def plot(curves: Mapping[str, Points], title: str = "", width: int | None = None
 def _place_dots(
     points: Points, across: tuple[float, float], up: tuple[float, float], width: int, height: int
 ) -> list[tuple[int, int]]:
-    """The dots of one curve, its last point first, then all points and what joins them."""
+    """Return the dots of one curve: its last point first, then all points and the lines between them."""
     spans = across[1] - across[0] or 1.0, up[1] - up[0] or 1.0
     placed = [
         (round((x - across[0]) / spans[0] * (width - 1)), round((up[1] - y) / spans[1] * (height - 1)))
         for x, y in points
     ]
-    found = [*placed[-1:], *placed]
+    dots = [*placed[-1:], *placed]
     for (x, y), (x2, y2) in itertools.pairwise(placed):
         steps = max(abs(x2 - x), abs(y2 - y))
-        found += [(x + round((x2 - x) * i / steps), y + round((y2 - y) * i / steps)) for i in range(1, steps)]
-    return found
+        dots += [(x + round((x2 - x) * i / steps), y + round((y2 - y) * i / steps)) for i in range(1, steps)]
+    return dots
 
 
 def _draw_cell(dots: int, number: int, letter: str) -> str:
@@ -70,7 +70,7 @@ def _draw_cell(dots: int, number: int, letter: str) -> str:
 
 
 def _colour(words: str, number: int) -> str:
-    """In a curve's own colour, where this is a terminal."""
+    """Colour text as its curve is, where this is a terminal."""
     if not sys.stdout.isatty():
         return words
     return f"\x1b[{COLOURS[number % len(COLOURS)]}m{words}\x1b[0m"

@@ -1,4 +1,4 @@
-"""What verbs print: a rich table on a terminal, plain aligned text elsewhere, one JSON document where asked."""
+"""Print the results of verbs: a rich table on a terminal, plain aligned text elsewhere, JSON where asked for."""
 
 import itertools
 import json
@@ -51,7 +51,7 @@ def _print_plain(columns: list[str], cells: list[list[str]], numeric: list[bool]
 
 
 def print_json(content: Any) -> None:
-    """Print the one JSON document of `--json`; NaN and infinity, which JSON lacks, become null."""
+    """Print the JSON document of `--json`; NaN and infinity, which JSON lacks, become null."""
     print(json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False, default=str))
 
 
@@ -64,12 +64,12 @@ def _replace_nonfinite(content: Any) -> Any:
 
 
 def print_note(message: str) -> None:
-    """Tell something beside the result, on standard error."""
+    """Print a remark beside the result, on standard error."""
     print(message, file=sys.stderr)
 
 
 def format_cell(value: Any) -> str:
-    """A value as a table shows it: floats to five digits, nothing for None."""
+    """Format a value for a table: floats to five significant digits, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -84,7 +84,7 @@ def _is_number(value: Any) -> bool:
 
 
 def draw_sparkline(values: Iterable[float | None], width: int = 24) -> str:
-    """A curve in one line of block characters, long ones averaged; values that are not finite leave a gap."""
+    """Draw a curve in one line of block characters; long ones are averaged, values that are not finite leave a gap."""
     points = [v if v is not None and math.isfinite(v) else math.nan for v in values]
     if len(points) > width:
         cuts = [round(i * len(points) / width) for i in range(width + 1)]

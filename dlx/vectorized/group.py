@@ -122,9 +122,9 @@ class Group:
         batches, made = streams(everyone), engine(everyone)
         made.try_out(next(batches.train(0)), batches.own)
         progress = Progress()
-        progress.tell(f"{len(trials)} trials, trained together:")
+        progress.print_line(f"{len(trials)} trials, trained together:")
         about = {**jobs[0].about, **describe(first)}
-        progress.plan(about, first.config, first.data.steps)
+        progress.show_plan(about, first.config, first.data.steps)
         for job, trial in zip(jobs, trials, strict=True):
             with trial.failing():
                 job.note()
@@ -164,7 +164,7 @@ class Group:
     def _summary(self, trials: Sequence[Trial], progress: Progress, seconds: float) -> None:
         done = [trial for trial in trials if trial.metrics is not None]
         place = near(trials[0].directory.parent)
-        progress.tell(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
+        progress.print_line(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
 
 
 def _tune(parts: Sequence[Parts]) -> None:

@@ -100,7 +100,7 @@ def _fitting(catalogue: Catalogue, group: str | None, fits: str) -> list[Entry]:
         raise UsageError(
             f"there is no {key} {name}; " + (f"did you mean {near}?" if near else f"type dlx list {key}s to see them")
         )
-    return catalogue.fitting(other, **{key: entry})
+    return catalogue.list_fitting(other, **{key: entry})
 
 
 def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:

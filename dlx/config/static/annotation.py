@@ -1,4 +1,4 @@
-"""From the text of an annotation to the kind of value it asks for.
+"""Parse the text of an annotation into the kind of value it asks for.
 
 `int`, `float`, `bool`, `str`, `None`, `X | Y`, `Optional`, `Union`, `Literal`, `Annotated` with a range of `dlx.types`,
 lists, tuples and mappings are understood, directly or through an alias in any module; all else accepts everything.
@@ -22,8 +22,8 @@ from dlx.config.static.source import Definition, Module, find_import_source, res
 from dlx.types import Range
 
 _NAMED_KINDS: dict[str, Kind] = {
-    "int": Number(whole=True),
-    "float": Number(whole=False),
+    "int": Number(integer=True),
+    "float": Number(integer=False),
     "bool": Boolean(),
     "str": String(),
     "Path": String(),
@@ -43,7 +43,7 @@ _WRAPPERS = {"Final", "ClassVar", "InitVar", "Required", "NotRequired"}
 
 
 def parse_annotation(place: Module, node: ast.expr | None, depth: int = 0) -> Kind:
-    """The kind of value that an annotation, written in the module `place`, asks for."""
+    """Return the kind of value that an annotation, written in the module `place`, asks for."""
     if depth > 20:  # an alias that refers to itself
         return ANYTHING
     match node:
@@ -104,7 +104,7 @@ def _parse_subscript(place: Module, outer: ast.expr, inner: ast.expr, depth: int
 
 
 def _apply_range(base: Kind, extras: list[ast.expr]) -> Kind:
-    """`Annotated[int, Range(1)]`, its arguments literal."""
+    """Apply the range of `Annotated[int, Range(1)]`, whose arguments must be literal."""
     if not isinstance(base, Number):
         return base
     for extra in extras:
@@ -112,7 +112,7 @@ def _apply_range(base: Kind, extras: list[ast.expr]) -> Kind:
             try:
                 given = [ast.literal_eval(value) for value in extra.args]
                 named = {word.arg: ast.literal_eval(word.value) for word in extra.keywords if word.arg}
-                return Number(base.whole, Range(*given, **named))
+                return Number(base.integer, Range(*given, **named))
             except (ValueError, TypeError):
                 return base
     return base

@@ -1,7 +1,7 @@
-"""What scikit-learn says of its parameters: `_parameter_constraints`, read as text.
+"""Read the ranges of scikit-learn's parameters, `_parameter_constraints`, from source text.
 
 Its constructors are not annotated; each estimator declares its ranges in a class attribute instead, checked when it is
-fitted (`sklearn.utils._param_validation`). Read here, a wrong value is told before anything is loaded.
+fitted (`sklearn.utils._param_validation`). Read here, a wrong value is reported before anything is loaded.
 """
 
 import ast
@@ -44,7 +44,7 @@ _TYPES: dict[str, Kind] = {
 
 
 def read_constraints(place: Definition, depth: int = 0) -> dict[str, Kind]:
-    """Parameters of an estimator class and what each may be, its bases' included; empty for other classes."""
+    """Return what each parameter of an estimator class may be, its bases' included; empty for other classes."""
     if not isinstance(place.node, ast.ClassDef) or depth > 10:
         return {}
     own = _find_constraints(place.node)

@@ -1,4 +1,4 @@
-"""What a constructor refuses: the `if …: raise …` at the head of its body, evaluated on the values it would be given.
+"""Find out what a constructor refuses: its leading `if …: raise …`, evaluated on the values it would be given.
 
 `if not 0.0 <= lr: raise ValueError(…)` in torch.optim.Adam is as good as an annotation. Only comparisons, arithmetic
 and a few harmless functions are evaluated; a condition with anything else in it is left to the constructor.
@@ -37,7 +37,7 @@ _NEGATED = {ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!="
 
 
 class FailedCheck(NamedTuple):
-    """One condition that the values meet and should not."""
+    """One condition that the values meet and must not."""
 
     names: tuple[str, ...]  # the parameters in it
     message: str | None  # what the constructor would say, where that can be told
@@ -48,27 +48,29 @@ class _NotEvaluable(Exception):
     """An expression that is not evaluated here."""
 
 
-def find_failed_checks(found: Signature, values: Mapping[str, Any]) -> Iterator[FailedCheck]:
-    """What a constructor would refuse.
+def find_failed_checks(signature: Signature, values: Mapping[str, Any]) -> Iterator[FailedCheck]:
+    """Yield the checks of a constructor that the values fail.
 
     Args:
-        found: its signature.
+        signature: of the constructor.
         values: plain values of its parameters; those left out have their defaults.
     """
-    if found.init is None:
+    if signature.init is None:
         return
-    names = {name: given.default for name, given in found.parameters.items()} | dict(values)
+    names = {name: given.default for name, given in signature.parameters.items()} | dict(values)
     known = {name: value for name, value in names.items() if value is not UNKNOWN}
-    for statement in found.init.body:
+    for statement in signature.init.body:
         if isinstance(statement, ast.If) and isinstance(statement.body[0], ast.Raise):
             try:
-                refused = bool(_evaluate(statement.test, known, found))
+                refused = bool(_evaluate(statement.test, known, signature))
             except (_NotEvaluable, TypeError, ValueError, LookupError, ArithmeticError):
                 continue
             used = {node.id: None for node in ast.walk(statement.test) if isinstance(node, ast.Name)}
-            its = tuple(name for name in used if name in found.parameters)
+            its = tuple(name for name in used if name in signature.parameters)
             if refused and its:
-                yield FailedCheck(its, _format_message(statement.body[0].exc, known, found), _negate(statement.test))
+                yield FailedCheck(
+                    its, _format_message(statement.body[0].exc, known, signature), _negate(statement.test)
+                )
         elif not isinstance(statement, ast.Expr | ast.If):
             # From here on a name may be bound to another value.
             bound = _list_assigned_names(statement)
@@ -79,18 +81,18 @@ def _list_assigned_names(statement: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
-def _format_message(raised: ast.expr | None, known: Mapping[str, Any], found: Signature) -> str | None:
-    """The text of a UsageError, which says what is needed; other errors' texts seldom do."""
+def _format_message(raised: ast.expr | None, known: Mapping[str, Any], signature: Signature) -> str | None:
+    """Return the text of a UsageError, which says what is needed; other errors' texts seldom do."""
     if isinstance(raised, ast.Call) and ast.unparse(raised.func) == "UsageError" and len(raised.args) == 1:
         try:
-            return str(_evaluate(raised.args[0], known, found))
+            return str(_evaluate(raised.args[0], known, signature))
         except (_NotEvaluable, TypeError, ValueError, LookupError, ArithmeticError):
             return None
     return None
 
 
 def _negate(test: ast.expr) -> str:
-    """The opposite of a condition, as text."""
+    """Return the opposite of a condition, as text."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return ast.unparse(test.operand)
     if isinstance(test, ast.Compare) and len(test.ops) == 1 and type(test.ops[0]) in _NEGATED:
@@ -98,17 +100,17 @@ def _negate(test: ast.expr) -> str:
     return f"not ({ast.unparse(test)})"
 
 
-def _evaluate(node: ast.expr, known: Mapping[str, Any], found: Signature) -> Any:
+def _evaluate(node: ast.expr, known: Mapping[str, Any], signature: Signature) -> Any:
     def inner(part: ast.expr) -> Any:
-        return _evaluate(part, known, found)
+        return _evaluate(part, known, signature)
 
     match node:
         case ast.Constant(value=value):
             return value
         case ast.Name(id=name) if name in known:
             return known[name]
-        case ast.Attribute(value=ast.Name(id="self"), attr=name) if name in found.attributes:
-            return found.attributes[name]
+        case ast.Attribute(value=ast.Name(id="self"), attr=name) if name in signature.attributes:
+            return signature.attributes[name]
         case ast.BoolOp(op=op, values=parts):
             result: Any = None
             for part in parts:
@@ -138,12 +140,12 @@ def _evaluate(node: ast.expr, known: Mapping[str, Any], found: Signature) -> Any
         case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in _CALLS:
             return _CALLS[name](*map(inner, parts))
         case ast.JoinedStr(values=parts):
-            return "".join(_format_part(part, known, found) for part in parts)
+            return "".join(_format_part(part, known, signature) for part in parts)
     raise _NotEvaluable
 
 
 def _iter_types(node: ast.expr) -> Iterator[type]:
-    """Types in an isinstance; a plain value is never a tensor."""
+    """Yield the types of an isinstance; a plain value is never a tensor."""
     parts = node.elts if isinstance(node, ast.Tuple) else [node]
     for part in parts:
         name = ast.unparse(part).split(".")[-1]
@@ -153,9 +155,9 @@ def _iter_types(node: ast.expr) -> Iterator[type]:
             raise _NotEvaluable
 
 
-def _format_part(part: ast.expr, known: Mapping[str, Any], found: Signature) -> str:
+def _format_part(part: ast.expr, known: Mapping[str, Any], signature: Signature) -> str:
     if not isinstance(part, ast.FormattedValue):
-        return str(_evaluate(part, known, found))
-    value = _evaluate(part.value, known, found)
+        return str(_evaluate(part, known, signature))
+    value = _evaluate(part.value, known, signature)
     text = {-1: value, ord("r"): repr(value), ord("s"): str(value)}.get(part.conversion, value)
-    return format(text, _format_part(part.format_spec, known, found) if part.format_spec else "")
+    return format(text, _format_part(part.format_spec, known, signature) if part.format_spec else "")

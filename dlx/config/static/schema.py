@@ -1,4 +1,4 @@
-"""What a value may be: the annotations of a constructor, read from source text and checked without importing it.
+"""Kinds of values: the annotations of a constructor, read from source text and checked without importing it.
 
 An annotation that is not understood accepts everything: a check that is in doubt stays silent, and the constructor
 itself has the last word.
@@ -13,14 +13,14 @@ from dlx.types import Range
 
 
 class Kind:
-    """Accepts everything; the kinds below accept less. `str()` says what is needed."""
+    """A kind of value. This one accepts everything, the kinds below less. `str()` says what is needed."""
 
     def accepts(self, value: Any) -> bool:
-        """Whether a plain value (from YAML or the command line) may be given."""
+        """Return whether a plain value (from YAML or the command line) may be given."""
         return True
 
     def accepts_in(self, value: Any) -> bool:
-        """As `accepts`; but an object (`_target_`) may stand for any value, and objects by name for a list."""
+        """Return whether a value is accepted, or an object (`_target_`) in its place, or objects by name for a list."""
         if isinstance(value, Mapping) and value:
             named = all(isinstance(entry, Mapping) and "_target_" in entry for entry in value.values())
             if "_target_" in value or named:
@@ -46,18 +46,18 @@ class Object(Kind):
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A whole or a real number within a range. `true` is no number, and 3.0 is no whole number."""
+    """An integer or a real number within a range. `true` is not a number, and 3.0 not an integer."""
 
-    whole: bool
+    integer: bool
     range: Range | None = None
 
     def accepts(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+        if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
             return False
         return self.range is None or value in self.range
 
     def __str__(self) -> str:
-        name = "a whole number" if self.whole else "a number"
+        name = "a whole number" if self.integer else "a number"
         if self.range is None:
             return name
         joint = " of " if str(self.range).startswith("at least") else " "
@@ -149,7 +149,7 @@ class Union(Kind):
 
 
 def make_union(kinds: Sequence[Kind]) -> Kind:
-    """The union of several kinds; one that accepts everything makes the whole accept everything."""
+    """Return the union of several kinds; one that accepts everything makes the whole accept everything."""
     flat = [part for kind in kinds for part in (kind.kinds if isinstance(kind, Union) else (kind,))]
     flat = [kind for kind in flat if not isinstance(kind, Object)] or [ANYTHING]
     if any(type(kind) is Kind for kind in flat):
@@ -163,7 +163,7 @@ def make_union(kinds: Sequence[Kind]) -> Kind:
 
 
 def format_value(value: Any) -> str:
-    """A value as it is typed on the command line."""
+    """Format a value as it is typed on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""What a `_target_` takes, read from its source: the constructor is the schema of its part of the configuration.
+"""Read what a `_target_` takes from its source: the constructor is the schema of its part of the configuration.
 
 Nothing is imported, so a mistyped key is found before torch is.
 """
@@ -45,23 +45,23 @@ class Parameter:
     @cached_property
     def kind(self) -> Kind:
         """What may be given: the annotation, and null where that is the default."""
-        kind = annotation.parse_annotation(self.module, self.node) if self.node else self._constrained()
+        kind = annotation.parse_annotation(self.module, self.node) if self.node else self._find_constraint()
         return make_union([kind, Choice((None,))]) if self.default is None and not self.required else kind
 
-    def _constrained(self) -> Kind:
+    def _find_constraint(self) -> Kind:
         known = read_constraints(self.owner) if self.owner else {}
         return known.get(self.name, ANYTHING)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A constructor. `open` says that it takes further names too (`**kwargs`), or that it cannot be read."""
+    """A constructor. `is_open` says that it takes further names too (`**kwargs`), or that it cannot be read."""
 
     target: str
     file: Path | None = None
     line: int = 0
     parameters: dict[str, Parameter] = field(default_factory=dict)
-    open: bool = True
+    is_open: bool = True
     definition: Definition | None = None
 
     @cached_property
@@ -70,25 +70,25 @@ class Signature:
         found = self.definition
         return _read_attributes(found) if found is not None and isinstance(found.node, ast.ClassDef) else {}
 
-    def has(self, method: str) -> bool:
-        """Whether the class has a method, its own or inherited; true too where the source of a base is not found."""
+    def has_method(self, method: str) -> bool:
+        """Return whether the class has a method, its own or inherited; true too where a base's source is not found."""
         found = self.definition
         return found is None or not isinstance(found.node, ast.ClassDef) or _has_method(found, method)
 
-    def classes(self) -> Iterator[ast.ClassDef | None]:
-        """The class and those that it derives from; None for one whose source is not found."""
+    def iter_classes(self) -> Iterator[ast.ClassDef | None]:
+        """Yield the class and those that it derives from; None for one whose source is not found."""
         if self.definition is not None and isinstance(self.definition.node, ast.ClassDef):
             yield from _iter_classes(self.definition)
 
     @property
     def init(self) -> ast.FunctionDef | None:
-        """The constructor that the class itself has."""
+        """The constructor that the class itself defines."""
         body = self.definition.node.body if self.definition and isinstance(self.definition.node, ast.ClassDef) else []
         return next((item for item in body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
 
 
 def read_signature(target: str) -> Signature:
-    """The signature of a class or function named as `torch.optim.Adam`.
+    """Return the signature of a class or function named as `torch.optim.Adam`.
 
     Raises:
         NotFound: no source text defines it.
@@ -108,7 +108,10 @@ def read_signature(target: str) -> Signature:
 
 
 def _read_constructor(place: Definition, depth: int = 0) -> tuple[dict[str, Parameter], bool]:
-    """Parameters of a class's constructor, its own, its dataclass fields' or the nearest base's."""
+    """Return the parameters of a class's constructor, and whether it takes others too.
+
+    The constructor is its own, that of its dataclass fields or the nearest base's.
+    """
     node = place.node
     assert isinstance(node, ast.ClassDef)
     if depth > 20:
@@ -131,7 +134,7 @@ def _read_constructor(place: Definition, depth: int = 0) -> tuple[dict[str, Para
 def _read_arguments(
     place: Definition, function: ast.FunctionDef | ast.AsyncFunctionDef, skip_first: bool = False
 ) -> tuple[dict[str, Parameter], bool]:
-    """Parameters that can be given by name, and whether `**kwargs` takes others."""
+    """Return the parameters that can be given by name, and whether `**kwargs` takes others."""
     spec = function.args
     positional = [*spec.posonlyargs, *spec.args]
     missing: list[ast.expr | None] = [None] * (len(positional) - len(spec.defaults))
@@ -154,7 +157,7 @@ def _make_parameter(
 def _add_forwarded(
     place: Definition, init: ast.FunctionDef, parameters: dict[str, Parameter], depth: int
 ) -> tuple[dict[str, Parameter], bool]:
-    """Where `**kwargs` goes on to `super().__init__`, its parameters count too, without those already filled."""
+    """Add the parameters of `super().__init__` where `**kwargs` is passed on to it, without those already filled."""
     rest = init.args.kwarg
     for call in ast.walk(init):
         if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__" and rest):
@@ -177,7 +180,7 @@ def _is_dataclass(node: ast.ClassDef) -> bool:
 
 
 def _read_fields(place: Definition) -> dict[str, Parameter]:
-    """A dataclass's fields, its bases' first."""
+    """Return a dataclass's fields, its bases' first."""
     assert isinstance(place.node, ast.ClassDef)
     found: dict[str, Parameter] = {}
     for base in _iter_bases(place):
@@ -200,7 +203,7 @@ def _read_fields(place: Definition) -> dict[str, Parameter]:
 
 
 def _iter_bases(place: Definition) -> Iterator[Definition | None]:
-    """The classes that a class derives from; None for one whose source is not found."""
+    """Yield the classes that a class derives from; None for one whose source is not found."""
     assert isinstance(place.node, ast.ClassDef)
     for base in place.node.bases:
         plain = base.value if isinstance(base, ast.Subscript) else base
@@ -228,7 +231,7 @@ def _has_method(place: Definition, method: str, depth: int = 0) -> bool:
 
 
 def _read_attributes(place: Definition, depth: int = 0) -> dict[str, Any]:
-    """Literal class attributes; a class's own hide its bases', an earlier base's a later one's."""
+    """Return the literal class attributes; a class's own hide its bases', an earlier base's a later one's."""
     assert isinstance(place.node, ast.ClassDef)
     found: dict[str, Any] = {}
     if depth < 20:
@@ -244,7 +247,7 @@ def _read_attributes(place: Definition, depth: int = 0) -> dict[str, Any]:
 
 
 def _evaluate_literal(place: Module, node: ast.expr | None) -> Any:
-    """The value of a literal, or of a name that stands for one."""
+    """Return the value of a literal, or of a name that stands for one; UNKNOWN for anything else."""
     if node is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Names found in source text: which file and line define `torch.optim.Adam`, without importing torch.
+"""Find names in source text: which file and line define `torch.optim.Adam`, without importing torch.
 
 Only the top-level package is looked up on the path (`importlib.util.find_spec` imports the parents of anything
 deeper); from there on, files and their syntax trees are read, and re-exports followed.
@@ -26,12 +26,12 @@ class Module:
     tree: ast.Module | None
 
     @property
-    def package(self) -> bool:
+    def is_package(self) -> bool:
         """Whether it has submodules."""
         return self.file.name == "__init__.py" or self.file.is_dir()
 
     @property
-    def dynamic(self) -> bool:
+    def is_dynamic(self) -> bool:
         """Whether names may appear in it that its text does not define."""
         return self.tree is None or any(
             (isinstance(node, ast.FunctionDef) and node.name == "__getattr__")
@@ -67,7 +67,7 @@ class NotFound(LookupError):
 
 
 def locate(dotted: str) -> Definition | Module:
-    """What a dotted name stands for.
+    """Find what a dotted name stands for.
 
     Returns:
         the definition; a Module where the name is a module, or one whose names cannot be known from text.
@@ -86,7 +86,7 @@ def locate(dotted: str) -> Definition | Module:
             continue
         inner = _lookup_member(place, part, last=count == dotted.count(".") + 1)
         if inner is None:
-            if place.dynamic:
+            if place.is_dynamic:
                 return place
             where = ".".join(dotted.split(".")[: count - 1])
             raise NotFound(f"{where} has no {part!r} ({place.file})", tuple(iter_names(place)))
@@ -95,14 +95,14 @@ def locate(dotted: str) -> Definition | Module:
 
 
 def _lookup_member(place: Module, part: str, last: bool = True) -> Definition | Module | None:
-    """A name within a module. On the way to the last one a file comes first: `torch/__init__.py` is long to read."""
-    if not last and place.package and (inner := find_module(f"{place.name}.{part}")):
+    """Find a name within a module. Before the last part, files come first: `torch/__init__.py` is long to read."""
+    if not last and place.is_package and (inner := find_module(f"{place.name}.{part}")):
         return inner
-    return lookup(place, part) or (find_module(f"{place.name}.{part}") if place.package else None)
+    return lookup(place, part) or (find_module(f"{place.name}.{part}") if place.is_package else None)
 
 
 def _lookup_method(place: Definition, part: str, dotted: str) -> Definition:
-    """A method of a class, such as `torchvision.models.VGG16_Weights.verify`."""
+    """Find a method of a class, such as `torchvision.models.VGG16_Weights.verify`."""
     body = getattr(place.node, "body", [])
     for node in reversed(body if isinstance(body, list) else []):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == part:
@@ -111,7 +111,7 @@ def _lookup_method(place: Definition, part: str, dotted: str) -> Definition:
 
 
 def lookup(place: Module, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Definition | Module | None:
-    """What `name` means inside a module, through imports and assignments; None where the text does not say."""
+    """Return what `name` means inside a module, through imports and assignments; None where the text does not say."""
     if place.tree is None or (place.name, name) in seen:
         return None
     seen = seen | {(place.name, name)}
@@ -135,7 +135,7 @@ def lookup(place: Module, name: str, seen: frozenset[tuple[str, str]] = frozense
 
 @lru_cache(maxsize=256)
 def _read_bindings(tree: ast.Module) -> dict[str, Any]:
-    """What each top-level name of a module is bound to, the last time: a statement, an expression, an import."""
+    """Return what each top-level name of a module is bound to, the last time: a statement, an expression, an import."""
     bound: dict[str, Any] = {"*": []}
     for node in _iter_statements(tree.body):
         match node:
@@ -159,7 +159,7 @@ def _read_bindings(tree: ast.Module) -> dict[str, Any]:
 
 
 def find_import_source(place: Module, name: str) -> str | None:
-    """The module that a name is imported from, None where it is bound otherwise."""
+    """Return the module that a name is imported from, None where it is bound otherwise."""
     match _read_bindings(place.tree).get(name) if place.tree else None:
         case (ast.ImportFrom() as node, str()):
             return _absolute_name(place, node)
@@ -167,7 +167,7 @@ def find_import_source(place: Module, name: str) -> str | None:
 
 
 def resolve(place: Module, expression: ast.expr) -> Definition | Module | None:
-    """What `Name` or `package.Name` means inside a module."""
+    """Return what `Name` or `package.Name` means inside a module."""
     if isinstance(expression, ast.Name):
         return lookup(place, expression.id)
     if isinstance(expression, ast.Attribute):
@@ -177,19 +177,19 @@ def resolve(place: Module, expression: ast.expr) -> Definition | Module | None:
 
 
 def iter_names(place: Module) -> Iterator[str]:
-    """Names that a module's text defines or re-exports, and its submodules."""
+    """Yield the names that a module's text defines or re-exports, and its submodules."""
     bound = _read_bindings(place.tree) if place.tree else {}
     yield from (name for name in bound if name != "*" and not name.startswith("_"))
     for node, _ in bound.get("*", []):
         if origin := find_module(_absolute_name(place, node)):
             yield from iter_names(origin)
-    if place.package:
+    if place.is_package:
         folder = place.file if place.file.is_dir() else place.file.parent
         yield from (entry.stem for entry in folder.glob("*.py") if not entry.stem.startswith("_"))
 
 
 def find_module(name: str) -> Module | None:
-    """The module of a dotted name, None where there is none."""
+    """Return the module of a dotted name, None where there is none."""
     first, *rest = name.split(".")
     try:
         file, folders = _find_top_level(first, (os.getcwd(), *sys.path))
@@ -205,7 +205,11 @@ def find_module(name: str) -> Module | None:
 
 @lru_cache(maxsize=256)
 def _find_top_level(name: str, path: tuple[str, ...]) -> tuple[Path, list[Path]]:
-    """A top-level module's file and the folders of its submodules; LookupError, which is not cached, for none."""
+    """Return a top-level module's file and the folders of its submodules.
+
+    Raises:
+        LookupError: there is no such module; this is not cached.
+    """
     try:
         spec = importlib.util.find_spec(name) if name else None
     except (ImportError, ValueError):  # ValueError: a module put into sys.modules by hand, without a spec
@@ -221,7 +225,7 @@ def _is_package_file(file: Path) -> bool:
 
 
 def _find_submodule(folder: Path, part: str) -> Path | None:
-    """The file of a submodule; names are compared exactly, as a case-blind file system takes Adam.py for adam.py."""
+    """Return a submodule's file; names are compared exactly, as a case-blind file system takes Adam.py for adam.py."""
     entries = _list_folder(folder)
     if part in entries and (folder / part / "__init__.py").is_file():
         return folder / part / "__init__.py"
@@ -264,20 +268,20 @@ def _parse_cached(file: Path, changed: int) -> ast.Module:
 def _absolute_name(place: Module, node: ast.ImportFrom) -> str:
     if not node.level:
         return node.module or ""
-    parts = place.name.split(".") if place.package else place.name.split(".")[:-1]
+    parts = place.name.split(".") if place.is_package else place.name.split(".")[:-1]
     kept = parts[: len(parts) - node.level + 1]
     return ".".join([*kept, node.module] if node.module else kept)
 
 
 def _follow_alias(place: Module, value: ast.expr, seen: frozenset[tuple[str, str]]) -> Definition | Module | None:
-    """`Adam = _Adam` means what `_Adam` means; any other expression stands for itself."""
+    """Follow an alias: `Adam = _Adam` means what `_Adam` means; any other expression stands for itself."""
     if isinstance(value, ast.Name) and (found := lookup(place, value.id, seen)):
         return found
     return Definition(place, value)
 
 
 def _iter_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Top-level statements, those below `if`, `try` and `with` too."""
+    """Yield top-level statements, those below `if`, `try` and `with` too."""
     for node in body:
         yield node
         if isinstance(node, ast.If | ast.Try | ast.With):

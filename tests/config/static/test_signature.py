@@ -42,7 +42,7 @@ def test_agrees_with_inspect(target):
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in truth.values())
     if not is_open:  # else further ones were found behind **kwargs
         assert list(found.parameters) == list(named)
-        assert not found.open
+        assert not found.is_open
     for name, parameter in named.items():
         assert found.parameters[name].required is (parameter.default is parameter.empty)
         default = found.parameters[name].default
@@ -147,8 +147,8 @@ def test_forwarded_keywords_are_the_base_classes(write):
         "class Open(Base):\n    def __init__(self, d, **rest):\n        self.rest = rest\n"
     )
     assert set(read_signature("mine.Net").parameters) == {"b", "d"}
-    assert not read_signature("mine.Net").open
-    assert read_signature("mine.Open").open
+    assert not read_signature("mine.Net").is_open
+    assert read_signature("mine.Open").is_open
 
 
 def test_dataclasses(write):
@@ -193,8 +193,8 @@ def test_names_that_are_not_there(target, near):
 
 
 def test_what_has_no_source_takes_anything():
-    assert read_signature("torch.relu").open
-    assert read_signature("math.sqrt").open
+    assert read_signature("torch.relu").is_open
+    assert read_signature("math.sqrt").is_open
 
 
 def test_constraints_of_scikit_learn_agree_with_its_own_check():
@@ -253,9 +253,9 @@ def test_refusals_speak_the_constructors_words(write):
 
 def test_nothing_is_imported():
     code = (
-        "import sys\nfrom dlx.config.static.signature import signature\n"
+        "import sys\nfrom dlx.config.static.signature import read_signature\n"
         "for t in ('torch.optim.Adam', 'sklearn.linear_model.Ridge', 'dlx.models.mlp.MLP', 'torchvision.ops.nms'):\n"
-        "    for p in signature(t).parameters.values(): str(p.kind)\n"
+        "    for p in read_signature(t).parameters.values(): str(p.kind)\n"
         "print([m for m in ('torch', 'sklearn', 'numpy', 'torchvision', 'dlx.models.mlp') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
