@@ -189,7 +189,7 @@ def supports_task(model: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file; empty where there is none or it is unreadable (Hydra says why when it is chosen)."""
+    """Read the mapping in a YAML file; empty where there is none or it is unreadable (Hydra says why when chosen)."""
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader)
     except (OSError, ValueError, yaml.YAMLError):

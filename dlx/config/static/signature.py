@@ -55,7 +55,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """A constructor. `is_open` says that it takes further names too (`**kwargs`), or that it cannot be read."""
+    """The signature of a constructor. `is_open`: it takes further names too (`**kwargs`), or cannot be read."""
 
     target: str
     file: Path | None = None
