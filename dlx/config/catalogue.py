@@ -42,8 +42,8 @@ class Entry:
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Literal attributes of that class."""
-        found = find_signature(self.target)
-        return found.attributes if found else {}
+        signature = find_signature(self.target)
+        return signature.attributes if signature else {}
 
 
 def find_signature(target: str | None) -> Signature | None:
@@ -75,13 +75,13 @@ class Catalogue:
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """Names of the groups, dlx's in their order, then what the user added."""
-        found = {
+        names = {
             folder.name
             for place in self.search_path.directories
             for folder in place.iterdir()
             if folder.is_dir() and folder.name != "hydra" and any(folder.rglob("*.y*ml"))
         }
-        return (*(group for group in GROUPS if group in found), *sorted(found - set(GROUPS)))
+        return (*(group for group in GROUPS if group in names), *sorted(names - set(GROUPS)))
 
     def names(self, group: str) -> list[str]:
         """Return the options of a group, sorted."""
@@ -118,8 +118,8 @@ class Catalogue:
             base, choice = _parse_default(group, item)
             overrides |= choice
             if base and (below := self.search_path.find_file(base)):
-                inner, brought = self._merge_defaults(group, below, depth + 1)
-                node, overrides = {**node, **inner}, {**brought, **overrides}
+                inner, choices = self._merge_defaults(group, below, depth + 1)
+                node, overrides = {**node, **inner}, {**choices, **overrides}
         own = content.get(group, {}) if _is_global_package(file) else content
         return {**node, **(own if isinstance(own, dict) else {})}, overrides
 
@@ -183,9 +183,9 @@ def supports_task(model: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
     """
     if task.get("forwards") and model.get("bidirectional"):
         return False
-    asked = task.get("asks")
-    found = find_signature(model.get("_target_")) if asked else None
-    return found is None or found.has_method(str(asked))
+    method = task.get("asks")
+    signature = find_signature(model.get("_target_")) if method else None
+    return signature is None or signature.has_method(str(method))
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -229,8 +229,8 @@ def _parse_default(group: str, item: Any) -> tuple[str | None, dict[str, str]]:
         return (None, {}) if item == "_self_" else (item[1:] if item.startswith("/") else f"{group}/{item}", {})
     if isinstance(item, Mapping) and len(item) == 1:
         key, value = next(iter(item.items()))
-        if found := _OVERRIDE.match(str(key)):
-            return None, {found["group"]: value}
+        if override := _OVERRIDE.match(str(key)):
+            return None, {override["group"]: value}
         if str(key).startswith("/") and isinstance(value, str):
             return f"{str(key)[1:]}/{value}", {}
     return None, {}

@@ -72,7 +72,7 @@ def allow_own_packages(config: DictConfig, own: Sequence[str] | None = None) -> 
 
 
 def compose_checked(
-    overrides: Sequence[str], search_path: SearchPath, multirun: bool = False, found: Sequence[Problem] = ()
+    overrides: Sequence[str], search_path: SearchPath, multirun: bool = False, problems: Sequence[Problem] = ()
 ) -> Composition:
     """Check overrides and complete them: a key that a constructor takes, though no YAML lists it, gets Hydra's `++`.
 
@@ -80,7 +80,7 @@ def compose_checked(
         overrides: words of a command line.
         search_path: where configuration files are looked for.
         multirun: whether several values of a key make a sweep.
-        found: mistakes found before, reported together with those found here.
+        problems: mistakes found before, reported together with those found here.
 
     Raises:
         ConfigError: the mistakes, all of them.
@@ -88,7 +88,7 @@ def compose_checked(
     add_cwd_to_sys_path()
     with _make_loader(search_path) as loader:
         composer = _Composer(loader, search_path, list(overrides), multirun)
-        composer.problems += found
+        composer.problems += problems
         return composer.run()
 
 

@@ -17,8 +17,8 @@ def check_distributed_support(
     """
     strategy = trainer["strategy"]
     for target in _iter_procedure_targets(procedure):
-        found = find_signature(target)
-        declared = found.attributes if found else {}
+        signature = find_signature(target)
+        declared = signature.attributes if signature else {}
         own = target.rpartition(".")[2]
         which = f"procedure={name}" + (f" ({own})" if target != procedure.get("_target_") else "")
         if declared.get("distributes") is False:

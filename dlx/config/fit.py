@@ -26,8 +26,8 @@ def check_fit(
     attributes = {}
     for name, node in nodes.items():
         target = node.get("_target_")
-        found = find_signature(target) if isinstance(target, str) else None
-        attributes[name] = found.attributes if found else {}
+        signature = find_signature(target) if isinstance(target, str) else None
+        attributes[name] = signature.attributes if signature else {}
     if not accepts_dataset(attributes["model"], attributes["dataset"], nodes["dataset"]):
         return [_report_misfit(choices, attributes, nodes, catalogue, given)]
     if not provides_targets(attributes["task"].get("needs"), nodes["dataset"]):
@@ -76,10 +76,10 @@ def _report_missing_targets(choices: Mapping[str, Any], needs: str, catalogue: C
     what = f"task={task} needs {needs}; {dataset} has {has}"
     own = catalogue.entry("dataset", dataset)
     other = (own.overrides.get("task") if own else None) or catalogue.defaults.get("task")
-    brought = catalogue.entry("model", model)
+    model_entry = catalogue.entry("model", model)
     if ("task",) in given and other != task:
         remedy = f"task={other}"
-    elif brought and brought.overrides.get("task") == task:  # the model is made for this task
+    elif model_entry and model_entry.overrides.get("task") == task:  # the model is made for this task
         what += f"; {model} fits {_join_names(sets) or 'no dataset here'}"
         remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
     else:
@@ -129,8 +129,8 @@ def _find_alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[
     def some(group: str, fits: Callable[[Entry], bool]) -> list[str]:
         entries = [entry for name in catalogue.names(group) if (entry := catalogue.entry(group, name))]
         entries.sort(key=lambda entry: (entry.name not in first, "task" in entry.overrides, entry.name))
-        found = (entry.name for entry in entries if fits(entry))
-        return list(islice(found, MAX_ALTERNATIVES))  # reading the sources of all would take its time
+        fitting = (entry.name for entry in entries if fits(entry))
+        return list(islice(fitting, MAX_ALTERNATIVES))  # reading the sources of all would take its time
 
     sets = some("dataset", lambda entry: catalogue.fits(learner, entry)) if learner else []
     models = some("model", lambda entry: catalogue.fits(entry, data)) if data else []
@@ -169,11 +169,11 @@ def check_pairs(words: Sequence[Word], catalogue: Catalogue, known: Sequence[Pro
         catalogue: what they choose from.
         known: mistakes already found; a pair in one of them is not named again.
     """
-    asked = {word.key: word for word in words if word.is_group}
-    model, dataset = asked.get("model"), asked.get("dataset")
+    chosen = {word.key: word for word in words if word.is_group}
+    model, dataset = chosen.get("model"), chosen.get("dataset")
     if model is None or dataset is None or not (model.is_sweep or dataset.is_sweep):
         return []
-    task = catalogue.entry("task", list_choices(asked["task"])[0]) if "task" in asked else None
+    task = catalogue.entry("task", list_choices(chosen["task"])[0]) if "task" in chosen else None
     problems = []
     for learner in filter(None, (catalogue.entry("model", name) for name in list_choices(model))):
         for data in filter(None, (catalogue.entry("dataset", name) for name in list_choices(dataset))):

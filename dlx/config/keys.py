@@ -23,10 +23,10 @@ FILLED = {
 BORROWED = {"scheduler": ("interval", "dlx.procedures.schedule.Schedule")}
 
 
-def get_settable_parameters(path: tuple[str, ...], found: Signature) -> dict[str, Any]:
+def get_settable_parameters(path: tuple[str, ...], signature: Signature) -> dict[str, Any]:
     """Return the parameters of the object configured at `path` that its configuration may set."""
     filled = FILLED.get(path[0], set()) if len(path) == 1 else set()  # a procedure within another brings its own
-    own = {name: given for name, given in found.parameters.items() if name not in filled}
+    own = {name: given for name, given in signature.parameters.items() if name not in filled}
     if path[0] in BORROWED and len(path) == 1:
         name, target = BORROWED[path[0]]
         lent = find_signature(target)
@@ -78,8 +78,8 @@ class Keys:
         if not prefix or path[0] == "hydra":
             return False
         if isinstance(node, Mapping) and "_target_" in node:
-            found = find_signature(node["_target_"])
-            return found is None or found.is_open or path[depth] in get_settable_parameters(prefix, found)
+            signature = find_signature(node["_target_"])
+            return signature is None or signature.is_open or path[depth] in get_settable_parameters(prefix, signature)
         # An empty or null mapping among an object's arguments has no keys to misspell.
         return (node is None or node == {}) and len(prefix) > 1
 
@@ -117,9 +117,9 @@ class Keys:
         if not isinstance(node, Mapping):
             return {}
         known: dict[str, Location | None] = {str(key): None for key in node if key not in RESERVED}
-        found = find_signature(node.get("_target_"))
-        if found:
-            for name, given in get_settable_parameters(prefix, found).items():
+        signature = find_signature(node.get("_target_"))
+        if signature:
+            for name, given in get_settable_parameters(prefix, signature).items():
                 known.setdefault(name, Location(given.file, given.line))
         return known
 

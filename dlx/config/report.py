@@ -56,8 +56,8 @@ def _indent(problem: Problem) -> str:
 def find_closest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that was probably meant, None where none is close."""
     lowered = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
-    return lowered[found[0]] if found else None
+    matches = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[matches[0]] if matches else None
 
 
 def join_names(names: Iterable[str], most: int = 24) -> str:

@@ -48,10 +48,10 @@ def find_search_path(
         UsageError: a directory given as an option does not exist.
     """
     main = find_packaged_conf() if config_path is None else _check_directory("--config-path", config_path)
-    asked = [] if config_dir is None else [_check_directory("--config-dir", config_dir)]
+    given = [] if config_dir is None else [_check_directory("--config-dir", config_dir)]
     local = Path.cwd() / "conf"
-    found = [*asked, local] if local.is_dir() else asked
-    user = tuple(folder for folder in dict.fromkeys(path.resolve() for path in found) if folder != main)
+    folders = [*given, local] if local.is_dir() else given
+    user = tuple(folder for folder in dict.fromkeys(path.resolve() for path in folders) if folder != main)
     return SearchPath(main, user, config_name or "config")
 
 
@@ -83,10 +83,10 @@ def list_own_packages() -> list[str]:
     folder = Path.cwd() / "conf"
     if not folder.is_dir() or folder.resolve() == find_packaged_conf():
         return []
-    named: set[str] = set()
+    packages: set[str] = set()
     for file in folder.rglob("*.y*ml"):
-        named.update(_TARGET.findall(file.read_text(encoding="utf-8", errors="replace")))
-    return sorted(name for name in named if Path(f"{name}.py").is_file() or Path(name).is_dir())
+        packages.update(_TARGET.findall(file.read_text(encoding="utf-8", errors="replace")))
+    return sorted(name for name in packages if Path(f"{name}.py").is_file() or Path(name).is_dir())
 
 
 _user_directories: tuple[Path, ...] = ()  # what the plugin below adds; empty outside `use_search_path`

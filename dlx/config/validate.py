@@ -71,21 +71,21 @@ class Validator:
 
     def _check_object(self, path: Path, node: DictConfig) -> None:
         target = node.get("_target_")
-        found = self._find_signature((*path, "_target_"), target)
-        if found is None:
+        signature = self._find_signature((*path, "_target_"), target)
+        if signature is None:
             return
-        known, before = get_settable_parameters(path, found), len(self.problems)
+        known, before = get_settable_parameters(path, signature), len(self.problems)
         for key in map(str, node):
             if key in RESERVED:
                 continue
             if key in known:
                 self._check_value((*path, key), known[key].kind, node)
-            elif not found.is_open:
-                self._report_foreign_key((*path, key), found, known)
+            elif not signature.is_open:
+                self._report_foreign_key((*path, key), signature, known)
         if not (node.get("_partial_") or "_args_" in node):
-            self._check_required(path, node, found)
+            self._check_required(path, node, signature)
         if len(self.problems) == before and (self.fits or path != ("model",)):  # else reported already
-            self._check_constructor(path, found, known, node)
+            self._check_constructor(path, signature, known, node)
 
     def _find_signature(self, path: Path, target: Any) -> Signature | None:
         """Return the signature of a target that may be built; None, and a report, for any other."""
@@ -94,7 +94,7 @@ class Validator:
             return None
         try:
             place = locate(target)
-            found = read_signature(target)
+            signature = read_signature(target)
         except NotFound as error:
             near = find_closest(target.rpartition(".")[2], error.names)
             remedy = f"did you mean {target.rpartition('.')[0]}.{near}?" if near else ""
@@ -108,7 +108,7 @@ class Validator:
                 f"if you trust it, type allow=[{top}]",
             )
             return None
-        return found
+        return signature
 
     def _is_trusted(self, target: str, place: Definition | Module) -> bool:
         # `dlx.run.os.system` begins with an allowed name too: where the class is defined decides.
@@ -124,15 +124,15 @@ class Validator:
                 _suggest_value(path, kind, plain),
             )
 
-    def _report_foreign_key(self, path: Path, found: Signature, known: Mapping[str, Parameter]) -> None:
+    def _report_foreign_key(self, path: Path, signature: Signature, known: Mapping[str, Parameter]) -> None:
         near = find_closest(path[-1], known)
-        what = f"{found.target} takes no {path[-1]}; "
+        what = f"{signature.target} takes no {path[-1]}; "
         what += f"did you mean {near}?" if near else f"it takes {join_names(known) or 'nothing'}"
         where = (
             Location(known[near].file, known[near].line)
             if near
-            else Location(found.file, found.line)
-            if found.file
+            else Location(signature.file, signature.line)
+            if signature.file
             else None
         )
         # A file's key, of an experiment whose procedure was replaced, say: there is nothing typed to take back.
@@ -140,13 +140,13 @@ class Validator:
         self._report(path, what, remedy, where)
 
     def _check_constructor(
-        self, path: Path, found: Signature, known: Mapping[str, Parameter], node: DictConfig
+        self, path: Path, signature: Signature, known: Mapping[str, Parameter], node: DictConfig
     ) -> None:
         """Report what the constructor would refuse, although each value by itself is of the right type."""
         values = {name: self._to_plain(node, name) for name in known if name in node}
-        for refusal in find_failed_checks(found, values):
+        for refusal in find_failed_checks(signature, values):
             name = next((name for name in refusal.names if self._find_typed((*path, name))), refusal.names[0])
-            value = format_value(values.get(name, found.parameters[name].default))
+            value = format_value(values.get(name, signature.parameters[name].default))
             given = f"{_join_path((*path, name))} was given {value}"
             self._report((*path, name), refusal.message or f"{given}; needed: {refusal.needed}")
 
@@ -159,15 +159,15 @@ class Validator:
             return UNKNOWN
         return UNKNOWN if plain is None and OmegaConf.is_interpolation(node, key) else plain
 
-    def _check_required(self, path: Path, node: DictConfig, found: Signature) -> None:
+    def _check_required(self, path: Path, node: DictConfig, signature: Signature) -> None:
         filled = FILLED.get(path[0], set())
-        for name, parameter in found.parameters.items():
+        for name, parameter in signature.parameters.items():
             if not parameter.required or name in node:
                 continue
             if name in filled and path[0] != "procedure":
                 self._report(path, f"{path[0]} waits for its {name}", "write _partial_: true beside its _target_")
             elif name in filled and name in GROUPS and not self.config.get(name):
-                self._report((name,), f"{found.target} needs an {name}", f"type {name}=adam (dlx list {name}s)")
+                self._report((name,), f"{signature.target} needs an {name}", f"type {name}=adam (dlx list {name}s)")
             if name in filled:
                 continue
             what = f"{_join_path((*path, name))} has no value; needed: {parameter.kind}"
@@ -176,10 +176,10 @@ class Validator:
             )
 
     def _report_missing(self, path: Path, node: Container) -> None:
-        found = find_signature(node.get("_target_")) if isinstance(node, DictConfig) else None
-        if found and not found.is_open and path[-1] not in found.parameters:
+        signature = find_signature(node.get("_target_")) if isinstance(node, DictConfig) else None
+        if signature and not signature.is_open and path[-1] not in signature.parameters:
             return  # an unknown key, reported as such
-        kind = found.parameters[path[-1]].kind if found and path[-1] in found.parameters else None
+        kind = signature.parameters[path[-1]].kind if signature and path[-1] in signature.parameters else None
         what = "has no value" + (f"; needed: {kind}" if kind else "")
         self._report(path, f"{_join_path(path)} {what}", f"type {_join_path(path)}=…")
 

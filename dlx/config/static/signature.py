@@ -67,13 +67,13 @@ class Signature:
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Literal class attributes, inherited ones included: `kind`, `accepts`, `needs`, `monitor`."""
-        found = self.definition
-        return _read_attributes(found) if found is not None and isinstance(found.node, ast.ClassDef) else {}
+        definition = self.definition
+        return _read_attributes(definition) if definition and isinstance(definition.node, ast.ClassDef) else {}
 
     def has_method(self, method: str) -> bool:
         """Return whether the class has a method, its own or inherited; true too where a base's source is not found."""
-        found = self.definition
-        return found is None or not isinstance(found.node, ast.ClassDef) or _has_method(found, method)
+        definition = self.definition
+        return definition is None or not isinstance(definition.node, ast.ClassDef) or _has_method(definition, method)
 
     def iter_classes(self) -> Iterator[ast.ClassDef | None]:
         """Yield the class and those that it derives from; None for one whose source is not found."""
@@ -182,10 +182,10 @@ def _is_dataclass(node: ast.ClassDef) -> bool:
 def _read_fields(place: Definition) -> dict[str, Parameter]:
     """Return a dataclass's fields, its bases' first."""
     assert isinstance(place.node, ast.ClassDef)
-    found: dict[str, Parameter] = {}
+    fields: dict[str, Parameter] = {}
     for base in _iter_bases(place):
         if base is not None and isinstance(base.node, ast.ClassDef) and _is_dataclass(base.node):
-            found |= _read_fields(base)
+            fields |= _read_fields(base)
     for item in place.node.body:
         if not (isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)):
             continue
@@ -198,8 +198,8 @@ def _read_fields(place: Definition) -> dict[str, Parameter]:
                 continue
             default, required = words.get("default"), "default_factory" not in words
         name = item.target.id
-        found[name] = _make_parameter(place, name, item.annotation, item.lineno, default, required)
-    return found
+        fields[name] = _make_parameter(place, name, item.annotation, item.lineno, default, required)
+    return fields
 
 
 def _iter_bases(place: Definition) -> Iterator[Definition | None]:
@@ -233,17 +233,17 @@ def _has_method(place: Definition, method: str, depth: int = 0) -> bool:
 def _read_attributes(place: Definition, depth: int = 0) -> dict[str, Any]:
     """Return the literal class attributes; a class's own hide its bases', an earlier base's a later one's."""
     assert isinstance(place.node, ast.ClassDef)
-    found: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     if depth < 20:
         for base in reversed(list(_iter_bases(place))):
-            found |= _read_attributes(base, depth + 1) if base else {}
+            attributes |= _read_attributes(base, depth + 1) if base else {}
     for item in place.node.body:
         match item:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                found[name] = _evaluate_literal(place.module, value)
+                attributes[name] = _evaluate_literal(place.module, value)
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                found[name] = _evaluate_literal(place.module, value)
-    return {name: value for name, value in found.items() if value is not UNKNOWN}
+                attributes[name] = _evaluate_literal(place.module, value)
+    return {name: value for name, value in attributes.items() if value is not UNKNOWN}
 
 
 def _evaluate_literal(place: Module, node: ast.expr | None) -> Any:
