@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.compose import Composition, compose_checked, explain_hydra_error
-from dlx.config.hydra_internals import application_parser, run_application
+from dlx.config.hydra_internals import make_application_parser, run_application
 from dlx.config.report import ConfigError, Problem, find_closest
 from dlx.config.search import find_search_path, list_own_packages, use_search_path
 from dlx.distributed import launch
@@ -29,7 +29,7 @@ SEARCHING = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # option
 
 def parser() -> argparse.ArgumentParser:
     """Hydra's own parser, its errors ours."""
-    made = application_parser()
+    made = make_application_parser()
 
     def error(message: str) -> NoReturn:
         raise UsageError(f"{message}; type dlx --help")

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.catalogue import Catalogue
 from dlx.config.fit import check_fit, check_pairs
-from dlx.config.hydra_internals import Loader, apply_overrides, override_dirname
+from dlx.config.hydra_internals import Loader, apply_overrides, get_override_dirname
 from dlx.config.keys import Keys
 from dlx.config.origin import Origins
 from dlx.config.overrides import (
@@ -206,7 +206,7 @@ class _Composer:
         own = [word.parsed for word in words if not word.is_hydra]
         style = config.hydra.job.config.override_dirname
         config.hydra.overrides.task = [word.input_line for word in own]
-        config.hydra.job.override_dirname = override_dirname(
+        config.hydra.job.override_dirname = get_override_dirname(
             own, kv_sep=style.kv_sep, item_sep=style.item_sep, exclude_keys=style.exclude_keys
         )
 

@@ -126,14 +126,14 @@ def _find_alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[
     learner, data = catalogue.entry("model", model), catalogue.entry("dataset", dataset)
     first = (learner.overrides.get("dataset") if learner else None, *catalogue.defaults.values())
 
-    def some(group: str, fits: Callable[[Entry], bool]) -> list[str]:
+    def find(group: str, fits: Callable[[Entry], bool]) -> list[str]:
         entries = [entry for name in catalogue.names(group) if (entry := catalogue.entry(group, name))]
         entries.sort(key=lambda entry: (entry.name not in first, "task" in entry.overrides, entry.name))
         fitting = (entry.name for entry in entries if fits(entry))
         return list(islice(fitting, MAX_ALTERNATIVES))  # reading the sources of all would take its time
 
-    sets = some("dataset", lambda entry: catalogue.fits(learner, entry)) if learner else []
-    models = some("model", lambda entry: catalogue.fits(entry, data)) if data else []
+    sets = find("dataset", lambda entry: catalogue.fits(learner, entry)) if learner else []
+    models = find("model", lambda entry: catalogue.fits(entry, data)) if data else []
     return sets, models
 
 

@@ -8,7 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.allowed import ALLOWED
 from dlx.config.catalogue import find_signature
-from dlx.config.hydra_internals import is_empty, raw_repr
+from dlx.config.hydra_internals import get_raw_repr, is_empty
 from dlx.config.keys import FILLED, RESERVED, get_settable_parameters
 from dlx.config.origin import Origins
 from dlx.config.report import Location, Problem, find_closest, join_names
@@ -117,7 +117,7 @@ class Validator:
     def _check_value(self, path: Path, kind: Kind, node: DictConfig) -> None:
         key = path[-1]
         plain = self._to_plain(node, key)
-        if plain is not UNKNOWN and not kind.accepts_in(plain):
+        if plain is not UNKNOWN and not kind.accepts_node(plain):
             self._report(
                 path,
                 f"{_join_path(path)} was given {format_value(plain)}; needed: {kind}",
@@ -216,7 +216,7 @@ def _iter_keys(node: Container) -> Iterator[Any]:
 
 def _mentions_key(node: Container, key: Any, name: str) -> bool:
     """Return whether an interpolation in a part of the configuration names this key."""
-    raw = raw_repr(node, key)
+    raw = get_raw_repr(node, key)
     return "${" in raw and name in raw
 
 

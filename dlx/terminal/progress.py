@@ -93,7 +93,7 @@ class Progress:
         console = Console(file=self.file)
         # No thread of its own: that would contend with the steps.
         self._bar = Bar(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len(self._label()))),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=len(self._format_label()))),
             BarColumn(bar_width=None, table_column=Column(min_width=12, max_width=30)),
             TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
@@ -102,7 +102,7 @@ class Progress:
             auto_refresh=False,
             transient=True,
         )
-        self._task = self._bar.add_task(self._label(), total=total, completed=epoch * steps + step, metrics="")
+        self._task = self._bar.add_task(self._format_label(), total=total, completed=epoch * steps + step, metrics="")
         self._bar.start()
 
     def step(self, step: int) -> None:
@@ -123,7 +123,7 @@ class Progress:
         if self._bar is not None:
             done, text = epoch * self._steps, self._to_ascii(" · ".join(shown))
             self._bar.update(
-                self._task, description=self._label(), completed=done, metrics=text, refresh=self._can_draw()
+                self._task, description=self._format_label(), completed=done, metrics=text, refresh=self._can_draw()
             )
         elif not self.is_live:
             label = f"epoch {epoch:{len(str(self._epochs))}}/{self._epochs}"
@@ -191,7 +191,7 @@ class Progress:
     def _to_ascii(self, line: str) -> str:
         return line.translate(ASCII).encode("ascii", "replace").decode() if self.ascii else line
 
-    def _label(self) -> str:
+    def _format_label(self) -> str:
         return f"epoch {min(self._epoch + 1, self._epochs)}/{self._epochs}"
 
     def _print_table(self, columns: list[str], rows: list[list[str]]) -> None:

@@ -21,7 +21,7 @@ from dlx.config.static.schema import (
 from dlx.config.static.source import Definition, Module, resolve
 from dlx.types import Range
 
-NAME = "_parameter_constraints"
+ATTRIBUTE = "_parameter_constraints"
 _STRINGS: dict[str, Kind] = {
     "boolean": Boolean(),
     "verbose": make_union([Number(True, Range(0)), Boolean()]),
@@ -68,7 +68,7 @@ def _find_constraints(node: ast.ClassDef) -> ast.Dict | None:
     for item in node.body:
         if isinstance(item, ast.AnnAssign | ast.Assign):
             target = item.target if isinstance(item, ast.AnnAssign) else item.targets[0]
-            if isinstance(target, ast.Name) and target.id == NAME and isinstance(item.value, ast.Dict):
+            if isinstance(target, ast.Name) and target.id == ATTRIBUTE and isinstance(item.value, ast.Dict):
                 return item.value
     return None
 

@@ -31,7 +31,7 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
-_CALLS = {function.__name__: function for function in (len, min, max, abs, list, tuple, bool, sorted, sum)}
+_FUNCTIONS = {function.__name__: function for function in (len, min, max, abs, list, tuple, bool, sorted, sum)}
 _TYPES = {kind.__name__: kind for kind in (int, float, str, bool, list, tuple, dict)}
 _NEGATED = {ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!=", ast.NotEq: "=="}
 
@@ -137,8 +137,8 @@ def _evaluate(node: ast.expr, known: Mapping[str, Any], signature: Signature) ->
             return inner(one) if inner(test) else inner(other)
         case ast.Call(func=ast.Name(id="isinstance"), args=[part, kinds]):
             return isinstance(inner(part), tuple(_iter_types(kinds)))
-        case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in _CALLS:
-            return _CALLS[name](*map(inner, parts))
+        case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*map(inner, parts))
         case ast.JoinedStr(values=parts):
             return "".join(_format_part(part, known, signature) for part in parts)
     raise _NotEvaluable

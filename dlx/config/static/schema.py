@@ -19,7 +19,7 @@ class Kind:
         """Return whether a plain value (from YAML or the command line) may be given."""
         return True
 
-    def accepts_in(self, value: Any) -> bool:
+    def accepts_node(self, value: Any) -> bool:
         """Return whether a value is accepted, or an object (`_target_`) in its place, or objects by name for a list."""
         if isinstance(value, Mapping) and value:
             named = all(isinstance(entry, Mapping) and "_target_" in entry for entry in value.values())
@@ -111,8 +111,8 @@ class ListOf(Kind):
         if not isinstance(value, Sequence) or isinstance(value, str):
             return False
         if self.fixed:
-            return len(value) == len(self.of) and all(map(Kind.accepts_in, self.of, value))
-        return all(self.of[0].accepts_in(entry) for entry in value)
+            return len(value) == len(self.of) and all(map(Kind.accepts_node, self.of, value))
+        return all(self.of[0].accepts_node(entry) for entry in value)
 
     def __str__(self) -> str:
         if self.fixed and len(set(self.of)) > 1:
@@ -129,7 +129,7 @@ class MappingOf(Kind):
     of: Kind = ANYTHING
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, Mapping) and all(self.of.accepts_in(entry) for entry in value.values())
+        return isinstance(value, Mapping) and all(self.of.accepts_node(entry) for entry in value.values())
 
     def __str__(self) -> str:
         return "a mapping" if self.of is ANYTHING else f"a mapping whose values are each {self.of}"

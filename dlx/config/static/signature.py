@@ -17,7 +17,16 @@ from dlx.config.static.source import Definition, Module, NotFound, locate, resol
 
 UNKNOWN: Any = type("Unknown", (), {"__repr__": lambda self: "…"})()  # a default that is no literal
 # Bases that add no parameter. torch.nn.Module is among them because it is behind a long way of re-exports.
-_BARE = {"object", "ABC", "abc.ABC", "Generic", "Protocol", "typing.Protocol", "nn.Module", "torch.nn.Module"}
+_PARAMETERLESS_BASES = {
+    "object",
+    "ABC",
+    "abc.ABC",
+    "Generic",
+    "Protocol",
+    "typing.Protocol",
+    "nn.Module",
+    "torch.nn.Module",
+}
 
 
 @dataclass(frozen=True)
@@ -207,7 +216,7 @@ def _iter_bases(place: Definition) -> Iterator[Definition | None]:
     assert isinstance(place.node, ast.ClassDef)
     for base in place.node.bases:
         plain = base.value if isinstance(base, ast.Subscript) else base
-        if ast.unparse(plain) in _BARE:
+        if ast.unparse(plain) in _PARAMETERLESS_BASES:
             continue
         found = resolve(place.module, plain)
         yield found if isinstance(found, Definition) and isinstance(found.node, ast.ClassDef) else None
