@@ -85,9 +85,9 @@ def to_yaml(node: Mapping[str, Any]) -> str:
 
 @cache
 def _make_dumper() -> Any:
-    from dlx.config.hydra_internals import get_get_omegaconf_dumper
+    from dlx.config.hydra_internals import get_omegaconf_dumper
 
-    reference = get_get_omegaconf_dumper()
+    reference = get_omegaconf_dumper()
     dumper = type("Dumper", (getattr(yaml, "CDumper", yaml.Dumper),), {})
     dumper.yaml_implicit_resolvers = reference.yaml_implicit_resolvers  # type: ignore[attr-defined]
     for kind, represent in reference.yaml_representers.items():
