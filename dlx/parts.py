@@ -12,7 +12,7 @@ from omegaconf import DictConfig, open_dict
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.config.resolved import Plain
+from dlx.config.resolved import ResolvedConfig
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.images import input_range
 from dlx.datasets.loader import Loader
@@ -27,7 +27,7 @@ from dlx.hardware.device import (
     choose_threads,
 )
 from dlx.hardware.random_state import seed_everything
-from dlx.instantiate import build, optional
+from dlx.instantiate import build, build_optional
 from dlx.models import pretrained, tensor_file
 from dlx.models.pretrained import Beginning
 from dlx.procedures.procedure import Procedure
@@ -46,7 +46,7 @@ Which = Literal["best", "last"]  # checkpoint
 class Parts(NamedTuple):
     """Everything that a configuration names, built and put on its device."""
 
-    config: DictConfig | Plain  # complete: what was null until the data was loaded is filled in
+    config: DictConfig | ResolvedConfig  # complete: what was null until the data was loaded is filled in
     dataset: Dataset
     task: Task
     model: nn.Module
@@ -59,7 +59,7 @@ class Parts(NamedTuple):
 
 
 def assemble(
-    config: DictConfig | Plain,
+    config: DictConfig | ResolvedConfig,
     fresh: bool = False,
     loaded: Dataset | None = None,
     data: Loader | None = None,
@@ -113,7 +113,7 @@ def assemble(
 
 
 def _learner(
-    config: DictConfig | Plain,
+    config: DictConfig | ResolvedConfig,
     dataset: Dataset,
     task: Task,
     model: nn.Module,
@@ -137,7 +137,7 @@ def _learner(
     procedure: Procedure = build(
         config,
         "procedure",
-        optimizer=optional(config, "optimizer"),
+        optimizer=build_optional(config, "optimizer"),
         scheduler=make_scheduler(config, updates),
         total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
     )
@@ -148,19 +148,19 @@ def _learner(
     return data, procedure
 
 
-def make_scheduler(config: DictConfig | Plain, updates: int) -> Any:
+def make_scheduler(config: DictConfig | ResolvedConfig, updates: int) -> Any:
     """Return the schedule's constructor, which waits for its optimizer; None for a constant rate.
 
     Args:
         config: the whole configuration.
         updates: of an epoch, for schedulers that ask for `steps_per_epoch`.
     """
-    made = optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    made = build_optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
     return made and partial(Schedule, scheduler=made, interval=config.scheduler.get("interval", "epoch"))
 
 
 def _search(
-    config: DictConfig | Plain, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
+    config: DictConfig | ResolvedConfig, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
 ) -> Found:
     """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
 
@@ -189,7 +189,7 @@ def _search(
     return batch_size.search(make, examples, trainer.device, precision, warm)
 
 
-def _complete(config: DictConfig | Plain, dataset: Dataset) -> None:
+def _complete(config: DictConfig | ResolvedConfig, dataset: Dataset) -> None:
     """Write the sizes that were found into the configuration: the model's interpolations read them."""
     with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
         for name in ("shape", "classes", "outputs"):
@@ -199,7 +199,7 @@ def _complete(config: DictConfig | Plain, dataset: Dataset) -> None:
             config.dataset["symbols"] = dataset.symbols
 
 
-def _tune(config: DictConfig | Plain, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
+def _tune(config: DictConfig | ResolvedConfig, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
     """Choose threads and kernels by the size of a step, and say what was chosen."""
     batch = min(trainer.batch, examples) if isinstance(trainer.batch, int) else examples
     parameters = sum(p.numel() for p in model.parameters())

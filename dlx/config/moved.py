@@ -1,4 +1,4 @@
-"""Names of earlier versions and what they are called now, so that older runs and configurations go on working.
+"""Map names of earlier versions to present ones, so that older runs and configurations go on working.
 
 A saved `config.yaml` names classes by their modules of that time. They are renamed as it is read, before anything asks
 whether the class may be built.
@@ -84,7 +84,7 @@ CLASSES: dict[str, str] = {
 }
 
 
-def current_target(target: Any) -> Any:
+def rename_target(target: Any) -> Any:
     """Return the present name of a `_target_`; what is not ours, or not moved, is returned as it is."""
     module, _, name = str(target).rpartition(".")
     if module in MODULES:
@@ -95,7 +95,7 @@ def current_target(target: Any) -> Any:
 def rename_targets(node: Any) -> Any:
     """Return plain nested values with every `_target_` under its present name."""
     if isinstance(node, Mapping):
-        return {k: current_target(v) if k == "_target_" else rename_targets(v) for k, v in node.items()}
+        return {k: rename_target(v) if k == "_target_" else rename_targets(v) for k, v in node.items()}
     if isinstance(node, list):
         return [rename_targets(value) for value in node]
     return node

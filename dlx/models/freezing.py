@@ -6,7 +6,7 @@ from types import MethodType
 
 from torch import nn
 
-from dlx.config.report import closest, listed
+from dlx.config.report import find_closest, join_names
 from dlx.errors import UsageError
 
 BACKBONE = "backbone"
@@ -51,7 +51,7 @@ def freeze(model: nn.Module, names: str | Sequence[str] | None) -> list[str]:
     if not any(p.requires_grad for p in model.parameters()):
         raise UsageError(
             f"freeze=[{','.join(globs)}] was given, which leaves nothing to learn; needed: a part of "
-            f"{listed(_top(modules))}; type freeze={BACKBONE} to train the last layer alone"
+            f"{join_names(_top(modules))}; type freeze={BACKBONE} to train the last layer alone"
         )
     return _top([name for name in chosen if modules[name].state_dict()])
 
@@ -85,12 +85,12 @@ def _top(names: Sequence[str] | dict[str, None] | dict[str, nn.Module]) -> list[
 
 
 def _unknown(glob: str, modules: dict[str, nn.Module]) -> str:
-    near = closest(glob, modules) or next((name for name in modules if glob in name), None)
+    near = find_closest(glob, modules) or next((name for name in modules if glob in name), None)
     names = _top(modules)
     while len(names) == 1 and (inner := [name for name in modules if name.startswith(f"{names[0]}.")]):
         names = _top(inner)
     return (
         f"freeze={glob} was given, and no module of the model has such a name; "
         f"{f'did you mean {near}? ' if near else ''}needed: {BACKBONE}, or globs over "
-        f"{listed(names) or 'its modules, of which it has none'}"
+        f"{join_names(names) or 'its modules, of which it has none'}"
     )

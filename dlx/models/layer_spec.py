@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from dlx.config.report import closest
-from dlx.config.static.schema import shown
-from dlx.config.static.signature import signature
+from dlx.config.report import find_closest
+from dlx.config.static.schema import format_value
+from dlx.config.static.signature import read_signature
 from dlx.errors import UsageError
 from dlx.models.layers import Dense, Regularizers, activation
 from dlx.types import Fraction
@@ -67,19 +67,19 @@ def read(kind: type[Entry], given: Mapping[str, Any], defaults: Mapping[str, Any
     Raises:
         UsageError: a key that the dataclass has not, or a value of another kind; all of them at once.
     """
-    known = signature(f"{kind.__module__}.{kind.__qualname__}").parameters
+    known = read_signature(f"{kind.__module__}.{kind.__qualname__}").parameters
     values = {**{name: value for name, value in defaults.items() if name in known}, **given}
     problems = []
     for key in given:
         if key not in known:
-            near = closest(str(key), known)
+            near = find_closest(str(key), known)
             hint = f"did you mean {near}?" if near else f"needed: some of {', '.join(known)}"
             problems.append(f"{where} was given {key}; {hint}")
     for key, parameter in known.items():
         if key in values or parameter.required:
             value = values.get(key)
             if not parameter.kind.accepts(value):
-                problems.append(f"{where} was given {key} {shown(value)}; needed: {parameter.kind}")
+                problems.append(f"{where} was given {key} {format_value(value)}; needed: {parameter.kind}")
     if problems:
         raise UsageError("\n".join(problems))
     return kind(**values)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from dlx.config.report import listed
-from dlx.config.static.signature import signature
+from dlx.config.report import join_names
+from dlx.config.static.signature import read_signature
 from dlx.errors import UsageError
 from dlx.models.freezing import freeze
 from dlx.models.tensor_file import tensors
@@ -48,7 +48,7 @@ class Beginning(NamedTuple):
         return told | ({"frozen": self.frozen, "frozen_parameters": self.fixed} if self.frozen else {})
 
     def __str__(self) -> str:
-        frozen = f"frozen: {listed(self.frozen, 8)}, {self.fixed:,} parameters" if self.frozen else ""
+        frozen = f"frozen: {join_names(self.frozen, 8)}, {self.fixed:,} parameters" if self.frozen else ""
         return "\n".join(filter(None, (str(self.transfer or ""), frozen)))
 
 
@@ -67,7 +67,7 @@ def begin(model: nn.Module, config: Any, file: Path | None) -> Beginning:
     before = _learning(model)
     frozen = freeze(model, config.get("freeze"))
     fixed = before - _learning(model)
-    if frozen and "optimizer" not in signature(config.procedure._target_).parameters:
+    if frozen and "optimizer" not in read_signature(config.procedure._target_).parameters:
         raise UsageError(
             f"freeze was given with {config.procedure._target_}; needed: a procedure that follows a gradient, such as "
             "backprop; type freeze=[]"
@@ -173,6 +173,8 @@ def _other(file: Path, model: nn.Module, missing: list[str], unexpected: list[st
         if names:
             near = difflib.get_close_matches(names[0], others, n=1, cutoff=0.5)
             closest = f" (closest there: {near[0]})" if near else ""
-            parts.append(f"{len(names)} {what}: {names[0]}{closest}{', ' if names[1:] else ''}{listed(names[1:], 3)}")
+            parts.append(
+                f"{len(names)} {what}: {names[0]}{closest}{', ' if names[1:] else ''}{join_names(names[1:], 3)}"
+            )
     needed = "needed: weights of the same architecture and variant; type model=…, or model.variant=…"
     return f"{text}{'; '.join(parts)}; {needed}"

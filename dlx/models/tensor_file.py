@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlx.config.report import listed
+from dlx.config.report import join_names
 from dlx.errors import UsageError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params")  # under which others keep the tensors
@@ -54,7 +54,11 @@ def tensors(file: Path) -> dict[str, Tensor]:
                 return named
             break
         found = inner
-    has = f"the keys {listed(map(str, content), 8)}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+    has = (
+        f"the keys {join_names(map(str, content), 8)}"
+        if isinstance(content, Mapping)
+        else f"a {type(content).__name__}"
+    )
     raise UsageError(
         f"{file} holds {has}; needed: tensors by name, as torch.save(model.state_dict(), FILE) writes them"
     )

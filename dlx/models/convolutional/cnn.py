@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dlx.config.report import closest
-from dlx.config.static.schema import shown
+from dlx.config.report import find_closest
+from dlx.config.static.schema import format_value
 from dlx.errors import UsageError
 from dlx.models.convolutional.image import image
 from dlx.models.convolutional.layer_spec import KINDS, SETTINGS, DenseLayer, Layer, Shape
@@ -107,12 +107,12 @@ def _layer(entry: Any, common: Mapping[str, Any], where: str) -> tuple[str, Laye
     """The kind of an entry, and the entry checked."""
     given = {entry: None} if isinstance(entry, str) else entry
     if not isinstance(given, Mapping):
-        raise UsageError(f"{where} was given {shown(entry)}; needed: a mapping such as {{conv: 32, kernel: 3}}")
+        raise UsageError(f"{where} was given {format_value(entry)}; needed: a mapping such as {{conv: 32, kernel: 3}}")
     kinds = [kind for kind in KINDS if kind in given]
     if not kinds:
-        near = next(filter(None, (closest(str(key), KINDS) for key in given)), None)
+        near = next(filter(None, (find_closest(str(key), KINDS) for key in given)), None)
         raise UsageError(
-            f"{where} was given {shown(entry)}{f'; did you mean {near}?' if near else ''}; "
+            f"{where} was given {format_value(entry)}{f'; did you mean {near}?' if near else ''}; "
             f"needed: one of {', '.join(KINDS)}"
         )
     several = [kind for kind in kinds if kind not in SETTINGS]
