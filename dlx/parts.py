@@ -239,9 +239,8 @@ def several(parts: Parts) -> dict[str, Any]:
 def prepare(parts: Parts, most: int = 5000) -> None:
     """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
     wanted = getattr(parts.model, "prepare", None)
-    if (
-        callable(wanted) and parts.pretrained_init.transfer is None
-    ):  # else they are those that the other weights go with
+    # Pretrained weights come with the values that prepare(x) would set.
+    if callable(wanted) and parts.pretrained_init.transfer is None:
         wanted(first(parts.data.split("train"), most))
 
 

@@ -64,9 +64,8 @@ def load_and_freeze(model: nn.Module, config: Any, file: Path | None) -> Pretrai
     Raises:
         UsageError: as `load_pretrained` and `dlx.models.freezing.freeze`, or a frozen layer that has nothing to keep.
     """
-    transfer = (
-        load_pretrained(model, file, config.model.get("outputs", config.dataset.get("outputs"))) if file else None
-    )
+    outputs = config.model.get("outputs", config.dataset.get("outputs"))
+    transfer = load_pretrained(model, file, outputs) if file else None
     n_trainable = _count_trainable(model)
     frozen = freeze(model, config.get("freeze"))
     n_frozen = n_trainable - _count_trainable(model)

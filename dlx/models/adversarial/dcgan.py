@@ -64,11 +64,11 @@ class DCGAN(GANBase):
         channels, height, across = check_image_shape(shape, self.min_size, "dcgan")
         sizes = halve_sizes(height, across)
         maps = [channels, *(scale_channels(128 * 2**depth, width) for depth in range(len(sizes) - 1))]
-        maker = make_generator(latent + self.label_size, maps, sizes, "sigmoid" if output == "auto" else output)
+        generator = make_generator(latent + self.label_size, maps, sizes, "sigmoid" if output == "auto" else output)
         critic = Critic(maps, sizes, "batch", self.label_size)
-        for network in (maker, critic):
+        for network in (generator, critic):
             network.apply(init_weights)
-        self.set_networks(maker, critic, average)
+        self.set_networks(generator, critic, average)
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""

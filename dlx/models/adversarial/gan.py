@@ -58,7 +58,7 @@ class GAN(GANBase):
         if output == "auto":
             output = "sigmoid" if len(shape) == 3 else "linear"
         size = math.prod(shape)
-        maker = nn.Sequential(
+        generator_network = nn.Sequential(
             MLP(
                 [latent + self.label_size],
                 size,
@@ -70,7 +70,7 @@ class GAN(GANBase):
             OUTPUTS[output](),
             nn.Unflatten(1, tuple(shape)),
         )
-        judge = MLP(
+        discriminator_network = MLP(
             [size + self.label_size],
             1,
             hidden=discriminator,
@@ -78,7 +78,7 @@ class GAN(GANBase):
             dropout=dropout,
             kernel_init=kernel_init,
         )
-        self.set_networks(maker, judge, average)
+        self.set_networks(generator_network, discriminator_network, average)
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""

@@ -57,8 +57,8 @@ class WGANGP(GANBase):
         channels, height, across = check_image_shape(shape, self.min_size, "wgan_gp")
         sizes = halve_sizes(height, across)
         maps = [channels, *(scale_channels(64 * 2**depth, width) for depth in range(len(sizes) - 1))]
-        maker = make_generator(latent + self.label_size, maps, sizes, "sigmoid" if output == "auto" else output)
-        self.set_networks(maker, Critic(maps, sizes, norm, self.label_size), average)
+        generator = make_generator(latent + self.label_size, maps, sizes, "sigmoid" if output == "auto" else output)
+        self.set_networks(generator, Critic(maps, sizes, norm, self.label_size), average)
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the critic's values (batch,) of examples x (batch, *shape) with these labels."""

@@ -238,11 +238,9 @@ class Regressor(Estimator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return predictions (batch, outputs) of x (batch, *shape)."""
-        y = (
-            torch.from_numpy(self._call_sklearn("predict", _to_rows(x)))
-            if self.is_fitted
-            else torch.zeros(len(x), self.outputs)
-        )
+        if not self.is_fitted:
+            return _to_device_of(torch.zeros(len(x), self.outputs), x)
+        y = torch.from_numpy(self._call_sklearn("predict", _to_rows(x)))
         return _to_device_of(y.view(len(x), self.outputs), x)
 
 
@@ -295,12 +293,10 @@ class Projector(Estimator):
 
     def decode(self, z: Tensor) -> Tensor:
         """Return examples (batch, *shape) for codes z (batch, components)."""
-        y = (
-            torch.from_numpy(self._call_sklearn("inverse_transform", _to_rows(z)))
-            if self.is_fitted
-            else z.new_zeros(len(z), *self.shape)
-        )
-        return _to_device_of(y.view(len(z), *self.shape), z)
+        if not self.is_fitted:
+            return _to_device_of(z.new_zeros(len(z), *self.shape), z)
+        x = torch.from_numpy(self._call_sklearn("inverse_transform", _to_rows(z)))
+        return _to_device_of(x.view(len(z), *self.shape), z)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Encode and decode x, (batch, *shape)."""
