@@ -29,7 +29,7 @@ from dlx.hardware.device import (
 from dlx.hardware.random_state import seed_everything
 from dlx.instantiate import build, build_optional
 from dlx.models import pretrained, tensor_file
-from dlx.models.pretrained import Beginning
+from dlx.models.pretrained import PretrainedInit
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.runs.rundir import Run
@@ -53,7 +53,7 @@ class Parts(NamedTuple):
     procedure: Procedure
     trainer: Trainer
     data: Loader
-    beginning: Beginning  # weights from elsewhere, and what does not learn
+    pretrained_init: PretrainedInit  # weights from elsewhere, and what does not learn
     machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
     batch: Found | None = None  # where trainer.batch=auto asked for it
 
@@ -78,7 +78,7 @@ def assemble(
         UsageError: the data is not there or not good, or a part refuses its values.
     """
     config = copy.deepcopy(config)  # ours to complete; the caller's stays as it was
-    file = tensor_file.find(config.get("pretrained")) if fresh else None
+    file = tensor_file.find_tensor_file(config.get("pretrained")) if fresh else None
     seed_everything(config.seed)
     trainer: Trainer = build(config, "trainer")
     if current_group().world > 1 and trainer.device.type == "cuda":
@@ -93,7 +93,7 @@ def assemble(
     seed_everything(config.seed)  # weights do not depend on how much randomness the data took
     model: nn.Module = build(config, "model").to(trainer.device)
     input_range.validate_inputs(dataset, model)
-    beginning = pretrained.begin(model, config, file)
+    pretrained_init = pretrained.load_and_freeze(model, config, file)
     if trainer.visuals:
         from dlx.interpretability.visuals import suits
 
@@ -109,7 +109,7 @@ def assemble(
     if trainer.compile:
         model.compile()
     data, procedure = _learner(config, dataset, task, model, trainer, data, batch)
-    return Parts(config, dataset, task, model, procedure, trainer, data, beginning, machine, found)
+    return Parts(config, dataset, task, model, procedure, trainer, data, pretrained_init, machine, found)
 
 
 def _learner(
@@ -221,7 +221,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         "seed": parts.config.seed,
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
-        **parts.beginning.about(),
+        **parts.pretrained_init.to_dict(),
         **(parts.batch.about() if parts.batch else {}),
         **several(parts),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
@@ -239,7 +239,8 @@ def several(parts: Parts) -> dict[str, Any]:
 def prepare(parts: Parts, most: int = 5000) -> None:
     """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
     wanted = getattr(parts.model, "prepare", None)
-    if callable(wanted) and parts.beginning.transfer is None:  # else they are those that the other weights go with
+    # Pretrained weights come with the values that prepare(x) would set.
+    if callable(wanted) and parts.pretrained_init.transfer is None:
         wanted(first(parts.data.split("train"), most))
 
 

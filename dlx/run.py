@@ -129,7 +129,7 @@ def _learn(
     about = run.read()
     extra = parts.procedure.extra
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
-    notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
+    notes = filter(None, (str(parts.pretrained_init), str(parts.batch or ""), note or parts.procedure.advice(steps)))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
     with books(run, trainer, started), group.explain_lost_rank(), explained():

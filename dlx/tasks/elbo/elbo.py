@@ -84,7 +84,7 @@ class ELBO(Task):
         vae = cast(Variational, model)
         if self.bound == "importance" and self.samples > 1:
             return -importance_bound(vae.log_weights(batch.x, batch.y, self.samples, vae.beta())).mean()
-        log_likelihood, divergence = vae.terms(batch.x, batch.y, self.samples)
+        log_likelihood, divergence = vae.elbo_terms(batch.x, batch.y, self.samples)
         return vae.beta() * (divergence.sum() / len(batch.x)) - log_likelihood.mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ class ELBO(Task):
     ) -> None:
         """Add a batch's values to the sums."""
         q = vae.posterior(batch.x, batch.y)
-        log_likelihood, divergence = vae.terms(batch.x, batch.y, 1, one)
+        log_likelihood, divergence = vae.elbo_terms(batch.x, batch.y, 1, one)
         sums.add("reconstruction", -log_likelihood[:, 0])
         sums.add("kl", divergence.sum(1))
         sums.add("codes", q.mean)
@@ -130,7 +130,7 @@ class ELBO(Task):
         if self.importance:
             found = evidence(vae, batch, self.importance, many)
             sums.add("log_p", found.bound())
-            sums.add("effective", found.effective())
+            sums.add("effective", found.effective_sample_size())
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Reconstructions, (batch, *shape)."""
@@ -156,7 +156,7 @@ def importance_bound(log_weights: Tensor) -> Tensor:
 @torch.no_grad()
 def evidence(vae: Variational, batch: Batch, k: int, generator: torch.Generator | None = None) -> Evidence:
     """The importance-weighted estimate of log p(x) of each example, by k samples; some of some examples at a time."""
-    examples, room = len(batch.x), vae.at_once(batch.x.device)
+    examples, room = len(batch.x), vae.max_codes(batch.x.device)
     found = Evidence(examples, k, batch.x.device)
     few = min(examples, max(1, room // min(k, TOGETHER)))
     some = max(1, room // few)
