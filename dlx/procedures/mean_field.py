@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.models.boltzmann.units import drawn
+from dlx.models.boltzmann.units import draw_bernoulli
 from dlx.procedures.descent import Descent
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
@@ -77,7 +77,7 @@ class MeanField(Descent):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         v = batch.x.flatten(1)
-        data = self.deep.mean_field(drawn(v) if self.sampled else v, self.iterations)
+        data = self.deep.mean_field(draw_bernoulli(v) if self.sampled else v, self.iterations)
         self.states = self.deep.gibbs_layers(self.states or self.deep.start(self.chains), self.steps)
         gap, gradients = self.deep.energy_gap(data, self.states)
         self.update(self.averaged([g for g, learns in zip(gradients, self.learns, strict=True) if learns]))

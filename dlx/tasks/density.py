@@ -116,14 +116,14 @@ class Density(Task):
             f"{name}_ais_low": -energy - estimate.high,
             f"{name}_ais_high": -energy - estimate.low,
             "log_partition_ais": estimate.log_Z,
-            "ais_effective_chains": estimate.effective,
+            "ais_effective_chains": estimate.effective_chains,
         }
 
     def _bases(
         self, model: nn.Module, machine: "Bipartite", batches: Iterable[Batch]
     ) -> tuple[Tensor | None, Tensor | None]:
         """Biases of both sides where the chains start; None for zeros."""
-        from dlx.models.boltzmann.ais import base_rates
+        from dlx.models.boltzmann.ais import base_rate_biases
 
         sides: Any = getattr(model, "sides", None)
         size = math.prod(next(iter(batches)).x.shape[1:])
@@ -135,7 +135,7 @@ class Density(Task):
             means = sides(x) if callable(sides) else (x,)
             totals = [total + mean.double().sum(0) for total, mean in zip(totals, means, strict=False)]
             count += len(x)
-        base, *others = (base_rates((total / count).to(machine.b), machine.units) for total in totals)
+        base, *others = (base_rate_biases((total / count).to(machine.b), machine.units) for total in totals)
         return base, others[0] if others else None
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:

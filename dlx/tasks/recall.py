@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.models.associative.memory import Recalled
+from dlx.models.associative.memory import RecallResult
 from dlx.tasks.corruption import Corruption
 from dlx.tasks.task import Task, first
 from dlx.types import Count, NonNegative, Positive, Probability
@@ -30,7 +30,7 @@ class Recalling(Protocol):
     def values(self, states: Tensor) -> Tensor:
         """States (batch, N) as examples, (batch, *shape)."""
 
-    def recall(self, cues: Tensor) -> Recalled:
+    def recall(self, cues: Tensor) -> RecallResult:
         """What the memory makes of cues (batch, N)."""
 
     def energy(self, states: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
-from dlx.models.associative.dynamics import asynchronous, synchronous
-from dlx.models.associative.memory import Memory, Recalled
+from dlx.models.associative.dynamics import update_asynchronously, update_synchronously
+from dlx.models.associative.memory import Memory, RecallResult
 from dlx.types import Count
 
-LARGEST = 2**14  # units, whose weights take two gibibytes
+MAX_UNITS = 2**14  # units, whose weights take two gibibytes
 
 
 class Hopfield(Memory):
@@ -60,10 +60,10 @@ class Hopfield(Memory):
         seed: int = 0,
     ) -> None:
         super().__init__(shape)
-        if self.N > LARGEST:
+        if self.N > MAX_UNITS:
             raise UsageError(
-                f"hopfield was given examples of {self.N:,} elements; needed: at most {LARGEST:,}, since each two are "
-                "joined by a weight; type model=modern_hopfield, or a smaller dataset.size"
+                f"hopfield was given examples of {self.N:,} elements; needed: at most {MAX_UNITS:,}, since each two "
+                "are joined by a weight; type model=modern_hopfield, or a smaller dataset.size"
             )
         self.rule, self.update, self.self_coupling = rule, update, self_coupling
         self.sweeps, self.seed = sweeps, seed
@@ -71,7 +71,7 @@ class Hopfield(Memory):
 
     def forward(self, x: Tensor) -> Tensor:
         """What x (batch, *shape) becomes when all units move once, (batch, *shape)."""
-        return self.values(synchronous(self.W, self.states(x)))
+        return self.values(update_synchronously(self.W, self.states(x)))
 
     def states(self, x: Tensor) -> Tensor:
         """Examples x (batch, *shape) as signs, (batch, N) float64."""
@@ -119,7 +119,7 @@ class Hopfield(Memory):
         )
 
     @torch.no_grad()
-    def recall(self, cues: Tensor) -> Recalled:
+    def recall(self, cues: Tensor) -> RecallResult:
         """Follow the dynamics from cues (batch, N), of which the signs count, until they are stable.
 
         All cues move together; those that have come to rest are left out.
@@ -132,9 +132,9 @@ class Hopfield(Memory):
         for _ in range(self.sweeps):
             now = s[moving]
             if self.update == "asynchronous":
-                later = asynchronous(self.W, now, torch.randperm(self.N, generator=generator).to(s.device))
+                later = update_asynchronously(self.W, now, torch.randperm(self.N, generator=generator).to(s.device))
             else:
-                later = synchronous(self.W, now)
+                later = update_synchronously(self.W, now)
             changed = (later != now).any(1)
             s[moving] = later
             sweeps[moving] += changed
@@ -143,7 +143,7 @@ class Hopfield(Memory):
             moving, earlier = moving[changed], now[changed]
             if len(moving) == 0:
                 break
-        return Recalled(s, sweeps, stable=(synchronous(self.W, s) == s).all(1))
+        return RecallResult(s, sweeps, stable=(update_synchronously(self.W, s) == s).all(1))
 
     def energy(self, states: Tensor) -> Tensor:
         """E, (batch,), of states (batch, N)."""

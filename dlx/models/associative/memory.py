@@ -19,7 +19,7 @@ class Storing(Protocol):
         """Hold what was gathered, and nothing else; may tell numbers of it."""
 
 
-class Recalled(NamedTuple):
+class RecallResult(NamedTuple):
     """Where the dynamics came to, from each of a batch of cues."""
 
     states: Tensor  # (batch, N)

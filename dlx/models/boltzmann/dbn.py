@@ -19,7 +19,7 @@ from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.directed import Directed
 from dlx.models.boltzmann.rbm import RBM
-from dlx.models.boltzmann.units import Labelled, drawn, softplus
+from dlx.models.boltzmann.units import BinaryWithLabel, draw_bernoulli, softplus
 from dlx.types import Count
 
 
@@ -54,20 +54,20 @@ class DBN(nn.Module):
         if not hidden:
             raise UsageError("model.hidden=[] was given; needed: one layer or more; type model.hidden=[128]")
         self.shape, self.samples_after = tuple(shape), samples_after
-        self.labels = outputs if labelled and outputs else 0
+        self.label_units = outputs if labelled and outputs else 0
         sizes = [math.prod(shape), *hidden]
         self.layers = nn.ModuleList(RBM([n], m) for n, m in itertools.pairwise(sizes[:-1]))
-        self.top = RBM([sizes[-2] + self.labels], sizes[-1])
-        if self.labels:
-            self.top.visible_kind = Labelled(self.labels)
+        self.top = RBM([sizes[-2] + self.label_units], sizes[-1])
+        if self.label_units:
+            self.top.visible_kind = BinaryWithLabel(self.label_units)
         self.directed = nn.ModuleList(Directed(m, n) for n, m in itertools.pairwise(sizes[:-1]))
-        self.head = nn.Linear(sizes[-1], outputs) if outputs and not self.labels else None
+        self.head = nn.Linear(sizes[-1], outputs) if outputs and not self.label_units else None
         self.register_buffer("untied", torch.zeros((), dtype=torch.bool))
 
     @property
     def conditional(self) -> bool:
         """Whether samples of one class can be drawn."""
-        return bool(self.labels)
+        return bool(self.label_units)
 
     def stack(self) -> list[nn.Module]:
         """The RBMs, from the data upwards."""
@@ -82,7 +82,7 @@ class DBN(nn.Module):
         x = batch.x.flatten(1)
         for layer in self.layers[:index]:
             x = cast(RBM, layer).encode(x)
-        if self.labels and index == len(self.layers):
+        if self.label_units and index == len(self.layers):
             x = torch.cat([x, self._one_hot(batch.y).to(x.dtype)], 1)
         return Batch(x, batch.y)
 
@@ -91,7 +91,7 @@ class DBN(nn.Module):
             raise UsageError(
                 "model.labelled=true was given for data without labels; needed: classes; type model.labelled=false"
             )
-        return F.one_hot(y, self.labels)
+        return F.one_hot(y, self.label_units)
 
     def rbm(self, index: int) -> RBM:
         """The RBM between hidden layers `index` and `index + 1`."""
@@ -107,11 +107,11 @@ class DBN(nn.Module):
     def down(self, h: Tensor) -> Tensor:
         """Probabilities of the visible units, (batch, *shape), from the layer below the top RBM, drawn on the way."""
         for index in reversed(range(len(self.layers))):
-            h = self.generate(index, h)
-            h = drawn(h) if index else h
+            h = self.generate_below(index, h)
+            h = draw_bernoulli(h) if index else h
         return h.view(-1, *self.shape)
 
-    def generate(self, index: int, h: Tensor) -> Tensor:
+    def generate_below(self, index: int, h: Tensor) -> Tensor:
         """Probabilities of the units below hidden layer `index + 1`, on the way down."""
         if bool(self.untied):
             return cast(Directed, self.directed[index])(h).sigmoid()
@@ -120,7 +120,7 @@ class DBN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, outputs); without classes the means of the uppermost layer, (batch, hidden)."""
         below = self.up(x)
-        if self.labels:
+        if self.label_units:
             return -self.label_energies(below)
         h = self.top.encode(below)
         return self.head(h) if self.head is not None else h
@@ -148,7 +148,7 @@ class DBN(nn.Module):
         h = torch.addmm(self.top.c, below, self.top.W[: below.shape[1]]).sigmoid()
         h = self.top.decode(h)[:, : below.shape[1]]
         for index in reversed(range(len(self.layers))):
-            h = self.generate(index, h)
+            h = self.generate_below(index, h)
         return h.view(-1, *self.shape)
 
     @torch.no_grad()
@@ -164,14 +164,18 @@ class DBN(nn.Module):
         """
         W, b = self.top.W, self.top.b
         v = torch.zeros(n, len(b), dtype=W.dtype, device=W.device)
-        if self.labels:
-            v[:, -self.labels :] = self.top.visible_kind.draw(v)[:, -self.labels :]
-        held = F.one_hot(labels.to(W.device), self.labels).to(W.dtype) if labels is not None and self.labels else None
+        if self.label_units:
+            v[:, -self.label_units :] = self.top.visible_kind.draw(v)[:, -self.label_units :]
+        held = (
+            F.one_hot(labels.to(W.device), self.label_units).to(W.dtype)
+            if labels is not None and self.label_units
+            else None
+        )
         for _ in range(self.samples_after):
             if held is not None:
-                v = torch.cat([v[:, : -self.labels], held], 1)
+                v = torch.cat([v[:, : -self.label_units], held], 1)
             v = self.top.gibbs(v, 1)
-        return self.down(v[:, : len(b) - self.labels])
+        return self.down(v[:, : len(b) - self.label_units])
 
     # -- probabilities ---------------------------------------------------------------------------------------------
 
@@ -198,8 +202,8 @@ class DBN(nn.Module):
             h = v
             for index in range(len(self.layers)):
                 q = self.rbm(index).encode(h)
-                above = drawn(q)
-                p = self.generate(index, above)
+                above = draw_bernoulli(q)
+                p = self.generate_below(index, above)
                 total += log_bernoulli(h, p) - log_bernoulli(above, q)
                 h = above
             total -= self._top_free_energy(h)
@@ -207,7 +211,7 @@ class DBN(nn.Module):
 
     def _top_free_energy(self, below: Tensor) -> Tensor:
         """Of the top RBM, with the labels summed out, (batch,)."""
-        if not self.labels:
+        if not self.label_units:
             return self.top.free_energy(below)
         n = below.shape[1]
         return -(below @ self.top.b[:n]) - (-self.label_energies(below)).logsumexp(1)
@@ -260,7 +264,7 @@ class DBN(nn.Module):
         n, directions = len(x), {}
         states = [x.flatten(1)]
         for layer in self.layers:
-            states.append(drawn(cast(RBM, layer).encode(states[-1])))
+            states.append(draw_bernoulli(cast(RBM, layer).encode(states[-1])))
         cost = x.new_zeros(())
         for index, directed in enumerate(self.directed):
             below, above = states[index], states[index + 1]
@@ -269,14 +273,14 @@ class DBN(nn.Module):
             directions[f"directed.{index}.b"] = wrong.mean(0)
             cost += wrong.square().mean()
         v = states[-1]
-        if self.labels:
+        if self.label_units:
             v = torch.cat([v, self._one_hot(y).to(v.dtype)], 1)
         dream = self.top.gibbs(v, steps)
         gap, (W, b, c) = self.top.free_energy_gap(v, dream)
         directions |= {"top.W": W, "top.b": b, "top.c": c}
         above = dream[:, : states[-1].shape[1]]
         for index in reversed(range(len(self.layers))):
-            below = drawn(self.generate(index, above))
+            below = draw_bernoulli(self.generate_below(index, above))
             wrong = self.rbm(index).encode(below) - above
             directions[f"layers.{index}.W"] = below.T @ wrong / n
             directions[f"layers.{index}.c"] = wrong.mean(0)

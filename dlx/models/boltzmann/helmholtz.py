@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dlx.errors import UsageError
 from dlx.models.boltzmann.dbn import log_bernoulli
 from dlx.models.boltzmann.directed import Directed
-from dlx.models.boltzmann.units import drawn
+from dlx.models.boltzmann.units import draw_bernoulli
 from dlx.types import Count
 
 
@@ -68,17 +68,17 @@ class Helmholtz(nn.Module):
 
     def dream(self, n: int) -> list[Tensor]:
         """States of each layer, v first and as probabilities, (n, units)."""
-        states = [drawn(self.top.sigmoid().expand(n, -1))]
+        states = [draw_bernoulli(self.top.sigmoid().expand(n, -1))]
         for layer in reversed(self.down):
             p = layer(states[0]).sigmoid()
-            states.insert(0, p if len(states) == len(self.down) else drawn(p))
+            states.insert(0, p if len(states) == len(self.down) else draw_bernoulli(p))
         return states
 
     def recognise(self, v: Tensor) -> list[Tensor]:
         """v and the states of each hidden layer drawn upwards, (batch, units)."""
         states = [v]
         for layer in self.up:
-            states.append(drawn(layer(states[-1]).sigmoid()))
+            states.append(draw_bernoulli(layer(states[-1]).sigmoid()))
         return states
 
     @torch.no_grad()
@@ -120,7 +120,7 @@ class Helmholtz(nn.Module):
             directions[f"down.{index}.b"] = wrong.mean(0)
             cost += wrong.square().mean()
         asleep = self.dream(n)
-        asleep[0] = drawn(asleep[0])  # the way up meets data, not blurred dreams
+        asleep[0] = draw_bernoulli(asleep[0])  # the way up meets data, not blurred dreams
         for index, layer in enumerate(self.up):
             wrong = cast(Directed, layer)(asleep[index]).sigmoid() - asleep[index + 1]
             directions[f"up.{index}.W"] = asleep[index].T @ wrong / n

@@ -19,7 +19,7 @@ from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.units import UNITS, Binary, Gaussian, softplus
 from dlx.types import Count
 
-ENUMERABLE = 20  # units of the smaller layer whose 2^n states are summed exactly, in a second or two
+MAX_ENUMERABLE = 20  # units of the smaller layer whose 2^n states are summed exactly, in a second or two
 
 
 class RBM(nn.Module):
@@ -77,7 +77,7 @@ class RBM(nn.Module):
         """F(v), (batch,), of v (batch, *shape)."""
         v = v.flatten(1)
         energy = -(v @ self.b) - self.hidden_kind.log_sum(self.hidden_inputs(v)).sum(1)
-        return energy + self.visible_kind.own(v) if isinstance(self.visible_kind, Gaussian) else energy
+        return energy + self.visible_kind.self_energy(v) if isinstance(self.visible_kind, Gaussian) else energy
 
     @torch.no_grad()
     def free_energy_gap(self, v: Tensor, fantasy: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -94,7 +94,7 @@ class RBM(nn.Module):
         sign = torch.cat([v.new_full((len(v),), -1 / len(v)), v.new_full((len(fantasy),), 1 / len(fantasy))])
         both = torch.cat([v, fantasy])
         inputs = self.hidden_inputs(both)
-        gap = sign @ (both @ self.b + self.hidden_kind.log_sum(inputs).sum(1) - self.visible_kind.own(both))
+        gap = sign @ (both @ self.b + self.hidden_kind.log_sum(inputs).sum(1) - self.visible_kind.self_energy(both))
         h = self.hidden_kind.mean(inputs) * sign[:, None]
         return gap, tuple(g.to(self.W.dtype) for g in (both.T @ h, sign @ both, h.sum(0)))
 
@@ -119,7 +119,7 @@ class RBM(nn.Module):
         W = (x.T @ g).addmm_(v.T, h, alpha=-1)
         b = x.mean(0) - v.mean(0)
         gap = self.b @ b + (self.hidden_kind.log_sum(second).sum() - self.hidden_kind.log_sum(first).sum()) / n
-        gap += (self.visible_kind.own(v) - self.visible_kind.own(x)).mean()
+        gap += (self.visible_kind.self_energy(v) - self.visible_kind.self_energy(x)).mean()
         return x.view(-1, *self.shape), gap, (W, b, g.sum(0) - h.sum(0))
 
     def encode(self, x: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class RBM(nn.Module):
         """
         W, b, c = self.W.double(), self.b.double(), self.c.double()
         sides = [(W, b, c, self.visible_kind, self.hidden_kind), (W.T, c, b, self.hidden_kind, self.visible_kind)]
-        summed = [side for side in sides if isinstance(side[3], Binary) and len(side[1]) <= ENUMERABLE]
+        summed = [side for side in sides if isinstance(side[3], Binary) and len(side[1]) <= MAX_ENUMERABLE]
         if not summed:
             return None
         W, own, other, _, kind = min(summed, key=lambda side: len(side[1]))

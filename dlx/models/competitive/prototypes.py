@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from dlx.errors import UsageError
 from dlx.types import Count
 
-SHOWN = 1000  # examples that are drawn beneath the prototypes
-WORK = 2**22  # values from which the plane of the pictures is found
+MAX_SHOWN = 1000  # examples that are drawn beneath the prototypes
+MAX_VALUES = 2**22  # values from which the plane of the pictures is found
 
 
 class Prototypes(nn.Module):
@@ -41,7 +41,7 @@ class Prototypes(nn.Module):
         # The plane in which the prototypes are drawn stays the same, so that epochs can be compared.
         self.register_buffer("offset", torch.zeros(D))
         self.register_buffer("plane", torch.zeros(D, 2))
-        self.register_buffer("shown", torch.full((SHOWN, 2), torch.inf))
+        self.register_buffer("shown", torch.full((MAX_SHOWN, 2), torch.inf))
 
     @property
     def centres(self) -> Tensor:
@@ -61,13 +61,13 @@ class Prototypes(nn.Module):
             UsageError: there are fewer examples than units that begin as one.
         """
         rows = x.flatten(1).to(self.prototypes)
-        self._look(rows)
-        self._begin(rows)
+        self._fit_plane(rows)
+        self._initialize(rows)
 
-    def _begin(self, rows: Tensor) -> None:
-        self.prototypes.copy_(rows[self._drawn(len(rows), self.units)])
+    def _initialize(self, rows: Tensor) -> None:
+        self.prototypes.copy_(rows[self._choose_examples(len(rows), self.units)])
 
-    def _drawn(self, n: int, units: int) -> Tensor:
+    def _choose_examples(self, n: int, units: int) -> Tensor:
         """Indices of `units` different ones of n examples."""
         if n < units:
             raise UsageError(
@@ -77,18 +77,18 @@ class Prototypes(nn.Module):
         order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))
         return order[:units].to(self.prototypes.device)
 
-    def _look(self, rows: Tensor) -> None:
+    def _fit_plane(self, rows: Tensor) -> None:
         """Find the two first principal directions; data of one or two dimensions is drawn as it is."""
         D = rows.shape[1]
         if D <= 2:
             self.plane.copy_(torch.eye(D, 2))
         else:
-            few = rows[: max(WORK // D, 100)].double().cpu()
+            few = rows[: max(MAX_VALUES // D, 100)].double().cpu()
             self.offset.copy_(few.mean(0))
-            self.plane.copy_(principal(few - few.mean(0)))
-        self.shown[: len(rows[:SHOWN])] = self.projected(rows[:SHOWN])
+            self.plane.copy_(principal_directions(few - few.mean(0)))
+        self.shown[: len(rows[:MAX_SHOWN])] = self.project(rows[:MAX_SHOWN])
 
-    def projected(self, rows: Tensor) -> Tensor:
+    def project(self, rows: Tensor) -> Tensor:
         """Rows (n, features) in the plane of the pictures, (n, 2)."""
         return (rows - self.offset) @ self.plane
 
@@ -126,13 +126,13 @@ class Prototypes(nn.Module):
         """
         nearest, pair = self.distances(x).topk(2, dim=1, largest=False)
         joined = self.edges[pair[:, 0], pair[:, 1]]
-        told = {"quantisation_error": nearest[:, 0], "topographic_error": 1.0 - joined.to(nearest.dtype)}
-        return told | {name: nearest.new_tensor(count) for name, count in self.counts().items()}
+        errors = {"quantisation_error": nearest[:, 0], "topographic_error": 1.0 - joined.to(nearest.dtype)}
+        return errors | {name: nearest.new_tensor(count) for name, count in self.counts().items()}
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
     @property
-    def pictured(self) -> Tensor | None:
+    def prototype_images(self) -> Tensor | None:
         """The prototypes as images (units, C, H, W) in [0, 1]; None where examples are none."""
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return None
@@ -147,14 +147,14 @@ class Prototypes(nn.Module):
         """
         from dlx.figures.networks import network
 
-        places, edges = self.projected(self.centres.flatten(1)), self.edges
+        places, edges = self.project(self.centres.flatten(1)), self.edges
         drawn = {"graph": network(places, edges, data=self.shown)}
-        if self.pictured is not None:
-            drawn["prototypes"] = network(places, edges, images=self.pictured)
+        if self.prototype_images is not None:
+            drawn["prototypes"] = network(places, edges, images=self.prototype_images)
         return drawn
 
 
-def principal(centred: Tensor) -> Tensor:
+def principal_directions(centred: Tensor) -> Tensor:
     """The two first principal directions, (features, 2), of rows (n, features) whose mean is 0.
 
     They have length 1, or 0 where there is none. The largest element of each is positive, so that

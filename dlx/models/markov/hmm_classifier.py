@@ -9,10 +9,10 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from dlx.models.markov.emitting import Emission, emitting
+from dlx.models.markov.emitting import Emission, make_hmm
 from dlx.models.markov.gaussians import Covariance
 from dlx.models.markov.hmm import HMM, Topology
-from dlx.models.markov.tables import refill
+from dlx.models.markov.tables import maximize_rows
 from dlx.types import Count, Fraction, Positive
 
 
@@ -57,7 +57,7 @@ class HMMClassifier(nn.Module):
         super().__init__()
         self.log_class = nn.Parameter(torch.zeros(classes, dtype=torch.float64).log_softmax(0))
         self.of_class = nn.ModuleList(
-            emitting(
+            make_hmm(
                 emission, symbols, shape, states, mixtures=mixtures, covariance=covariance, floor=floor,
                 emission_prior=emission_prior, stay=stay, topology=topology, jumps=jumps, start_prior=start_prior,
                 transition_prior=transition_prior, dtype=dtype,
@@ -80,11 +80,11 @@ class HMMClassifier(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """log p(x, c), (batch, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""
-        told = [chain.scores(x, lengths)["log_likelihood"] for chain in self.chains]
+        log_likelihoods = [chain.scores(x, lengths)["log_likelihood"] for chain in self.chains]
         floor = (
             torch.finfo(torch.float64).min / 1e10
         )  # a sequence that is impossible for all classes has no probabilities
-        return (torch.stack(told, 1) + self.log_class.log_softmax(0)).clamp(min=floor)
+        return (torch.stack(log_likelihoods, 1) + self.log_class.log_softmax(0)).clamp(min=floor)
 
     @torch.no_grad()
     def statistics(self, x: Tensor, lengths: Tensor | None = None, y: Tensor | None = None) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ class HMMClassifier(nn.Module):
     @torch.no_grad()
     def maximize(self, statistics: Mapping[str, Tensor]) -> None:
         """The M-step of every class of which there were sequences."""
-        refill(self.log_class, statistics["class"])
+        maximize_rows(self.log_class, statistics["class"])
         for c, chain in enumerate(self.chains):
             own = {name.split(".", 1)[1]: value for name, value in statistics.items() if name.startswith(f"{c}.")}
             if own:

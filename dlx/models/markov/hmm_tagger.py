@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dlx.models.markov.emitting import Emission, emitting
+from dlx.models.markov.emitting import Emission, make_hmm
 from dlx.models.markov.gaussians import Covariance
 from dlx.types import Count, Positive
 
@@ -48,7 +48,7 @@ class HMMTagger(nn.Module):
         dtype: Literal["float64", "float32"] = "float64",
     ) -> None:
         super().__init__()
-        self.chain = emitting(
+        self.chain = make_hmm(
             emission, symbols, shape, classes, mixtures=mixtures, covariance=covariance, floor=floor,
             emission_prior=emission_prior, start_prior=start_prior, transition_prior=transition_prior, dtype=dtype,
         )  # fmt: skip
@@ -66,7 +66,7 @@ class HMMTagger(nn.Module):
     def statistics(self, x: Tensor, lengths: Tensor | None = None, y: Tensor | None = None) -> dict[str, Tensor]:
         """Counts of sequences x whose steps have the classes y (batch, T)."""
         assert y is not None
-        return self.chain.known(x, y, lengths)
+        return self.chain.supervised_statistics(x, y, lengths)
 
     def maximize(self, statistics: Mapping[str, Tensor]) -> None:
         """The tables that the counts make most probable."""

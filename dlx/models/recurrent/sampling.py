@@ -50,19 +50,19 @@ def sample(
     state = None
     for _ in range(length):
         scores, state = model.steps(given, None, state)
-        given = (_symbol if model.symbols else _bits)(scores[:, -1:], temperature, generator)
+        given = (_draw_symbols if model.symbols else _draw_bits)(scores[:, -1:], temperature, generator)
         drawn.append(given)
     return torch.cat(drawn, 1)
 
 
-def _symbol(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+def _draw_symbols(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
     """Symbols (n, 1) of scores (n, 1, symbols)."""
     if temperature == 0:
         return scores.argmax(2)
     return torch.multinomial((scores[:, 0].float() / temperature).softmax(1), 1, generator=generator)
 
 
-def _bits(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+def _draw_bits(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
     """Zeros and ones (n, 1, features), each by itself, of their scores."""
     if temperature == 0:
         return (scores > 0).to(scores.dtype)

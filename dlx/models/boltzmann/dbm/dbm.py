@@ -17,8 +17,8 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.dbm.layers import DoubledRBM, Unrolled
-from dlx.models.boltzmann.rbm import ENUMERABLE
-from dlx.models.boltzmann.units import drawn, softplus
+from dlx.models.boltzmann.rbm import MAX_ENUMERABLE
+from dlx.models.boltzmann.units import draw_bernoulli, softplus
 from dlx.types import Count
 
 Layers = list[Tensor]  # of each layer's units, (batch, units)
@@ -72,7 +72,7 @@ class DBM(nn.Module):
     def unroll(self) -> None:
         """Give the feed-forward network the weights that were learned."""
         if self.unrolled is not None:
-            self.unrolled.copy(list(self.W), list(self.b))
+            self.unrolled.copy_weights(list(self.W), list(self.b))
 
     def stack(self) -> list[nn.Module]:
         """Each two neighbouring layers as an RBM, for pretraining; the parameters are shared."""
@@ -177,7 +177,7 @@ class DBM(nn.Module):
             for first in (1, 0):
                 for index in range(first, len(layers), 2):
                     if index or not clamped:
-                        layers[index] = drawn(self.inputs(layers, index).sigmoid())
+                        layers[index] = draw_bernoulli(self.inputs(layers, index).sigmoid())
         return layers
 
     def encode(self, x: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ class DBM(nn.Module):
     def bipartite(self) -> Bipartite:
         """Odd layers on one side, even ones, v among them, summed out on the other (the paper's §3.3)."""
         odd, even = range(1, len(self.b), 2), range(0, len(self.b), 2)
-        W = torch.cat([torch.cat([self._between(i, j) for j in even], 1) for i in odd])
+        W = torch.cat([torch.cat([self._weights_between(i, j) for j in even], 1) for i in odd])
         return Bipartite(W, torch.cat([self.b[i] for i in odd]), torch.cat([self.b[i] for i in even]))
 
     def sides(self, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,7 +212,7 @@ class DBM(nn.Module):
         layers = self.mean_field(v)
         return torch.cat(layers[1::2], 1), torch.cat(layers[0::2], 1)
 
-    def _between(self, i: int, j: int) -> Tensor:
+    def _weights_between(self, i: int, j: int) -> Tensor:
         """Weights from layer i to layer j, (units of i, units of j); zeros where they are no neighbours."""
         if j == i + 1:
             return self.W[i]
@@ -225,7 +225,7 @@ class DBM(nn.Module):
         W, b, c = W.double(), b.double(), c.double()
         if len(b) > len(c):
             W, b, c = W.T, c, b
-        if len(b) > ENUMERABLE:
+        if len(b) > MAX_ENUMERABLE:
             return None
         total = torch.tensor(-math.inf, dtype=torch.float64, device=W.device)
         for part in torch.arange(2 ** len(b), device=W.device).split(2**14):

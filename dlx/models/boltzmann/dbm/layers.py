@@ -69,7 +69,7 @@ class Unrolled(nn.Module):
         return logits
 
     @torch.no_grad()
-    def copy(self, W: Sequence[Tensor], b: Sequence[Tensor]) -> None:
+    def copy_weights(self, W: Sequence[Tensor], b: Sequence[Tensor]) -> None:
         """Take the machine's weights.
 
         Args:

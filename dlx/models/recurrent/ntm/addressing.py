@@ -10,7 +10,7 @@ TINY = 1e-16  # added to a weighting before its logarithm: 0 stays 0 when it is 
 SMALL = 1e-8  # added to squared lengths: a row of zeros is like nothing at all
 
 
-def by_content(k: Tensor, beta: Tensor, memory: Tensor) -> Tensor:
+def address_by_content(k: Tensor, beta: Tensor, memory: Tensor) -> Tensor:
     """Softmax over rows of β times the cosine between key and row (eqs. 5, 6), (B, H, N).
 
     Args:
@@ -18,10 +18,10 @@ def by_content(k: Tensor, beta: Tensor, memory: Tensor) -> Tensor:
         beta: (B, H, 1), its strength, at least 0.
         memory: (B, N, M).
     """
-    return (unit(k) * beta @ unit(memory).transpose(1, 2)).softmax(2)
+    return (normalize_rows(k) * beta @ normalize_rows(memory).transpose(1, 2)).softmax(2)
 
 
-def unit(rows: Tensor) -> Tensor:
+def normalize_rows(rows: Tensor) -> Tensor:
     """Rows (…, M) of length 1; those of length 0 stay 0."""
     return rows * (rows.square().sum(-1, keepdim=True) + SMALL).rsqrt()
 
@@ -34,12 +34,12 @@ def interpolate(w_c: Tensor, w: Tensor, g: Tensor) -> Tensor:
 def shift(w: Tensor, s: Tensor) -> Tensor:
     """Circular convolution (eq. 8) of w (B, H, N) with s (B, H, S), shares of the shifts -(S // 2), …, S // 2."""
     N, S = w.shape[2], s.shape[2]
-    wide = around(w, S // 2)
+    wide = pad_circular(w, S // 2)
     # A shift by j takes from j places before: the farthest forward from the beginning of the widened weighting.
     return sum((s[:, :, S - 1 - j, None] * wide[:, :, j : j + N] for j in range(S)), start=torch.zeros_like(w))
 
 
-def around(w: Tensor, far: int) -> Tensor:
+def pad_circular(w: Tensor, far: int) -> Tensor:
     """w (B, H, N) with as many places of its other end before and after it, (B, H, N + 2 far)."""
     return torch.cat((w[:, :, w.shape[2] - far :], w, w[:, :, :far]), 2)
 
