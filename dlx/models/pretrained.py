@@ -15,6 +15,7 @@ from dlx.config.report import listed
 from dlx.config.static.signature import signature
 from dlx.errors import UsageError
 from dlx.models.freezing import freeze
+from dlx.models.interfaces import UnrolledModules
 from dlx.models.tensor_file import tensors
 
 LATER = ".num_batches_tracked"  # of batch normalization; files from before PyTorch 0.4.1 have none
@@ -105,7 +106,7 @@ def load(model: nn.Module, file: Path, outputs: int | None) -> Transfer:
         raise UsageError(f"pretrained={file} was given with {type(model).__name__}; needed: a model with parameters")
     theirs = _unprefixed(tensors(file), ours)
     theirs = {name: t for name, t in theirs.items() if name in ours or not name.startswith(SPARE)}
-    made = tuple(f"{name}." for name in getattr(model, "unrolls", ()))
+    made = tuple(f"{name}." for name in (model.unrolls if isinstance(model, UnrolledModules) else ()))
     lacking = [name for name in ours if name not in theirs and not name.endswith(LATER)]
     missing = [name for name in lacking if not name.startswith(made)]
     unexpected = [name for name in theirs if name not in ours]

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dlx.errors import UsageError
 from dlx.models.associative.dynamics import update_asynchronously, update_synchronously
-from dlx.models.associative.memory import Memory, RecallResult
+from dlx.models.associative.memory import Memory
+from dlx.models.interfaces import RecallResult
 from dlx.types import Count
 
 MAX_UNITS = 2**14  # units, whose weights take two gibibytes

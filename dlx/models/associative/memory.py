@@ -1,30 +1,10 @@
-"""What associative memories share: how data becomes states of the units, and what a recall tells."""
+"""What associative memories share: how data becomes states of the units."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-
-
-@runtime_checkable
-class Storing(Protocol):
-    """Store patterns: what Hebbian learning needs of a model."""
-
-    def gather(self, gathered: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-        """What was gathered, empty at first, with the examples x (batch, *shape) added."""
-
-    def store(self, gathered: Mapping[str, Tensor]) -> Mapping[str, float]:
-        """Hold what was gathered, and nothing else; may tell numbers of it."""
-
-
-class RecallResult(NamedTuple):
-    """Where the dynamics came to, from each of a batch of cues."""
-
-    states: Tensor  # (batch, N)
-    sweeps: Tensor  # (batch,) int64: sweeps over all units in which the state still changed
-    stable: Tensor  # (batch,) bool: no unit would move any more
 
 
 class Memory(nn.Module):

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlx.models.associative.memory import Memory, RecallResult
+from dlx.models.associative.memory import Memory
+from dlx.models.interfaces import RecallResult
 from dlx.types import Count, Positive
 
 

@@ -9,6 +9,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from dlx.models.interfaces import DataInitialized
 from dlx.models.markov.emitting import Emission, make_hmm
 from dlx.models.markov.gaussians import Covariance
 from dlx.models.markov.hmm import HMM, Topology
@@ -74,9 +75,8 @@ class HMMClassifier(nn.Module):
     def prepare(self, x: Tensor) -> None:
         """Begin every class's emissions at the centres of all sequences x (batch, T, ...)."""
         for chain in self.chains:
-            begin = getattr(chain, "prepare", None)
-            if callable(begin):
-                begin(x)
+            if isinstance(chain, DataInitialized):
+                chain.prepare(x)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """log p(x, c), (batch, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""

@@ -1,23 +1,10 @@
 """Sequences drawn step by step from a network that tells the next step."""
 
-from typing import Any, Protocol
-
 import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
-
-
-class NextStep(Protocol):
-    """What sampling needs of a network."""
-
-    shape: tuple[int, ...]  # (T, features), or (T,) symbols
-    symbols: int | None
-    outputs: int
-    bidirectional: bool
-
-    def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        """Scores (batch, T, outputs), and the state after x."""
+from dlx.models.interfaces import NextStep
 
 
 @torch.no_grad()
