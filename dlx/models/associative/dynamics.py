@@ -12,12 +12,12 @@ BLOCK = 32  # units whose moves are collected before all fields learn of them, b
 
 
 def update_synchronously(W: Tensor, s: Tensor) -> Tensor:
-    """All units at once: the next states, (batch, N), of s (batch, N), for symmetric weights W (N, N)."""
+    """Move all units at once: return the next states, (batch, N), of s (batch, N), for symmetric weights W (N, N)."""
     return threshold(s @ W, s, zero_tolerance(W))
 
 
 def update_asynchronously(W: Tensor, s: Tensor, order: Tensor) -> Tensor:
-    """One unit after the other, each seeing the moves before its own: the states afterwards, (batch, N).
+    """Move one unit after the other, each seeing the moves before its own: return the states afterwards, (batch, N).
 
     The fields are kept up to date rather than computed anew, which costs O(N) a move. A move reaches the fields of its
     own block at once, and all others when the block is done: nobody looks at them before.
@@ -42,10 +42,10 @@ def update_asynchronously(W: Tensor, s: Tensor, order: Tensor) -> Tensor:
 
 
 def threshold(h: Tensor, s: Tensor, zero: float) -> Tensor:
-    """The sign of each field h, or the state s where |h| is below `zero`; all of one shape."""
+    """Return the sign of each field h, or the state s where |h| is below `zero`; all of one shape."""
     return torch.add(h, s, alpha=zero).sign_()
 
 
 def zero_tolerance(W: Tensor) -> float:
-    """A field below this stands for zero: sums of float64 err by less, and fields that count are larger."""
+    """Return below what a field stands for zero: sums of float64 err by less, and fields that count are larger."""
     return 1e-10 * float(W.abs().sum(0).max()) or 1.0  # without weights nothing moves

@@ -71,16 +71,16 @@ class Hopfield(Memory):
         self.register_buffer("W", torch.zeros(self.N, self.N, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """What x (batch, *shape) becomes when all units move once, (batch, *shape)."""
+        """Return what x (batch, *shape) becomes when all units move once, (batch, *shape)."""
         return self.values(update_synchronously(self.W, self.states(x)))
 
     def states(self, x: Tensor) -> Tensor:
-        """Examples x (batch, *shape) as signs, (batch, N) float64."""
+        """Return examples x (batch, *shape) as signs, (batch, N) float64."""
         return torch.where(x.flatten(1) >= self.shift, 1.0, -1.0).to(self.W.dtype)
 
     @torch.no_grad()
     def gather(self, gathered: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-        """What was gathered with the patterns x (batch, *shape) added: `products` (N, N), `patterns` 0-d."""
+        """Return what was gathered with the patterns x (batch, *shape) added: `products` (N, N), `patterns` 0-d."""
         s = self.states(x)
         count = torch.tensor(len(s), dtype=torch.int64, device=s.device)
         if not gathered:
@@ -109,7 +109,7 @@ class Hopfield(Memory):
         return {"patterns": patterns, "load": patterns / self.N, **more}
 
     def remark(self, told: Mapping[str, float]) -> str | None:
-        """What to say of patterns stored by the pseudo-inverse that leave no state outside their span."""
+        """Return a warning of patterns stored by the pseudo-inverse that leave no state outside their span."""
         if told.get("rank", 0) < self.N:
             return None
         every = "every state stays as it is" if self.self_coupling else "no weight is left"
@@ -147,12 +147,12 @@ class Hopfield(Memory):
         return RecallResult(s, sweeps, stable=(update_synchronously(self.W, s) == s).all(1))
 
     def energy(self, states: Tensor) -> Tensor:
-        """E, (batch,), of states (batch, N)."""
+        """Return E, (batch,), of states (batch, N)."""
         s = states.to(self.W.dtype)
         return -((s @ self.W) * s).sum(1) / 2
 
     def theory(self) -> tuple[Tensor, Tensor] | None:
-        """Loads and the overlaps to be expected at them for random patterns and N → ∞; None where nobody knows.
+        """Return loads and the overlaps to be expected at them for random patterns and N → ∞; None where nobody knows.
 
         The retrieval states of Amit, Gutfreund and Sompolinsky at temperature zero: m = erf(y) at the load
         α = ½ (erf(y)/y - 2/√π exp(-y²))², along the branch that ends at α = .138, m = .967.

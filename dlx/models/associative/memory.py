@@ -33,9 +33,9 @@ class Memory(nn.Module):
             self.scale.copy_(x.max() / 2)
 
     def states(self, x: Tensor) -> Tensor:
-        """Examples x (batch, *shape) as states, (batch, N)."""
+        """Return examples x (batch, *shape) as states, (batch, N)."""
         return (x.flatten(1) - self.shift) / self.scale
 
     def values(self, states: Tensor) -> Tensor:
-        """States (batch, N) in the units of the data, (batch, *shape)."""
+        """Return states (batch, N) in the units of the data, (batch, *shape)."""
         return (states.to(self.scale.dtype) * self.scale + self.shift).view(-1, *self.shape)

@@ -42,16 +42,16 @@ class ModernHopfield(Memory):
         self.register_load_state_dict_pre_hook(_resize_patterns)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One update of x (batch, *shape), (batch, *shape)."""
+        """Return one update of x (batch, *shape), (batch, *shape)."""
         return self.values(self.update(self.states(x)))
 
     def update(self, states: Tensor) -> Tensor:
-        """Eq. 3 for states (batch, N): the next ones, (batch, N)."""
+        """Apply eq. 3 to states (batch, N): return the next ones, (batch, N)."""
         return (self.beta * states @ self.patterns.T).softmax(1) @ self.patterns
 
     @torch.no_grad()
     def gather(self, gathered: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-        """What was gathered with the patterns x (batch, *shape) added: `patterns` (n, N)."""
+        """Return what was gathered with the patterns x (batch, *shape) added: `patterns` (n, N)."""
         parts = [gathered["patterns"]] if gathered else []
         return {"patterns": torch.cat([*parts, self.states(x)])}
 
@@ -81,7 +81,7 @@ class ModernHopfield(Memory):
         return RecallResult(states, sweeps, stable)
 
     def energy(self, states: Tensor) -> Tensor:
-        """E, (batch,), of states (batch, N); ½ ξᵀ ξ as long as nothing is stored."""
+        """Return E, (batch,), of states (batch, N); ½ ξᵀ ξ as long as nothing is stored."""
         xi, X = states.to(self.patterns.dtype), self.patterns
         if len(X) == 0:
             return xi.square().sum(1) / 2
@@ -91,7 +91,7 @@ class ModernHopfield(Memory):
 
 
 def _resize_patterns(model: ModernHopfield, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """How many patterns there are is known only from what is loaded."""
+    """Make room for the patterns: how many there are is known only from what is loaded."""
     stored = state.get(f"{prefix}patterns")
     if stored is not None and len(stored) != len(model.patterns):
         model.patterns = model.patterns.new_empty(len(stored), model.N)

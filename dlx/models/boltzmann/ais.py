@@ -28,11 +28,11 @@ class Bipartite(NamedTuple):
     units: Units = UNITS["binary"]  # of s
 
     def inputs(self, s: Tensor) -> Tensor:
-        """Of side t, (chains, |t|), for s (chains, |s|)."""
+        """Return the inputs of side t, (chains, |t|), for s (chains, |s|)."""
         return torch.addmm(self.c, s, self.W)
 
     def log_f(self, s: Tensor, inputs: Tensor, beta: Tensor | float, base: Tensor) -> Tensor:
-        """log Σ_t exp(-(1 - β) E_base - β E), (chains,), but for own(s) (eq. 15).
+        """Return log Σ_t exp(-(1 - β) E_base - β E), (chains,), but for own(s) (eq. 15).
 
         Args:
             s: (chains, |s|).
@@ -45,7 +45,7 @@ class Bipartite(NamedTuple):
         return s @ base + scale * own + softplus(inputs * beta).sum(1)
 
     def transition(self, inputs: Tensor, beta: Tensor | float, base: Tensor, between: Tensor | None = None) -> Tensor:
-        """The next s (chains, |s|), by way of t (eq. 16 and 17).
+        """Return the next s (chains, |s|), by way of t (eq. 16 and 17).
 
         Args:
             inputs, beta, base: as in `log_f`.
@@ -66,7 +66,7 @@ class Estimate(NamedTuple):
 
 
 def inverse_temperatures(n: int) -> Tensor:
-    """`n` inverse temperatures from 0 to 1, (n + 1,) float64, spaced as in the paper's §4.2.
+    """Return `n` inverse temperatures from 0 to 1, (n + 1,) float64, spaced as in the paper's §4.2.
 
     Of 14,500 it takes 500 up to 0.5, 4,000 up to 0.9 and 10,000 up to 1.0: the last stretch is the hard one.
     """
@@ -80,7 +80,7 @@ def inverse_temperatures(n: int) -> Tensor:
 
 
 def base_rate_biases(mean: Tensor, units: Units = UNITS["binary"], smoothing: float = 0.05) -> Tensor:
-    """Biases of a machine without weights whose units have this mean, (|s|,): the paper's data base rate.
+    """Return the biases of a machine without weights whose units have this mean, (|s|,): the paper's data base rate.
 
     Args:
         mean: of the data, (|s|,), in [0, 1] for binary units.

@@ -19,16 +19,16 @@ class Units(Protocol):
     """One kind of unit s, with the energy own(s) - input·s."""
 
     def self_energy(self, s: Tensor) -> Tensor:
-        """own(s) summed over the last dimension, (batch,), for s (batch, units)."""
+        """Return own(s) summed over the last dimension, (batch,), for s (batch, units)."""
 
     def log_sum(self, inputs: Tensor) -> Tensor:
-        """log Σ_s exp(input·s - own(s)), elementwise, but for `constant`."""
+        """Return log Σ_s exp(input·s - own(s)), elementwise, but for `constant`."""
 
     def mean(self, inputs: Tensor) -> Tensor:
-        """E[s], elementwise."""
+        """Return E[s], elementwise."""
 
     def draw(self, inputs: Tensor) -> Tensor:
-        """A state of each unit."""
+        """Return a state of each unit."""
 
     constant: float  # of log_sum, for each unit
 
@@ -85,7 +85,7 @@ class BinaryWithLabel:
         return s.new_zeros(len(s))
 
     def log_sum(self, inputs: Tensor) -> Tensor:
-        """One value for each binary unit, and one for the group, (..., units - classes + 1)."""
+        """Return one value for each binary unit, and one for the group, (..., units - classes + 1)."""
         group = inputs[..., -self.classes :].logsumexp(-1, keepdim=True)
         return torch.cat([softplus(inputs[..., : -self.classes]), group], -1)
 
@@ -105,7 +105,8 @@ UNITS: dict[str, Units] = {"binary": Binary(), "gaussian": Gaussian()}
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp x), elementwise, as max(x, 0) - log σ(|x|), which a processor does in a fifth of `F.softplus`'s time.
+    """Return log(1 + exp x), elementwise, as max(x, 0) - log σ(|x|), which a processor does in a fifth of
+    `F.softplus`'s time.
 
     Its error is as small as that one's, but not in proportion to a result near 0. With a gradient, or on a GPU, it is
     torch's own.
@@ -116,6 +117,6 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def draw_bernoulli(p: Tensor) -> Tensor:
-    """Binary units, each 1 with its probability p; a quarter of `torch.bernoulli`'s time on a processor."""
+    """Return the binary units, each 1 with its probability p; a quarter of `torch.bernoulli`'s time on a processor."""
     wide = torch.promote_types(p.dtype, torch.float32)  # random numbers of few bits would never meet a small p
     return torch.rand_like(p, dtype=wide).lt_(p).to(p.dtype)

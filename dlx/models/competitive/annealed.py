@@ -27,7 +27,7 @@ class ExponentialDecay(NamedTuple):
     end: float
 
     def at(self, part: Tensor) -> Tensor:
-        """The values (n,) when such parts (n,) of the training, in [0, 1], are over."""
+        """Return the values (n,) when such parts (n,) of the training, in [0, 1], are over."""
         return self.start * (self.end / self.start) ** part
 
 
@@ -70,15 +70,15 @@ class Annealed(Prototypes):
 
     @abstractmethod
     def step_strengths(self, rate: Tensor, range: Tensor) -> Tensor:
-        """What the steps need of their schedules: a row for each example, (batch, …), of rates and ranges (batch,)."""
+        """Return what the steps need of rates and ranges (batch,): a row for each example, (batch, …)."""
 
     @abstractmethod
     def pull(self, distances: Tensor, strength: Tensor) -> Tensor:
-        """ε h, (units,), for one example at `distances` (units,) from the prototypes; `strength` is its row."""
+        """Return ε h, (units,), for one example at `distances` (units,) from the prototypes; `strength` is its row."""
 
     @abstractmethod
     def neighbourhood(self, distances: Tensor, range: Tensor) -> Tensor:
-        """h, (batch, units), for examples at `distances` (batch, units); `range` (batch, 1)."""
+        """Return h, (batch, units), for examples at `distances` (batch, units); `range` (batch, 1)."""
 
     def compete(self, distances: Tensor, part: Tensor) -> None:
         """Hear how far examples were from the prototypes, (batch, units), at such parts (batch,) of the training."""
@@ -111,7 +111,7 @@ class Annealed(Prototypes):
 
     @torch.no_grad()
     def gather(self, sums: Mapping[str, Tensor], x: Tensor, seen: int, total: int) -> dict[str, Tensor]:
-        """The sums of a pass, empty at first, with x (batch, *shape) added; the prototypes stay.
+        """Return the sums of a pass, empty at first, with x (batch, *shape) added; the prototypes stay.
 
         Args:
             sums: what this gave for the batches before.
@@ -147,5 +147,5 @@ class Annealed(Prototypes):
 
 
 def training_progress(n: int, seen: int, total: int) -> Tensor:
-    """Which part of the training is over when each of the next n examples comes, (n,) float64 on the processor."""
+    """Return which part of the training is over when each of the next n examples comes, (n,) float64 on the CPU."""
     return torch.arange(seen, seen + n, dtype=torch.float64).div_(total).clamp_(max=1.0)

@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 def make_empty_ages(units: int) -> Tensor:
-    """Ages of the edges of a graph without any, (units, units): an edge that is not there is infinitely old."""
+    """Return the ages, (units, units), of a graph without edges: an edge that is not there is infinitely old."""
     return torch.full((units, units), torch.inf)
 
 
 def edge_mask(ages: Tensor) -> Tensor:
-    """Which edges are there, (units, units) bool."""
+    """Return which edges are there, (units, units) bool."""
     return ages.isfinite()
 
 
 def count_components(edges: Tensor) -> int:
-    """In how many parts a graph falls that no edge joins; edges (units, units) bool, symmetric."""
+    """Count in how many parts a graph falls that no edge joins; edges (units, units) bool, symmetric."""
     from scipy.sparse.csgraph import connected_components
 
     return int(connected_components(edges.cpu().numpy(), directed=False, return_labels=False))

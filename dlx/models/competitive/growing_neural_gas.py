@@ -79,7 +79,7 @@ class GrowingNeuralGas(Prototypes):
         return graph.edge_mask(self.ages)[self.active][:, self.active]
 
     def counts(self) -> dict[str, float]:
-        """`units` and `edges` that are there, and `components`, the parts that no edge joins."""
+        """Return the numbers of `units`, of `edges` and of `components`, the parts that no edge joins."""
         edges = self.edges
         return {"units": len(edges), "edges": int(edges.sum()) / 2, "components": graph.count_components(edges)}
 
@@ -95,7 +95,7 @@ class GrowingNeuralGas(Prototypes):
         return {"squared_distance": torch.stack(nearest).mean(), "units": self.active.sum().to(torch.float32)}
 
     def _learn_from(self, row: Tensor, signal: int) -> Tensor:
-        """Steps 2 to 9 of the paper for one example, row (features,); its squared distance to the nearest unit, 0-d."""
+        """Do steps 2 to 9 of the paper for row (features,); return its squared distance to the nearest unit, 0-d."""
         w, ages, error = self.prototypes, self.ages, self.error
         squared = (row - w).square_().sum(1).masked_fill_(~self.active, torch.inf)
         distances, pair = squared.topk(2, largest=False)
@@ -115,7 +115,7 @@ class GrowingNeuralGas(Prototypes):
         return distances[0]
 
     def _insert_unit(self) -> None:
-        """Step 8: a unit half way between that of the largest error, q, and its neighbour of the largest error, f."""
+        """Insert a unit half way between that of the largest error, q, and its worst neighbour, f (step 8)."""
         free = (~self.active).nonzero()
         if len(free) == 0:
             return

@@ -59,21 +59,21 @@ class NeuralGas(Annealed):
         return graph.edge_mask(self.ages)
 
     def counts(self) -> dict[str, float]:
-        """`edges` that are there, and `components`, the parts of the graph that none of them joins."""
+        """Return the numbers of `edges` and of `components`, the parts of the graph that none of them joins."""
         edges = self.edges
         return {"edges": int(edges.sum()) / 2, "components": graph.count_components(edges)}
 
     def step_strengths(self, rate: Tensor, range: Tensor) -> Tensor:
-        """ε exp(-k/λ) for k = 0, 1, …: (batch, units)."""
+        """Return ε exp(-k/λ) for k = 0, 1, …: (batch, units)."""
         k = torch.arange(self.units, dtype=rate.dtype)
         return rate[:, None] * torch.exp(-k / range[:, None])
 
     def pull(self, distances: Tensor, strength: Tensor) -> Tensor:
-        """Each rank's share at the unit that has this rank, (units,)."""
+        """Return each rank's share at the unit that has this rank, (units,)."""
         return torch.empty_like(distances).scatter_(0, distances.argsort(), strength)
 
     def neighbourhood(self, distances: Tensor, range: Tensor) -> Tensor:
-        """exp(-k/λ), (batch, units)."""
+        """Return exp(-k/λ), (batch, units)."""
         return torch.exp(-ranks(distances) / range).to(distances.dtype)
 
     def compete(self, distances: Tensor, part: Tensor) -> None:
@@ -82,7 +82,7 @@ class NeuralGas(Annealed):
             graph.update_edges(self.ages, distances.topk(2, dim=1, largest=False).indices, self.lifetime.at(part))
 
     def energy(self, x: Tensor, range: float) -> Tensor:
-        """E of x (batch, *shape) at λ = `range`, 0-d."""
+        """Return E of x (batch, *shape) at λ = `range`, 0-d."""
         distances = self.distances(x).double()
         h = torch.exp(-ranks(distances).to(distances) / range)
         return (h * distances.square()).sum() / (2 * h[0].sum())

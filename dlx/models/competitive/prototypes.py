@@ -68,7 +68,7 @@ class Prototypes(nn.Module):
         self.prototypes.copy_(rows[self._choose_examples(len(rows), self.units)])
 
     def _choose_examples(self, n: int, units: int) -> Tensor:
-        """Indices of `units` different ones of n examples."""
+        """Return the indices of `units` different ones of n examples."""
         if n < units:
             raise UsageError(
                 f"{units} units were given for {n} training examples; needed: at most as many units, since each begins "
@@ -89,37 +89,37 @@ class Prototypes(nn.Module):
         self.shown[: len(rows[:MAX_SHOWN])] = self.project(rows[:MAX_SHOWN])
 
     def project(self, rows: Tensor) -> Tensor:
-        """Rows (n, features) in the plane of the pictures, (n, 2)."""
+        """Return rows (n, features) in the plane of the pictures, (n, 2)."""
         return (rows - self.offset) @ self.plane
 
     # -- what they say of examples -----------------------------------------------------------------------------------
 
     def distances(self, x: Tensor) -> Tensor:
-        """Euclidean distances of x (batch, *shape) to the prototypes, (batch, units)."""
+        """Return the Euclidean distances of x (batch, *shape) to the prototypes, (batch, units)."""
         return torch.cdist(x.flatten(1).to(self.prototypes), self.centres.flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Index of the unit nearest to each of x (batch, *shape), (batch,) int64."""
+        """Return the index of the unit nearest to each of x (batch, *shape), (batch,) int64."""
         return self.distances(x).argmin(1)
 
     def encode(self, x: Tensor) -> Tensor:
-        """As `distances`: the code of an example is how far it is from each prototype."""
+        """Return the `distances`: the code of an example is how far it is from each prototype."""
         return self.distances(x)
 
     def ranks(self, x: Tensor) -> Tensor:
-        """How many prototypes are nearer to x (batch, *shape) than each one, (batch, units) int64."""
+        """Return how many prototypes are nearer to x (batch, *shape) than each one, (batch, units) int64."""
         return ranks(self.distances(x))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The nearest prototype of each of x (batch, *shape), in the same shape."""
+        """Return the nearest prototype of each of x (batch, *shape), in the same shape."""
         return self.centres[self(x)]
 
     def counts(self) -> dict[str, float]:
-        """Numbers of the graph itself, logged with what is measured of examples; none by default."""
+        """Return numbers of the graph itself, logged with what is measured of examples; none by default."""
         return {}
 
     def measures(self, x: Tensor) -> dict[str, Tensor]:
-        """How well the map stands for x (batch, *shape), one value for each example.
+        """Return how well the map stands for x (batch, *shape), one value for each example.
 
         `quantisation_error`, the distance to the nearest prototype, and `topographic_error`, 1 where the two nearest
         units are no neighbours (Kiviluoto 1996); also the `counts`, 0-d.
@@ -141,7 +141,7 @@ class Prototypes(nn.Module):
         return (images - low) / (high - low).clamp(min=1e-12)
 
     def pictures(self) -> dict[str, Tensor]:
-        """The graph over training examples, in their own plane or that of their two first principal components.
+        """Draw the graph over training examples, in their own plane or that of their two first principal components.
 
         Where examples are images, also the graph with each prototype's picture in its place.
         """
@@ -155,7 +155,7 @@ class Prototypes(nn.Module):
 
 
 def principal_directions(centred: Tensor) -> Tensor:
-    """The two first principal directions, (features, 2), of rows (n, features) whose mean is 0.
+    """Return the two first principal directions, (features, 2), of rows (n, features) whose mean is 0.
 
     They have length 1, or 0 where there is none. The largest element of each is positive, so that
     rounding does not decide which way it points.
@@ -171,7 +171,7 @@ def principal_directions(centred: Tensor) -> Tensor:
 
 
 def ranks(distances: Tensor) -> Tensor:
-    """The place of each value in its row, 0 for the smallest: (batch, units) int64 of (batch, units)."""
+    """Return the place of each value in its row, 0 for the smallest: (batch, units) int64 of (batch, units)."""
     order = distances.argsort(1)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)

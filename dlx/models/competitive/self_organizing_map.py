@@ -74,16 +74,16 @@ class SelfOrganizingMap(Annealed):
         self.prototypes.copy_(rows.mean(0) + (sides * spread).to(rows) @ self.plane.T)
 
     def step_strengths(self, rate: Tensor, range: Tensor) -> Tensor:
-        """-1/(2σ²) and ε, (batch, 2)."""
+        """Return -1/(2σ²) and ε, (batch, 2)."""
         return torch.stack([-0.5 / range.square(), rate], dim=1)
 
     def pull(self, distances: Tensor, strength: Tensor) -> Tensor:
-        """ε exp(-|r_i - r_b|²/(2σ²)), (units,)."""
+        """Return ε exp(-|r_i - r_b|²/(2σ²)), (units,)."""
         narrow, rate = strength.unbind()
         return self.apart.index_select(0, distances.argmin(0, keepdim=True))[0].mul(narrow).exp_().mul_(rate)
 
     def neighbourhood(self, distances: Tensor, range: Tensor) -> Tensor:
-        """exp(-|r_i - r_b|²/(2σ²)), (batch, units)."""
+        """Return exp(-|r_i - r_b|²/(2σ²)), (batch, units)."""
         return torch.exp(-0.5 * self.apart[distances.argmin(1)].to(range) / range.square())
 
     @property
@@ -93,7 +93,7 @@ class SelfOrganizingMap(Annealed):
         return (d.sum(1) / self.joined.sum(1).clamp(min=1)).view(self.rows, self.columns)
 
     def pictures(self) -> dict[str, Tensor]:
-        """The map over the data, its U-matrix, and the prototypes in their places on the lattice.
+        """Draw the map over the data, its U-matrix, and the prototypes in their places on the lattice.
 
         Where examples are no images, each feature's values over the lattice instead, at most sixteen of them.
         """

@@ -53,11 +53,11 @@ class BernoulliHMM(HMM):
         self.logit.copy_(p.clamp(0.01, 0.99).logit())
 
     def emission_log_prob(self, x: Tensor) -> Tensor:
-        """log p(x_t | z), (..., S), of x (..., features)."""
+        """Return log p(x_t | z), (..., S), of x (..., features)."""
         return x.double() @ self.logit.T + logsigmoid(-self.logit).sum(1)
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Expected steps `weight` (S,) in each state, and the ones among them, `ones` (S, features)."""
+        """Return the expected steps `weight` (S,) in each state, and the ones among them, `ones` (S, features)."""
         w = states.double()
         return {"weight": w.sum(0), "ones": w.T @ x.double()}
 
@@ -72,7 +72,7 @@ class BernoulliHMM(HMM):
         return (self.alpha - 1) * (logsigmoid(self.logit) + logsigmoid(-self.logit)).sum()
 
     def draw(self, state: Tensor) -> Tensor:
-        """Vectors (n, features) of states (n,)."""
+        """Return vectors (n, features) of states (n,)."""
         return torch.bernoulli(self.logit.sigmoid()[state])
 
     def sample(self, n: int, length: int | None = None) -> Tensor:
@@ -81,7 +81,7 @@ class BernoulliHMM(HMM):
 
     @torch.no_grad()
     def pictures(self, states: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The transition table, and each state's probabilities of the bits; `states` names them."""
+        """Draw the transition table, and each state's probabilities of the bits; `states` names them."""
         from dlx.figures.heat import heat
 
         bits = heat(self.logit.sigmoid(), "p(bit | state)", "bit", "state", None, states)

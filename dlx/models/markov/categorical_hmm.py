@@ -50,18 +50,18 @@ class CategoricalHMM(HMM):
         self.log_emission = nn.Parameter(draw_random_rows(states, classes).log())
 
     def emission_log_prob(self, x: Tensor) -> Tensor:
-        """log B(z, x_t), (..., S), of symbols x (...)."""
+        """Return log B(z, x_t), (..., S), of symbols x (...)."""
         return self.log_emission.log_softmax(1).T[x]
 
     def relative_emissions(self, x: Tensor, out: Tensor) -> Tensor:
-        """As every HMM's, looked up in a table of all symbols."""
+        """Do as every HMM does, but look it up in a table of all symbols."""
         table = out.new_empty(self.classes, self.states)
         high = super().relative_emissions(torch.arange(self.classes, device=x.device), table)
         torch.index_select(table, 0, x, out=out)
         return high.index_select(0, x)
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Expected counts `emission` (S, classes) of symbols x (N,)."""
+        """Return the expected counts `emission` (S, classes) of symbols x (N,)."""
         counts = torch.zeros(self.classes, self.states, dtype=torch.float64, device=x.device)
         size = BLOCK if states.dtype == torch.float32 else len(x)
         for symbols, weights in zip(x.split(size), states.split(size), strict=True):
@@ -80,7 +80,7 @@ class CategoricalHMM(HMM):
         self.log_emission.copy_(self.log_emission.log_softmax(1))
 
     def draw(self, state: Tensor) -> Tensor:
-        """Symbols (n,) of states (n,)."""
+        """Return symbols (n,) of states (n,)."""
         return torch.multinomial(self.log_emission.softmax(1)[state], 1)[:, 0]
 
     def sample(self, n: int, length: int | None = None) -> Tensor:
@@ -89,7 +89,7 @@ class CategoricalHMM(HMM):
 
     @torch.no_grad()
     def pictures(self, symbols: Sequence[str] | None = None, states: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The transition and the emission table, by the names of symbols and states where they have any."""
+        """Draw the transition and the emission table, by the names of symbols and states where they have any."""
         from dlx.figures.heat import heat
 
         emission = heat(self.log_emission.softmax(1), "p(symbol | state)", "symbol", "state", symbols, states)

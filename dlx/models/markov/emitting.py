@@ -13,7 +13,7 @@ Emission = Literal["auto", "categorical", "gaussian", "bernoulli"]
 
 
 def make_hmm(emission: Emission, symbols: int | None, shape: Sequence[int], states: int, **options: Any) -> HMM:
-    """A model of `symbols` symbols, or of vectors (T, features).
+    """Make a model of `symbols` symbols, or of vectors (T, features).
 
     Args:
         emission: `auto` takes categorical for symbols, else gaussian.

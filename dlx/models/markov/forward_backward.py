@@ -31,7 +31,7 @@ class Workspace:
         self.buffers: dict[str, Tensor] = {}
 
     def matrix(self, name: str, rows: int, columns: int, like: Tensor, dtype: torch.dtype) -> Tensor:
-        """(rows, columns) on the device of `like`, holding anything; the last one of this name is overwritten."""
+        """Return (rows, columns) on the device of `like`, holding anything; the last of this name is overwritten."""
         flat = self.buffers.get(name)
         if flat is None or flat.dtype != dtype or flat.device != like.device or len(flat) < rows * columns:
             flat = self.buffers[name] = torch.empty(rows * columns, dtype=dtype, device=like.device)
@@ -55,30 +55,30 @@ class Smoothed(NamedTuple):
 
 
 def pack(x: Tensor, lengths: Tensor | None) -> PackedSequence:
-    """Sequences x (batch, T, ...), padded beyond `lengths` (batch,), as steps (N, ...)."""
+    """Pack sequences x (batch, T, ...), padded beyond `lengths` (batch,), as steps (N, ...)."""
     if lengths is None:
         lengths = torch.full(x.shape[:1], x.shape[1])
     return pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
 
 
 def unpack(values: Tensor, steps: PackedSequence, longest: int | None = None) -> Tensor:
-    """Values (N, ...) of packed steps as (batch, T, ...), zero beyond each length."""
+    """Unpack values (N, ...) of packed steps as (batch, T, ...), zero beyond each length."""
     return pad_packed_sequence(steps._replace(data=values), batch_first=True, total_length=longest)[0]
 
 
 def unsort(values: Tensor, steps: PackedSequence) -> Tensor:
-    """Values (batch, ...), longest sequence first, in the batch's own order."""
+    """Put values (batch, ...), longest sequence first, in the batch's own order."""
     return values if steps.unsorted_indices is None else values[steps.unsorted_indices]
 
 
 def packed_lengths(steps: PackedSequence) -> Tensor:
-    """Lengths (batch,) of packed sequences, in the batch's own order."""
+    """Return the lengths (batch,) of packed sequences, in the batch's own order."""
     sizes = steps.batch_sizes
     return unsort((sizes[:, None] > torch.arange(int(sizes[0]))).sum(0).to(steps.data.device), steps)
 
 
 def time_slices(steps: PackedSequence) -> list[slice]:
-    """Where each time's steps lie."""
+    """Return where each time's steps lie."""
     sizes = steps.batch_sizes.tolist()
     ends = steps.batch_sizes.cumsum(0).tolist()
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]

@@ -58,11 +58,11 @@ class GaussianHMM(HMM):
         self.normal.initialize(steps, kmeans_init.compute_state_means(steps, own, self.states))
 
     def emission_log_prob(self, x: Tensor) -> Tensor:
-        """log N(x_t; μ_z, Σ_z), (..., S), of x (..., features)."""
+        """Return log N(x_t; μ_z, Σ_z), (..., S), of x (..., features)."""
         return self.normal.log_density(x)
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Weighted moments of x (N, features)."""
+        """Return the weighted moments of x (N, features)."""
         return self.normal.statistics(x, states)
 
     def maximize_emissions(self, statistics: Mapping[str, Tensor]) -> None:
@@ -77,7 +77,7 @@ class GaussianHMM(HMM):
         self.normal.constrain()
 
     def draw(self, state: Tensor) -> Tensor:
-        """Vectors (n, features) of states (n,)."""
+        """Return vectors (n, features) of states (n,)."""
         return self.normal.draw(state)
 
     def sample(self, n: int, length: int | None = None) -> Tensor:
@@ -86,5 +86,5 @@ class GaussianHMM(HMM):
 
     @torch.no_grad()
     def pictures(self, states: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The transition table; `states` names its rows."""
+        """Draw the transition table; `states` names its rows."""
         return {"transition": draw_transitions(self.tables[1].exp(), states)}

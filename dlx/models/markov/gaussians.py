@@ -67,7 +67,7 @@ class Gaussians(nn.Module):
         return (L @ L.mT).expand(self.components, -1, -1)
 
     def log_density(self, x: Tensor) -> Tensor:
-        """log N(x; μ_c, Σ_c), (..., C), of x (..., D)."""
+        """Return log N(x; μ_c, Σ_c), (..., C), of x (..., D)."""
         x, mean = x.double() - self.origin, self.mean - self.origin
         if self.has_matrices:
             identity = torch.eye(self.features, dtype=x.dtype, device=x.device)
@@ -84,7 +84,7 @@ class Gaussians(nn.Module):
         return -(self.features * math.log(2 * math.pi) + square) / 2 - log_volume
 
     def statistics(self, x: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Moments of x (N, D) about the origin: `weight` (C,), `first` (C, D), `second` (C, D), or matrices."""
+        """Return moments of x (N, D) about the origin: `weight` (C,), `first` (C, D), `second` (C, D), or matrices."""
         x, w = x.double() - self.origin, weights.double()
         if self.has_matrices:
             second = torch.stack([(x * w[:, c, None]).T @ x for c in range(self.components)])
@@ -124,7 +124,7 @@ class Gaussians(nn.Module):
         self.spread.copy_(torch.where(seen, self._to_spread(covariance), self.spread))
 
     def _to_spread(self, covariance: Tensor) -> Tensor:
-        """`spread` of matrices (..., D, D), whose eigenvalues are raised to the floor: the likeliest that obey it."""
+        """Return `spread` of matrices (..., D, D), eigenvalues raised to the floor: the likeliest that obey it."""
         values, vectors = torch.linalg.eigh((covariance + covariance.mT) / 2)
         if bool((values < self.floor).any()):
             covariance = vectors * values.clamp(min=self.floor)[..., None, :] @ vectors.mT
@@ -133,7 +133,7 @@ class Gaussians(nn.Module):
 
     @torch.no_grad()
     def log_prior(self) -> Tensor:
-        """Logarithm of the prior density of all parameters, up to a constant, 0-d."""
+        """Return the logarithm of the prior density of all parameters, up to a constant, 0-d."""
         k, extra = self.mean_weight, self.features if self.has_matrices else 1
         w = max(self.covariance_weight - extra, 0)
         if k == 0 and w == 0 and self.covariance_prior == 0:
@@ -170,7 +170,7 @@ class Gaussians(nn.Module):
             self.spread.clamp_(min=math.log(self.floor))
 
     def draw(self, component: Tensor) -> Tensor:
-        """Values (n, D) of components (n,)."""
+        """Return the values (n, D) of components (n,)."""
         noise = torch.randn(len(component), self.features, 1, dtype=self.mean.dtype, device=self.mean.device)
         L = self.factors.expand(self.components, -1, -1)[component]
         return self.mean[component] + (L @ noise)[:, :, 0]

@@ -68,15 +68,15 @@ class GMMHMM(GaussianHMM):
         self.normal.initialize(steps, torch.cat(means))
 
     def emission_log_prob(self, x: Tensor) -> Tensor:
-        """log p(x_t | z), (..., S), of x (..., features)."""
+        """Return log p(x_t | z), (..., S), of x (..., features)."""
         return self._joint(x).logsumexp(-1)
 
     def _joint(self, x: Tensor) -> Tensor:
-        """log p(x_t, m | z), (..., S, M)."""
+        """Return log p(x_t, m | z), (..., S, M)."""
         return self.normal.log_density(x).unflatten(-1, (self.states, self.mixtures)) + self.log_weight.log_softmax(1)
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Weighted moments of x (N, features) for each component of each state."""
+        """Return the weighted moments of x (N, features) for each component of each state."""
         share = self._joint(x).softmax(-1)  # p(m | z, x_t)
         moments = self.normal.statistics(x, (states.double()[..., None] * share).flatten(1))
         return {**moments, "mixture": moments["weight"].view(self.states, self.mixtures)}
@@ -95,6 +95,6 @@ class GMMHMM(GaussianHMM):
         self.log_weight.copy_(self.log_weight.log_softmax(1))
 
     def draw(self, state: Tensor) -> Tensor:
-        """Vectors (n, features) of states (n,)."""
+        """Return vectors (n, features) of states (n,)."""
         mixture = torch.multinomial(self.log_weight.softmax(1)[state], 1)[:, 0]
         return self.normal.draw(state * self.mixtures + mixture)

@@ -93,22 +93,22 @@ class HMM(nn.Module, ABC):
 
     @abstractmethod
     def emission_log_prob(self, x: Tensor) -> Tensor:
-        """log p(x_t | z_t), (..., S), of observations x (...)."""
+        """Return log p(x_t | z_t), (..., S), of observations x (...)."""
 
     @abstractmethod
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Expected counts of observations x (N, ...) whose states have the probabilities `states` (N, S)."""
+        """Return the expected counts of observations x (N, ...) whose states have the probabilities `states` (N, S)."""
 
     @abstractmethod
     def maximize_emissions(self, statistics: Mapping[str, Tensor]) -> None:
-        """The M-step of the emissions; a state that was never used keeps its own."""
+        """Take the M-step of the emissions; a state that was never used keeps its own."""
 
     @abstractmethod
     def draw(self, state: Tensor) -> Tensor:
-        """Observations (n, ...) of states (n,)."""
+        """Return observations (n, ...) of states (n,)."""
 
     def emission_log_prior(self) -> float | Tensor:
-        """Logarithm of the prior density of the emissions' parameters, without what does not depend on them."""
+        """Return the log prior density of the emissions' parameters, without what does not depend on them."""
         return 0.0
 
     def relative_emissions(self, x: Tensor, out: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class HMM(nn.Module, ABC):
         return self.log_start.log_softmax(0), self.log_transition.log_softmax(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """log p(x), (batch,) nats, of whole sequences x (batch, T, ...): as `scores`, in operations to be exported."""
+        """Return log p(x), (batch,) nats, of whole sequences x (batch, T, ...): as `scores`, but exportable."""
         log_start, log_transition = self.tables
         log_p = self.emission_log_prob(x)  # (batch, T, S)
         log_alpha = log_start + log_p[:, 0]
@@ -136,7 +136,7 @@ class HMM(nn.Module, ABC):
         return log_alpha.logsumexp(1)
 
     def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """Of x (batch, T, ...) padded beyond `lengths` (batch,), in nats, (batch,) each.
+        """Return the log-likelihoods of x (batch, T, ...) padded beyond `lengths` (batch,), in nats, (batch,) each.
 
         `log_likelihood` is the exact log p(x), and `log_likelihood_after_first` log p(x_2..x_T | x_1), what a network
         that predicts the next step is measured by. The former has a gradient.
@@ -145,7 +145,7 @@ class HMM(nn.Module, ABC):
         return {"log_likelihood": whole, "log_likelihood_after_first": whole.detach() - first}
 
     def posterior(self, x: Tensor, lengths: Tensor | None = None) -> Posterior:
-        """What sequences x (batch, T, ...), padded beyond `lengths` (batch,), say of their states."""
+        """Return what sequences x (batch, T, ...), padded beyond `lengths` (batch,), say of their states."""
         log_likelihood = self.log_start.new_empty(len(x)).detach()
         states = log_likelihood.new_zeros(*x.shape[:2], self.states)
         transitions = torch.zeros_like(self.log_transition, requires_grad=False)
@@ -156,12 +156,12 @@ class HMM(nn.Module, ABC):
         return Posterior(log_likelihood, states, transitions)
 
     def posterior_states(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """p(z_t | x), (batch, T, S), zero beyond each length."""
+        """Return p(z_t | x), (batch, T, S), zero beyond each length."""
         return self.posterior(x, lengths).states
 
     @torch.no_grad()
     def decode_states(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The most probable path, (batch, T), -1 beyond each length (Viterbi)."""
+        """Return the most probable path, (batch, T), -1 beyond each length (Viterbi)."""
         if lengths is None:
             lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
         return viterbi(*self.tables, self.emission_log_prob(x), lengths)[0]
@@ -170,7 +170,7 @@ class HMM(nn.Module, ABC):
     def infer(
         self, x: Tensor, lengths: Tensor | None, smooth: bool = True, weight: Tensor | None = None
     ) -> Iterator[Inference]:
-        """All sequences, scaled; those for which the numbers do not suffice with more digits, and then in log space.
+        """Infer all sequences, scaled; where the numbers do not suffice with more digits, and then in log space.
 
         What is yielded holds until the next is asked for.
 
@@ -234,7 +234,7 @@ class HMM(nn.Module, ABC):
 
     @torch.no_grad()
     def statistics(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """Expected counts over a batch, the E-step: `start` (S,), `transition` (S, S), and the emissions' own."""
+        """Return a batch's expected counts, the E-step: `start` (S,), `transition` (S, S), and the emissions' own."""
         total: dict[str, Tensor] = {}
         for inferred in self.infer(x, lengths):
             counts = {
@@ -248,7 +248,7 @@ class HMM(nn.Module, ABC):
 
     @torch.no_grad()
     def supervised_statistics(self, x: Tensor, z: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """`statistics` where the states z (batch, T) are told: plain counts, and `log_likelihood` is of x and z."""
+        """Return `statistics` where the states z (batch, T) are known: plain counts; `log_likelihood` is of x and z."""
         log_start, log_transition = self.tables
         steps = pack(torch.stack([z, torch.arange(z.shape[1], device=z.device).expand_as(z)], 2), lengths)
         observed, parts = pack(x, lengths).data, time_slices(steps)
@@ -267,20 +267,20 @@ class HMM(nn.Module, ABC):
 
     @torch.no_grad()
     def maximize(self, statistics: Mapping[str, Tensor]) -> None:
-        """The M-step: rows in proportion to their counts; a state that was never used keeps its own."""
+        """Take the M-step: rows in proportion to their counts; a state that was never used keeps its own."""
         maximize_rows(self.log_start, statistics["start"], self.start_prior)
         maximize_rows(self.log_transition, statistics["transition"], self.transition_prior)
         self.maximize_emissions(statistics)
 
     @torch.no_grad()
     def log_prior(self) -> float:
-        """log p of the parameters under the priors, up to a constant: what EM raises is this plus the likelihood's."""
+        """Return log p of the parameters under the priors, up to a constant; EM raises this plus log p(x)."""
         start, transition = self.tables
         rows = log_dirichlet_prior(start, self.start_prior) + log_dirichlet_prior(transition, self.transition_prior)
         return float(rows + self.emission_log_prior())
 
     def expected_log_joint(self, inferred: Inference, weight: Tensor) -> Tensor:
-        """E[log p(x, z)] given x, under the states' probabilities as they are, each sequence by its weight: 0-d."""
+        """Return E[log p(x, z)] given x, under the posterior of the states, each sequence by its weight: 0-d."""
         log_start, log_transition = self.tables
         share = pack(
             weight[inferred.rows, None, None].expand(-1, len(inferred.steps.batch_sizes), 1), inferred.lengths
@@ -341,7 +341,7 @@ class LogLikelihood(torch.autograd.Function):
 
 
 def _sort_weights(weight: Tensor | None, rows: Tensor, steps: PackedSequence, dtype: torch.dtype) -> Tensor | None:
-    """Weights of the batch's sequences as (rows, 1), longest first."""
+    """Sort weights of the batch's sequences, (rows, 1), longest first."""
     if weight is None:
         return None
     own = weight[rows] if steps.sorted_indices is None else weight[rows][steps.sorted_indices]

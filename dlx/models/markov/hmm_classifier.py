@@ -79,7 +79,7 @@ class HMMClassifier(nn.Module):
                 chain.prepare(x)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """log p(x, c), (batch, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""
+        """Return log p(x, c), (batch, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""
         log_likelihoods = [chain.scores(x, lengths)["log_likelihood"] for chain in self.chains]
         floor = (
             torch.finfo(torch.float64).min / 1e10
@@ -88,7 +88,7 @@ class HMMClassifier(nn.Module):
 
     @torch.no_grad()
     def statistics(self, x: Tensor, lengths: Tensor | None = None, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Expected counts of sequences x of the classes y (batch,), each for its own model: `CLASS.NAME`."""
+        """Return the expected counts of sequences x of the classes y (batch,), each for its own model: `CLASS.NAME`."""
         assert y is not None
         log_class = self.log_class.log_softmax(0)
         count = torch.bincount(y, minlength=len(log_class)).double()
@@ -106,7 +106,7 @@ class HMMClassifier(nn.Module):
 
     @torch.no_grad()
     def maximize(self, statistics: Mapping[str, Tensor]) -> None:
-        """The M-step of every class of which there were sequences."""
+        """Take the M-step of every class of which there were sequences."""
         maximize_rows(self.log_class, statistics["class"])
         for c, chain in enumerate(self.chains):
             own = {name.split(".", 1)[1]: value for name, value in statistics.items() if name.startswith(f"{c}.")}
@@ -114,5 +114,5 @@ class HMMClassifier(nn.Module):
                 chain.maximize(own)
 
     def log_prior(self) -> float:
-        """As of `HMM`, of all classes."""
+        """Return what `HMM.log_prior` does, of all classes."""
         return sum(chain.log_prior() for chain in self.chains)

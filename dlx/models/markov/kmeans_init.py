@@ -7,7 +7,7 @@ MAX_STEPS = 20_000  # steps that are looked at
 
 
 def select_steps(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps (N, D) of sequences x (batch, T, D), without the zeros that pad them, and where in its sequence each lies.
+    """Return steps (N, D) of sequences x (batch, T, D), without the zeros that pad them, and the place of each.
 
     Lengths are not told here: steps after a sequence's last one that is not all zeros count as padding. What is learned
     from is not affected, only where learning begins.
@@ -23,7 +23,7 @@ def select_steps(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fit_kmeans(x: Tensor, k: int, rounds: int = 10) -> tuple[Tensor, Tensor]:
-    """k means (k, D) of x (N, D) by k-means++ and so many rounds of Lloyd's algorithm, and whose each x is, (N,)."""
+    """Return k means (k, D) of x (N, D), by k-means++ and `rounds` of Lloyd's algorithm, and whose each x is, (N,)."""
     chosen = [x[torch.randint(len(x), ())]]
     distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)  # to the nearest of the chosen, squared
     while len(chosen) < k:
@@ -40,14 +40,14 @@ def fit_kmeans(x: Tensor, k: int, rounds: int = 10) -> tuple[Tensor, Tensor]:
 
 
 def assign_states(x: Tensor, place: Tensor, states: int, topology: str) -> Tensor:
-    """Which state each of the steps x (N, D) begins with, (N,): by likeness, or by its place from left to right."""
+    """Return which state each step x (N, D) begins with, (N,): by likeness, or by its place from left to right."""
     if topology == "left_to_right":
         return (place * states).long().clamp(max=states - 1)
     return fit_kmeans(x, states)[1]
 
 
 def compute_state_means(x: Tensor, own: Tensor, states: int) -> Tensor:
-    """Mean (states, D) of the steps x (N, D) of each state; that of all where it has none."""
+    """Return the mean (states, D) of the steps x (N, D) of each state; that of all where it has none."""
     count = torch.bincount(own, minlength=states)[:, None]
     sums = torch.zeros(states, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, own, x)
     return torch.where(count > 0, sums / count.clamp(min=1), x.mean(0))

@@ -66,10 +66,10 @@ def backward(log_transition: Tensor, past: Filtered, parts: Sequence[slice], wei
 
 
 def log_matmul(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """log(exp(log_a) @ exp(log_b)), (n, M), of log_a (n, S) and log_b (S, M)."""
+    """Return log(exp(log_a) @ exp(log_b)), (n, M), of log_a (n, S) and log_b (S, M)."""
     return (log_a[:, :, None] + log_b).logsumexp(1)
 
 
 def _zero_where_infinite(a: Tensor) -> Tensor:
-    """0 for -∞: what is impossible stays -∞ when it is taken off."""
+    """Return 0 for -∞: what is impossible stays -∞ when it is taken off."""
     return torch.where(a.isfinite(), a, 0.0)

@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def draw_random_rows(rows: int, columns: int) -> Tensor:
-    """Rows (rows, columns), float64, of the flat Dirichlet distribution: equal rows would stay equal under EM."""
+    """Draw (rows, columns), float64, from the flat Dirichlet distribution: equal rows would stay equal under EM."""
     drawn = torch.empty(rows, columns, dtype=torch.float64).exponential_()
     return drawn / drawn.sum(1, keepdim=True)
 
 
 def apply_topology(topology: str, start: Tensor, rows: Tensor, stay: float, jumps: int) -> tuple[Tensor, Tensor]:
-    """The first start (S,) and transitions (S, S) of a topology, zero where it has none.
+    """Return the first start (S,) and transitions (S, S) of a topology, zero where it has none.
 
     Args:
         topology: `ergodic` or `left_to_right`.
@@ -46,14 +46,14 @@ def maximize_rows(log_table: Tensor, counts: Tensor, prior: float = 1.0) -> None
 
 
 def log_dirichlet_prior(log_table: Tensor, prior: float) -> Tensor:
-    """Logarithm of the Dirichlet density of a table's rows, up to a constant, 0-d."""
+    """Return the logarithm of the Dirichlet density of a table's rows, up to a constant, 0-d."""
     if prior == 1:
         return log_table.new_zeros(())
     return (prior - 1) * log_table[log_table > -torch.inf].sum()
 
 
 def draw_transitions(table: Tensor, names: Sequence[str] | None = None) -> Tensor:
-    """A picture (3, H, W) of transitions (S, S) between states, by their names where they have any."""
+    """Return a picture (3, H, W) of transitions (S, S) between states, by their names where they have any."""
     from dlx.figures.heat import heat
 
     return heat(table, "p(next state | state)", "next state", "state", names, names)

@@ -16,7 +16,7 @@ class SequenceNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """x (batch, T, features), normalized; what lies beyond `lengths` (batch,) becomes 0."""
+        """Normalize x (batch, T, features); what lies beyond `lengths` (batch,) becomes 0."""
         if lengths is None:
             return super().forward(x.flatten(0, 1)).view_as(x)
         real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
@@ -54,7 +54,7 @@ class StepNorm(nn.Module):
         self.register_buffer("variance", torch.ones(steps, features))
 
     def forward(self, x: Tensor, step: TimeStep) -> Tensor:
-        """One step of all sequences, x (batch, features)."""
+        """Normalize one step of all sequences, x (batch, features)."""
         t = min(step.t, len(self.mean) - 1)
         mean, variance = self.mean[t], self.variance[t]
         if not self.training or (step.mask is None and len(x) > 1):

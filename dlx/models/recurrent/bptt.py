@@ -18,7 +18,7 @@ from dlx.models.recurrent.cells import State, Weights
 
 
 def elman(weights: Weights, x: Tensor, h_0: Tensor, relu: bool) -> tuple[Tensor, State]:
-    """All states (B, T, H) of `cells.Elman` on x (B, T, inputs), from h_0 (B, H), and the last."""
+    """Return all states (B, T, H) of `cells.Elman` on x (B, T, inputs), from h_0 (B, H), and the last."""
     W, U, b, d, _ = weights
     a = F.linear(x.transpose(0, 1), W, b + d)
     h = _ElmanUnroll.apply(a, h_0, U, relu)
@@ -26,7 +26,7 @@ def elman(weights: Weights, x: Tensor, h_0: Tensor, relu: bool) -> tuple[Tensor,
 
 
 def gru(weights: Weights, x: Tensor, h_0: Tensor, after: bool) -> tuple[Tensor, State]:
-    """As `elman`, of `cells.GRU`, or of `cells.GRUResetBefore` unless `after`."""
+    """Do as `elman`, for `cells.GRU`, or for `cells.GRUResetBefore` unless `after`."""
     H = weights.U.shape[1]
     (W_rz, W_n), (U_rz, U_n), (b_rz, b_n), (d_rz, d_n) = (w.split((2 * H, H)) for w in weights[:4] if w is not None)
     x = x.transpose(0, 1)
@@ -131,6 +131,6 @@ class _GRUUnroll(torch.autograd.Function):
 
 
 def _product(d: Tensor, h: Tensor, h_0: Tensor) -> Tensor:
-    """Σ_t d_t h_{t-1}ᵀ, (n, H) of d (T, B, n) and h (T, B, H)."""
+    """Return Σ_t d_t h_{t-1}ᵀ, (n, H) of d (T, B, n) and h (T, B, H)."""
     first = d[0].t() @ h_0
     return first.addmm_(d[1:].flatten(0, 1).t(), h[:-1].flatten(0, 1)) if len(h) > 1 else first

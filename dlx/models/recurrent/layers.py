@@ -53,7 +53,7 @@ class Layers(nn.Module):
     def forward(
         self, x: Tensor, lengths: Tensor | None = None, state: Any = None, trace: Trace | None = None
     ) -> tuple[Tensor, Any]:
-        """Outputs (batch, T, directions · size) of x (batch, T, inputs), and the state after the last step.
+        """Return the outputs (batch, T, directions · size) of x (batch, T, inputs), and the state after the last step.
 
         Forward in time there is no need to know `lengths`: padding lies at the end, and what follows from it is not
         read. With a trace the states are noted, and the kernel is not used.
@@ -71,7 +71,7 @@ class Layers(nn.Module):
     def _run_layers(
         self, x: Tensor, lengths: Tensor | None, state: Any, unroll: Unroll | None, trace: Trace | None
     ) -> tuple[Tensor, Any]:
-        """Layer by layer, in each direction."""
+        """Compute layer by layer, in each direction."""
         before, start = (state, 0) if state is None or self.batch_norms is None else state
         parts = self._initial_state(x, trace) if before is None else before if isinstance(before, tuple) else (before,)
         ended: list[State] = []
@@ -98,7 +98,7 @@ class Layers(nn.Module):
         return x, after if self.batch_norms is None else (after, start + x.shape[1])
 
     def _steps(self, x: Tensor, lengths: Tensor | None, number: int, state: State, start: int) -> Iterator[State]:
-        """The states of one layer in one direction, cell by cell."""
+        """Yield the states of one layer in one direction, cell by cell."""
         weights = Weights(*self.rnn.all_weights[number])
         if self.batch_norms is None:
             cell = self.cell(weights)
@@ -122,6 +122,6 @@ class Layers(nn.Module):
 
 
 def _can_unroll(x: Tensor) -> bool:
-    """Whether `unroll` is for x: autocast and compilers know nothing of it."""
+    """Return whether `unroll` is for x: autocast and compilers know nothing of it."""
     usual = x.is_cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
     return usual and x.dtype in (torch.float32, torch.float64)

@@ -57,7 +57,7 @@ class SequenceModel(nn.Module):
         self.tracing: Trace | None = None
 
     def embed(self, x: Tensor) -> Tensor:
-        """Vectors (batch, T, inputs) of x (batch, T, features), or of symbols (batch, T)."""
+        """Return vectors (batch, T, inputs) of x (batch, T, features), or of symbols (batch, T)."""
         if self.embedding is not None:
             x = self.embedding(x)
         elif self.symbols is not None:
@@ -65,11 +65,11 @@ class SequenceModel(nn.Module):
         return self.input_dropout(x)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Scores (batch, outputs) of whole sequences x (batch, T, …), padded beyond `lengths` (batch,)."""
+        """Return the scores (batch, outputs) of whole sequences x (batch, T, …), padded beyond `lengths` (batch,)."""
         raise NotImplementedError
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        """Scores (batch, T, outputs) at every step of x (batch, T, …), and the state after the last.
+        """Return the scores (batch, T, outputs) at every step of x (batch, T, …), and the state after the last.
 
         Args:
             x: sequences, padded beyond `lengths` (batch,); scores of padding mean nothing.
@@ -105,7 +105,7 @@ class SequenceModel(nn.Module):
         return sample(self, n, length or self.shape[0], prompt, temperature, generator)
 
     def state_gradients(self, loss: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """‖∂L/∂h_t‖ at each step, (T,), of each layer's states by name, the last layer's first.
+        """Return ‖∂L/∂h_t‖ at each step, (T,), of each layer's states by name, the last layer's first.
 
         Args:
             loss: computes L with this network; it is computed cell by cell here, which gives the same numbers.
@@ -177,7 +177,7 @@ class RecurrentNetwork(SequenceModel):
         self.readout = nn.Linear(inputs, outputs)
 
     def _hidden_states(self, x: Tensor, lengths: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        """What the readout reads, (batch, T, directions · size), and the states after the last step."""
+        """Return what the readout reads, (batch, T, directions · size), and the states after the last step."""
         h, after = self.embed(x), []
         for i, layer in enumerate(self.layers):
             given = h, lengths, None if state is None else state[i], self.tracing
@@ -202,14 +202,14 @@ class RecurrentNetwork(SequenceModel):
 
 
 def last_step(values: Tensor, lengths: Tensor | None) -> Tensor:
-    """Each sequence's last step, (batch, n) of values (batch, T, n)."""
+    """Return each sequence's last step, (batch, n) of values (batch, T, n)."""
     if lengths is None:
         return values[:, -1]
     return values[torch.arange(len(values), device=values.device), (lengths - 1).clamp(min=0)]
 
 
 def drop_recurrent_weights(module: nn.Module, p: float) -> dict[str, Tensor]:
-    """The recurrent weights of a module by name, a part p of them zero and the others larger by 1 / (1 - p)."""
+    """Return the recurrent weights of a module by name, a part p of them zero, the others larger by 1 / (1 - p)."""
     return {name: F.dropout(U, p) for name, U in module.named_parameters() if "weight_hh" in name}
 
 

@@ -11,7 +11,7 @@ from dlx.models.interfaces import NextStep
 def sample(
     model: NextStep, n: int, length: int, prompt: Tensor | None, temperature: float, generator: torch.Generator | None
 ) -> Tensor:
-    """As `SequenceModel.sample`.
+    """Draw sequences, as `SequenceModel.sample` describes.
 
     Raises:
         UsageError: the network does not tell the next step of what it reads.
@@ -43,14 +43,14 @@ def sample(
 
 
 def _draw_symbols(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    """Symbols (n, 1) of scores (n, 1, symbols)."""
+    """Return symbols (n, 1) of scores (n, 1, symbols)."""
     if temperature == 0:
         return scores.argmax(2)
     return torch.multinomial((scores[:, 0].float() / temperature).softmax(1), 1, generator=generator)
 
 
 def _draw_bits(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    """Zeros and ones (n, 1, features), each by itself, of their scores."""
+    """Return zeros and ones (n, 1, features), each by itself, of their scores."""
     if temperature == 0:
         return (scores > 0).to(scores.dtype)
     return torch.bernoulli((scores / temperature).sigmoid(), generator=generator)

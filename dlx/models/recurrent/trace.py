@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def flip(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """x (batch, T, …) backwards in time; of a sequence of n steps the first n, so that padding stays at the end."""
+    """Flip x (batch, T, …) in time; of a sequence of n steps the first n, so that padding stays at the end."""
     if lengths is None:
         return x.flip(1)
     t = torch.arange(x.shape[1], device=x.device)
@@ -45,7 +45,7 @@ class Trace:
         lengths: Tensor | None = None,
         letters: str = "hc",
     ) -> None:
-        """The states of the next layer, step by step: h, and for an LSTM c, (batch, …) each.
+        """Note the states of the next layer, step by step: h, and for an LSTM c, (batch, …) each.
 
         Args:
             states: in the order in which they were computed.
@@ -58,7 +58,7 @@ class Trace:
             self.states.append(_States(letter, layer, backward, lengths, nodes))
 
     def gradient_norms(self, loss: Tensor) -> dict[str, Tensor]:
-        """‖∂loss/∂h_t‖, over batch and units, of each step t; 0 where the loss does not depend on it.
+        """Return ‖∂loss/∂h_t‖, over batch and units, of each step t; 0 where the loss does not depend on it.
 
         Returns:
             (T,) by name: `h`, `c`, `M`, `h backward`, with the layer's number where there are several; uppermost first.

@@ -56,7 +56,7 @@ class Unrolled(nn.Module):
         self.head = nn.Linear(sizes[-1], outputs)
 
     def forward(self, v: Tensor, above: Tensor) -> Tensor:
-        """Logits (batch, outputs).
+        """Return the logits (batch, outputs).
 
         Args:
             v: (batch, visible).

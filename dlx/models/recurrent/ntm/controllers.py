@@ -21,10 +21,10 @@ class Controller(Protocol):
     states: int  # tensors that it remembers, (B, hidden) each: none, or h and others; with h, U reads it too
 
     def step(self, z: Tensor, state: Tensors) -> tuple[Tensor, Tensors, Tensors]:
-        """h (B, hidden) and the next state of z (B, gates · hidden), and what `backward` needs to know of the step."""
+        """Return h (B, hidden) and the next state of z (B, gates · hidden), and what `backward` needs to know."""
 
     def backward(self, dh: Tensor, d: Tensors, known: Tensors) -> tuple[Tensor, Tensors]:
-        """Gradients by z, and by the state before, but for its h.
+        """Return the gradients by z, and by the state before, but for its h.
 
         Args:
             dh: the gradient by h, through all that reads it.

@@ -64,17 +64,19 @@ def make_head_parameters(p: Tensor, sizes: Sizes) -> HeadParameters:
 
 
 def address(head: HeadParameters, memory: Tensor, w: Tensor) -> Tensor:
-    """Weightings (B, H, N) of memory (B, N, M), going on from those of the step before (§3.3)."""
+    """Return the weightings (B, H, N) of memory (B, N, M), going on from those of the step before (§3.3)."""
     w_g = interpolate(address_by_content(head.k, head.beta, memory), w, head.g)
     return sharpen(shift(w_g, head.s), head.gamma)
 
 
 def read(w: Tensor, memory: Tensor) -> Tensor:
-    """Rows, weighted (eq. 2): (B, R, M) of w (B, R, N) and memory (B, N, M)."""
+    """Return the rows, weighted (eq. 2): (B, R, M) of w (B, R, N) and memory (B, N, M)."""
     return w @ memory
 
 
 def write(memory: Tensor, w: Tensor, e: Tensor, a: Tensor) -> Tensor:
-    """Memory (B, N, M) after all heads erased and then all added (eqs. 3, 4), with w (B, W, N), e and a (B, W, M)."""
+    """Return the memory (B, N, M) after all heads erased and then all added (eqs. 3, 4), with w (B, W, N), e and a (B,
+    W, M).
+    """
     kept = (1 - w[..., None] * e[:, :, None]).prod(1)  # (B, N, M)
     return memory * kept + w.transpose(1, 2) @ a

@@ -98,7 +98,7 @@ class NTM(SequenceModel):
         self.compiled_step: Any = None
 
     def initial_state(self, batch: int) -> State:
-        """The state before the first step of so many sequences."""
+        """Return the state before the first step of so many sequences."""
         return State(
             self.first_memory.expand(batch, -1, -1),
             self.first_place.softmax(1).expand(batch, -1, -1),
@@ -107,7 +107,7 @@ class NTM(SequenceModel):
         )
 
     def step(self, z: Tensor, state: State) -> tuple[Tensor, State, HeadParameters]:
-        """h_t (B, hidden), the next state, and the parameters of the heads, of W x_t + b (B, gates · hidden).
+        """Return h_t (B, hidden), the next state, and the parameters of the heads, of W x_t + b (B, gates · hidden).
 
         The paper's equations as they stand. `Scan` takes the same steps faster.
         """
@@ -159,7 +159,7 @@ class NTM(SequenceModel):
 
     @torch.no_grad()
     def trace(self, x: Tensor) -> dict[str, Tensor]:
-        """What one sequence x (T, …) does in the memory: pictures by name, (rows, T) each.
+        """Return what one sequence x (T, …) does in the memory: pictures by name, (rows, T) each.
 
         `adds` are what the first head that writes adds, `reads` what the first that reads finds; weightings of several
         heads stand one below the other, with a gap of NaN between them.
@@ -182,11 +182,11 @@ class NTM(SequenceModel):
 
 
 def _stack_heads(w: Tensor) -> Tensor:
-    """Weightings (heads, N, T) one below the other, (heads · N + gaps, T)."""
+    """Stack weightings (heads, N, T) one below the other, (heads · N + gaps, T)."""
     gap = max(w.shape[1] // 32, 1)
     return torch.nn.functional.pad(w, (0, 0, 0, gap), value=torch.nan).flatten(0, 1)[:-gap]
 
 
 def _is_traced() -> bool:
-    """Whether a compiler or a tracer looks on: what is done by hand means nothing to them."""
+    """Return whether a compiler or a tracer looks on: what is done by hand means nothing to them."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()

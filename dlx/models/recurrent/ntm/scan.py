@@ -62,14 +62,14 @@ def access_memory(head: HeadParameters, memory: Tensor, w: Tensor, sizes: Sizes)
 
 
 def _as_column(v: Tensor) -> Tensor:
-    """v (B, 1, M) as (B, M, 1)."""
+    """Return v (B, 1, M) as (B, M, 1)."""
     return v.transpose(1, 2)
 
 
 def access_memory_backward(
     d_r: Tensor, d_memory: Tensor, d_w: Tensor, v: StepCache, sizes: Sizes
 ) -> tuple[HeadParameters, Tensor, Tensor]:
-    """Gradients by the head parameters, the memory before and the weightings before, of those by what came after.
+    """Return the gradients by the head parameters and by memory and weightings before, of those by what came after.
 
     Args:
         d_r: (B, R, M).
@@ -120,7 +120,7 @@ def access_memory_backward(
 
 
 def _write_backward(d_memory: Tensor, v: StepCache, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients by writing weightings, adds, erases and the memory before, of any number of heads that write."""
+    """Return gradients by writing weightings, adds, erases and the memory before, of any number of heads that write."""
     head, w = v.head, v.new[:, sizes.R :]
     kept = 1 - head.e[..., None] * w[:, :, None]  # (B, W, M, N)
     before = torch.cat((torch.ones_like(kept[:, :1]), kept[:, :-1].cumprod(1)), 1)
@@ -133,7 +133,7 @@ def _write_backward(d_memory: Tensor, v: StepCache, sizes: Sizes) -> tuple[Tenso
 
 
 def head_parameters_backward(d: HeadParameters, head: HeadParameters) -> Tensor:
-    """The gradient by the numbers p of `make_head_parameters`."""
+    """Return the gradient by the numbers p of `make_head_parameters`."""
     flat = [part.flatten(1) for part in d]
     known = [part.flatten(1) for part in head]
     return torch.cat(
