@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import ClassConditional, Discriminator, Sampling
 from dlx.tasks.generation.features import make_features, unit
 from dlx.tasks.generation.measures import area_under_curve, frechet, modes_found, parzen_window, spread
 from dlx.tasks.task import Task, first
@@ -70,8 +71,8 @@ class Generation(Task):
         values = {"diversity": float(spread(made)) / max(float(spread(real)), 1e-12)}
         if self.centres is not None:
             values.update(modes_found(made, self.centres.to(made), self.std))
-        discriminate = getattr(model, "discriminate", None)
-        if callable(discriminate):
+        if isinstance(model, Discriminator):
+            discriminate: Any = model.discriminate
             own = (_own_labels(batches, len(real)),) if labels else ()
             values["discriminator_auc"] = area_under_curve(discriminate(real, *own), discriminate(made, *labels))
         if self.parzen:
@@ -123,7 +124,7 @@ class Generation(Task):
 
 
 def _conditional(model: nn.Module) -> bool:
-    return bool(getattr(model, "conditional", False)) and getattr(model, "classes", None) is not None
+    return isinstance(model, ClassConditional) and bool(model.conditional) and model.classes is not None
 
 
 def _labels(model: nn.Module, n: int, device: torch.device) -> tuple[Tensor, ...]:
@@ -137,7 +138,7 @@ def _own_labels(batches: Iterable[Batch], n: int) -> Tensor:
 
 
 def _draw(model: Any, n: int, device: torch.device, *labels: Tensor) -> Tensor:
-    if not callable(getattr(model, "sample", None)):
+    if not isinstance(model, Sampling):
         raise UsageError(
             f"task=generation was given the model {type(model).__name__}; needed: one that samples, such as "
             "gan or rbm; type another task= (dlx list tasks)"
