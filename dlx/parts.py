@@ -35,7 +35,7 @@ from dlx.procedures.schedule import Schedule
 from dlx.runs.rundir import Run
 from dlx.runs.saved import LOOKING, copied
 from dlx.runs.trust import trusted
-from dlx.tasks.task import Task, first, reads_lengths
+from dlx.tasks.task import Task, accepts_lengths, take_inputs
 from dlx.training import batch_size, checkpoint
 from dlx.training.batch_size import Found
 from dlx.training.trainer import Trainer
@@ -131,7 +131,7 @@ def _learner(
         seed=config.seed,
         memory=trainer.memory,
         workers=trainer.workers,
-        trim=reads_lengths(model),
+        trim=accepts_lengths(model),
     )
     updates = -(-data.steps // int(config.procedure.get("accumulate", 1)))
     procedure: Procedure = build(
@@ -240,7 +240,7 @@ def prepare(parts: Parts, most: int = 5000) -> None:
     """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
     wanted = getattr(parts.model, "prepare", None)
     if callable(wanted) and parts.beginning.transfer is None:  # else they are those that the other weights go with
-        wanted(first(parts.data.split("train"), most))
+        wanted(take_inputs(parts.data.split("train"), most))
 
 
 def load_trained(run: Run, config: DictConfig, which: Which | None = None) -> tuple[Parts, Which]:

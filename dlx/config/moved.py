@@ -76,9 +76,14 @@ MODULES = {
 }
 # Classes that were renamed, by their old name in their new module.
 CLASSES: dict[str, str] = {}
+# Arguments of constructors that were renamed, by the present name of the class: old → new.
+KEYS = {
+    "dlx.procedures.backprop.Backprop": {"watch": "grad_norm_every"},
+    "dlx.procedures.truncated.TruncatedBackprop": {"watch": "grad_norm_every"},
+}
 
 
-def current_target(target: Any) -> Any:
+def rename_target(target: Any) -> Any:
     """Return the present name of a `_target_`; what is not ours, or not moved, is returned as it is."""
     module, _, name = str(target).rpartition(".")
     if module in MODULES:
@@ -86,10 +91,22 @@ def current_target(target: Any) -> Any:
     return CLASSES.get(target, target) if isinstance(target, str) else target
 
 
+def renamed_keys(target: Any) -> Mapping[str, str]:
+    """Return the keys that were renamed, old → new, of the class that a `_target_` names, by whichever name."""
+    return KEYS.get(rename_target(target), {}) if isinstance(target, str) else {}
+
+
+def rename_keys(node: Any) -> Any:
+    """Return an object's mapping with its keys under their present names; any other value as it is."""
+    new = renamed_keys(node.get("_target_")) if isinstance(node, Mapping) else {}
+    return {new.get(key, key): value for key, value in node.items()} if new else node
+
+
 def rename_targets(node: Any) -> Any:
-    """Return plain nested values with every `_target_` under its present name."""
+    """Return plain nested values with every `_target_`, and the keys beside it, under their present names."""
+    node = rename_keys(node)
     if isinstance(node, Mapping):
-        return {k: current_target(v) if k == "_target_" else rename_targets(v) for k, v in node.items()}
+        return {k: rename_target(v) if k == "_target_" else rename_targets(v) for k, v in node.items()}
     if isinstance(node, list):
         return [rename_targets(value) for value in node]
     return node

@@ -1,7 +1,7 @@
 """The shortest way from gradients to new weights.
 
 `torch.optim.Optimizer.step` spends more time in Python (hooks, grouping, state look-ups) than a small network's
-arithmetic takes. For the plain uses of SGD, Adam and AdamW, `updater` calls torch's own fused kernel on the
+arithmetic takes. For the plain uses of SGD, Adam and AdamW, `make_updater` calls torch's own fused kernel on the
 optimizer's own state: the same numbers, the same `state_dict`, a fraction of the time. Everything else goes through
 `step()`.
 """
@@ -20,7 +20,9 @@ Gradients = tuple[Tensor, ...] | list[Tensor]
 Updater = Callable[[Gradients], None]
 
 
-def made(optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Tensor]) -> torch.optim.Optimizer:
+def make_optimizer(
+    optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Tensor]
+) -> torch.optim.Optimizer:
     """The optimizer of these parameters.
 
     Raises:
@@ -32,7 +34,7 @@ def made(optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Ten
             "learning; leave procedure= out to use the model's own, or type procedure=fit"
         )
     try:
-        with undecorated():
+        with without_dynamo():
             return optimizer(params)
     except (ValueError, TypeError) as error:
         raise UsageError(
@@ -41,7 +43,7 @@ def made(optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Ten
 
 
 @contextlib.contextmanager
-def undecorated() -> Iterator[None]:
+def without_dynamo() -> Iterator[None]:
     """Use optimizers without loading torch's compiler.
 
     torch marks some methods of Optimizer as not to be traced, and the mark imports the compiler when such a method is
@@ -62,9 +64,9 @@ def undecorated() -> Iterator[None]:
             setattr(torch.optim.Optimizer, name, method)
 
 
-def updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updater:
+def make_updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updater:
     """A function that takes the gradients of `params`, in their order, and updates the parameters in place."""
-    if len(optimizer.param_groups) == 1 and _plain(optimizer, params):
+    if len(optimizer.param_groups) == 1 and _can_fuse(optimizer, params):
         if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
             return _Adam(optimizer, params)
         if type(optimizer) is torch.optim.SGD:
@@ -72,7 +74,7 @@ def updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updat
     return _Step(optimizer, params)
 
 
-def _plain(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> bool:
+def _can_fuse(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> bool:
     group = optimizer.param_groups[0]
     if group.get("capturable") or group.get("differentiable") or isinstance(group["lr"], Tensor):
         return False
@@ -102,7 +104,7 @@ class _Step:
             param.grad = None
 
 
-def keep_counters_apart(optimizer: torch.optim.Optimizer) -> None:
+def separate_step_counters(optimizer: torch.optim.Optimizer) -> None:
     """Let `state_dict` show one step counter for each parameter, as torch's own `step` needs them.
 
     Where one tensor serves all parameters, torch would count each of its steps as many times as there are parameters.
@@ -189,7 +191,7 @@ class _Fused:
         key = tuple(strides)
         if key not in self.wrong:
             pairs = enumerate(zip(strides, self.params, strict=True))
-            self.wrong[key] = [i for i, (stride, p) in pairs if _differs(stride, p)]
+            self.wrong[key] = [i for i, (stride, p) in pairs if _has_other_strides(stride, p)]
         moved = list(grads)
         for i in self.wrong[key]:
             moved[i] = torch.empty_like(self.params[i]).copy_(grads[i])
@@ -199,7 +201,7 @@ class _Fused:
         """A slot of every parameter's state, likewise: a run may go on in another memory order than it began in."""
         for p in self.params:
             value = self.state[p][name]
-            if _differs(value.stride(), p):
+            if _has_other_strides(value.stride(), p):
                 self.state[p][name] = torch.empty_like(p).copy_(value)
         return [self.state[p][name] for p in self.params]
 
@@ -210,7 +212,7 @@ class _Fused:
         """Make the state fit for torch's own `step`."""
 
 
-def _differs(stride: tuple[int, ...], param: Tensor) -> bool:
+def _has_other_strides(stride: tuple[int, ...], param: Tensor) -> bool:
     """Whether the order in memory is another one; a dimension of size 1 may have any stride."""
     both = zip(stride, param.stride(), param.shape, strict=True)
     return any(one != other for one, other, size in both if size > 1)
@@ -219,7 +221,7 @@ def _differs(stride: tuple[int, ...], param: Tensor) -> bool:
 class _Adam(_Fused):
     def __init__(self, optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> None:
         super().__init__(optimizer, params)
-        keep_counters_apart(optimizer)
+        separate_step_counters(optimizer)
 
     def _release(self) -> None:
         for p in self.params:

@@ -15,7 +15,7 @@ from dlx.distributed.group import current_group
 from dlx.distributed.sharding import gather_full_tensors, shard_like
 from dlx.errors import UsageError
 from dlx.models.layers import constrained, penalised
-from dlx.optimizers.fused import Gradients, made, undecorated, updater
+from dlx.optimizers.fused import Gradients, make_optimizer, make_updater, without_dynamo
 from dlx.procedures.diagnosis import StateGradients
 from dlx.procedures.micro import MicroBatches
 from dlx.procedures.procedure import Procedure
@@ -42,7 +42,7 @@ class Backprop(Procedure):
         clip_norm: bound on the Euclidean norm of the whole gradient.
         clip_value: bound on each entry of the gradient.
         accumulate: batches whose mean gradient makes one update; what an epoch leaves over makes a smaller one.
-        watch: log the gradient's norm at every so-many-th update; 0 for never.
+        grad_norm_every: log the gradient's norm at every so-many-th update; 0 for never.
         compile: `step` makes loss, gradient and update one compiled graph. It pays for small networks and many steps:
             compiling takes seconds.
         diagnose: `gradients` tells at the end of each epoch how much the loss of its last batch depends on the hidden
@@ -59,13 +59,13 @@ class Backprop(Procedure):
         clip_norm: Positive | None = None,
         clip_value: Positive | None = None,
         accumulate: Count = 1,
-        watch: Natural = 50,
+        grad_norm_every: Natural = 50,
         compile: Literal["step"] | None = None,
         diagnose: Literal["gradients"] | None = None,
     ) -> None:
         self.make_optimizer, self.make_schedule = optimizer, scheduler
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self.accumulate, self.watch = accumulate, watch
+        self.accumulate, self.grad_norm_every = accumulate, grad_norm_every
         self.compile, self.diagnose = compile, diagnose
         if compile and (accumulate > 1 or clip_value is not None):
             raise UsageError(
@@ -83,13 +83,13 @@ class Backprop(Procedure):
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         if type(task).loss is Task.loss:
-            raise task.lossless()
+            raise task.no_loss_error()
         self.penalised, self.constrained = penalised(model), constrained(model)
         self.shared = self._shared(model) if current_group().world > 1 else None
         self.params = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = made(self.make_optimizer, self.params)
+        self.optimizer = make_optimizer(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
-        self.update = updater(self.optimizer, self.params)
+        self.update = make_updater(self.optimizer, self.params)
         if self.diagnose:
             self.diagnosis = StateGradients(model, self.loss)
         if self.compile:
@@ -160,10 +160,10 @@ class Backprop(Procedure):
         if self.clip_value is not None:
             torch._foreach_clamp_min_([g for g in grads if g is not None], -self.clip_value)
             torch._foreach_clamp_max_([g for g in grads if g is not None], self.clip_value)
-        watched = self.watch and self.updates % self.watch == 0
-        if watched or self.clip_norm is not None:
+        logs_norm = self.grad_norm_every and self.updates % self.grad_norm_every == 0
+        if logs_norm or self.clip_norm is not None:
             norm = torch.nn.utils.get_total_norm([g for g in grads if g is not None])
-            if watched:
+            if logs_norm:
                 values["gradient_norm"] = norm
             if self.clip_norm is not None:
                 torch._foreach_mul_([g for g in grads if g is not None], (self.clip_norm / (norm + 1e-6)).clamp(max=1))
@@ -172,7 +172,7 @@ class Backprop(Procedure):
 
     def _updated(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """What follows every update of the weights."""
-        if "gradient_norm" in values and not (self.watch and self.updates % self.watch == 0):
+        if "gradient_norm" in values and not (self.grad_norm_every and self.updates % self.grad_norm_every == 0):
             del values["gradient_norm"]
         self.updates += 1
         for module in self.constrained:
@@ -209,18 +209,18 @@ class Backprop(Procedure):
     def pictures(self) -> dict[str, Tensor]:
         return {} if self.diagnosis is None else self.diagnosis.pictures()
 
-    def validated(self, metrics: dict[str, float]) -> None:
+    def on_validation_end(self, metrics: dict[str, float]) -> None:
         if self.schedule is not None:
-            self.schedule.validated(metrics[self.task.monitor])
+            self.schedule.on_validation_end(metrics[self.task.monitor])
 
-    def news(self) -> list[str]:
-        told, self.micro.news = self.micro.news, []
+    def pop_notices(self) -> list[str]:
+        told, self.micro.pop_notices = self.micro.pop_notices, []
         return told
 
-    def remarks(self) -> dict[str, Any]:
+    def run_metadata(self) -> dict[str, Any]:
         return {} if self.micro.size is None else {"micro_batch": self.micro.size}
 
-    def advice(self, steps: int) -> str | None:
+    def performance_hint(self, steps: int) -> str | None:
         # Measured on a 64-32-10 network: compiling takes 6-18 s the first time, and a step then takes 0.6 of this one's
         # 0.1 ms. On larger networks the eager step is as fast.
         plain = self.accumulate == 1 and self.clip_value is None and self.scaler is None
@@ -236,7 +236,7 @@ class Backprop(Procedure):
             torch._foreach_zero_(self.gathered)
 
     def state_dict(self) -> dict[str, Any]:
-        with undecorated():
+        with without_dynamo():
             optimizer = gather_full_tensors(self.optimizer.state_dict(), current_group().world)
         gathered = self.gathered
         if current_group().world > 1 and gathered and self.shared is None:

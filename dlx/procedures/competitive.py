@@ -82,7 +82,7 @@ class Competitive(Procedure):
         self.sums = {}
         return told
 
-    def advice(self, steps: int) -> str | None:
+    def performance_hint(self, steps: int) -> str | None:
         device = next((buffer.device.type for buffer in self.model.buffers()), "cpu")
         if self.update == "online" and device != "cpu" and "minibatch" in self.learner.updates:
             return f"one example after the other leaves a device idle; procedure.update=minibatch keeps {device} busy"

@@ -15,7 +15,7 @@ from torch.func import functional_call, grad_and_value
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.optimizers.fused import keep_counters_apart
+from dlx.optimizers.fused import separate_step_counters
 from dlx.tasks.task import Task
 
 Tensors = list[Tensor]
@@ -51,7 +51,7 @@ class CompiledStep:
                 f"procedure.compile=step was given with {type(optimizer).__name__}; needed: plain SGD, Adam or AdamW; "
                 "type optimizer=adam, or procedure.compile=null"
             )
-        keep_counters_apart(optimizer)
+        separate_step_counters(optimizer)
         self.names = [name for name, p in self.objective.named_parameters() if p.requires_grad]
         self.params = [p for p in self.objective.parameters() if p.requires_grad]
         # The same memory without autograd's eyes on it: the functional gradient below is the only one taken.

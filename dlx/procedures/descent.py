@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.distributed.group import current_group
-from dlx.optimizers.fused import made, undecorated, updater
+from dlx.optimizers.fused import make_optimizer, make_updater, without_dynamo
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
@@ -39,10 +39,10 @@ class Descent(Procedure):
         super().bind(model, task)
         self.named = self.learning(model)
         self.params = list(self.named.values())
-        with undecorated():
-            self.optimizer = made(self.make_optimizer, self.params)
+        with without_dynamo():
+            self.optimizer = make_optimizer(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
-        self.update = updater(self.optimizer, self.params)
+        self.update = make_updater(self.optimizer, self.params)
 
     def averaged(self, gradients: Any) -> Any:
         """Gradients of the means over a batch, whichever process has which of its examples."""
@@ -58,12 +58,12 @@ class Descent(Procedure):
             self.schedule.end_epoch()
         return {"lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]), dtype=torch.float64)}
 
-    def validated(self, metrics: dict[str, float]) -> None:
+    def on_validation_end(self, metrics: dict[str, float]) -> None:
         if self.schedule is not None and self.task.monitor in metrics:
-            self.schedule.validated(metrics[self.task.monitor])
+            self.schedule.on_validation_end(metrics[self.task.monitor])
 
     def state_dict(self) -> dict[str, Any]:
-        with undecorated():
+        with without_dynamo():
             optimizer = self.optimizer.state_dict()
         schedule = self.schedule.state_dict() if self.schedule else None
         return {**super().state_dict(), "optimizer": optimizer, "schedule": schedule}

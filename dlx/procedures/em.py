@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.distributed.group import current_group
 from dlx.procedures.procedure import Procedure
-from dlx.tasks.task import Task, labels_of
+from dlx.tasks.task import Task, require_labels
 from dlx.types import NonNegative
 
 
@@ -59,7 +59,7 @@ class EM(Procedure):
         self.learner = cast(Expectable, model)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        labels = {"y": labels_of(batch)} if getattr(self.model, "labelled", False) else {}
+        labels = {"y": require_labels(batch)} if getattr(self.model, "labelled", False) else {}
         for name, value in self.learner.statistics(batch.x, batch.lengths, **labels).items():
             value = value if current_group().counts_here else torch.zeros_like(value)
             self.counts[name] = self.counts[name] + value if name in self.counts else value

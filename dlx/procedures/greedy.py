@@ -77,7 +77,7 @@ class Greedy(Procedure):
                 f"procedure's rates={list(self.rates)} were given for {len(layers)} layers; needed: one for each"
             )
         self.learners = [self._learner(i) for i in range(len(layers))]
-        self.extra = self.passes - self.epochs  # trainer.epochs counts one layer's
+        self.pretraining_epochs = self.passes - self.epochs  # trainer.epochs counts one layer's
         for learner, layer in zip(self.learners, layers, strict=True):
             learner.scaler = self.scaler
             learner.bind(layer, self.layer_task or task)
@@ -107,14 +107,14 @@ class Greedy(Procedure):
         self.epoch += 1
         return values
 
-    def news(self) -> list[str]:
-        return self.learners[self.index].news()
+    def pop_notices(self) -> list[str]:
+        return self.learners[self.index].pop_notices()
 
     def state_dict(self) -> dict[str, Any]:
         return {
             **super().state_dict(),
             "epoch": self.epoch,
-            "extra": self.extra,
+            "extra": self.pretraining_epochs,
             "learners": [learner.state_dict() for learner in self.learners],
         }
 

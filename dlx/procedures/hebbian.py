@@ -40,7 +40,7 @@ class Hebbian(Procedure):
         self.told += filter(None, [remark(told)] if callable(remark) else [])
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in told.items()}
 
-    def news(self) -> list[str]:
+    def pop_notices(self) -> list[str]:
         told, self.told = self.told, []
         return told
 

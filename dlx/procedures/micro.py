@@ -26,7 +26,7 @@ class MicroBatches:
     def __init__(self, gradient: Callable[[Batch], Gradient]) -> None:
         self.gradient = gradient
         self.size: int | None = None  # examples taken at once; None for all of them
-        self.news: list[str] = []
+        self.pop_notices: list[str] = []
 
     def __call__(self, batch: Batch) -> Gradient:
         """The gradient and the loss, 0-d and detached.
@@ -63,7 +63,7 @@ class MicroBatches:
                 "this order: trainer.precision=bf16, a smaller model or smaller examples, trainer.device=cpu"
             ) from error
         self.size = size // 2
-        self.news.append(
+        self.pop_notices.append(
             f"out of memory with {size} examples at once: going on with {self.size}, whose gradients add up to "
             f"those of a batch of {whole} (batch normalization sees {self.size})"
         )

@@ -18,7 +18,7 @@ class Procedure(ABC):
     the training examples come in a new order at each pass. `by_batches` says whether each batch is learned from, so
     that its size matters. `distributes` says whether several processes can learn together, each from its share of the
     examples, `shards` whether each may keep but a part of the parameters, and `apart` names what of its state each of
-    them has for itself. `done` says that another pass would change nothing. `extra` counts the passes, beside
+    them has for itself. `done` says that another pass would change nothing. `pretraining_epochs` counts the passes, beside
     trainer.epochs, that come first: nothing is judged by them.
     """
 
@@ -29,7 +29,7 @@ class Procedure(ABC):
     shards: ClassVar[bool] = False
     apart: ClassVar[tuple[str, ...]] = ()
     done: bool = False
-    extra: int = 0  # known once bound
+    pretraining_epochs: int = 0  # known once bound
     strategy: str | None = None  # of several processes, set by the trainer
     scaler: LossScale | None = None  # set by the trainer for float16, whose gradients underflow
 
@@ -49,7 +49,7 @@ class Procedure(ABC):
                 f"{', '.join(wanted) or self.requires.__name__}; type another procedure= (dlx list procedures), "
                 f"or leave it out to use the model's own"
             )
-        task.admit(model)
+        task.validate_model(model)
         self.model, self.task = model, task
 
     @abstractmethod
@@ -60,14 +60,14 @@ class Procedure(ABC):
         """Finish a pass over the training split."""
         return {}
 
-    def validated(self, metrics: dict[str, float]) -> None:  # noqa: B027 - a hook that most have no use for
+    def on_validation_end(self, metrics: dict[str, float]) -> None:  # noqa: B027 - a hook that most have no use for
         """Hear the validation metrics, after each validation."""
 
-    def news(self) -> list[str]:
+    def pop_notices(self) -> list[str]:
         """What the user should hear at once, each line once: a collapse, memory that ran out."""
         return []
 
-    def remarks(self) -> dict[str, Any]:
+    def run_metadata(self) -> dict[str, Any]:
         """What run.json is to keep of how the training went."""
         return {}
 
@@ -75,7 +75,7 @@ class Procedure(ABC):
         """Pictures of the pass just finished, name to (channels, height, width) in [0, 1]; none by default."""
         return {}
 
-    def advice(self, steps: int) -> str | None:  # noqa: B027 - a hook that most have no use for
+    def performance_hint(self, steps: int) -> str | None:  # noqa: B027 - a hook that most have no use for
         """What would make a run of so many steps faster, to be shown before it starts; None for nothing."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Schedule:
                 "train anew with more trainer.epochs, or with scheduler=constant"
             ) from error
 
-    def validated(self, value: float) -> None:
+    def on_validation_end(self, value: float) -> None:
         """After a validation, with the monitored metric."""
         if self.plateau:
             self.scheduler.step(value)

@@ -45,12 +45,12 @@ class Stages(Procedure):
     @property
     def passes(self) -> int | None:
         """Of both stages, where `epochs` says how many the second takes."""
-        return None if self.epochs is None else self.extra + self.epochs
+        return None if self.epochs is None else self.pretraining_epochs + self.epochs
 
     @property
     def current(self) -> Procedure:
         """Whose turn it is."""
-        current: Procedure = self.pretrain if self.epoch < self.extra else self.finish
+        current: Procedure = self.pretrain if self.epoch < self.pretraining_epochs else self.finish
         return current
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -64,7 +64,7 @@ class Stages(Procedure):
                 f"procedure.pretrain={type(self.pretrain).__name__} was given; needed: a procedure that knows its "
                 "passes, such as dlx.procedures.greedy.Greedy"
             )
-        self.extra = passes
+        self.pretraining_epochs = passes
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         return self.current.step(batch)
@@ -72,21 +72,21 @@ class Stages(Procedure):
     def end_epoch(self) -> dict[str, Tensor]:
         values = self.current.end_epoch()
         self.epoch += 1
-        if self.epoch == self.extra:
+        if self.epoch == self.pretraining_epochs:
             unroll = getattr(self.model, "unroll", None)
             if callable(unroll):
                 unroll()
-        self.done = self.epoch > self.extra and self.finish.done
+        self.done = self.epoch > self.pretraining_epochs and self.finish.done
         return values
 
-    def validated(self, metrics: dict[str, float]) -> None:
-        self.current.validated(metrics)
+    def on_validation_end(self, metrics: dict[str, float]) -> None:
+        self.current.on_validation_end(metrics)
 
-    def news(self) -> list[str]:
-        return self.current.news()
+    def pop_notices(self) -> list[str]:
+        return self.current.pop_notices()
 
-    def remarks(self) -> dict[str, Any]:
-        return {**self.pretrain.remarks(), **self.finish.remarks()}
+    def run_metadata(self) -> dict[str, Any]:
+        return {**self.pretrain.run_metadata(), **self.finish.run_metadata()}
 
     def pictures(self) -> dict[str, Tensor]:
         return self.current.pictures()
@@ -95,7 +95,7 @@ class Stages(Procedure):
         return {
             **super().state_dict(),
             "epoch": self.epoch,
-            "extra": self.extra,
+            "extra": self.pretraining_epochs,
             "pretrain": self.pretrain.state_dict(),
             "finish": self.finish.state_dict(),
         }

@@ -16,7 +16,7 @@ from dlx.distributed.group import current_group
 from dlx.errors import UsageError
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.schedule import Schedule
-from dlx.tasks.steps import Steps, StepTask, stepped
+from dlx.tasks.steps import Steps, StepTask, as_step_model
 from dlx.tasks.task import Task
 from dlx.types import Count, Natural, Positive
 
@@ -31,7 +31,7 @@ class TruncatedBackprop(Backprop):
     Of several processes each exchanges its gradient after every piece.
 
     Args:
-        optimizer, scheduler, clip_norm, clip_value, watch, diagnose: as in `Backprop`.
+        optimizer, scheduler, clip_norm, clip_value, grad_norm_every, diagnose: as in `Backprop`.
         k: steps of a piece.
     """
 
@@ -44,10 +44,10 @@ class TruncatedBackprop(Backprop):
         k: Count = 50,
         clip_norm: Positive | None = None,
         clip_value: Positive | None = None,
-        watch: Natural = 50,
+        grad_norm_every: Natural = 50,
         diagnose: Literal["gradients"] | None = None,
     ) -> None:
-        super().__init__(optimizer, scheduler, clip_norm, clip_value, watch=watch, diagnose=diagnose)
+        super().__init__(optimizer, scheduler, clip_norm, clip_value, grad_norm_every=grad_norm_every, diagnose=diagnose)
         self.k = k
 
     def _shared(self, model: nn.Module) -> None:
@@ -78,19 +78,20 @@ class TruncatedBackprop(Backprop):
     def _advance(self) -> None:
         """Not after an update: batches are what schedules are made for, and the number of pieces may vary."""
 
-    def advice(self, steps: int) -> str | None:
+    def performance_hint(self, steps: int) -> str | None:
         return None
 
     def _pieces(self, batch: Batch, steps: Steps) -> dict[str, Tensor]:
         if self.diagnosis is not None:
             self.diagnosis.batch = batch
-        model, asked, T = stepped(self.model), current_group().any_rank(steps.counts.any(0)).tolist(), steps.x.shape[1]
+        model, T = as_step_model(self.model), steps.x.shape[1]
+        is_asked = current_group().any_rank(steps.counts.any(0)).tolist()  # of every step, in any process
         state: Any = None
         values: dict[str, Tensor] = {}
         total = torch.zeros((), device=steps.x.device)
         for start in range(0, T, self.k):
             piece = steps.cut(start, min(start + self.k, T))
-            learns = any(asked[start : start + self.k])  # else it is only read: the input of a task that copies, say
+            learns = any(is_asked[start : start + self.k])  # else it is only read: the input of a task that copies, say
             with torch.set_grad_enabled(learns):
                 scores, state = model.steps(piece.x, piece.lengths, state)
             if learns:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.associative.memory import Storing
-from dlx.tasks.recall import Recall, overlaps, recalling
+from dlx.tasks.recall import Recall, as_memory, compute_overlaps
 from dlx.types import Count, NonNegative, Positive, Probability
 
 
@@ -42,7 +42,7 @@ class Capacity(Recall):
         self.loads = list(loads)
         self.curve: list[float] = []  # overlaps at the loads
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         """The mean overlap at each load.
 
         Raises:
@@ -61,7 +61,7 @@ class Capacity(Recall):
 
     def _overlap(self, model: nn.Module, x: Tensor) -> float:
         empty = copy.deepcopy(model)
-        memory = recalling(empty)
+        memory = as_memory(empty)
         if not isinstance(empty, Storing):
             raise UsageError(
                 f"task=capacity was given the model {type(model).__name__}; needed: one that stores patterns, such as "
@@ -70,14 +70,14 @@ class Capacity(Recall):
         empty.store(empty.gather({}, x))
         patterns = memory.states(x)
         found = memory.recall(self.spoil(patterns, x.shape[1:])).states
-        return float(overlaps(found.to(patterns.dtype), patterns).double().mean())
+        return float(compute_overlaps(found.to(patterns.dtype), patterns).double().mean())
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """As `recall`, with the curve of overlaps."""
         from dlx.figures.figures import lines
 
         if not self.curve:
-            self.whole(model, batches)
+            self.split_metrics(model, batches)
         order = sorted(range(len(self.loads)), key=lambda k: self.loads[k])
         curves: dict[str, tuple[Any, Any]] = {
             "simulated": ([self.loads[k] for k in order], [self.curve[k] for k in order])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.heads import answers
-from dlx.tasks.task import Task, answered, labels_of
+from dlx.tasks.task import Task, forward_batch, require_labels
 from dlx.types import Count, Fraction
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Classification(Task):
                 )
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        y = labels_of(batch)
-        (_, scores), *auxiliary = answers(answered(model, batch))
+        y = require_labels(batch)
+        (_, scores), *auxiliary = answers(forward_batch(model, batch))
         loss = self._loss(scores, y)
         for weight, scores in auxiliary:
             loss = loss + weight * self._loss(scores, y)
@@ -76,7 +76,7 @@ class Classification(Task):
         return F.multi_margin_loss(scores, y, reduction="none")
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        scores, y = answered(model, batch), labels_of(batch)
+        scores, y = forward_batch(model, batch), require_labels(batch)
         correct = {"accuracy": scores.argmax(1) == y}
         for k in self.top:
             correct[f"top{k}_accuracy"] = (scores.topk(k, dim=1).indices == y[:, None]).any(1)
@@ -108,7 +108,7 @@ class Classification(Task):
 
         counts: Tensor | None = None
         for batch in batches:
-            scores, y = answered(model, batch), labels_of(batch)
+            scores, y = forward_batch(model, batch), require_labels(batch)
             classes = scores.shape[1]
             cells = torch.bincount(y * classes + scores.argmax(1), minlength=classes**2).view(classes, classes)
             counts = cells if counts is None else counts + cells

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
 
-class Divided(NamedTuple):
+class ClusteredSplit(NamedTuple):
     """A split and where its examples belong."""
 
     x: Tensor  # (examples, features) float64, on the CPU
@@ -50,14 +50,14 @@ class Clustering(Task):
         self.names, self.shape = dataset.names, dataset.shape or ()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """What a model tells of single examples, its `measures(x)`, if it has any; all others need `whole`."""
+        """What a model tells of single examples, its `measures(x)`, if it has any; all others need `split_metrics`."""
         measures = getattr(model, "measures", None)
         return measures(batch.x) if callable(measures) else {}
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
-        x, clusters, labels = divide(model, batches)
+        x, clusters, labels = cluster_split(model, batches)
         distance = squared_distances(x, clusters, getattr(model, "centres", None))
         values = {
             "inertia": float(distance.sum()),
@@ -84,8 +84,8 @@ class Clustering(Task):
         """The split in the plane of its two first principal components, by cluster and by label; centres as images."""
         from dlx.figures.figures import grid, scatter
 
-        x, clusters, labels = divide(model, batches)
-        points = plane(x[: self.sample])
+        x, clusters, labels = cluster_split(model, batches)
+        points = project_to_plane(x[: self.sample])
         drawn = {"clusters": scatter(points, clusters[: self.sample], title="clusters")}
         if labels is not None:
             drawn["labels"] = scatter(points, labels[: self.sample], self.names, title="labels")
@@ -96,13 +96,13 @@ class Clustering(Task):
         return drawn
 
 
-def divide(model: nn.Module, batches: Iterable[Batch]) -> Divided:
+def cluster_split(model: nn.Module, batches: Iterable[Batch]) -> ClusteredSplit:
     """A whole split, and the clusters that a model finds in it."""
     parts = [(batch.x.flatten(1).cpu().double(), model(batch.x).cpu().long(), batch.y) for batch in batches]
     xs, clusters, ys = zip(*parts, strict=True)
     labelled = all(y is not None and y.ndim == 1 and not y.is_floating_point() for y in ys)
     labels = torch.cat([y.cpu() for y in ys if y is not None]) if labelled else None
-    return Divided(torch.cat(xs), torch.cat(clusters), labels)
+    return ClusteredSplit(torch.cat(xs), torch.cat(clusters), labels)
 
 
 def squared_distances(x: Tensor, clusters: Tensor, centres: Tensor | None = None) -> Tensor:
@@ -120,7 +120,7 @@ def squared_distances(x: Tensor, clusters: Tensor, centres: Tensor | None = None
     return (x - centres.detach().to(x).flatten(1)[clusters]).square().sum(1)
 
 
-def plane(x: Tensor) -> Tensor:
+def project_to_plane(x: Tensor) -> Tensor:
     """x (examples, features) in the plane of its two first principal components, (examples, 2); a plane's points stay.
 
     One feature becomes the first coordinate, and the second is 0.

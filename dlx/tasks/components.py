@@ -27,7 +27,7 @@ class Components(NamedTuple):
         return centred.square().sum(1) - (centred @ self.axes.to(x)).square().sum(1)
 
 
-def principal_components(dataset: Dataset, k: int) -> Components:
+def fit_principal_components(dataset: Dataset, k: int) -> Components:
     """Of the training split, as a model sees it that is being evaluated.
 
     Raises:

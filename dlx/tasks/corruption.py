@@ -33,11 +33,11 @@ class Corruption:
         cues = states.clone()
         N = states.shape[1]
         if self.flip:
-            chosen = uniform(states, self.seed).argsort(dim=1, stable=True)[:, : round(self.flip * N)]
+            chosen = hash_uniform(states, self.seed).argsort(dim=1, stable=True)[:, : round(self.flip * N)]
             cues.scatter_(1, chosen, -states.gather(1, chosen))
         if self.noise:
-            radius = (-2 * (1 - uniform(states, self.seed + 1)).log()).sqrt()  # Box and Muller, 1958
-            normal = radius * (2 * math.pi * uniform(states, self.seed + 2)).cos()
+            radius = (-2 * (1 - hash_uniform(states, self.seed + 1)).log()).sqrt()  # Box and Muller, 1958
+            normal = radius * (2 * math.pi * hash_uniform(states, self.seed + 2)).cos()
             cues += self.noise * normal.to(cues.dtype)
         if self.mask:
             rows = cues.view(len(cues), *(shape if len(shape) == 3 else (1, N, 1)))  # (batch, channels, rows, columns)
@@ -45,25 +45,25 @@ class Corruption:
         return cues
 
 
-def uniform(x: Tensor, seed: int) -> Tensor:
+def hash_uniform(x: Tensor, seed: int) -> Tensor:
     """A number in [0, 1) for each element of x (batch, N), float64, by its row's content, its place and the seed alone.
 
     Hashes in place of a generator, whose numbers would depend on what was drawn before for other rows.
     """
     place = torch.arange(x.shape[1], device=x.device)
-    content = mixed(x.double().view(torch.int64) + mixed(place)).sum(1, keepdim=True)
-    bits = mixed(content + mixed(place + signed(seed * GOLDEN)))
+    content = mix_bits(x.double().view(torch.int64) + mix_bits(place)).sum(1, keepdim=True)
+    bits = mix_bits(content + mix_bits(place + wrap_int64(seed * GOLDEN)))
     return (bits >> 11 & 2**53 - 1).double() / 2**53
 
 
-def mixed(z: Tensor) -> Tensor:
+def mix_bits(z: Tensor) -> Tensor:
     """Integers, int64 of any shape, scattered: the finalizer of splitmix64 (Steele, Lea, Flood 2014), modulo 2^64."""
-    z = z * signed(GOLDEN)
-    z = (z ^ (z >> 30 & 2**34 - 1)) * signed(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> 27 & 2**37 - 1)) * signed(0x94D049BB133111EB)
+    z = z * wrap_int64(GOLDEN)
+    z = (z ^ (z >> 30 & 2**34 - 1)) * wrap_int64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> 27 & 2**37 - 1)) * wrap_int64(0x94D049BB133111EB)
     return z ^ (z >> 31 & 2**33 - 1)
 
 
-def signed(number: int) -> int:
+def wrap_int64(number: int) -> int:
     """Modulo 2^64, as int64 has it."""
     return (number + 2**63) % 2**64 - 2**63

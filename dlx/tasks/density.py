@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class Density(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """-log p(x), 0-d, the mean over examples; of models whose log-likelihood has a gradient."""
-        exact = _scorer(model).scores(batch.x, batch.lengths).get("log_likelihood")
+        exact = _as_scorer(model).scores(batch.x, batch.lengths).get("log_likelihood")
         if exact is None or not exact.requires_grad:
-            raise self.lossless()
+            raise self.no_loss_error()
         return -exact.mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        values = dict(_scorer(model).scores(batch.x, batch.lengths))
+        values = dict(_as_scorer(model).scores(batch.x, batch.lengths))
         if batch.lengths is not None:
             values["steps"] = batch.lengths
         elif callable(getattr(model, "decode_states", None)):  # a model of sequences, all of one length
@@ -86,7 +86,7 @@ class Density(Task):
             final["nats_per_next_step"] = -final.pop("log_likelihood_after_first") / (float(means["steps"]) - 1)
         return final
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         """The log-likelihood of an energy model: exact where its partition function can be summed, else as asked for.
 
         Raises:
@@ -105,7 +105,7 @@ class Density(Task):
                 f"task.ais={self.ais} was given for the model {type(model).__name__}; needed: a Boltzmann machine with "
                 "binary hidden units, such as rbm; leave it out"
             )
-        name, energy = _free_energy(model, batches)
+        name, energy = _mean_free_energy(model, batches)
         if log_Z is not None:
             return {name: -energy - float(log_Z), "log_partition": float(log_Z)}
         assert machine is not None
@@ -144,7 +144,7 @@ class Density(Task):
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """The model's scores, (batch,) each, with hidden states (batch, T) or codes where it has them."""
-        columns = dict(_scorer(model).scores(x))
+        columns = dict(_as_scorer(model).scores(x))
         for name, column in {"decode_states": "states", "posterior_states": "posterior", "encode": "code"}.items():
             found: Any = getattr(model, name, None)
             if callable(found):
@@ -153,7 +153,7 @@ class Density(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Samples of a model of images, and examples above their reconstructions."""
-        x = first(batches, 10)
+        x = take_inputs(batches, 10)
         if x.ndim != 4:
             return {}
         from dlx.figures.figures import grid
@@ -169,7 +169,7 @@ class Density(Task):
         return drawn
 
 
-def _scorer(model: nn.Module) -> Scorer:
+def _as_scorer(model: nn.Module) -> Scorer:
     if not isinstance(model, Scorer):
         raise UsageError(
             f"task=density was given the model {type(model).__name__}; needed: one with scores(x), such as rbm or "
@@ -178,9 +178,9 @@ def _scorer(model: nn.Module) -> Scorer:
     return cast(Scorer, model)
 
 
-def _free_energy(model: nn.Module, batches: Iterable[Batch]) -> tuple[str, float]:
+def _mean_free_energy(model: nn.Module, batches: Iterable[Batch]) -> tuple[str, float]:
     """The mean free energy of a split, or the variational bound on it, and the name of what it makes with log Z."""
-    values = [_scorer(model).scores(batch.x) for batch in batches]
+    values = [_as_scorer(model).scores(batch.x) for batch in batches]
     for key, name in (("free_energy", "log_likelihood"), ("variational_free_energy", "log_likelihood_bound")):
         if key in values[0]:
             return name, float(torch.cat([one[key].double() for one in values]).mean())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.datasets.images import input_range
 from dlx.errors import UsageError
-from dlx.tasks.steps import Steps, StepTask, stepped, within
+from dlx.tasks.steps import Steps, StepTask, as_step_model, sequence_mask
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
@@ -53,8 +53,8 @@ class Prediction(StepTask):
                 f"{float(x.max()):.3g}; needed: from 0 to 1; type task.cost=mse"
             )
 
-    def admit(self, model: nn.Module) -> None:
-        super().admit(model)
+    def validate_model(self, model: nn.Module) -> None:
+        super().validate_model(model)
         if getattr(model, "bidirectional", False):
             raise UsageError(
                 "task=prediction was given a model that reads sequences from both ends, and so the step that it is to "
@@ -71,10 +71,10 @@ class Prediction(StepTask):
     def pairs(self, batch: Batch) -> Steps:
         if batch.x.shape[1] == 1:  # nothing follows: the step is there to be read, and no answer counts
             none = torch.zeros(len(batch.x), dtype=torch.int64, device=batch.x.device)
-            return Steps(batch.x, batch.x, within(none, batch.x), none)
+            return Steps(batch.x, batch.x, sequence_mask(none, batch.x), none)
         x, y = batch.x[:, :-1], batch.x[:, 1:]
         lengths = None if batch.lengths is None else (batch.lengths - 1).clamp(min=0)
-        return Steps(x, y, within(lengths, x), lengths)
+        return Steps(x, y, sequence_mask(lengths, x), lengths)
 
     def costs(self, scores: Tensor, y: Tensor) -> Tensor:
         if self.cost == "cross_entropy":
@@ -102,7 +102,7 @@ class Prediction(StepTask):
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """The likeliest next step after each, (batch, T) symbols; else its probabilities or values (batch, T, n)."""
-        scores, _ = stepped(model).steps(x)
+        scores, _ = as_step_model(model).steps(x)
         if self.cost == "cross_entropy":
             return scores.argmax(2)
         return scores if self.cost == "mse" else scores.sigmoid()

@@ -11,7 +11,7 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.associative.memory import Recalled
 from dlx.tasks.corruption import Corruption
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, NonNegative, Positive, Probability
 
 if TYPE_CHECKING:
@@ -78,17 +78,17 @@ class Recall(Task):
             dataset.splits.update(dict.fromkeys(("val", "test"), dataset.splits["train"]))
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        memory = recalling(model)
+        memory = as_memory(model)
         patterns = memory.states(batch.x)
         cues = self.spoil(patterns, batch.x.shape[1:])
         found = memory.recall(cues)
         states = found.states.to(patterns.dtype)
         return {
-            "overlap": overlaps(states, patterns),
+            "overlap": compute_overlaps(states, patterns),
             "exact": (states - patterns).abs().amax(1) <= self.tolerance,
             "error": (states.sign() != patterns.sign()).double().mean(1),
             "energy": memory.energy(states),
-            "cue_overlap": overlaps(cues, patterns),
+            "cue_overlap": compute_overlaps(cues, patterns),
             "cue_energy": memory.energy(cues),
             "sweeps": found.sweeps,
             "stable": found.stable,
@@ -96,12 +96,12 @@ class Recall(Task):
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """What is recalled from x as the cue, (batch, *shape)."""
-        memory = recalling(model)
+        memory = as_memory(model)
         return memory.values(memory.recall(memory.states(x)).states)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """What is recalled, (batch, *shape), and its energy, (batch,)."""
-        memory = recalling(model)
+        memory = as_memory(model)
         states = memory.recall(memory.states(x)).states
         return {"recalled": memory.values(states), "energy": memory.energy(states)}
 
@@ -109,23 +109,23 @@ class Recall(Task):
         """Patterns in the upper row, their cues in the middle, what was recalled below; vectors as squares."""
         from dlx.figures.contact_sheet import Text, columns
 
-        memory, x = recalling(model), first(batches, self.pictured)
+        memory, x = as_memory(model), take_inputs(batches, self.pictured)
         patterns = memory.states(x)
         cues = self.spoil(patterns, x.shape[1:])
         recalled = memory.recall(cues).states.to(patterns.dtype)
         largest = patterns.abs().max().clamp(min=1e-12)
         rows = [(0.5 + states / (2 * largest)).clamp(0, 1).float().cpu() for states in (patterns, cues, recalled)]
-        below = [[Text(f"m = {m:.2f}")] for m in overlaps(recalled, patterns).tolist()]
-        pictures = [_pictured(row, x.shape[1:]) for row in rows]
+        below = [[Text(f"m = {m:.2f}")] for m in compute_overlaps(recalled, patterns).tolist()]
+        pictures = [_to_images(row, x.shape[1:]) for row in rows]
         return {"recall": columns(pictures, ("pattern", "cue", "recall"), below, between=BETWEEN)}
 
 
-def overlaps(states: Tensor, patterns: Tensor) -> Tensor:
+def compute_overlaps(states: Tensor, patterns: Tensor) -> Tensor:
     """⟨s, ξ⟩ / ⟨ξ, ξ⟩, (batch,), of states and patterns (batch, N); 0 for a pattern of zeros."""
     return (states * patterns).sum(1) / patterns.square().sum(1).clamp(min=1e-12)
 
 
-def recalling(model: nn.Module) -> Recalling:
+def as_memory(model: nn.Module) -> Recalling:
     """The model as a memory.
 
     Raises:
@@ -139,7 +139,7 @@ def recalling(model: nn.Module) -> Recalling:
     return cast(Recalling, model)
 
 
-def _pictured(rows: Tensor, shape: torch.Size) -> Tensor:
+def _to_images(rows: Tensor, shape: torch.Size) -> Tensor:
     """States (n, N) as images, (n, channels, height, width); vectors as squares, filled up with grey."""
     if len(shape) == 3 and shape[0] in (1, 3):
         return rows.view(-1, *shape)

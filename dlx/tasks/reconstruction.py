@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
     from dlx.tasks.components import Components
 
-STOPS = 10  # images on each way from code to code
+INTERPOLATION_STEPS = 10  # images on each way from code to code
 
 
 class Reconstruction(Task):
@@ -52,17 +52,17 @@ class Reconstruction(Task):
     def attach(self, dataset: "Dataset") -> None:
         self.shape, self.names = dataset.shape or (), dataset.names
         if self.components:
-            from dlx.tasks.components import principal_components
+            from dlx.tasks.components import fit_principal_components
 
-            self.principal = principal_components(dataset, self.components)
+            self.principal = fit_principal_components(dataset, self.components)
 
-    def admit(self, model: nn.Module) -> None:
+    def validate_model(self, model: nn.Module) -> None:
         """Whether the model's reconstructions are probabilities where cross entropy takes them for such.
 
         Raises:
             UsageError: they are not.
         """
-        super().admit(model)
+        super().validate_model(model)
         if self.kind == "cross_entropy" and getattr(model, "sigmoid", True) is False:
             raise UsageError(
                 f"loss=cross_entropy was given for {type(model).__name__} with linear outputs; needed: outputs and "
@@ -109,12 +109,12 @@ class Reconstruction(Task):
         if callable(getattr(model, "encode", None)):
             from dlx.figures.plane import map_of
 
-            examples, labels = _examples(batches)
+            examples, labels = _take_examples(batches)
             codes = map_of(model.encode(examples), labels, self.names)  # type: ignore[operator]
             drawn = {} if codes is None else {"latent_map": codes}
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return drawn
-        x = first(batches, 2 * self.pictured)
+        x = take_inputs(batches, 2 * self.pictured)
         some = x[: self.pictured]
         low, high = x.min().cpu(), x.max().cpu()  # the data's range, whatever its scaling
 
@@ -126,11 +126,11 @@ class Reconstruction(Task):
 
         drawn["reconstructions"] = grid(torch.cat([some, reconstruct(model, some).to(x.dtype)]), len(some))
         if callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None)):
-            drawn["interpolations"] = grid(_ways(model, x), STOPS)
+            drawn["interpolations"] = grid(_interpolate_codes(model, x), INTERPOLATION_STEPS)
         return drawn
 
 
-def _examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, Tensor | None]:
+def _take_examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, Tensor | None]:
     """The split's first examples, and their labels where these are classes."""
     xs, ys, count = [], [], 0
     for batch in batches:
@@ -144,11 +144,11 @@ def _examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, Tenso
     return torch.cat(xs)[:most], labels
 
 
-def _ways(model: nn.Module, x: Tensor, most: int = 8) -> Tensor:
+def _interpolate_codes(model: nn.Module, x: Tensor, most: int = 8) -> Tensor:
     """From the codes of the first examples to those of the next in equal steps, decoded, (ways · STOPS, *shape)."""
     n = min(most, len(x) // 2)
     starts, ends = model.encode(x[:n]), model.encode(x[n : 2 * n])  # type: ignore[operator]
-    part = torch.linspace(0, 1, STOPS).to(starts).view(1, -1, *[1] * (starts.ndim - 1))
+    part = torch.linspace(0, 1, INTERPOLATION_STEPS).to(starts).view(1, -1, *[1] * (starts.ndim - 1))
     decoded: Tensor = model.decode(torch.lerp(starts[:, None], ends[:, None], part).flatten(0, 1))  # type: ignore[operator]
     return decoded
 

@@ -33,7 +33,7 @@ class Steps(NamedTuple):
         return Steps(self.x[:, start:stop], self.y[:, start:stop], self.counts[:, start:stop], lengths)
 
 
-def within(lengths: Tensor | None, x: Tensor) -> Tensor:
+def sequence_mask(lengths: Tensor | None, x: Tensor) -> Tensor:
     """Which steps of x (batch, T, …) are no padding, (batch, T) bool."""
     B, T = x.shape[:2]
     if lengths is None:
@@ -49,8 +49,8 @@ class StepTask(Task):
 
     asks: ClassVar[str] = "steps"  # the method that a model must have
 
-    def admit(self, model: nn.Module) -> None:
-        stepped(model)
+    def validate_model(self, model: nn.Module) -> None:
+        as_step_model(model)
 
     def pairs(self, batch: Batch) -> Steps:
         """What a model reads and what it should answer."""
@@ -67,7 +67,7 @@ class StepTask(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         steps = self.pairs(batch)
-        scores, _ = stepped(model).steps(steps.x, steps.lengths)
+        scores, _ = as_step_model(model).steps(steps.x, steps.lengths)
         return self.mean(scores, steps)
 
     def mean(self, scores: Tensor, steps: Steps) -> Tensor:
@@ -77,14 +77,14 @@ class StepTask(Task):
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         steps = self.pairs(batch)
-        scores, _ = stepped(model).steps(steps.x, steps.lengths)
+        scores, _ = as_step_model(model).steps(steps.x, steps.lengths)
         return self.counted(scores, steps)
 
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         return {"loss": float(means["cost"] / means["steps"])}
 
 
-def stepped(model: nn.Module) -> StepModel:
+def as_step_model(model: nn.Module) -> StepModel:
     """The model, if it answers at every step.
 
     Raises:

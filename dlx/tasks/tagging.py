@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.datasets.dataset import Dataset, Split
 from dlx.errors import UsageError
-from dlx.tasks.steps import Steps, StepTask, stepped, within
-from dlx.tasks.task import labels_of
+from dlx.tasks.steps import Steps, StepTask, as_step_model, sequence_mask
+from dlx.tasks.task import require_labels
 
 
 class Tagging(StepTask):
@@ -30,7 +30,7 @@ class Tagging(StepTask):
             )
 
     def pairs(self, batch: Batch) -> Steps:
-        return Steps(batch.x, labels_of(batch), within(batch.lengths, batch.x), batch.lengths)
+        return Steps(batch.x, require_labels(batch), sequence_mask(batch.lengths, batch.x), batch.lengths)
 
     def costs(self, scores: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(scores.transpose(1, 2), y, reduction="none")
@@ -47,7 +47,7 @@ class Tagging(StepTask):
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Labels, (batch, T)."""
-        return stepped(model).steps(x)[0].argmax(2)
+        return as_step_model(model).steps(x)[0].argmax(2)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         return {"label": self.predict(model, x)}

@@ -37,7 +37,7 @@ class Task:
         if self.needs == "targets" and dataset.classes is not None:
             raise UsageError("this task needs numbers, and the dataset's targets are classes; type task=classification")
 
-    def admit(self, model: nn.Module) -> None:
+    def validate_model(self, model: nn.Module) -> None:
         """Hear which model it is for, before anything is learned.
 
         Raises:
@@ -46,9 +46,9 @@ class Task:
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Scalar to minimise, the mean over the batch."""
-        raise self.lossless()
+        raise self.no_loss_error()
 
-    def lossless(self) -> UsageError:
+    def no_loss_error(self) -> UsageError:
         """What to say where a loss is asked of a task that has none."""
         return UsageError(
             f"task {type(self).__name__.lower()} has no loss to back-propagate; needed: a procedure that learns "
@@ -63,7 +63,7 @@ class Task:
         """Final metrics from the means over a split (float64, on the CPU): ratios and roots are taken here."""
         return {name: float(mean) for name, mean in means.items()}
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         """Metrics that only a whole split defines (a clustering's agreement, modes found); none by default."""
         return {}
 
@@ -80,18 +80,18 @@ class Task:
         return {}
 
 
-def answered(model: nn.Module, batch: Batch) -> Any:
+def forward_batch(model: nn.Module, batch: Batch) -> Any:
     """What a model says of a batch; a model of padded sequences is told their lengths."""
     return model(batch.x) if batch.lengths is None else model(batch.x, batch.lengths)
 
 
-def reads_lengths(model: nn.Module) -> bool:
+def accepts_lengths(model: nn.Module) -> bool:
     """Whether a model of sequences may be told their lengths; one that may not sees them padded, all to one length."""
     calls = (getattr(model, name, None) for name in ("forward", "steps", "scores"))
     return any("lengths" in inspect.signature(call).parameters for call in calls if callable(call))
 
 
-def labels_of(batch: Batch) -> Tensor:
+def require_labels(batch: Batch) -> Tensor:
     """The labels or targets of a batch.
 
     Raises:
@@ -105,7 +105,7 @@ def labels_of(batch: Batch) -> Tensor:
     return batch.y
 
 
-def first(batches: Iterable[Batch], examples: int) -> Tensor:
+def take_inputs(batches: Iterable[Batch], examples: int) -> Tensor:
     """The first `examples` inputs of a split, (examples, *shape), fewer if the split is smaller."""
     parts: list[Tensor] = []
     for batch in batches:

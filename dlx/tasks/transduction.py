@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.tasks.steps import Steps, StepTask, stepped
-from dlx.tasks.task import labels_of
+from dlx.tasks.steps import Steps, StepTask, as_step_model
+from dlx.tasks.task import require_labels
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
@@ -37,7 +37,7 @@ class Transduction(StepTask):
         self.optimal = getattr(dataset, "optimal", None)
 
     def pairs(self, batch: Batch) -> Steps:
-        y = labels_of(batch)
+        y = require_labels(batch)
         return Steps(batch.x, y, (y >= 0).any(2), batch.lengths)
 
     def costs(self, scores: Tensor, y: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class Transduction(StepTask):
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Bits, (batch, T, outputs)."""
-        return (stepped(model).steps(x)[0] > 0).to(torch.float32)
+        return (as_step_model(model).steps(x)[0] > 0).to(torch.float32)
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """The longest sequence of the first batches: what goes in, comes out, and should; and what happens between.
@@ -80,7 +80,7 @@ class Transduction(StepTask):
         batch = max(islice(batches, 16), key=lambda batch: batch.x.shape[1])
         steps = self.pairs(batch).cut(0, int(batch.lengths[0]) if batch.lengths is not None else batch.x.shape[1])
         x, y = steps.x[0], steps.y[0].float()
-        scores = stepped(model).steps(x[None])[0][0]
+        scores = as_step_model(model).steps(x[None])[0][0]
         outputs = scores.sigmoid().float().where(y >= 0, torch.nan)
         shown = {"inputs": x.float().T, "targets": asked(y), "outputs": outputs.T}
         trace = getattr(model, "trace", None)

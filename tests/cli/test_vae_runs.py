@@ -101,13 +101,13 @@ def test_metrics_are_those_of_the_whole_split_however_it_is_cut():
     vae, task = VAE([1, 8, 8], latent=2, hidden=[16]).double(), ELBO()
     dataset = loaded(Digits())
     task.attach(dataset)
-    task.admit(vae)
+    task.validate_model(vae)
     x = dataset.transform(dataset.splits["test"].x, False).double()
     from dlx.batch import Batch
 
     with torch.no_grad():
-        whole = task.whole(vae, [Batch(x)])
-        parts = task.whole(vae, [Batch(part) for part in x.split(100)])
+        whole = task.split_metrics(vae, [Batch(x)])
+        parts = task.split_metrics(vae, [Batch(part) for part in x.split(100)])
     assert whole["kl"] == pytest.approx(parts["kl"])
     assert whole["elbo_unbinarized"] == pytest.approx(parts["elbo_unbinarized"], abs=0.2)  # other codes are drawn
     assert whole["active_units"] == parts["active_units"]

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlx.config.moved import current_target
+from dlx.config.moved import rename_target
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def locate(dotted: str) -> Definition | Module:
     Raises:
         NotFound: there is no such package, module or name.
     """
-    first, *rest = current_target(dotted).split(".")
+    first, *rest = rename_target(dotted).split(".")
     found = module(first)
     if found is None:
         raise NotFound(f"there is no module {first!r}")

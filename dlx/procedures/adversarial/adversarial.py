@@ -18,7 +18,7 @@ from dlx.procedures.adversarial.player import Player
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.generation.measures import spread
-from dlx.tasks.task import Task, labels_of
+from dlx.tasks.task import Task, require_labels
 from dlx.types import Count, Fraction, Natural, NonNegative, Positive
 
 
@@ -106,7 +106,7 @@ class Adversarial(Procedure):
         )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        labels = (labels_of(batch),) if self.conditional else ()
+        labels = (require_labels(batch),) if self.conditional else ()
         values = self._tell_apart(batch.x, *labels)
         self.seen += 1
         if self.seen % self.discriminator_steps == 0:
@@ -153,18 +153,18 @@ class Adversarial(Procedure):
         other = {f"discriminator_{name}": value for name, value in self.discriminator.end_epoch().items()}
         return self.generator.end_epoch() | other
 
-    def validated(self, metrics: dict[str, float]) -> None:
+    def on_validation_end(self, metrics: dict[str, float]) -> None:
         centres = getattr(self.task, "centres", None)
         if self.watch and centres is not None and "modes" in metrics:
-            self.collapse.validated(metrics["modes"], len(centres), metrics["high_quality"])
+            self.collapse.on_validation_end(metrics["modes"], len(centres), metrics["high_quality"])
 
-    def news(self) -> list[str]:
+    def pop_notices(self) -> list[str]:
         """A collapse, a discriminator that is too sure, modes that are missing: each once, with what helps."""
-        lines = self.collapse.news()
+        lines = self.collapse.pop_notices()
         self.warnings += lines
         return lines
 
-    def remarks(self) -> dict[str, Any]:
+    def run_metadata(self) -> dict[str, Any]:
         return {"warnings": self.warnings} if self.warnings else {}
 
     def state_dict(self) -> dict[str, Any]:

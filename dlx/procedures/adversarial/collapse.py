@@ -42,11 +42,11 @@ class Collapse:
         """Take `diversity`, `discriminator_accuracy` or `generator_gradient_norm`, each 0-d; not synchronised."""
         self.waiting.append(values)
 
-    def validated(self, found: float, of: int, near: float) -> None:
+    def on_validation_end(self, found: float, of: int, near: float) -> None:
         """Take from a validation how many modes were found, of how many, and the part of the samples near one."""
         self.modes = {"found": found, "of": of, "near": near}
 
-    def news(self) -> list[str]:
+    def pop_notices(self) -> list[str]:
         """A line for each sign that is new."""
         self._look()
         lines = []

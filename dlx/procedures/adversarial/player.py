@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dlx.distributed.group import current_group
 from dlx.errors import UsageError
-from dlx.optimizers.fused import made, undecorated, updater
+from dlx.optimizers.fused import make_optimizer, make_updater, without_dynamo
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.schedule import Schedule
 
@@ -37,7 +37,7 @@ class Player:
     ) -> None:
         self.params = [p for p in network.parameters() if p.requires_grad]
         self.updates, self.watch = 0, watch
-        self.optimizer = made(optimizer, self.params) if self.params else None
+        self.optimizer = make_optimizer(optimizer, self.params) if self.params else None
         self.schedule: Schedule | None = None
         if self.optimizer is None:
             return
@@ -50,7 +50,7 @@ class Player:
                 "scheduler=plateau was given; needed: one that waits for no score, since the losses of a game do not "
                 "say which player is better; type scheduler=constant or scheduler=cosine"
             )
-        self.update = updater(self.optimizer, self.params)
+        self.update = make_updater(self.optimizer, self.params)
 
     @property
     def frozen(self) -> bool:
@@ -89,7 +89,7 @@ class Player:
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's and the schedule's state."""
-        with undecorated():
+        with without_dynamo():
             optimizer = self.optimizer.state_dict() if self.optimizer else None
         return {
             "optimizer": optimizer,
@@ -100,7 +100,7 @@ class Player:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo `state_dict`."""
         if self.optimizer is not None:
-            with undecorated():
+            with without_dynamo():
                 self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])

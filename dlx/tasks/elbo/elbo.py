@@ -65,7 +65,7 @@ class ELBO(Task):
         self.binarize = getattr(dataset, "binarize", "none")
         self.names = dataset.names
 
-    def admit(self, model: nn.Module) -> None:
+    def validate_model(self, model: nn.Module) -> None:
         if not isinstance(model, Variational):
             raise UsageError(
                 f"task=elbo was given the model {type(model).__name__}; needed: one with codes and a likelihood, such "
@@ -88,10 +88,10 @@ class ELBO(Task):
         return vae.beta() * (divergence.sum() / len(batch.x)) - log_likelihood.mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """None of a single example; see `whole`, where one generator draws for all of them."""
+        """None of a single example; see `split_metrics`, where one generator draws for all of them."""
         return {}
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         vae, sums, examples = cast(Variational, model), _Sums(), 0
         # Two generators: the ELBO is the same whether log p is asked for or not.
         device = vae.last_bias().device

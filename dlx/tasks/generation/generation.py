@@ -11,7 +11,7 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.tasks.generation.features import make_features, unit
 from dlx.tasks.generation.measures import area_under_curve, frechet, modes_found, parzen_window, spread
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ class Generation(Task):
         self.features = make_features(self.run, dataset, self.load_model)
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """None of a single example; see `whole`."""
+        """None of a single example; see `split_metrics`."""
         return {}
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        real = first(batches, self.samples)
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        real = take_inputs(batches, self.samples)
         labels = _labels(model, self.samples, real.device)
         made = _draw(model, self.samples, real.device, *labels)
         values = {"diversity": float(spread(made)) / max(float(spread(real)), 1e-12)}
@@ -105,7 +105,7 @@ class Generation(Task):
         from dlx.figures import figures
         from dlx.tasks.generation.pictures import rows_of, sheet, walk, walks
 
-        real = first(batches, self.samples)
+        real = take_inputs(batches, self.samples)
         if real.ndim == 4:
             labels = (rows_of(model.classes, 100, real.device),) if _conditional(model) else ()  # type: ignore[arg-type]
             number = len(labels[0]) if labels else self.pictured
@@ -133,7 +133,7 @@ def _labels(model: nn.Module, n: int, device: torch.device) -> tuple[Tensor, ...
 
 def _own_labels(batches: Iterable[Batch], n: int) -> Tensor:
     """Labels of the first n examples."""
-    return first((Batch(batch.y) for batch in batches if batch.y is not None), n)
+    return take_inputs((Batch(batch.y) for batch in batches if batch.y is not None), n)
 
 
 def _draw(model: Any, n: int, device: torch.device, *labels: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from tests.conftest import same
 
 def task(model, **options):
     made = ELBO(**options)
-    made.admit(model)
+    made.validate_model(model)
     return made
 
 

@@ -16,22 +16,22 @@ def test_samples_that_were_different_and_are_alike():
     seen(collapse, diversity=0.9)
     for _ in range(WINDOW - 1):
         seen(collapse, diversity=0.01)
-    assert collapse.news() == [], "not before ten measurements agree"
+    assert collapse.pop_notices() == [], "not before ten measurements agree"
     seen(collapse, diversity=0.01)
-    (line,) = collapse.news()
+    (line,) = collapse.pop_notices()
     assert "has collapsed: its samples are 0.01 times as far apart" in line
     assert "what helps" in line
     seen(collapse, diversity=0.01)
-    assert collapse.news() == [], "once"
+    assert collapse.pop_notices() == [], "once"
 
 
 def test_samples_that_were_never_different():
     collapse = Collapse()
     for _ in range(BEGINNING - 1):
         seen(collapse, diversity=0.06)
-    assert collapse.news() == []
+    assert collapse.pop_notices() == []
     seen(collapse, diversity=0.06)
-    assert "collapsed from the beginning" in collapse.news()[0]
+    assert "collapsed from the beginning" in collapse.pop_notices()[0]
 
 
 # The diversities of a game on the digits that went well, measured at every 50th update.
@@ -63,7 +63,7 @@ def test_beginnings_and_single_values_are_no_collapse(course):
     collapse = Collapse()
     for value in course:
         seen(collapse, diversity=value)
-        assert collapse.news() == []
+        assert collapse.pop_notices() == []
 
 
 def test_sure():
@@ -72,24 +72,24 @@ def test_sure():
     for _ in range(WINDOW):
         seen(collapse, discriminator_accuracy=1.0)
         seen(collapse, generator_gradient_norm=0.5)
-    assert collapse.news() == [], "it learns all the same"
+    assert collapse.pop_notices() == [], "it learns all the same"
     for _ in range(WINDOW):
         seen(collapse, generator_gradient_norm=1e-5)
-    (line,) = collapse.news()
+    (line,) = collapse.pop_notices()
     assert "faded to 1e-05" in line
     assert "procedure.loss=non_saturating" in line
 
 
 def test_missing_modes():
     collapse = Collapse()
-    collapse.validated(1, 25, 0.9)
-    assert collapse.news() == [], "fresh weights: all samples are near the origin, where the grid has a mode"
+    collapse.on_validation_end(1, 25, 0.9)
+    assert collapse.pop_notices() == [], "fresh weights: all samples are near the origin, where the grid has a mode"
     seen(collapse, diversity=0.6)
     for found, near in ((2, 0.05), (8, 0.9), (5, 0.5)):  # a beginning, and runs that go well
-        collapse.validated(found, 8, near)
-        assert collapse.news() == []
-    collapse.validated(2, 8, 0.9)
-    (line,) = collapse.news()
+        collapse.on_validation_end(found, 8, near)
+        assert collapse.pop_notices() == []
+    collapse.on_validation_end(2, 8, 0.9)
+    (line,) = collapse.pop_notices()
     assert "onto 2 of the data's 8 modes" in line
 
 
@@ -104,11 +104,11 @@ def test_a_resumed_run_says_nothing_twice():
     one, two = Collapse(), Collapse()
     for value in [0.9] + [0.01] * WINDOW:
         seen(one, diversity=value, generator_gradient_norm=1.0)
-    assert len(one.news()) == 1
+    assert len(one.pop_notices()) == 1
     seen(one, diversity=0.02)
     two.load_state_dict(one.state_dict())
     assert two.state_dict() == one.state_dict()
-    assert two.news() == []
+    assert two.pop_notices() == []
 
 
 FORCED = ("model=gan", "procedure.discriminator_lr=1e-6", "procedure.watch=5", "trainer.epochs=12")

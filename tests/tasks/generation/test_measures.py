@@ -69,19 +69,19 @@ class Copier(nn.Module):
 def test_diversity():
     data = torch.randn(500, 2)
     task = Generation(samples=500)
-    everything = task.whole(Copier(data, 500), [Batch(data)])
+    everything = task.split_metrics(Copier(data, 500), [Batch(data)])
     assert everything == {"diversity": pytest.approx(1, abs=1e-5)}, "no discriminator, no modes known"
-    assert task.whole(Copier(data, 1), [Batch(data)])["diversity"] == 0
+    assert task.split_metrics(Copier(data, 1), [Batch(data)])["diversity"] == 0
 
 
 def test_evaluation_repeats_itself_and_leaves_randomness_alone():
     task, model, data = Generation(samples=200), small(), [Batch(torch.randn(40, 2)) for _ in range(5)]
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    one = task.whole(model, data)
+    one = task.split_metrics(model, data)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(8)
-    assert task.whole(model, data) == one
+    assert task.split_metrics(model, data) == one
     assert set(one) == {"diversity", "discriminator_auc"}
 
 
@@ -105,7 +105,7 @@ def test_pictures():
 
 def test_a_model_that_does_not_sample_is_refused():
     with pytest.raises(UsageError, match="one that samples"):
-        Generation().whole(MLP([2], 1), [Batch(torch.randn(4, 2))])
+        Generation().split_metrics(MLP([2], 1), [Batch(torch.randn(4, 2))])
 
 
 # -- the Parzen window -----------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_the_task_measures_in_pixels_from_0_to_1():
         x = dataset.transform(dataset.splits["test"].x, False, None)
         train = dataset.transform(dataset.splits["train"].x, False, None)
         assert unit(x, dataset).min().item() == pytest.approx(0, abs=1e-6)
-        values.append(task.whole(Digitlike(train), [Batch(x)]))
+        values.append(task.split_metrics(Digitlike(train), [Batch(x)]))
         assert {"parzen", "parzen_error", "parzen_sigma"} <= set(values[-1])
     for other in values[1:]:
         assert other["parzen"] == pytest.approx(values[0]["parzen"], abs=1e-3)
@@ -218,7 +218,7 @@ def test_features_come_from_a_run_of_lenet5(lenet):
     assert frechet(one, two) < frechet(one, noise)
     task = Generation(samples=100, features=str(lenet.directory))
     task.attach(dataset)
-    assert task.whole(small((1, 28, 28), load_model), [Batch(x)])["frechet_lenet"] > frechet(one, two)
+    assert task.split_metrics(small((1, 28, 28), load_model), [Batch(x)])["frechet_lenet"] > frechet(one, two)
 
 
 def test_runs_that_are_not_fit_are_refused(lenet, digits, tmp_path):
