@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlx.config.catalogue import Catalogue, constructor
-from dlx.config.moved import renamed_keys
+from dlx.config.moved import get_renamed_keys
 from dlx.config.origin import Origins
 from dlx.config.overrides import Word
 from dlx.config.report import Problem, Where, closest, listed
@@ -102,7 +102,7 @@ class Keys:
         node, depth = self._walk(word.path)
         prefix, name = word.path[:depth], word.path[depth]
         where = ".".join(prefix)
-        new = renamed_keys(node.get("_target_")).get(name) if isinstance(node, Mapping) else None
+        new = get_renamed_keys(node.get("_target_")).get(name) if isinstance(node, Mapping) else None
         if new:
             old, new = f"{where}.{name}", f"{where}.{new}"
             remedy = f"type {word.text.replace(old, new, 1)}"

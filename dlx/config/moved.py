@@ -91,14 +91,14 @@ def rename_target(target: Any) -> Any:
     return CLASSES.get(target, target) if isinstance(target, str) else target
 
 
-def renamed_keys(target: Any) -> Mapping[str, str]:
+def get_renamed_keys(target: Any) -> Mapping[str, str]:
     """Return the keys that were renamed, old → new, of the class that a `_target_` names, by whichever name."""
     return KEYS.get(rename_target(target), {}) if isinstance(target, str) else {}
 
 
 def rename_keys(node: Any) -> Any:
     """Return an object's mapping with its keys under their present names; any other value as it is."""
-    new = renamed_keys(node.get("_target_")) if isinstance(node, Mapping) else {}
+    new = get_renamed_keys(node.get("_target_")) if isinstance(node, Mapping) else {}
     return {new.get(key, key): value for key, value in node.items()} if new else node
 
 

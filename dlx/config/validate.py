@@ -10,7 +10,7 @@ from dlx.config.allowed import ALLOWED
 from dlx.config.catalogue import constructor
 from dlx.config.hydra_internals import is_empty, raw_repr
 from dlx.config.keys import FILLED, RESERVED, parameters
-from dlx.config.moved import renamed_keys
+from dlx.config.moved import get_renamed_keys
 from dlx.config.origin import Origins
 from dlx.config.report import Problem, Where, closest, listed
 from dlx.config.search import GROUPS, own_packages
@@ -81,7 +81,7 @@ class Validation:
                 continue
             if key in known:
                 self._value((*path, key), known[key].kind, node)
-            elif new := renamed_keys(target).get(key):
+            elif new := get_renamed_keys(target).get(key):
                 self._add((*path, key), f"{'.'.join((*path, key))} is now {'.'.join((*path, new))}", f"write {new}")
             elif not found.open:
                 self._foreign((*path, key), found, known)
