@@ -124,58 +124,64 @@ class _Fused:
     """Shared by the kernels: state lists are made once, and made again after `load_state_dict` replaced the state."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> None:
-        self.optimizer, self.all, self.params = optimizer, list(params), list(params)
+        self.optimizer, self.all_params, self.params = optimizer, list(params), list(params)
         self.unreached: list[int] = []  # parameters that the loss did not reach at first, as stacked decoders
         self.group = optimizer.param_groups[0]
         self.state: Any = None
-        self.plain: _Step | None = None  # takes over for good where a loss reaches other parameters than before
+        self.fallback: _Step | None = None  # takes over for good where a loss reaches other parameters than before
         # Schedulers warn when they step before `optimizer.step`, which they find out by wrapping it and looking for
         # this mark. The kernel below stands in for `step`, so the mark is ours to set.
         self.marked = False
         self.strides = [p.stride() for p in self.params]
-        self.wrong: dict[tuple[Any, ...], list[int]] = {}  # of strides met: the gradients laid out unlike their weights
+        self.mismatched: dict[
+            tuple[Any, ...], list[int]
+        ] = {}  # of strides met: the gradients laid out unlike their weights
 
-    def _current(self) -> bool:
+    def _is_current(self) -> bool:
         return self.state is self.optimizer.state and self.group is self.optimizer.param_groups[0]
 
-    def _mark(self) -> None:
+    def _mark_as_stepped(self) -> None:
         self.optimizer._opt_called = True  # type: ignore[attr-defined]
         self.marked = True
 
     def __call__(self, grads: Gradients) -> None:
-        if self.plain is None:
-            if not self._current():
-                self._choose(grads)
-            laid_out = self._laid_out(self._chosen(grads)) if self._current() or self._uniform() else None
+        if self.fallback is None:
+            if not self._is_current():
+                self._select_reached(grads)
+            laid_out = (
+                self._match_strides(self._select_gradients(grads))
+                if self._is_current() or self._has_equal_step_counts()
+                else None
+            )
             if laid_out is not None:
-                self._run(laid_out)
+                self._run_kernel(laid_out)
                 return
-            if self._current():
-                self._release()
-            self.plain = _Step(self.optimizer, self.all)
-        self.plain(grads)
+            if self._is_current():
+                self._restore_state()
+            self.fallback = _Step(self.optimizer, self.all_params)
+        self.fallback(grads)
 
-    def _choose(self, grads: Gradients) -> None:
+    def _select_reached(self, grads: Gradients) -> None:
         """Leave out the parameters without a gradient: torch's `step` lets them be, too."""
         self.unreached = [i for i, grad in enumerate(grads) if grad is None]
-        self.params = [p for p, grad in zip(self.all, grads, strict=True) if grad is not None]
-        self.strides, self.wrong = [p.stride() for p in self.params], {}
+        self.params = [p for p, grad in zip(self.all_params, grads, strict=True) if grad is not None]
+        self.strides, self.mismatched = [p.stride() for p in self.params], {}
 
-    def _chosen(self, grads: Gradients) -> Gradients:
+    def _select_gradients(self, grads: Gradients) -> Gradients:
         """The gradients of the chosen parameters; all, and so too many, where one of the others has one now."""
         if not self.unreached or any(grads[i] is not None for i in self.unreached):
             return grads
         left_out = set(self.unreached)
         return [grad for i, grad in enumerate(grads) if i not in left_out]
 
-    def _uniform(self) -> bool:
+    def _has_equal_step_counts(self) -> bool:
         """Whether all parameters have been updated equally often: the kernel counts for all of them at once."""
         counts = {float(state["step"]) for state in self.optimizer.state.values() if "step" in state}
-        known = sum(1 for p in self.all if self.optimizer.state.get(p))
+        known = sum(1 for p in self.all_params if self.optimizer.state.get(p))
         own = sum(1 for p in self.params if self.optimizer.state.get(p))
         return bool(self.params) and len(counts) <= 1 and known == own and known in (0, len(self.params))
 
-    def _laid_out(self, grads: Gradients) -> Gradients | None:
+    def _match_strides(self, grads: Gradients) -> Gradients | None:
         """The gradients, each in its weight's memory order: the kernels walk through both without asking for it.
 
         None where another set of parameters has gradients than the kernels have been given.
@@ -189,15 +195,15 @@ class _Fused:
         if strides == self.strides:
             return grads
         key = tuple(strides)
-        if key not in self.wrong:
+        if key not in self.mismatched:
             pairs = enumerate(zip(strides, self.params, strict=True))
-            self.wrong[key] = [i for i, (stride, p) in pairs if _has_other_strides(stride, p)]
+            self.mismatched[key] = [i for i, (stride, p) in pairs if _has_other_strides(stride, p)]
         moved = list(grads)
-        for i in self.wrong[key]:
+        for i in self.mismatched[key]:
             moved[i] = torch.empty_like(self.params[i]).copy_(grads[i])
         return moved
 
-    def _slots(self, name: str) -> list[Tensor]:
+    def _get_slots(self, name: str) -> list[Tensor]:
         """A slot of every parameter's state, likewise: a run may go on in another memory order than it began in."""
         for p in self.params:
             value = self.state[p][name]
@@ -205,10 +211,10 @@ class _Fused:
                 self.state[p][name] = torch.empty_like(p).copy_(value)
         return [self.state[p][name] for p in self.params]
 
-    def _run(self, grads: Gradients) -> None:
+    def _run_kernel(self, grads: Gradients) -> None:
         raise NotImplementedError
 
-    def _release(self) -> None:
+    def _restore_state(self) -> None:
         """Make the state fit for torch's own `step`."""
 
 
@@ -223,11 +229,11 @@ class _Adam(_Fused):
         super().__init__(optimizer, params)
         separate_step_counters(optimizer)
 
-    def _release(self) -> None:
+    def _restore_state(self) -> None:
         for p in self.params:
             self.state[p]["step"] = self.counter.clone()
 
-    def _attach(self) -> None:
+    def _bind_state(self) -> None:
         self.state, self.group = self.optimizer.state, self.optimizer.param_groups[0]
         amsgrad = self.group["amsgrad"]
         # One counter serves all parameters: the kernel reads it, and one addition replaces one for each parameter.
@@ -241,16 +247,16 @@ class _Adam(_Fused):
                 if amsgrad:
                     state["max_exp_avg_sq"] = torch.zeros_like(p)
             state["step"] = self.counter
-        self.mean, self.square = self._slots("exp_avg"), self._slots("exp_avg_sq")
-        self.largest = self._slots("max_exp_avg_sq") if amsgrad else []
+        self.mean, self.square = self._get_slots("exp_avg"), self._get_slots("exp_avg_sq")
+        self.largest = self._get_slots("max_exp_avg_sq") if amsgrad else []
         self.counters = [self.counter] * len(self.params)
         decoupled = isinstance(self.optimizer, torch.optim.AdamW) or self.group.get("decoupled_weight_decay", False)
         self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
 
-    def _run(self, grads: Gradients) -> None:
-        if not self._current():
-            self._attach()
-            self._mark()
+    def _run_kernel(self, grads: Gradients) -> None:
+        if not self._is_current():
+            self._bind_state()
+            self._mark_as_stepped()
         group = self.group
         beta1, beta2 = group["betas"]
         with torch.no_grad():
@@ -273,12 +279,12 @@ class _Adam(_Fused):
 
 
 class _SGD(_Fused):
-    def _release(self) -> None:
+    def _restore_state(self) -> None:
         if self.fresh:  # torch's own first step starts the velocity where there is none
             for p in self.params:
                 self.state[p].pop("momentum_buffer", None)
 
-    def _attach(self) -> None:
+    def _bind_state(self) -> None:
         self.state, self.group = self.optimizer.state, self.optimizer.param_groups[0]
         self.fresh = False
         if self.group["momentum"]:
@@ -286,14 +292,14 @@ class _SGD(_Fused):
             for p in self.params:
                 if not self.state[p]:
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-            self.velocity = self._slots("momentum_buffer")
+            self.velocity = self._get_slots("momentum_buffer")
         else:
             self.velocity = []
 
-    def _run(self, grads: Gradients) -> None:
-        if not self._current() or (self.group["momentum"] and not self.velocity):  # a schedule may turn it on
-            self._attach()
-            self._mark()
+    def _run_kernel(self, grads: Gradients) -> None:
+        if not self._is_current() or (self.group["momentum"] and not self.velocity):  # a schedule may turn it on
+            self._bind_state()
+            self._mark_as_stepped()
         group = self.group
         with torch.no_grad():
             torch._fused_sgd_(

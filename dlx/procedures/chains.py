@@ -32,7 +32,7 @@ class Temperable(Protocol):
         """Its weights and biases, with the visible units as side s."""
 
 
-class Restarted:
+class RestartedChains:
     """Begins at the data each time: CD-k.
 
     Args:
@@ -57,7 +57,7 @@ class Restarted:
         """The next fantasies, (chains, *shape), beside the data x (batch, *shape)."""
         return self.model.gibbs(x, self.steps)
 
-    def learned(self, gradients: Sequence[Tensor]) -> None:
+    def on_update(self, gradients: Sequence[Tensor]) -> None:
         """Hear what the model has just been updated with."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Restarted:
         self.states = None if state["states"] is None else state["states"].to(device)
 
 
-class Persistent(Restarted):
+class PersistentChains(RestartedChains):
     """Goes on from where it was at the last update: PCD.
 
     Args:
@@ -90,7 +90,7 @@ class Persistent(Restarted):
         return self.states
 
 
-class FastWeights(Persistent):
+class FastWeightChains(PersistentChains):
     """Persistent chains in a model whose weights are changed for a while by what it just learned, so that they move on.
 
     Args:
@@ -119,7 +119,7 @@ class FastWeights(Persistent):
             for p, own in zip(self.params, slow, strict=True):  # put back, not subtracted: no rounding is left behind
                 p.data = own
 
-    def learned(self, gradients: Sequence[Tensor]) -> None:
+    def on_update(self, gradients: Sequence[Tensor]) -> None:
         for fast, gradient in zip(self.fast, gradients, strict=True):
             fast.mul_(self.decay).sub_(gradient, alpha=self.lr)
 
@@ -131,7 +131,7 @@ class FastWeights(Persistent):
         self.fast = [fast.to(device) for fast in state["fast"]]
 
 
-class Tempered(Persistent):
+class TemperedChains(PersistentChains):
     """Each persistent chain stands among replicas at higher temperatures, which cross between modes and are exchanged.
 
     The temperatures go from the machine itself (β = 1) to one without weights (β = 0), in equal steps of β.
@@ -169,11 +169,11 @@ class Tempered(Persistent):
         beta = betas.repeat_interleave(N)[:, None]  # (T · N, 1)
         for _ in range(self.steps):
             s = machine.transition(machine.inputs(s), beta, base)
-        s = self._exchanged(machine, s.view(T, N, -1), betas, base)
+        s = self._exchange_replicas(machine, s.view(T, N, -1), betas, base)
         self.states = s.view(T, N, *x.shape[1:])
         return self.states[0]
 
-    def _exchanged(self, machine: Bipartite, s: Tensor, betas: Tensor, base: Tensor) -> Tensor:
+    def _exchange_replicas(self, machine: Bipartite, s: Tensor, betas: Tensor, base: Tensor) -> Tensor:
         """Neighbours change places with the probability of Metropolis and Hastings; even pairs first, then odd ones."""
         T, N, _ = s.shape
         inputs = machine.inputs(s.flatten(0, 1)).view(T, N, -1)
@@ -193,14 +193,14 @@ class Tempered(Persistent):
         return s
 
 
-def chains(
+def make_chains(
     steps: int,
     persistent: bool,
     count: int | None,
     fast_lr: float | None,
     fast_decay: float,
     temperatures: int | None,
-) -> Restarted:
+) -> RestartedChains:
     """The chains that a configuration asks for.
 
     Raises:
@@ -217,7 +217,7 @@ def chains(
             f"type procedure.persistent=true procedure.{name}={given[name]}"
         )
     if fast_lr is not None:
-        return FastWeights(steps, count, fast_lr, fast_decay)
+        return FastWeightChains(steps, count, fast_lr, fast_decay)
     if temperatures is not None:
-        return Tempered(steps, count, temperatures)
-    return Persistent(steps, count) if persistent else Restarted(steps)
+        return TemperedChains(steps, count, temperatures)
+    return PersistentChains(steps, count) if persistent else RestartedChains(steps)

@@ -52,7 +52,7 @@ class Competitive(Procedure):
     def __init__(self, total: Count, update: Literal["online", "minibatch", "batch"] = "online") -> None:
         self.total, self.update = total, update
         self.seen = 0
-        self.passed = 0  # of them, in passes that are over
+        self.seen_before_pass = 0  # of them, in passes that are over
         self.sums: dict[str, Tensor] = {}  # of a pass, for update=batch
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -71,11 +71,11 @@ class Competitive(Procedure):
             return self.learner.online(x, seen, total)
         if self.update == "minibatch":
             return self.all_at_once.minibatch(x, seen, total)
-        self.sums = self.all_at_once.gather(self.sums, x, self.passed, total)
+        self.sums = self.all_at_once.gather(self.sums, x, self.seen_before_pass, total)
         return {}
 
     def end_epoch(self) -> dict[str, Tensor]:
-        self.passed = self.seen
+        self.seen_before_pass = self.seen
         if self.update != "batch":
             return {}
         told = self.all_at_once.replace(self.sums)
@@ -90,8 +90,8 @@ class Competitive(Procedure):
 
     def state_dict(self) -> dict[str, Any]:
         """With how many examples were seen, and the sums of a pass that is not over."""
-        return {**super().state_dict(), "seen": self.seen, "passed": self.passed, "sums": self.sums}
+        return {**super().state_dict(), "seen": self.seen, "passed": self.seen_before_pass, "sums": self.sums}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.seen, self.passed, self.sums = state["seen"], state["passed"], dict(state["sums"])
+        self.seen, self.seen_before_pass, self.sums = state["seen"], state["passed"], dict(state["sums"])

@@ -64,7 +64,7 @@ class CompiledStep:
         self.rate = torch.zeros(())
         self.last_rate = float("nan")
 
-    def _attach(self) -> None:
+    def _bind_state(self) -> None:
         """Make or find the optimizer's state; made again after `load_state_dict` replaced it."""
         self.state = self.optimizer.state
         device = self.params[0].device
@@ -85,7 +85,7 @@ class CompiledStep:
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """One step. Returns the loss and the gradient's norm, 0-d and detached."""
         if self.state is not self.optimizer.state:
-            self._attach()
+            self._bind_state()
         rate = self.optimizer.param_groups[0]["lr"]
         if rate != self.last_rate:
             self.rate.fill_(rate)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.procedures.chains import chains as chains_of
+from dlx.procedures.chains import make_chains as chains_of
 from dlx.procedures.descent import Descent
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
@@ -84,7 +84,7 @@ class ContrastiveDivergence(Descent):
         super().bind(model, task)
         self.energy = cast(EnergyModel, model)
         self.learns = [p.requires_grad for p in model.parameters()]
-        self.gap = getattr(model, "free_energy_gap", self._gap) if all(self.learns) else self._gap
+        self.gap = getattr(model, "free_energy_gap", self._compute_gap) if all(self.learns) else self._compute_gap
         self.contrast = getattr(model, "contrast", None) if all(self.learns) and not self.chains.persistent else None
         if self.sparsity_target is not None and not isinstance(model, Sparse):
             raise UsageError(
@@ -104,15 +104,15 @@ class ContrastiveDivergence(Descent):
             values["sparsity"], pull = cast(Sparse, self.model).sparsity_gradient(batch.x, self.sparsity_target)
             mine = [g for g, learns in zip(pull, self.learns, strict=True) if learns]
             gradients = tuple(g + self.sparsity_weight * p for g, p in zip(gradients, mine, strict=True))
-        gradients = self.averaged(gradients)
+        gradients = self.average_gradients(gradients)
         self.update(gradients)
-        self.chains.learned(gradients)
+        self.chains.on_update(gradients)
         self.advance()
         if not self.chains.persistent:  # a persistent chain is nobody's reconstruction
             values["sampled_reconstruction_error"] = (batch.x - fantasy).square().mean()
         return values
 
-    def _gap(self, v: Tensor, fantasy: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _compute_gap(self, v: Tensor, fantasy: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         gap = self.energy.free_energy(v).mean() - self.energy.free_energy(fantasy).mean()
         return gap.detach(), torch.autograd.grad(gap, self.params)
 

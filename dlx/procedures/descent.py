@@ -14,7 +14,7 @@ from dlx.tasks.task import Task
 
 
 class Descent(Procedure):
-    """`step` finds a gradient for each of `params`, takes what `averaged` makes of them over all processes, calls
+    """`step` finds a gradient for each of `params`, takes what `average_gradients` makes of them over all processes, calls
     `update` with that, and `advance` afterwards.
 
     Args:
@@ -29,22 +29,22 @@ class Descent(Procedure):
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], Schedule] | None = None,
     ) -> None:
-        self.make_optimizer, self.make_schedule = optimizer, scheduler
+        self.optimizer_factory, self.schedule_factory = optimizer, scheduler
 
-    def learning(self, model: nn.Module) -> dict[str, Tensor]:
+    def trainable_parameters(self, model: nn.Module) -> dict[str, Tensor]:
         """The parameters that learn, by name."""
         return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
-        self.named = self.learning(model)
+        self.named = self.trainable_parameters(model)
         self.params = list(self.named.values())
         with without_dynamo():
-            self.optimizer = make_optimizer(self.make_optimizer, self.params)
-        self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
+            self.optimizer = make_optimizer(self.optimizer_factory, self.params)
+        self.schedule = self.schedule_factory(self.optimizer) if self.schedule_factory else None
         self.update = make_updater(self.optimizer, self.params)
 
-    def averaged(self, gradients: Any) -> Any:
+    def average_gradients(self, gradients: Any) -> Any:
         """Gradients of the means over a batch, whichever process has which of its examples."""
         return current_group().average_gradients(gradients)
 

@@ -52,7 +52,7 @@ class EM(Procedure):
         self.tolerance = tolerance
         self.counts: dict[str, Tensor] = {}
         self.examples = 0
-        self.before: float | None = None  # log-likelihood, and log-prior, at the last iteration
+        self.previous_objective: float | None = None  # log-likelihood, and log-prior, at the last iteration
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
@@ -66,38 +66,38 @@ class EM(Procedure):
         self.examples += len(batch.x) * current_group().counts_here
         return {}
 
-    def _sum(self) -> None:
+    def _reduce_counts(self) -> None:
         """Take the counts of all processes."""
         self.counts, self.examples = (
             current_group().all_reduce(self.counts),
             sum(current_group().all_gather(self.examples)),
         )
 
-    def _keep(self) -> None:
+    def _keep_on_first_rank(self) -> None:
         """Leave what was counted to the first process."""
         if current_group().rank:
             self.counts, self.examples = {k: torch.zeros_like(v) for k, v in self.counts.items()}, 0
 
     def end_epoch(self) -> dict[str, Tensor]:
-        self._sum()
+        self._reduce_counts()
         total = float(self.counts["log_likelihood"])  # of the parameters that this iteration began with
         prior: Any = getattr(self.model, "log_prior", None)
         objective = total + (prior() if callable(prior) else 0.0)
         self.learner.maximize(self.counts)
-        self.done = self.before is not None and objective - self.before < self.tolerance
+        self.done = self.previous_objective is not None and objective - self.previous_objective < self.tolerance
         self.done |= getattr(self.model, "complete", False)
         mean = torch.tensor(total / self.examples, dtype=torch.float64)
-        self.before, self.counts, self.examples = objective, {}, 0
+        self.previous_objective, self.counts, self.examples = objective, {}, 0
         return {"log_likelihood": mean}
 
     def state_dict(self) -> dict[str, Any]:
         """With the counts so far: a run that is cut off within a pass goes on where it stood."""
-        self._sum()
-        kept = {"counts": self.counts, "examples": self.examples, "before": self.before}
-        self._keep()
+        self._reduce_counts()
+        kept = {"counts": self.counts, "examples": self.examples, "before": self.previous_objective}
+        self._keep_on_first_rank()
         return {**super().state_dict(), **kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.counts, self.examples, self.before = state["counts"], state["examples"], state["before"]
-        self._keep()
+        self.counts, self.examples, self.previous_objective = state["counts"], state["examples"], state["before"]
+        self._keep_on_first_rank()

@@ -76,17 +76,17 @@ class Greedy(Procedure):
             raise UsageError(
                 f"procedure's rates={list(self.rates)} were given for {len(layers)} layers; needed: one for each"
             )
-        self.learners = [self._learner(i) for i in range(len(layers))]
+        self.learners = [self._make_learner(i) for i in range(len(layers))]
         self.pretraining_epochs = self.passes - self.epochs  # trainer.epochs counts one layer's
         for learner, layer in zip(self.learners, layers, strict=True):
             learner.scaler = self.scaler
             learner.bind(layer, self.layer_task or task)
 
-    def _learner(self, index: int) -> Procedure:
+    def _make_learner(self, index: int) -> Procedure:
         own = getattr(self.learner, "keywords", {})
         optimizer = own.get("optimizer") or self.optimizer
         given = {} if own.get("optimizer") else {"scheduler": self.scheduler}
-        if optimizer is None and needs(self.learner, "optimizer"):
+        if optimizer is None and requires_argument(self.learner, "optimizer"):
             raise UsageError(
                 "a learner without an optimizer was given for the layers; needed: one of its own, such as "
                 "'procedure.pretrain.learner.optimizer={_target_: torch.optim.SGD, _partial_: true, lr: 0.1}'"
@@ -99,11 +99,11 @@ class Greedy(Procedure):
         index = self.index
         with torch.no_grad():
             seen = cast(Layered, self.model).below(index, batch)
-        return _named(index, self.learners[index].step(seen))
+        return _prefix_names(index, self.learners[index].step(seen))
 
     def end_epoch(self) -> dict[str, Tensor]:
         index = self.index
-        values = _named(index, self.learners[index].end_epoch())
+        values = _prefix_names(index, self.learners[index].end_epoch())
         self.epoch += 1
         return values
 
@@ -125,11 +125,11 @@ class Greedy(Procedure):
             learner.load_state_dict(own)
 
 
-def needs(made: Callable[..., Any], name: str) -> bool:
+def requires_argument(made: Callable[..., Any], name: str) -> bool:
     """Whether a constructor cannot do without an argument that it was not given yet."""
     found = inspect.signature(made).parameters.get(name)
     return found is not None and found.default is found.empty
 
 
-def _named(index: int, values: dict[str, Tensor]) -> dict[str, Tensor]:
+def _prefix_names(index: int, values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"layer{index + 1}/{name}": value for name, value in values.items()}

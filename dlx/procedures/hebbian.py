@@ -23,7 +23,7 @@ class Hebbian(Procedure):
 
     def __init__(self) -> None:
         self.gathered: dict[str, Tensor] = {}
-        self.told: list[str] = []  # to be heard at once
+        self.notices: list[str] = []  # to be heard at once
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
@@ -37,11 +37,11 @@ class Hebbian(Procedure):
         told = self.learner.store(self.gathered)
         self.gathered, self.done = {}, True
         remark = getattr(self.model, "remark", None)
-        self.told += filter(None, [remark(told)] if callable(remark) else [])
+        self.notices += filter(None, [remark(told)] if callable(remark) else [])
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in told.items()}
 
     def pop_notices(self) -> list[str]:
-        told, self.told = self.told, []
+        told, self.notices = self.notices, []
         return told
 
     def state_dict(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class MicroBatches:
     def __init__(self, gradient: Callable[[Batch], Gradient]) -> None:
         self.gradient = gradient
         self.size: int | None = None  # examples taken at once; None for all of them
-        self.pop_notices: list[str] = []
+        self.notices: list[str] = []
 
     def __call__(self, batch: Batch) -> Gradient:
         """The gradient and the loss, 0-d and detached.
@@ -40,15 +40,15 @@ class MicroBatches:
             except RuntimeError as error:
                 self._halve(error, len(batch.x), len(batch.x))
             release()  # here the error, and with it what the step held, is gone
-        return self._in_parts(batch)
+        return self._run_in_parts(batch)
 
-    def _in_parts(self, batch: Batch) -> Gradient:
+    def _run_in_parts(self, batch: Batch) -> Gradient:
         whole = len(batch.x)
         while True:
             assert self.size is not None
             size = min(self.size, whole)
             try:
-                return self.gradient(batch) if size == whole else self._summed(batch, size)
+                return self.gradient(batch) if size == whole else self._sum_parts(batch, size)
             except RuntimeError as error:
                 self._halve(error, size, whole)
             release()
@@ -63,12 +63,12 @@ class MicroBatches:
                 "this order: trainer.precision=bf16, a smaller model or smaller examples, trainer.device=cpu"
             ) from error
         self.size = size // 2
-        self.pop_notices.append(
+        self.notices.append(
             f"out of memory with {size} examples at once: going on with {self.size}, whose gradients add up to "
             f"those of a batch of {whole} (batch normalization sees {self.size})"
         )
 
-    def _summed(self, batch: Batch, size: int) -> Gradient:
+    def _sum_parts(self, batch: Batch, size: int) -> Gradient:
         total: list[Tensor | None] = []
         mean: Tensor | None = None
         for part in parts(batch, size):

@@ -8,7 +8,7 @@ import torch
 
 from dlx.errors import TrainingError, UsageError
 
-PLAIN = (bool, int, float, str, list, tuple, type(None))  # what is the same when it looks the same
+COMPARABLE = (bool, int, float, str, list, tuple, type(None))  # what is the same when it looks the same
 
 
 class Schedule:
@@ -30,26 +30,26 @@ class Schedule:
         interval: Literal["step", "epoch"] = "epoch",
     ) -> None:
         known = getattr(scheduler, "keywords", {}).items()
-        self.given = {name: repr(value) for name, value in known if isinstance(value, PLAIN)}
+        self.given = {name: repr(value) for name, value in known if isinstance(value, COMPARABLE)}
         try:
             self.scheduler = scheduler(optimizer)
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise UsageError(f"the scheduler refused its values: {error}; dlx info scheduler=… shows them") from error
-        self.plateau = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        self.is_plateau = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         self.interval = interval
-        self.start = [_values(group) for group in optimizer.param_groups]  # of rates and momenta
+        self.start = [_group_settings(group) for group in optimizer.param_groups]  # of rates and momenta
 
     def step(self) -> None:
         """After an update."""
-        if self.interval == "step" and not self.plateau:
-            self._advance()
+        if self.interval == "step" and not self.is_plateau:
+            self._step_scheduler()
 
     def end_epoch(self) -> None:
         """After an epoch."""
-        if self.interval == "epoch" and not self.plateau:
-            self._advance()
+        if self.interval == "epoch" and not self.is_plateau:
+            self._step_scheduler()
 
-    def _advance(self) -> None:
+    def _step_scheduler(self) -> None:
         try:
             self.scheduler.step()
         except ValueError as error:  # one cycle, resumed for more epochs than it was made for
@@ -60,7 +60,7 @@ class Schedule:
 
     def on_validation_end(self, value: float) -> None:
         """After a validation, with the monitored metric."""
-        if self.plateau:
+        if self.is_plateau:
             self.scheduler.step(value)
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo `state_dict`; a scheduler made of other values, for a longer run, goes where it would stand by now."""
         state = dict(state)
-        if state.pop("given", self.given) == self.given or self.plateau:
+        if state.pop("given", self.given) == self.given or self.is_plateau:
             self.scheduler.load_state_dict(state)
             return
         for group, start in zip(self.scheduler.optimizer.param_groups, self.start, strict=True):
@@ -82,10 +82,10 @@ class Schedule:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # no update lies between these steps: they were made before
             for _ in range(state["last_epoch"]):
-                self._advance()
+                self._step_scheduler()
 
 
-def _values(group: dict[str, Any]) -> dict[str, Any]:
+def _group_settings(group: dict[str, Any]) -> dict[str, Any]:
     """Of an optimizer's group, without its parameters."""
     return {
         name: float(value) if isinstance(value, torch.Tensor) else value

@@ -47,10 +47,12 @@ class TruncatedBackprop(Backprop):
         grad_norm_every: Natural = 50,
         diagnose: Literal["gradients"] | None = None,
     ) -> None:
-        super().__init__(optimizer, scheduler, clip_norm, clip_value, grad_norm_every=grad_norm_every, diagnose=diagnose)
+        super().__init__(
+            optimizer, scheduler, clip_norm, clip_value, grad_norm_every=grad_norm_every, diagnose=diagnose
+        )
         self.k = k
 
-    def _shared(self, model: nn.Module) -> None:
+    def _make_distributed(self, model: nn.Module) -> None:
         return None
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -70,18 +72,18 @@ class TruncatedBackprop(Backprop):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         steps, before = self.steps.pairs(batch), self.updates
-        values = super().step(batch) if steps.x.shape[1] <= self.k else self._pieces(batch, steps)
+        values = super().step(batch) if steps.x.shape[1] <= self.k else self._learn_in_pieces(batch, steps)
         if self.updates > before:
-            super()._advance()
+            super()._step_schedule()
         return values
 
-    def _advance(self) -> None:
+    def _step_schedule(self) -> None:
         """Not after an update: batches are what schedules are made for, and the number of pieces may vary."""
 
     def performance_hint(self, steps: int) -> str | None:
         return None
 
-    def _pieces(self, batch: Batch, steps: Steps) -> dict[str, Tensor]:
+    def _learn_in_pieces(self, batch: Batch, steps: Steps) -> dict[str, Tensor]:
         if self.diagnosis is not None:
             self.diagnosis.batch = batch
         model, T = as_step_model(self.model), steps.x.shape[1]
@@ -95,7 +97,7 @@ class TruncatedBackprop(Backprop):
             with torch.set_grad_enabled(learns):
                 scores, state = model.steps(piece.x, piece.lengths, state)
             if learns:
-                values |= self._learn(*self._gradient(self.penalise(self.steps.mean(scores, piece))))
+                values |= self._descend(*self._compute_gradient(self.add_penalties(self.steps.mean(scores, piece))))
                 total = total + values["loss"] * piece.counts.sum()
             state = tree_map_only(Tensor, Tensor.detach, state)
         values["loss"] = total / steps.counts.sum().clamp(min=1)  # as over the whole sequences

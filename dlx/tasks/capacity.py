@@ -56,10 +56,10 @@ class Capacity(Recall):
                 f"task.loads={self.loads} of {units} units need from {min(wanted)} to {max(wanted)} patterns; "
                 f"there are {len(x)}; type dataset.patterns={max(wanted)}, or other loads"
             )
-        self.curve = [self._overlap(model, x[:number]) for number in wanted]
+        self.curve = [self._measure_overlap(model, x[:number]) for number in wanted]
         return {f"overlap_at_{load:g}": overlap for load, overlap in zip(self.loads, self.curve, strict=True)}
 
-    def _overlap(self, model: nn.Module, x: Tensor) -> float:
+    def _measure_overlap(self, model: nn.Module, x: Tensor) -> float:
         empty = copy.deepcopy(model)
         memory = as_memory(empty)
         if not isinstance(empty, Storing):
@@ -69,7 +69,7 @@ class Capacity(Recall):
             )
         empty.store(empty.gather({}, x))
         patterns = memory.states(x)
-        found = memory.recall(self.spoil(patterns, x.shape[1:])).states
+        found = memory.recall(self.corrupt(patterns, x.shape[1:])).states
         return float(compute_overlaps(found.to(patterns.dtype), patterns).double().mean())
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:

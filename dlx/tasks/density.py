@@ -109,7 +109,7 @@ class Density(Task):
         if log_Z is not None:
             return {name: -energy - float(log_Z), "log_partition": float(log_Z)}
         assert machine is not None
-        base, other = self._bases(model, machine, batches)
+        base, other = self._base_biases(model, machine, batches)
         estimate = anneal(machine, base, self.ais_chains, self.ais, other)
         return {
             f"{name}_ais": -energy - estimate.log_Z,
@@ -119,7 +119,7 @@ class Density(Task):
             "ais_effective_chains": estimate.effective,
         }
 
-    def _bases(
+    def _base_biases(
         self, model: nn.Module, machine: "Bipartite", batches: Iterable[Batch]
     ) -> tuple[Tensor | None, Tensor | None]:
         """Biases of both sides where the chains start; None for zeros."""

@@ -17,7 +17,7 @@ from dlx.types import Count, NonNegative, Positive, Probability
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
-BETWEEN = 0.75  # grey around what is drawn: patterns are black and white to their edges
+GREY = 0.75  # grey around what is drawn: patterns are black and white to their edges
 
 
 @runtime_checkable
@@ -70,7 +70,7 @@ class Recall(Task):
         ask: Literal["stored", "split"] = "stored",
         pictured: Count = 10,
     ) -> None:
-        self.spoil = Corruption(flip, mask, noise, seed)
+        self.corrupt = Corruption(flip, mask, noise, seed)
         self.tolerance, self.ask, self.pictured = tolerance, ask, pictured
 
     def attach(self, dataset: "Dataset") -> None:
@@ -80,7 +80,7 @@ class Recall(Task):
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         memory = as_memory(model)
         patterns = memory.states(batch.x)
-        cues = self.spoil(patterns, batch.x.shape[1:])
+        cues = self.corrupt(patterns, batch.x.shape[1:])
         found = memory.recall(cues)
         states = found.states.to(patterns.dtype)
         return {
@@ -111,13 +111,13 @@ class Recall(Task):
 
         memory, x = as_memory(model), take_inputs(batches, self.pictured)
         patterns = memory.states(x)
-        cues = self.spoil(patterns, x.shape[1:])
+        cues = self.corrupt(patterns, x.shape[1:])
         recalled = memory.recall(cues).states.to(patterns.dtype)
         largest = patterns.abs().max().clamp(min=1e-12)
         rows = [(0.5 + states / (2 * largest)).clamp(0, 1).float().cpu() for states in (patterns, cues, recalled)]
         below = [[Text(f"m = {m:.2f}")] for m in compute_overlaps(recalled, patterns).tolist()]
         pictures = [_to_images(row, x.shape[1:]) for row in rows]
-        return {"recall": columns(pictures, ("pattern", "cue", "recall"), below, between=BETWEEN)}
+        return {"recall": columns(pictures, ("pattern", "cue", "recall"), below, between=GREY)}
 
 
 def compute_overlaps(states: Tensor, patterns: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Regression(Task):
         if dataset.target_mean is not None and dataset.target_std is not None:
             self.mean, self.std = dataset.target_mean, dataset.target_std
 
-    def _in_units(self, values: Tensor) -> Tensor:
+    def _to_data_units(self, values: Tensor) -> Tensor:
         """Standardised values (batch, outputs) in the units of the data, float64 where the device has it."""
         wide = values if values.device.type == "mps" else values.double()
         return wide * self.std.to(wide) + self.mean.to(wide)
@@ -55,7 +55,7 @@ class Regression(Task):
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         scaled, target = _as_columns(forward_batch(model, batch)), _as_columns(require_labels(batch))
-        prediction, y = self._in_units(scaled), self._in_units(target)
+        prediction, y = self._to_data_units(scaled), self._to_data_units(target)
         error = prediction - y
         return {
             "loss": self._losses(scaled, target).mean(1),
@@ -80,7 +80,7 @@ class Regression(Task):
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Predictions (batch, outputs), in the units of the data."""
-        return self._in_units(_as_columns(model(x)))
+        return self._to_data_units(_as_columns(model(x)))
 
 
 def _as_columns(values: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from dlx.datasets.tables.tabular import Digits
 from dlx.errors import UsageError
 from dlx.models.autoencoders.vae.vae import VAE
 from dlx.tasks.elbo.elbo import ELBO
-from dlx.tasks.elbo.pictures import fixed_codes
+from dlx.tasks.elbo.pictures import make_fixed_codes
 from dlx.training.checkpoint import load as checkpoint
 from tests.conftest import loaded, same
 from tests.verbs import dlx, trained
@@ -157,12 +157,12 @@ def test_evaluation_repeats_itself(tmp_path):
 
 
 def test_fixed_codes():
-    lattice = fixed_codes(70, 2, 0).view(8, 8, 2)
+    lattice = make_fixed_codes(70, 2, 0).view(8, 8, 2)
     assert torch.equal(lattice[0, :, 0], lattice[7, :, 0])
     assert (lattice[0, :, 1] > lattice[1, :, 1]).all(), "as on a map: upwards"
     expected = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(8) + 0.5) / 8)
     assert torch.allclose(lattice[0, :, 0], expected)
-    assert torch.equal(fixed_codes(5, 7, 3), fixed_codes(5, 7, 3))
+    assert torch.equal(make_fixed_codes(5, 7, 3), make_fixed_codes(5, 7, 3))
 
 
 def test_pictures(tmp_path):

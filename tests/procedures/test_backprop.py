@@ -82,9 +82,9 @@ def test_what_an_epoch_leaves_over_makes_a_smaller_update():
     procedure = bound(accumulate=4)
     for batch in data:
         procedure.step(batch)
-    assert (procedure.updates, procedure.waiting) == (1, 2)
+    assert (procedure.updates, procedure.accumulated_batches) == (1, 2)
     procedure.end_epoch()
-    assert (procedure.updates, procedure.waiting) == (2, 0)
+    assert (procedure.updates, procedure.accumulated_batches) == (2, 0)
     large = [Batch(torch.cat([b.x for b in part]), torch.cat([b.y for b in part])) for part in (data[:4], data[4:])]
     torch.testing.assert_close(weights(procedure), by_hand(SGD, large), rtol=1e-5, atol=1e-6)
     procedure.end_epoch()

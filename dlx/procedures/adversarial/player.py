@@ -36,7 +36,7 @@ class Player:
         watch: int,
     ) -> None:
         self.params = [p for p in network.parameters() if p.requires_grad]
-        self.updates, self.watch = 0, watch
+        self.updates, self.measure_every = 0, watch
         self.optimizer = make_optimizer(optimizer, self.params) if self.params else None
         self.schedule: Schedule | None = None
         if self.optimizer is None:
@@ -45,7 +45,7 @@ class Player:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
         self.schedule = schedule(self.optimizer) if schedule else None
-        if self.schedule is not None and self.schedule.plateau:
+        if self.schedule is not None and self.schedule.is_plateau:
             raise UsageError(
                 "scheduler=plateau was given; needed: one that waits for no score, since the losses of a game do not "
                 "say which player is better; type scheduler=constant or scheduler=cosine"
@@ -53,18 +53,18 @@ class Player:
         self.update = make_updater(self.optimizer, self.params)
 
     @property
-    def frozen(self) -> bool:
+    def is_frozen(self) -> bool:
         """Whether there is nothing in it to learn."""
         return not self.params
 
     @property
-    def watched(self) -> bool:
+    def is_measured(self) -> bool:
         """Whether the next update is one that is measured."""
-        return bool(self.watch) and self.updates % self.watch == 0
+        return bool(self.measure_every) and self.updates % self.measure_every == 0
 
     def learn(self, loss: Tensor, scaler: LossScale | None) -> Tensor | None:
         """One update down the gradient of `loss`; the gradient's norm, 0-d, where it is to be logged."""
-        if self.frozen:
+        if self.is_frozen:
             self.updates += 1
             return None
         group = current_group()
@@ -72,7 +72,7 @@ class Player:
         grads = group.sum_gradients(torch.autograd.grad(scaled, self.params))
         if scaler is not None and not scaler.unscale(list(grads)):
             return None
-        norm = torch.nn.utils.get_total_norm(grads) if self.watched else None
+        norm = torch.nn.utils.get_total_norm(grads) if self.is_measured else None
         self.update(grads)
         self.updates += 1
         if self.schedule is not None:

@@ -18,7 +18,7 @@ from dlx.types import Count, Natural
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
-TOGETHER = 16  # samples of one example that are decoded together at least, if there are so many
+MIN_SAMPLES_AT_ONCE = 16  # samples of one example that are decoded together at least, if there are so many
 
 
 class ELBO(Task):
@@ -99,7 +99,7 @@ class ELBO(Task):
         for batch in batches:
             examples += len(batch.x)
             self._measure(vae, batch, one, many, sums)
-        means = {name: total / examples for name, total in sums.fetched().items()}
+        means = {name: total / examples for name, total in sums.fetch().items()}
         codes, squares = means.pop("codes"), means.pop("squares")
         values = {name: float(mean) for name, mean in means.items()}
         found: dict[str, float] = {f"elbo{self.suffix}": -(values["reconstruction"] + values["kl"])}
@@ -126,9 +126,9 @@ class ELBO(Task):
         sums.add("codes", q.mean)
         sums.add("squares", q.mean.square())
         if self.bound == "importance" and self.samples > 1:
-            sums.add("bound", evidence(vae, batch, self.samples, many).bound())
+            sums.add("bound", estimate_evidence(vae, batch, self.samples, many).bound())
         if self.importance:
-            found = evidence(vae, batch, self.importance, many)
+            found = estimate_evidence(vae, batch, self.importance, many)
             sums.add("log_p", found.bound())
             sums.add("effective", found.effective())
 
@@ -145,7 +145,7 @@ class ELBO(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Reconstructions, samples on fixed codes, ways from one code to another, the codes as a map."""
-        return pictures.drawn(cast(Variational, model), batches, self.pictured, self.names, self.seed)
+        return pictures.draw_pictures(cast(Variational, model), batches, self.pictured, self.names, self.seed)
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:
@@ -154,11 +154,11 @@ def importance_bound(log_weights: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evidence(vae: Variational, batch: Batch, k: int, generator: torch.Generator | None = None) -> Evidence:
+def estimate_evidence(vae: Variational, batch: Batch, k: int, generator: torch.Generator | None = None) -> Evidence:
     """The importance-weighted estimate of log p(x) of each example, by k samples; some of some examples at a time."""
     examples, room = len(batch.x), vae.at_once(batch.x.device)
     found = Evidence(examples, k, batch.x.device)
-    few = min(examples, max(1, room // min(k, TOGETHER)))
+    few = min(examples, max(1, room // min(k, MIN_SAMPLES_AT_ONCE)))
     some = max(1, room // few)
     for low in range(0, examples, few):
         at = slice(low, low + few)
@@ -180,6 +180,6 @@ class _Sums:
         wide = torch.float32 if values.device.type == "mps" else torch.float64
         self.totals[name] = self.totals.get(name, 0) + values.to(wide).sum(0)
 
-    def fetched(self) -> dict[str, Tensor]:
+    def fetch(self) -> dict[str, Tensor]:
         """On the processor, float64."""
         return {name: total.cpu().double() for name, total in self.totals.items()}

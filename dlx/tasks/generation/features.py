@@ -80,7 +80,7 @@ def make_features(run: str | None, dataset: "Dataset", load_model: LoadModel) ->
     return LeNetFeatures(run, tuple(dataset.shape or ()), load_model)
 
 
-def unit(x: Tensor, dataset: "Dataset") -> Tensor:
+def to_unit_range(x: Tensor, dataset: "Dataset") -> Tensor:
     """Images (n, *shape) as the dataset scales them, back in [0, 1]; other data as they are.
 
     Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.

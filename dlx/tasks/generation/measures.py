@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Parzen(NamedTuple):
+class ParzenEstimate(NamedTuple):
     """Log-likelihood of data under Gaussian kernels at samples."""
 
     mean: float  # nats for an example
@@ -15,7 +15,7 @@ class Parzen(NamedTuple):
     sigma: float  # of the kernels
 
 
-def parzen(made: Tensor, x: Tensor, sigma: float, chunk: int = 500) -> Tensor:
+def parzen_log_likelihood(made: Tensor, x: Tensor, sigma: float, chunk: int = 500) -> Tensor:
     """log p(x) under N(sample, σ² I) about each of the samples with even weights, (n,) in nats, float64.
 
     I. Goodfellow et al., "Generative Adversarial Networks", 2014, https://arxiv.org/abs/1406.2661, §5; O. Breuleux,
@@ -28,11 +28,11 @@ def parzen(made: Tensor, x: Tensor, sigma: float, chunk: int = 500) -> Tensor:
         sigma: σ.
         chunk: examples at a time; memory is that of chunk × m distances.
     """
-    return parzens(made, x, [sigma], chunk)[0]
+    return parzen_log_likelihoods(made, x, [sigma], chunk)[0]
 
 
-def parzens(made: Tensor, x: Tensor, sigmas: list[float], chunk: int = 500) -> Tensor:
-    """As `parzen`, for several σ, whose distances are computed once; (len(sigmas), n)."""
+def parzen_log_likelihoods(made: Tensor, x: Tensor, sigmas: list[float], chunk: int = 500) -> Tensor:
+    """As `parzen_log_likelihood`, for several σ, whose distances are computed once; (len(sigmas), n)."""
     if made.device.type == "mps":  # Apple's GPU has no float64, which the squares below need
         made, x = made.cpu(), x.cpu()
     centres = made.flatten(1).double()
@@ -49,7 +49,7 @@ def parzens(made: Tensor, x: Tensor, sigmas: list[float], chunk: int = 500) -> T
     return torch.cat(parts, 1) - math.log(len(centres))
 
 
-def parzen_window(made: Tensor, val: Tensor, x: Tensor, sigmas: list[float] | None = None) -> Parzen:
+def fit_parzen_window(made: Tensor, val: Tensor, x: Tensor, sigmas: list[float] | None = None) -> ParzenEstimate:
     """The log-likelihood of x (n, *shape) with the σ that is best for `val` (k, *shape).
 
     Args:
@@ -59,12 +59,12 @@ def parzen_window(made: Tensor, val: Tensor, x: Tensor, sigmas: list[float] | No
         sigmas: to choose from; the paper's code has ten from 0.1 to 1, even in the logarithm, which is the default.
     """
     sigmas = sigmas or torch.logspace(-1, 0, 10, dtype=torch.float64).tolist()
-    sigma = sigmas[int(parzens(made, val, sigmas).mean(1).argmax())]
-    logs = parzen(made, x, sigma)
-    return Parzen(float(logs.mean()), float(logs.std() / math.sqrt(len(logs))), sigma)
+    sigma = sigmas[int(parzen_log_likelihoods(made, val, sigmas).mean(1).argmax())]
+    logs = parzen_log_likelihood(made, x, sigma)
+    return ParzenEstimate(float(logs.mean()), float(logs.std() / math.sqrt(len(logs))), sigma)
 
 
-def frechet(one: Tensor, two: Tensor) -> float:
+def frechet_distance(one: Tensor, two: Tensor) -> float:
     """‖μ₁ - μ₂‖² + Tr(C₁ + C₂ - 2 (C₁ C₂)^½) of two sets of features, (n, k) and (m, k), in float64.
 
     The squared 2-Wasserstein distance of two Gaussians: D. C. Dowson, B. V. Landau 1982,
@@ -83,7 +83,7 @@ def frechet(one: Tensor, two: Tensor) -> float:
     return max(float(distance), 0.0)
 
 
-def modes_found(made: Tensor, centres: Tensor, std: float) -> dict[str, float]:
+def mode_coverage(made: Tensor, centres: Tensor, std: float) -> dict[str, float]:
     """How well samples (n, *shape) cover a mixture of round Gaussians at `centres` (modes, *shape).
 
     Returns:
@@ -101,7 +101,7 @@ def modes_found(made: Tensor, centres: Tensor, std: float) -> dict[str, float]:
     return values
 
 
-def area_under_curve(real: Tensor, fake: Tensor) -> float:
+def roc_auc(real: Tensor, fake: Tensor) -> float:
     """How often a score of `real` (n,) exceeds one of `fake` (m,), ties counting half: the Mann-Whitney statistic."""
     ordered = fake.double().sort().values
     real = real.double()
@@ -109,7 +109,7 @@ def area_under_curve(real: Tensor, fake: Tensor) -> float:
     return float(below.double().mean()) / (2 * len(fake))
 
 
-def spread(x: Tensor, most: int = 1000) -> Tensor:
+def mean_pairwise_distance(x: Tensor, most: int = 1000) -> Tensor:
     """Mean distance between two of x (n, *shape), 0-d; of the first `most`, since there are n² pairs."""
     flat = x[:most].flatten(1).float()
     return torch.pdist(flat).mean() if len(flat) > 1 else flat.new_zeros(())

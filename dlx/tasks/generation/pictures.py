@@ -8,18 +8,18 @@ from torch import Tensor
 from dlx.figures import figures
 
 
-def sheet(images: Tensor, like: Tensor, columns: int | None = None) -> Tensor:
+def image_grid(images: Tensor, like: Tensor, columns: int | None = None) -> Tensor:
     """Images (n, C, H, W) side by side, in the intensities of the data `like`, whatever their scaling."""
     low, high = like.amin(), like.amax()
     return figures.grid(((images - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).cpu(), columns)
 
 
-def rows_of(classes: int, pictured: int, device: torch.device) -> Tensor:
+def labels_by_row(classes: int, pictured: int, device: torch.device) -> Tensor:
     """Labels for a sheet with one row for each class, about `pictured` in all."""
     return torch.arange(classes, device=device).repeat_interleave(max(1, min(10, pictured // classes)))
 
 
-def walk(model: Any, rows: int, steps: int) -> Tensor:
+def interpolate_samples(model: Any, rows: int, steps: int) -> Tensor:
     """Images on the way from one noise to another, (rows × steps, *shape), one way a row, its label kept.
 
     Args:
@@ -37,6 +37,6 @@ def walk(model: Any, rows: int, steps: int) -> Tensor:
     return model.decode(z, labels.repeat_interleave(steps))
 
 
-def walks(model: Any) -> bool:
+def can_interpolate(model: Any) -> bool:
     """Whether a model has ways between its noises."""
     return all(callable(getattr(model, name, None)) for name in ("latent", "between", "decode"))

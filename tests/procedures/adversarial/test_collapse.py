@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from dlx.models.adversarial.gan import GAN
-from dlx.procedures.adversarial.collapse import BEGINNING, WINDOW, Collapse
+from dlx.procedures.adversarial.collapse import WARM_UP, WINDOW, CollapseDetector
 
 
 def seen(collapse, **values):
-    collapse.see({name: torch.tensor(value) for name, value in values.items()})
+    collapse.add_measurements({name: torch.tensor(value) for name, value in values.items()})
 
 
 def test_samples_that_were_different_and_are_alike():
-    collapse = Collapse()
+    collapse = CollapseDetector()
     seen(collapse, diversity=0.9)
     for _ in range(WINDOW - 1):
         seen(collapse, diversity=0.01)
@@ -26,8 +26,8 @@ def test_samples_that_were_different_and_are_alike():
 
 
 def test_samples_that_were_never_different():
-    collapse = Collapse()
-    for _ in range(BEGINNING - 1):
+    collapse = CollapseDetector()
+    for _ in range(WARM_UP - 1):
         seen(collapse, diversity=0.06)
     assert collapse.pop_notices() == []
     seen(collapse, diversity=0.06)
@@ -60,14 +60,14 @@ SLOW = [
 
 @pytest.mark.parametrize("course", [SLOW, [0.6] + [0.01] * 9, [0.7] * 9 + [0.01] * 9 + [0.3], [0.7] * 50])
 def test_beginnings_and_single_values_are_no_collapse(course):
-    collapse = Collapse()
+    collapse = CollapseDetector()
     for value in course:
         seen(collapse, diversity=value)
         assert collapse.pop_notices() == []
 
 
 def test_sure():
-    collapse = Collapse()
+    collapse = CollapseDetector()
     seen(collapse, generator_gradient_norm=1.0)
     for _ in range(WINDOW):
         seen(collapse, discriminator_accuracy=1.0)
@@ -81,7 +81,7 @@ def test_sure():
 
 
 def test_missing_modes():
-    collapse = Collapse()
+    collapse = CollapseDetector()
     collapse.on_validation_end(1, 25, 0.9)
     assert collapse.pop_notices() == [], "fresh weights: all samples are near the origin, where the grid has a mode"
     seen(collapse, diversity=0.6)
@@ -101,7 +101,7 @@ def test_missing_modes_are_told_after_the_last_validation(train, monkeypatch):
 
 
 def test_a_resumed_run_says_nothing_twice():
-    one, two = Collapse(), Collapse()
+    one, two = CollapseDetector(), CollapseDetector()
     for value in [0.9] + [0.01] * WINDOW:
         seen(one, diversity=value, generator_gradient_norm=1.0)
     assert len(one.pop_notices()) == 1
