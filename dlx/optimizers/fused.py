@@ -1,4 +1,4 @@
-"""The shortest way from gradients to new weights.
+"""Fast updates: from gradients to new weights with little Python between.
 
 `torch.optim.Optimizer.step` spends more time in Python (hooks, grouping, state look-ups) than a small network's
 arithmetic takes. For the plain uses of SGD, Adam and AdamW, `make_updater` calls torch's own fused kernel on the
@@ -23,7 +23,7 @@ Updater = Callable[[Gradients], None]
 def make_optimizer(
     optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Tensor]
 ) -> torch.optim.Optimizer:
-    """The optimizer of these parameters.
+    """Make the optimizer of these parameters.
 
     Raises:
         UsageError: there are none, or the optimizer refuses its values.
@@ -65,7 +65,7 @@ def without_dynamo() -> Iterator[None]:
 
 
 def make_updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updater:
-    """A function that takes the gradients of `params`, in their order, and updates the parameters in place."""
+    """Make a function that takes the gradients of `params`, in their order, and updates the parameters in place."""
     if len(optimizer.param_groups) == 1 and _can_fuse(optimizer, params):
         if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
             return _Adam(optimizer, params)
@@ -162,27 +162,27 @@ class _Fused:
         self.fallback(grads)
 
     def _select_reached(self, grads: Gradients) -> None:
-        """Leave out the parameters without a gradient: torch's `step` lets them be, too."""
+        """Leave out the parameters without a gradient, as torch's `step` does."""
         self.unreached = [i for i, grad in enumerate(grads) if grad is None]
         self.params = [p for p, grad in zip(self.all_params, grads, strict=True) if grad is not None]
         self.strides, self.mismatched = [p.stride() for p in self.params], {}
 
     def _select_gradients(self, grads: Gradients) -> Gradients:
-        """The gradients of the chosen parameters; all, and so too many, where one of the others has one now."""
+        """Return the gradients of the selected parameters; all, so too many, where one of the others has one now."""
         if not self.unreached or any(grads[i] is not None for i in self.unreached):
             return grads
         left_out = set(self.unreached)
         return [grad for i, grad in enumerate(grads) if i not in left_out]
 
     def _has_equal_step_counts(self) -> bool:
-        """Whether all parameters have been updated equally often: the kernel counts for all of them at once."""
+        """Return whether all parameters were updated equally often: the kernel counts for all of them at once."""
         counts = {float(state["step"]) for state in self.optimizer.state.values() if "step" in state}
         known = sum(1 for p in self.all_params if self.optimizer.state.get(p))
         own = sum(1 for p in self.params if self.optimizer.state.get(p))
         return bool(self.params) and len(counts) <= 1 and known == own and known in (0, len(self.params))
 
     def _match_strides(self, grads: Gradients) -> Gradients | None:
-        """The gradients, each in its weight's memory order: the kernels walk through both without asking for it.
+        """Return the gradients, each in its weight's memory order: the kernels walk through both without asking.
 
         None where another set of parameters has gradients than the kernels have been given.
         """
@@ -198,13 +198,13 @@ class _Fused:
         if key not in self.mismatched:
             pairs = enumerate(zip(strides, self.params, strict=True))
             self.mismatched[key] = [i for i, (stride, p) in pairs if _has_other_strides(stride, p)]
-        moved = list(grads)
+        copies = list(grads)
         for i in self.mismatched[key]:
-            moved[i] = torch.empty_like(self.params[i]).copy_(grads[i])
-        return moved
+            copies[i] = torch.empty_like(self.params[i]).copy_(grads[i])
+        return copies
 
     def _get_slots(self, name: str) -> list[Tensor]:
-        """A slot of every parameter's state, likewise: a run may go on in another memory order than it began in."""
+        """Return a slot of every parameter's state, likewise: a run may resume in another memory order."""
         for p in self.params:
             value = self.state[p][name]
             if _has_other_strides(value.stride(), p):
@@ -215,11 +215,11 @@ class _Fused:
         raise NotImplementedError
 
     def _restore_state(self) -> None:
-        """Make the state fit for torch's own `step`."""
+        """Turn the state into what torch's own `step` expects."""
 
 
 def _has_other_strides(stride: tuple[int, ...], param: Tensor) -> bool:
-    """Whether the order in memory is another one; a dimension of size 1 may have any stride."""
+    """Return whether the order in memory is another one; a dimension of size 1 may have any stride."""
     both = zip(stride, param.stride(), param.shape, strict=True)
     return any(one != other for one, other, size in both if size > 1)
 

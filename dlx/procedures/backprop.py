@@ -31,7 +31,7 @@ COMPILABLE = ("SGD", "Adam", "AdamW")  # as dlx.procedures.compiled has them; as
 
 
 class Backprop(Procedure):
-    """Descends the gradient of the task's loss, plus the model's own penalties.
+    """Descend the gradient of the task's loss, plus the model's own penalties.
 
     Of several processes each takes the gradient of its share of a batch, by torch's DistributedDataParallel or
     fully_shard; with `accumulate` the gradients are added up in each and exchanged once an update.
@@ -42,7 +42,7 @@ class Backprop(Procedure):
         clip_norm: bound on the Euclidean norm of the whole gradient.
         clip_value: bound on each entry of the gradient.
         accumulate: batches whose mean gradient makes one update; what an epoch leaves over makes a smaller one.
-        grad_norm_every: log the gradient's norm at every so-many-th update; 0 for never.
+        grad_norm_every: updates between two logs of the gradient's norm; 0 for none.
         compile: `step` makes loss, gradient and update one compiled graph. It pays for small networks and many steps:
             compiling takes seconds.
         diagnose: `gradients` tells at the end of each epoch how much the loss of its last batch depends on the hidden
@@ -75,7 +75,7 @@ class Backprop(Procedure):
         self.compiled: CompiledStep | None = None
         self.micro_batches = MicroBatches(lambda batch: self._compute_gradient(self.loss(batch)))
         self.diagnosis: StateGradients | None = None
-        self.distributed: DistributedGradients | None = None  # of several processes
+        self.distributed: DistributedGradients | None = None  # with several processes
         self.updates = 0
         self.accumulated: list[Tensor] = []  # sum of the gradients since the last update
         self.accumulated_batches = 0  # batches in that sum
@@ -105,7 +105,7 @@ class Backprop(Procedure):
             self.compiled = CompiledStep(model, task, self.optimizer, self.penalised, self.clip_norm)
 
     def _make_distributed(self, model: nn.Module) -> "DistributedGradients | None":
-        """The gradient over several processes; None where it is exchanged after it was taken."""
+        """Make what takes the gradient over several processes; None where it is exchanged after it was taken."""
         from dlx.distributed.gradients import DistributedGradients, refuse_sharding
 
         if self.strategy == "fsdp":
@@ -116,11 +116,11 @@ class Backprop(Procedure):
         return DistributedGradients(current_group(), model, self.loss, strategy)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The task's loss and the penalties, 0-d."""
+        """Return the task's loss and the penalties, 0-d."""
         return self.add_penalties(self.task.loss(self.model, batch))
 
     def add_penalties(self, loss: Tensor) -> Tensor:
-        """A loss with the model's penalties, 0-d."""
+        """Add the model's penalties to a loss, 0-d."""
         for module in self.penalised:
             loss = loss + module.penalty()
         return loss
@@ -135,13 +135,13 @@ class Backprop(Procedure):
         return self._descend(*self.micro_batches(batch))
 
     def _compute_gradient(self, loss: Tensor) -> tuple[Gradients, Tensor]:
-        """The gradient of a loss, 0-d, and the loss without it."""
+        """Return the gradient of a loss, 0-d, and the loss, detached."""
         scaled = current_group().weight_by_examples(loss if self.scaler is None else self.scaler.scale(loss))
         # allow_unused: a head that this loss does not reach keeps its weights, as with .backward().
         return torch.autograd.grad(scaled, self.params, allow_unused=True), loss.detach()
 
     def _descend(self, grads: Gradients, loss: Tensor) -> dict[str, Tensor]:
-        """One step down a gradient."""
+        """Take one step down a gradient, or add it to those that make up a step."""
         values = {"loss": loss}
         if self.accumulate > 1:
             self._accumulate(grads)
@@ -171,7 +171,7 @@ class Backprop(Procedure):
         return self._finish_update(values)
 
     def _finish_update(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What follows every update of the weights."""
+        """Do what follows every update of the weights: count it, constrain them, step the schedule."""
         if "gradient_norm" in values and not (self.grad_norm_every and self.updates % self.grad_norm_every == 0):
             del values["gradient_norm"]
         self.updates += 1
@@ -185,11 +185,11 @@ class Backprop(Procedure):
             self.schedule.step()
 
     def _accumulate(self, grads: Any) -> None:
-        filled = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads, strict=True)]
+        dense = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads, strict=True)]
         if self.accumulated_batches:
-            torch._foreach_add_(self.accumulated, filled)
+            torch._foreach_add_(self.accumulated, dense)
         else:
-            self.accumulated = filled
+            self.accumulated = dense
         self.accumulated_batches += 1
 
     def _take_accumulated(self) -> list[Tensor]:
@@ -214,8 +214,8 @@ class Backprop(Procedure):
             self.schedule.on_validation_end(metrics[self.task.monitor])
 
     def pop_notices(self) -> list[str]:
-        told, self.micro_batches.pop_notices = self.micro_batches.pop_notices, []
-        return told
+        notices, self.micro_batches.notices = self.micro_batches.notices, []
+        return notices
 
     def run_metadata(self) -> dict[str, Any]:
         return {} if self.micro_batches.size is None else {"micro_batch": self.micro_batches.size}
@@ -225,24 +225,24 @@ class Backprop(Procedure):
         # 0.1 ms. On larger networks the eager step is as fast.
         plain = self.accumulate == 1 and self.clip_value is None and self.scaler is None
         small = sum(p.numel() for p in self.params) < 1e5 and self.params[0].device.type == "cpu"
-        suits = (
+        can_compile = (
             plain and small and type(self.optimizer).__name__ in COMPILABLE and not _has_recurrent_kernels(self.model)
         )
-        if self.compile or not suits or current_group().world > 1 or steps < 400_000:
+        if self.compile or not can_compile or current_group().world > 1 or steps < 400_000:
             return None
         return f"procedure.compile=step would pay over {steps:,} steps: seconds to compile, then 0.6 of the time"
 
     def _keep_on_first_rank(self) -> None:
-        """Leave what was added up to the first of several processes."""
+        """Leave what was accumulated to the first of several processes."""
         if current_group().rank:
             torch._foreach_zero_(self.accumulated)
 
     def state_dict(self) -> dict[str, Any]:
         with without_dynamo():
             optimizer = gather_full_tensors(self.optimizer.state_dict(), current_group().world)
-        gathered = self.accumulated
-        if current_group().world > 1 and gathered and self.distributed is None:
-            gathered = self.accumulated = current_group().sum_gradients(gathered)
+        accumulated = self.accumulated
+        if current_group().world > 1 and accumulated and self.distributed is None:
+            accumulated = self.accumulated = current_group().sum_gradients(accumulated)
             self._keep_on_first_rank()
         return {
             **super().state_dict(),
@@ -250,7 +250,7 @@ class Backprop(Procedure):
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "updates": self.updates,
-            "gathered": gather_full_tensors(gathered, current_group().world),
+            "gathered": gather_full_tensors(accumulated, current_group().world),
             "waiting": self.accumulated_batches,
             "micro_batch": self.micro_batches.size,
             **({} if self.diagnosis is None else {"diagnosis": self.diagnosis.state_dict()}),
@@ -274,5 +274,5 @@ class Backprop(Procedure):
 
 
 def _has_recurrent_kernels(model: nn.Module) -> bool:
-    """Whether torch's recurrent modules are in it, through which its compiler makes no whole graph."""
+    """Return whether torch's recurrent modules are in it, through which its compiler makes no whole graph."""
     return any(isinstance(module, nn.RNNBase) for module in model.modules())

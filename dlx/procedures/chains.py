@@ -1,4 +1,4 @@
-"""Where the fantasies of contrastive divergence come from: Markov chains, begun anew or carried on.
+"""Markov chains that contrastive divergence takes its fantasies from, restarted at the data or persistent.
 
 Persistent: T. Tieleman, "Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient", ICML
 2008, https://doi.org/10.1145/1390156.1390290. Fast weights: T. Tieleman, G. Hinton, "Using Fast Weights to Improve
@@ -33,7 +33,7 @@ class Temperable(Protocol):
 
 
 class RestartedChains:
-    """Begins at the data each time: CD-k.
+    """Chains that begin at the data each time: CD-k.
 
     Args:
         steps: of Gibbs sampling.
@@ -54,23 +54,23 @@ class RestartedChains:
         self.model = cast(Sampler, model)
 
     def advance(self, x: Tensor) -> Tensor:
-        """The next fantasies, (chains, *shape), beside the data x (batch, *shape)."""
+        """Return the next fantasies, (chains, *shape), beside the data x (batch, *shape)."""
         return self.model.gibbs(x, self.steps)
 
     def on_update(self, gradients: Sequence[Tensor]) -> None:
-        """Hear what the model has just been updated with."""
+        """Take the gradients that the model has just been updated with."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return what a resumed run needs."""
         return {"states": self.states}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.states = None if state["states"] is None else state["states"].to(device)
 
 
 class PersistentChains(RestartedChains):
-    """Goes on from where it was at the last update: PCD.
+    """Chains that go on from where they were at the last update: PCD.
 
     Args:
         steps: of Gibbs sampling.
@@ -132,7 +132,7 @@ class FastWeightChains(PersistentChains):
 
 
 class TemperedChains(PersistentChains):
-    """Each persistent chain stands among replicas at higher temperatures, which cross between modes and are exchanged.
+    """Persistent chains with replicas at higher temperatures, which cross between modes and are exchanged.
 
     The temperatures go from the machine itself (β = 1) to one without weights (β = 0), in equal steps of β.
 
@@ -174,7 +174,7 @@ class TemperedChains(PersistentChains):
         return self.states[0]
 
     def _exchange_replicas(self, machine: Bipartite, s: Tensor, betas: Tensor, base: Tensor) -> Tensor:
-        """Neighbours change places with the probability of Metropolis and Hastings; even pairs first, then odd ones."""
+        """Exchange neighbours with Metropolis and Hastings' probability; even pairs first, then odd ones."""
         T, N, _ = s.shape
         inputs = machine.inputs(s.flatten(0, 1)).view(T, N, -1)
         for first in (0, 1):
@@ -201,7 +201,7 @@ def make_chains(
     fast_decay: float,
     temperatures: int | None,
 ) -> RestartedChains:
-    """The chains that a configuration asks for.
+    """Make the chains that a configuration asks for.
 
     Raises:
         UsageError: two kinds at once, or persistent ones without `persistent`.

@@ -1,7 +1,7 @@
-"""Contrastive divergence: descend the gap between the free energy of data and of what the model makes of it.
+"""Contrastive divergence: descend the gap between the free energies of the data and of the model's fantasies.
 
-G. E. Hinton, Neural Computation 14, 2002, https://doi.org/10.1162/089976602760128018. chains.py tells where the
-fantasies come from.
+G. E. Hinton, Neural Computation 14, 2002, https://doi.org/10.1162/089976602760128018. The fantasies come from
+chains.py.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.procedures.chains import make_chains as chains_of
+from dlx.procedures.chains import make_chains
 from dlx.procedures.descent import Descent
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
@@ -44,7 +44,7 @@ class Sparse(Protocol):
 
 
 class ContrastiveDivergence(Descent):
-    """Minimises mean F(data) - mean F(fantasy), the fantasy held fixed: the positive and the negative phase.
+    """Minimise mean F(data) - mean F(fantasy), the fantasy held fixed: the positive and the negative phase.
 
     Args:
         optimizer: a torch.optim class without its parameters.
@@ -77,7 +77,7 @@ class ContrastiveDivergence(Descent):
         sparsity_weight: NonNegative = 0.1,
     ) -> None:
         super().__init__(optimizer, scheduler)
-        self.chains = chains_of(steps, persistent, chains, fast_lr, fast_decay, temperatures)
+        self.chains = make_chains(steps, persistent, chains, fast_lr, fast_decay, temperatures)
         self.sparsity_target, self.sparsity_weight = sparsity_target, sparsity_weight
 
     def bind(self, model: nn.Module, task: Task) -> None:

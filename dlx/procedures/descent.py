@@ -1,4 +1,4 @@
-"""What procedures share that make their gradients themselves and leave the update to an optimizer."""
+"""The base of procedures that make their gradients themselves and leave the update to an optimizer."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,8 +14,8 @@ from dlx.tasks.task import Task
 
 
 class Descent(Procedure):
-    """`step` finds a gradient for each of `params`, takes what `average_gradients` makes of them over all processes, calls
-    `update` with that, and `advance` afterwards.
+    """A subclass's `step` finds a gradient for each of `params`, averages them over all processes by
+    `average_gradients`, calls `update` with that, and `advance` afterwards.
 
     Args:
         optimizer: a torch.optim class without its parameters.
@@ -32,7 +32,7 @@ class Descent(Procedure):
         self.optimizer_factory, self.schedule_factory = optimizer, scheduler
 
     def trainable_parameters(self, model: nn.Module) -> dict[str, Tensor]:
-        """The parameters that learn, by name."""
+        """Return the parameters that learn, by name."""
         return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -45,11 +45,11 @@ class Descent(Procedure):
         self.update = make_updater(self.optimizer, self.params)
 
     def average_gradients(self, gradients: Any) -> Any:
-        """Gradients of the means over a batch, whichever process has which of its examples."""
+        """Average gradients over a whole batch, whichever process has which of its examples."""
         return current_group().average_gradients(gradients)
 
     def advance(self) -> None:
-        """After each update: the schedule may count it."""
+        """Step the schedule, after each update."""
         if self.schedule is not None:
             self.schedule.step()
 

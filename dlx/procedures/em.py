@@ -33,7 +33,7 @@ class Expectable(Protocol):
 
 
 class EM(Procedure):
-    """Each pass is one iteration, which never lowers the likelihood of the training split.
+    """One iteration each pass, which never lowers the likelihood of the training split.
 
     Of several processes each gathers the counts of its examples; their sums are everybody's at the end of a pass.
 
@@ -67,7 +67,7 @@ class EM(Procedure):
         return {}
 
     def _reduce_counts(self) -> None:
-        """Take the counts of all processes."""
+        """Sum the counts of all processes."""
         self.counts, self.examples = (
             current_group().all_reduce(self.counts),
             sum(current_group().all_gather(self.examples)),
@@ -91,7 +91,7 @@ class EM(Procedure):
         return {"log_likelihood": mean}
 
     def state_dict(self) -> dict[str, Any]:
-        """With the counts so far: a run that is cut off within a pass goes on where it stood."""
+        """Return the counts so far too: a run that is cut off within a pass goes on where it stood."""
         self._reduce_counts()
         kept = {"counts": self.counts, "examples": self.examples, "before": self.previous_objective}
         self._keep_on_first_rank()

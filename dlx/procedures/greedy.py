@@ -1,4 +1,4 @@
-"""Layer upon layer: each is learned by itself, from what those below it make of the data.
+"""Greedy layer-wise learning: each layer by itself, from what those below it make of the data.
 
 G. E. Hinton, S. Osindero, Y.-W. Teh, Neural Computation 18, 2006, https://doi.org/10.1162/neco.2006.18.7.1527.
 Y. Bengio, P. Lamblin, D. Popovici, H. Larochelle, "Greedy Layer-Wise Training of Deep Networks", NIPS 2006.
@@ -31,7 +31,7 @@ class Layered(Protocol):
 
 
 class Greedy(Procedure):
-    """Holds a procedure for each layer and lets one after another learn.
+    """Hold a procedure for each layer and let one after another learn.
 
     Args:
         learner: makes the procedure of a layer; it brings its own optimizer, or takes the run's.
@@ -61,7 +61,7 @@ class Greedy(Procedure):
 
     @property
     def passes(self) -> int:
-        """Over the data, until every layer has learned."""
+        """Passes over the data until every layer has learned."""
         return self.epochs * len(self.learners)
 
     @property
@@ -125,10 +125,10 @@ class Greedy(Procedure):
             learner.load_state_dict(own)
 
 
-def requires_argument(made: Callable[..., Any], name: str) -> bool:
-    """Whether a constructor cannot do without an argument that it was not given yet."""
-    found = inspect.signature(made).parameters.get(name)
-    return found is not None and found.default is found.empty
+def requires_argument(constructor: Callable[..., Any], name: str) -> bool:
+    """Return whether a constructor cannot do without an argument that it was not given yet."""
+    parameter = inspect.signature(constructor).parameters.get(name)
+    return parameter is not None and parameter.default is parameter.empty
 
 
 def _prefix_names(index: int, values: dict[str, Tensor]) -> dict[str, Tensor]:

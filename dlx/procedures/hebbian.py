@@ -1,4 +1,4 @@
-"""Storing patterns: one pass that gathers what a memory keeps of them, and then all is done.
+"""Store patterns: one pass that gathers what a memory keeps of them, and then all is done.
 
 D. O. Hebb, "The Organization of Behavior", 1949: what fires together is wired together.
 """
@@ -15,7 +15,7 @@ from dlx.tasks.task import Task
 
 
 class Hebbian(Procedure):
-    """Steps gather, the end of the pass stores: the same memory, whatever the batches."""
+    """Gather in steps and store at the end of the pass: the same memory, whatever the batches."""
 
     requires = Storing
     shuffle = False  # patterns are kept in the order of the dataset
@@ -23,7 +23,7 @@ class Hebbian(Procedure):
 
     def __init__(self) -> None:
         self.gathered: dict[str, Tensor] = {}
-        self.notices: list[str] = []  # to be heard at once
+        self.notices: list[str] = []  # to be shown at once
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
@@ -34,18 +34,18 @@ class Hebbian(Procedure):
         return {}
 
     def end_epoch(self) -> dict[str, Tensor]:
-        told = self.learner.store(self.gathered)
+        values = self.learner.store(self.gathered)
         self.gathered, self.done = {}, True
         remark = getattr(self.model, "remark", None)
-        self.notices += filter(None, [remark(told)] if callable(remark) else [])
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in told.items()}
+        self.notices += filter(None, [remark(values)] if callable(remark) else [])
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     def pop_notices(self) -> list[str]:
-        told, self.notices = self.notices, []
-        return told
+        notices, self.notices = self.notices, []
+        return notices
 
     def state_dict(self) -> dict[str, Any]:
-        """With what was gathered: a run that is cut off within the pass goes on where it stood."""
+        """Return what was gathered too: a run that is cut off within the pass goes on where it stood."""
         return {**super().state_dict(), "gathered": self.gathered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ class DeepEnergyModel(Protocol):
 
 
 class MeanField(Descent):
-    """Ascends the variational bound: its expectation under the data by mean field, under the model by chains.
+    """Ascend the variational bound: its expectation under the data by mean field, under the model by chains.
 
     Args:
         optimizer: a torch.optim class without its parameters.

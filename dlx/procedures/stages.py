@@ -14,7 +14,7 @@ from dlx.types import Count
 
 
 class Stages(Procedure):
-    """Pretrains for as many passes as that takes, then finishes for `trainer.epochs` more.
+    """Pretrain for as many passes as that takes, then finish for `trainer.epochs` more.
 
     Between the two the model's `unroll()` is called, where it has one: weights that were learned in one form are copied
     into another.
@@ -44,12 +44,12 @@ class Stages(Procedure):
 
     @property
     def passes(self) -> int | None:
-        """Of both stages, where `epochs` says how many the second takes."""
+        """Passes of both stages, where `epochs` says how many the second takes."""
         return None if self.epochs is None else self.pretraining_epochs + self.epochs
 
     @property
     def current(self) -> Procedure:
-        """Whose turn it is."""
+        """The procedure whose turn it is."""
         current: Procedure = self.pretrain if self.epoch < self.pretraining_epochs else self.finish
         return current
 

@@ -22,7 +22,7 @@ from dlx.types import Count, Natural, Positive
 
 
 class TruncatedBackprop(Backprop):
-    """Cuts the sequences of a batch into pieces of k steps and learns from each in turn, by its mean loss.
+    """Cut the sequences of a batch into pieces of k steps and learn from each in turn, by its mean loss.
 
     The state is carried from piece to piece and the gradient is not, so that memory and the work between two updates
     do not grow with the length of the sequences; what is remembered for longer than k steps is not learned by its use.
@@ -93,10 +93,12 @@ class TruncatedBackprop(Backprop):
         total = torch.zeros((), device=steps.x.device)
         for start in range(0, T, self.k):
             piece = steps.cut(start, min(start + self.k, T))
-            learns = any(is_asked[start : start + self.k])  # else it is only read: the input of a task that copies, say
-            with torch.set_grad_enabled(learns):
+            has_loss = any(
+                is_asked[start : start + self.k]
+            )  # else it is only read: the input of a task that copies, say
+            with torch.set_grad_enabled(has_loss):
                 scores, state = model.steps(piece.x, piece.lengths, state)
-            if learns:
+            if has_loss:
                 values |= self._descend(*self._compute_gradient(self.add_penalties(self.steps.mean(scores, piece))))
                 total = total + values["loss"] * piece.counts.sum()
             state = tree_map_only(Tensor, Tensor.detach, state)

@@ -29,7 +29,7 @@ class WakeSleepModel(Protocol):
 
 
 class WakeSleep(Descent):
-    """Takes the directions of both phases as gradients, though of no common function.
+    """Take the directions of both phases as gradients, though of no common function.
 
     Args:
         optimizer: a torch.optim class without its parameters.

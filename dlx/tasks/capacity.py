@@ -43,20 +43,20 @@ class Capacity(Recall):
         self.curve: list[float] = []  # overlaps at the loads
 
     def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        """The mean overlap at each load.
+        """Measure the mean overlap at each load.
 
         Raises:
             UsageError: the split has too few patterns for the largest load.
         """
         x = torch.cat([batch.x for batch in batches])
         units = x[0].numel()
-        wanted = [round(load * units) for load in self.loads]
-        if min(wanted) < 1 or max(wanted) > len(x):
+        counts = [round(load * units) for load in self.loads]
+        if min(counts) < 1 or max(counts) > len(x):
             raise UsageError(
-                f"task.loads={self.loads} of {units} units need from {min(wanted)} to {max(wanted)} patterns; "
-                f"there are {len(x)}; type dataset.patterns={max(wanted)}, or other loads"
+                f"task.loads={self.loads} of {units} units need from {min(counts)} to {max(counts)} patterns; "
+                f"there are {len(x)}; type dataset.patterns={max(counts)}, or other loads"
             )
-        self.curve = [self._measure_overlap(model, x[:number]) for number in wanted]
+        self.curve = [self._measure_overlap(model, x[:patterns]) for patterns in counts]
         return {f"overlap_at_{load:g}": overlap for load, overlap in zip(self.loads, self.curve, strict=True)}
 
     def _measure_overlap(self, model: nn.Module, x: Tensor) -> float:
@@ -69,11 +69,11 @@ class Capacity(Recall):
             )
         empty.store(empty.gather({}, x))
         patterns = memory.states(x)
-        found = memory.recall(self.corrupt(patterns, x.shape[1:])).states
-        return float(compute_overlaps(found.to(patterns.dtype), patterns).double().mean())
+        recalled = memory.recall(self.corrupt(patterns, x.shape[1:])).states
+        return float(compute_overlaps(recalled.to(patterns.dtype), patterns).double().mean())
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """As `recall`, with the curve of overlaps."""
+        """Draw what `recall` does, and the curve of overlaps."""
         from dlx.figures.figures import lines
 
         if not self.curve:
@@ -87,5 +87,5 @@ class Capacity(Recall):
         if expected is not None:
             curves["N → ∞ (Amit, Gutfreund, Sompolinsky 1985)"] = expected
         across, up = "load: patterns / units", "mean overlap with the stored pattern"
-        drawn = lines(curves, "How much is still known", across, up, points=["simulated"])
-        return {**super().pictures(model, batches), "capacity": drawn}
+        figure = lines(curves, "How much is still known", across, up, points=["simulated"])
+        return {**super().pictures(model, batches), "capacity": figure}

@@ -26,7 +26,7 @@ class Classification(Task):
         loss: what is minimised. `mse` is the squared distance to the one-hot label, `hinge` the multi-class margin
             loss of Crammer and Singer (2001).
         label_smoothing: part of the target's probability that is spread evenly over all classes.
-        top: also tell how often the label is among the k largest scores, for each of these k: `top5_accuracy`,
+        top: also report how often the label is among the k largest scores, for each of these k: `top5_accuracy`,
             `top5_error`.
     """
 
@@ -92,11 +92,11 @@ class Classification(Task):
         return final
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Labels, (batch,)."""
+        """Return labels, (batch,)."""
         return model(x).argmax(1)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """Labels (batch,), and the probability of each class (batch, classes) where the model has them."""
+        """Return labels (batch,), and the probability of each class (batch, classes) where the model has them."""
         scores = model(x)
         columns = {"label": scores.argmax(1)}
         if getattr(model, "probabilistic", True) and self.kind == "cross_entropy":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ClusteredSplit(NamedTuple):
-    """A split and where its examples belong."""
+    """A split and the clusters of its examples."""
 
     x: Tensor  # (examples, features) float64, on the CPU
     clusters: Tensor  # (examples,) int64
@@ -50,7 +50,7 @@ class Clustering(Task):
         self.names, self.shape = dataset.names, dataset.shape or ()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """What a model tells of single examples, its `measures(x)`, if it has any; all others need `split_metrics`."""
+        """Return what a model measures of single examples, `measures(x)`, if it does; the rest needs a whole split."""
         measures = getattr(model, "measures", None)
         return measures(batch.x) if callable(measures) else {}
 
@@ -73,15 +73,15 @@ class Clustering(Task):
         return values
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Indices of clusters, (batch,)."""
+        """Return indices of clusters, (batch,)."""
         return model(x)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """Indices of clusters, (batch,)."""
+        """Return indices of clusters, (batch,)."""
         return {"cluster": model(x)}
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """The split in the plane of its two first principal components, by cluster and by label; centres as images."""
+        """Draw the split on its first two principal components, by cluster and by label, and centres as images."""
         from dlx.figures.figures import grid, scatter
 
         x, clusters, labels = cluster_split(model, batches)
@@ -97,7 +97,7 @@ class Clustering(Task):
 
 
 def cluster_split(model: nn.Module, batches: Iterable[Batch]) -> ClusteredSplit:
-    """A whole split, and the clusters that a model finds in it."""
+    """Return a whole split, and the clusters that a model finds in it."""
     parts = [(batch.x.flatten(1).cpu().double(), model(batch.x).cpu().long(), batch.y) for batch in batches]
     xs, clusters, ys = zip(*parts, strict=True)
     labelled = all(y is not None and y.ndim == 1 and not y.is_floating_point() for y in ys)
@@ -106,7 +106,7 @@ def cluster_split(model: nn.Module, batches: Iterable[Batch]) -> ClusteredSplit:
 
 
 def squared_distances(x: Tensor, clusters: Tensor, centres: Tensor | None = None) -> Tensor:
-    """Squared Euclidean distance of each example to the centre of its cluster, (examples,).
+    """Compute the squared Euclidean distance of each example to the centre of its cluster, (examples,).
 
     Args:
         x: (examples, features) float64.
@@ -121,7 +121,7 @@ def squared_distances(x: Tensor, clusters: Tensor, centres: Tensor | None = None
 
 
 def project_to_plane(x: Tensor) -> Tensor:
-    """x (examples, features) in the plane of its two first principal components, (examples, 2); a plane's points stay.
+    """Project x (examples, features) on its first two principal components, (examples, 2); a plane's points stay.
 
     One feature becomes the first coordinate, and the second is 0.
     """

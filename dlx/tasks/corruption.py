@@ -1,4 +1,4 @@
-"""Spoiling patterns: the same pattern is spoilt alike wherever it stands, in whatever batch, on whatever device."""
+"""Corrupt patterns: the same pattern gets the same corruption, in whatever batch and on whatever device."""
 
 import math
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Corruption:
     seed: int = 0
 
     def __call__(self, states: Tensor, shape: Sequence[int]) -> Tensor:
-        """Cues of the patterns `states`, (batch, N), for examples of `shape`, whose sizes multiply to N."""
+        """Make cues of the patterns `states`, (batch, N), for examples of `shape`, whose sizes multiply to N."""
         cues = states.clone()
         N = states.shape[1]
         if self.flip:
@@ -46,7 +46,7 @@ class Corruption:
 
 
 def hash_uniform(x: Tensor, seed: int) -> Tensor:
-    """A number in [0, 1) for each element of x (batch, N), float64, by its row's content, its place and the seed alone.
+    """Draw a number in [0, 1) for each element of x (batch, N), float64, by its row, its place and the seed alone.
 
     Hashes in place of a generator, whose numbers would depend on what was drawn before for other rows.
     """
@@ -57,7 +57,7 @@ def hash_uniform(x: Tensor, seed: int) -> Tensor:
 
 
 def mix_bits(z: Tensor) -> Tensor:
-    """Integers, int64 of any shape, scattered: the finalizer of splitmix64 (Steele, Lea, Flood 2014), modulo 2^64."""
+    """Scatter int64 integers of any shape by splitmix64's finalizer (Steele, Lea, Flood 2014), modulo 2^64."""
     z = z * wrap_int64(GOLDEN)
     z = (z ^ (z >> 30 & 2**34 - 1)) * wrap_int64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> 27 & 2**37 - 1)) * wrap_int64(0x94D049BB133111EB)
@@ -65,5 +65,5 @@ def mix_bits(z: Tensor) -> Tensor:
 
 
 def wrap_int64(number: int) -> int:
-    """Modulo 2^64, as int64 has it."""
+    """Wrap a number modulo 2^64 into int64's range."""
     return (number + 2**63) % 2**64 - 2**63

@@ -60,7 +60,7 @@ class Density(Task):
         self.ais, self.ais_chains, self.ais_base = ais, ais_chains, ais_base
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """-log p(x), 0-d, the mean over examples; of models whose log-likelihood has a gradient."""
+        """Return -log p(x), 0-d, the mean over examples; for models whose log-likelihood has a gradient."""
         exact = _as_scorer(model).scores(batch.x, batch.lengths).get("log_likelihood")
         if exact is None or not exact.requires_grad:
             raise self.no_loss_error()
@@ -87,7 +87,7 @@ class Density(Task):
         return final
 
     def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        """The log-likelihood of an energy model: exact where its partition function can be summed, else as asked for.
+        """Compute an energy model's log-likelihood: exact where its partition function can be summed, else by AIS.
 
         Raises:
             UsageError: an estimate was asked for, of a model that has no partition function to be estimated.
@@ -98,8 +98,8 @@ class Density(Task):
             return {}
         from dlx.models.boltzmann.ais import anneal
 
-        found: Any = getattr(model, "bipartite", None)
-        machine = found() if callable(found) else None
+        bipartite: Any = getattr(model, "bipartite", None)
+        machine = bipartite() if callable(bipartite) else None
         if log_Z is None and machine is None:
             raise UsageError(
                 f"task.ais={self.ais} was given for the model {type(model).__name__}; needed: a Boltzmann machine with "
@@ -122,7 +122,7 @@ class Density(Task):
     def _base_biases(
         self, model: nn.Module, machine: "Bipartite", batches: Iterable[Batch]
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Biases of both sides where the chains start; None for zeros."""
+        """Return the biases of both sides where the chains start; None for zeros."""
         from dlx.models.boltzmann.ais import base_rates
 
         sides: Any = getattr(model, "sides", None)
@@ -139,20 +139,20 @@ class Density(Task):
         return base, others[0] if others else None
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """The first of the model's scores, (batch,)."""
+        """Return the first of the model's scores, (batch,)."""
         return next(iter(self.predictions(model, x).values()))
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """The model's scores, (batch,) each, with hidden states (batch, T) or codes where it has them."""
+        """Return the model's scores, (batch,) each, with hidden states (batch, T) or codes where it has them."""
         columns = dict(_as_scorer(model).scores(x))
         for name, column in {"decode_states": "states", "posterior_states": "posterior", "encode": "code"}.items():
-            found: Any = getattr(model, name, None)
-            if callable(found):
-                columns[column] = found(x)
+            method: Any = getattr(model, name, None)
+            if callable(method):
+                columns[column] = method(x)
         return columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Samples of a model of images, and examples above their reconstructions."""
+        """Draw samples of a model of images, and examples above their reconstructions."""
         x = take_inputs(batches, 10)
         if x.ndim != 4:
             return {}
@@ -179,7 +179,7 @@ def _as_scorer(model: nn.Module) -> Scorer:
 
 
 def _mean_free_energy(model: nn.Module, batches: Iterable[Batch]) -> tuple[str, float]:
-    """The mean free energy of a split, or the variational bound on it, and the name of what it makes with log Z."""
+    """Return the name of what a split's mean free energy, or the bound on it, makes with log Z, and that mean."""
     values = [_as_scorer(model).scores(batch.x) for batch in batches]
     for key, name in (("free_energy", "log_likelihood"), ("variational_free_energy", "log_likelihood_bound")):
         if key in values[0]:

@@ -101,7 +101,7 @@ class Prediction(StepTask):
         return final
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """The likeliest next step after each, (batch, T) symbols; else its probabilities or values (batch, T, n)."""
+        """Return the likeliest next symbol after each step, (batch, T); else probabilities or values (batch, T, n)."""
         scores, _ = as_step_model(model).steps(x)
         if self.cost == "cross_entropy":
             return scores.argmax(2)

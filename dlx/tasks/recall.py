@@ -1,4 +1,4 @@
-"""Recall: to find a stored pattern by a spoilt copy of it."""
+"""Recall: find a stored pattern by a corrupted copy of it."""
 
 import math
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from dlx.types import Count, NonNegative, Positive, Probability
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
-GREY = 0.75  # grey around what is drawn: patterns are black and white to their edges
+GREY = 0.75  # around what is drawn: patterns are black and white to their edges
 
 
 @runtime_checkable
@@ -81,8 +81,8 @@ class Recall(Task):
         memory = as_memory(model)
         patterns = memory.states(batch.x)
         cues = self.corrupt(patterns, batch.x.shape[1:])
-        found = memory.recall(cues)
-        states = found.states.to(patterns.dtype)
+        recalled = memory.recall(cues)
+        states = recalled.states.to(patterns.dtype)
         return {
             "overlap": compute_overlaps(states, patterns),
             "exact": (states - patterns).abs().amax(1) <= self.tolerance,
@@ -90,23 +90,23 @@ class Recall(Task):
             "energy": memory.energy(states),
             "cue_overlap": compute_overlaps(cues, patterns),
             "cue_energy": memory.energy(cues),
-            "sweeps": found.sweeps,
-            "stable": found.stable,
+            "sweeps": recalled.sweeps,
+            "stable": recalled.stable,
         }
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """What is recalled from x as the cue, (batch, *shape)."""
+        """Recall from x as the cue, (batch, *shape)."""
         memory = as_memory(model)
         return memory.values(memory.recall(memory.states(x)).states)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """What is recalled, (batch, *shape), and its energy, (batch,)."""
+        """Return what is recalled from x, (batch, *shape), and its energy, (batch,)."""
         memory = as_memory(model)
         states = memory.recall(memory.states(x)).states
         return {"recalled": memory.values(states), "energy": memory.energy(states)}
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Patterns in the upper row, their cues in the middle, what was recalled below; vectors as squares."""
+        """Draw patterns in the upper row, their cues in the middle, what was recalled below; vectors as squares."""
         from dlx.figures.contact_sheet import Text, columns
 
         memory, x = as_memory(model), take_inputs(batches, self.pictured)
@@ -121,12 +121,12 @@ class Recall(Task):
 
 
 def compute_overlaps(states: Tensor, patterns: Tensor) -> Tensor:
-    """⟨s, ξ⟩ / ⟨ξ, ξ⟩, (batch,), of states and patterns (batch, N); 0 for a pattern of zeros."""
+    """Compute ⟨s, ξ⟩ / ⟨ξ, ξ⟩, (batch,), of states and patterns (batch, N); 0 for a pattern of zeros."""
     return (states * patterns).sum(1) / patterns.square().sum(1).clamp(min=1e-12)
 
 
 def as_memory(model: nn.Module) -> Recalling:
-    """The model as a memory.
+    """Return the model, typed as a memory.
 
     Raises:
         UsageError: it is none.
@@ -140,7 +140,7 @@ def as_memory(model: nn.Module) -> Recalling:
 
 
 def _to_images(rows: Tensor, shape: torch.Size) -> Tensor:
-    """States (n, N) as images, (n, channels, height, width); vectors as squares, filled up with grey."""
+    """Reshape states (n, N) to images (n, channels, height, width); vectors to squares, filled up with grey."""
     if len(shape) == 3 and shape[0] in (1, 3):
         return rows.view(-1, *shape)
     side = math.ceil(math.sqrt(rows.shape[1]))

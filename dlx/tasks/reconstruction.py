@@ -1,4 +1,4 @@
-"""Reconstruction: to give back what was seen, out of less."""
+"""Reconstruction: give back what was seen, out of less."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
     from dlx.tasks.components import Components
 
-INTERPOLATION_STEPS = 10  # images on each way from code to code
+INTERPOLATION_STEPS = 10  # images on each way from one code to another
 
 
 class Reconstruction(Task):
@@ -57,7 +57,7 @@ class Reconstruction(Task):
             self.principal = fit_principal_components(dataset, self.components)
 
     def validate_model(self, model: nn.Module) -> None:
-        """Whether the model's reconstructions are probabilities where cross entropy takes them for such.
+        """Check that the model's reconstructions are probabilities where cross entropy takes them for such.
 
         Raises:
             UsageError: they are not.
@@ -94,17 +94,17 @@ class Reconstruction(Task):
         return final
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Reconstructions, (batch, *shape)."""
+        """Return reconstructions, (batch, *shape)."""
         return reconstruct(model, x)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """Reconstructions (batch, *shape), and codes (batch, ...) where the model has them."""
+        """Return reconstructions (batch, *shape), and codes (batch, ...) where the model has them."""
         columns = {"reconstruction": reconstruct(model, x)}
         encode = getattr(model, "encode", None)
         return {**columns, "code": encode(x)} if callable(encode) else columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Examples above their reconstructions, ways from code to code, and the codes as a map coloured by class."""
+        """Draw examples above their reconstructions, ways between codes, and a map of codes coloured by class."""
         drawn = {}
         if callable(getattr(model, "encode", None)):
             from dlx.figures.plane import map_of
@@ -131,7 +131,7 @@ class Reconstruction(Task):
 
 
 def _take_examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, Tensor | None]:
-    """The split's first examples, and their labels where these are classes."""
+    """Return the split's first examples, and their labels where these are classes."""
     xs, ys, count = [], [], 0
     for batch in batches:
         xs.append(batch.x)
@@ -145,7 +145,7 @@ def _take_examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, 
 
 
 def _interpolate_codes(model: nn.Module, x: Tensor, most: int = 8) -> Tensor:
-    """From the codes of the first examples to those of the next in equal steps, decoded, (ways · STOPS, *shape)."""
+    """Decode equal steps from the first examples' codes to the next ones', (ways · INTERPOLATION_STEPS, *shape)."""
     n = min(most, len(x) // 2)
     starts, ends = model.encode(x[:n]), model.encode(x[n : 2 * n])  # type: ignore[operator]
     part = torch.linspace(0, 1, INTERPOLATION_STEPS).to(starts).view(1, -1, *[1] * (starts.ndim - 1))
@@ -154,19 +154,19 @@ def _interpolate_codes(model: nn.Module, x: Tensor, most: int = 8) -> Tensor:
 
 
 def reconstruct(model: nn.Module, x: Tensor) -> Tensor:
-    """What the model gives back of x, (batch, *shape).
+    """Return the model's reconstruction of x, (batch, *shape).
 
     Raises:
         UsageError: the model does not reconstruct.
     """
-    found = getattr(model, "reconstruct", None)
-    if not callable(found):
+    method = getattr(model, "reconstruct", None)
+    if not callable(method):
         raise UsageError(
             f"task=reconstruction was given the model {type(model).__name__}; needed: one with reconstruct(x), such "
             "as pca or rbm; type another task= (dlx list tasks)"
         )
-    again: Tensor = found(x)
-    return again
+    reconstruction: Tensor = method(x)
+    return reconstruction
 
 
 def _cross_entropy(again: Tensor, x: Tensor) -> Tensor:  # (batch,), in nats

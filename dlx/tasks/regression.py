@@ -38,7 +38,7 @@ class Regression(Task):
             self.mean, self.std = dataset.target_mean, dataset.target_std
 
     def _to_data_units(self, values: Tensor) -> Tensor:
-        """Standardised values (batch, outputs) in the units of the data, float64 where the device has it."""
+        """Convert standardised values (batch, outputs) to the data's units, float64 where the device has it."""
         wide = values if values.device.type == "mps" else values.double()
         return wide * self.std.to(wide) + self.mean.to(wide)
 
@@ -79,7 +79,7 @@ class Regression(Task):
         }
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Predictions (batch, outputs), in the units of the data."""
+        """Return predictions (batch, outputs), in the units of the data."""
         return self._to_data_units(_as_columns(model(x)))
 
 

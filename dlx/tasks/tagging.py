@@ -37,16 +37,16 @@ class Tagging(StepTask):
 
     def counted(self, scores: Tensor, steps: Steps) -> dict[str, Tensor]:
         right = ((scores.argmax(2) == steps.y) & steps.counts).sum(1)
-        whole = right == steps.counts.sum(1)
-        return {**super().counted(scores, steps), "right": right, "sequence_accuracy": whole}
+        all_right = right == steps.counts.sum(1)
+        return {**super().counted(scores, steps), "right": right, "sequence_accuracy": all_right}
 
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         accuracy = float(means["right"] / means["steps"])
-        told = {"accuracy": accuracy, "error": 1 - accuracy, "sequence_accuracy": float(means["sequence_accuracy"])}
-        return {**super().finish(means), **told}
+        shares = {"accuracy": accuracy, "error": 1 - accuracy, "sequence_accuracy": float(means["sequence_accuracy"])}
+        return {**super().finish(means), **shares}
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Labels, (batch, T)."""
+        """Return labels, (batch, T)."""
         return as_step_model(model).steps(x)[0].argmax(2)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ class Transduction(StepTask):
         return Steps(batch.x, y, (y >= 0).any(2), batch.lengths)
 
     def costs(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Nats of each step, (batch, T)."""
+        """Return the nats of each step, (batch, T)."""
         asked = y >= 0
         bits = F.binary_cross_entropy_with_logits(scores, y.clamp(min=0).to(scores.dtype), reduction="none")
         return bits.where(asked, 0).sum(2)
@@ -67,13 +67,13 @@ class Transduction(StepTask):
         }
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Bits, (batch, T, outputs)."""
+        """Return bits, (batch, T, outputs)."""
         return (as_step_model(model).steps(x)[0] > 0).to(torch.float32)
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """The longest sequence of the first batches: what goes in, comes out, and should; and what happens between.
+        """Draw the longest sequence of the first batches: inputs, targets and outputs.
 
-        Of a model that can tell (`trace(x)`, tables (rows, T) by name, of one sequence x) the tables follow.
+        Below stand the tables (rows, T), by name, that a model with `trace(x)` gives of one sequence x.
         """
         from dlx.figures.panels import asked, panels
 

@@ -1,4 +1,4 @@
-"""Names of earlier versions: replaced in saved configurations, and answered with the present ones where they are typed."""
+"""Names of earlier versions are replaced in saved configurations, and answered with the present ones where typed."""
 
 import pytest
 from omegaconf import OmegaConf

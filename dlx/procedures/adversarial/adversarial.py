@@ -1,7 +1,7 @@
 """Adversarial learning: a generator and a discriminator, each with an optimizer of its own.
 
 I. Goodfellow et al., "Generative Adversarial Networks", 2014, https://arxiv.org/abs/1406.2661 (Algorithm 1); the
-sources of each loss stand in `adversarial_losses.py`.
+sources of each loss stand in `losses.py`.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ class Adversaries(Protocol):
 
 
 class Adversarial(Procedure):
-    """Each step the discriminator learns to tell data from samples; then the generator learns to pass for data.
+    """Each step, teach the discriminator to tell data from samples, then the generator to pass for data.
 
     A player that is frozen (`freeze=discriminator`) plays and does not learn.
 
@@ -115,10 +115,10 @@ class Adversarial(Procedure):
 
     def _step_discriminator(self, x: Tensor, *labels: Tensor) -> dict[str, Tensor]:
         game, player = self.game, self.discriminator
-        watched = player.is_measured
+        is_measured = player.is_measured
         with torch.no_grad():
-            made = game.generate(game.latent(len(x)), *labels)
-        real, fake = game.discriminate(x, *labels), game.discriminate(made, *labels)
+            samples = game.generate(game.latent(len(x)), *labels)
+        real, fake = game.discriminate(x, *labels), game.discriminate(samples, *labels)
         loss = discriminator_loss(real, fake, self.loss, self.label_smoothing)
         values = {"discriminator_loss": loss.detach()}
         if self.loss == "wasserstein":
@@ -126,15 +126,15 @@ class Adversarial(Procedure):
         else:
             values["discriminator_accuracy"] = torch.cat([real.detach() > 0, fake.detach() < 0]).float().mean()
         if self.gradient_penalty and not player.is_frozen:
-            penalty = gradient_penalty(lambda x: game.discriminate(x, *labels), x, made)
+            penalty = gradient_penalty(lambda x: game.discriminate(x, *labels), x, samples)
             values["gradient_penalty"] = penalty.detach()
             loss = loss + self.gradient_penalty * penalty
         norm = player.learn(loss, self.scaler)
         if norm is not None:
             values["discriminator_gradient_norm"] = norm
-        if watched and len(x) > 1:
-            values["diversity"] = mean_pairwise_distance(made) / mean_pairwise_distance(x).clamp(min=1e-12)
-        if watched:
+        if is_measured and len(x) > 1:
+            values["diversity"] = mean_pairwise_distance(samples) / mean_pairwise_distance(x).clamp(min=1e-12)
+        if is_measured:
             self.collapse_detector.add_measurements(
                 {k: v for k, v in values.items() if k in ("diversity", "discriminator_accuracy")}
             )
@@ -161,7 +161,7 @@ class Adversarial(Procedure):
             self.collapse_detector.on_validation_end(metrics["modes"], len(centres), metrics["high_quality"])
 
     def pop_notices(self) -> list[str]:
-        """A collapse, a discriminator that is too sure, modes that are missing: each once, with what helps."""
+        """Return signs of a collapse, of a discriminator too sure, of missing modes: each once, with what helps."""
         lines = self.collapse_detector.pop_notices()
         self.warnings += lines
         return lines

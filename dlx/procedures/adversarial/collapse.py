@@ -20,7 +20,7 @@ MIN_NEAR_MODES = 0.2  # of the samples near a mode, from which on missing modes 
 
 
 class CollapseDetector:
-    """Looks at the last ten measurements; says each sign once.
+    """Look at the last ten measurements, and report each sign once.
 
     - Collapsed: samples lie near each other, by `diversity` (their mean distance over that of the data). The samples of
       fresh weights do, too: games that go well need up to 750 updates to make them different, so that what was never
@@ -30,11 +30,11 @@ class CollapseDetector:
     """
 
     def __init__(self) -> None:
-        self.pending: list[dict[str, Tensor]] = []  # measured, on the device, not looked at yet
+        self.pending: list[dict[str, Tensor]] = []  # measured, on the device, not processed yet
         self.recent: dict[str, deque[float]] = {}
-        self.diversity_count = 0  # times that diversity was
-        self.max_diversity = 0.0  # diversity
-        self.max_gradient = 0.0  # gradient of the generator
+        self.diversity_count = 0  # measurements of diversity
+        self.max_diversity = 0.0
+        self.max_gradient = 0.0  # of the generator, its norm
         self.modes: dict[str, float] = {}  # of the last validation
         self.reported: list[str] = []  # signs
 
@@ -47,7 +47,7 @@ class CollapseDetector:
         self.modes = {"found": found, "of": of, "near": near}
 
     def pop_notices(self) -> list[str]:
-        """A line for each sign that is new."""
+        """Return a line for each sign that is new."""
         self._process_pending()
         lines = []
         for sign, line in (
@@ -61,8 +61,8 @@ class CollapseDetector:
         return lines
 
     def _process_pending(self) -> None:
-        waiting, self.pending = self.pending, []
-        for values in waiting:
+        pending, self.pending = self.pending, []
+        for values in pending:
             for name, value in values.items():
                 self.recent.setdefault(name, deque(maxlen=WINDOW)).append(float(value))
                 if name == "generator_gradient_norm":
@@ -74,12 +74,12 @@ class CollapseDetector:
                     )
 
     def _full_window(self, name: str) -> list[float]:
-        """The last ten values; none while there are fewer."""
+        """Return the last ten values; none while there are fewer."""
         values = self.recent.get(name, ())
         return list(values) if len(values) == WINDOW else []
 
     def _has_warmed_up(self) -> bool:
-        """Whether samples were different from each other, or had the time to become so."""
+        """Return whether samples were different from each other, or had the time to become so."""
         return self.max_diversity >= DIVERSE_FROM or self.diversity_count >= WARM_UP
 
     def _check_collapsed(self) -> str | None:
@@ -100,8 +100,8 @@ class CollapseDetector:
             return None
         return (
             f"the discriminator is right {min(right):.1%} of the time, and the generator's gradient has faded to "
-            f"{max(slope) / self.max_gradient:.1g} of its largest; what helps, in this order: procedure.loss=non_saturating "
-            "(if it is minimax), procedure.gradient_penalty=1, procedure.label_smoothing=0.1, model.dropout=0.3 (gan), "
+            f"{max(slope) / self.max_gradient:.1g} of its largest; what helps, in this order: "
+            "procedure.loss=non_saturating (if it is minimax), procedure.gradient_penalty=1, procedure.label_smoothing=0.1, model.dropout=0.3 (gan), "
             "a smaller procedure.discriminator_lr=…"
         )
 
@@ -116,7 +116,7 @@ class CollapseDetector:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What was measured and told: a resumed run says nothing twice."""
+        """Return what was measured and reported: a resumed run says nothing twice."""
         self._process_pending()
         return {
             "seen": {name: list(values) for name, values in self.recent.items()},
@@ -128,7 +128,7 @@ class CollapseDetector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.pending = []
         self.recent = {name: deque(values, maxlen=WINDOW) for name, values in state["seen"].items()}
         self.diversity_count, self.max_diversity, self.max_gradient = (

@@ -21,7 +21,7 @@ class Player:
         optimizer: a torch.optim class without its parameters.
         schedule: a torch.optim.lr_scheduler class without its optimizer; None for a constant rate.
         lr: where it is not the optimizer's own.
-        watch: updates between two measurements of the gradient's norm; 0 for none.
+        measure_every: updates between two measurements of the gradient's norm; 0 for none.
 
     Raises:
         UsageError: a schedule that waits for a score, or values that the optimizer refuses.
@@ -33,10 +33,10 @@ class Player:
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer], Schedule] | None,
         lr: float | None,
-        watch: int,
+        measure_every: int,
     ) -> None:
         self.params = [p for p in network.parameters() if p.requires_grad]
-        self.updates, self.measure_every = 0, watch
+        self.updates, self.measure_every = 0, measure_every
         self.optimizer = make_optimizer(optimizer, self.params) if self.params else None
         self.schedule: Schedule | None = None
         if self.optimizer is None:
@@ -54,16 +54,16 @@ class Player:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether there is nothing in it to learn."""
+        """Whether it has no parameters that learn."""
         return not self.params
 
     @property
     def is_measured(self) -> bool:
-        """Whether the next update is one that is measured."""
+        """Whether the next update's gradient norm is measured."""
         return bool(self.measure_every) and self.updates % self.measure_every == 0
 
     def learn(self, loss: Tensor, scaler: LossScale | None) -> Tensor | None:
-        """One update down the gradient of `loss`; the gradient's norm, 0-d, where it is to be logged."""
+        """Update down the gradient of `loss`; return the gradient's norm, 0-d, where it is to be logged."""
         if self.is_frozen:
             self.updates += 1
             return None
@@ -80,7 +80,7 @@ class Player:
         return norm
 
     def end_epoch(self) -> dict[str, Tensor]:
-        """Finish an epoch; `lr`, the learning rate, 0-d, if it learns."""
+        """Finish an epoch; return `lr`, the learning rate, 0-d, if it learns."""
         if self.optimizer is None:
             return {}
         if self.schedule is not None:
@@ -88,7 +88,7 @@ class Player:
         return {"lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]))}
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's and the schedule's state."""
+        """Return the optimizer's and the schedule's state."""
         with without_dynamo():
             optimizer = self.optimizer.state_dict() if self.optimizer else None
         return {
@@ -98,7 +98,7 @@ class Player:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         if self.optimizer is not None:
             with without_dynamo():
                 self.optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""What a variational autoencoder learned, as pictures on fixed codes, so that one epoch can be laid beside another."""
+"""Pictures of what a variational autoencoder learned, on fixed codes, so that epochs compare."""
 
 from collections.abc import Iterable
 
@@ -17,32 +17,32 @@ INTERPOLATIONS, INTERPOLATION_STEPS = 8, 10  # interpolations, and codes on each
 def draw_pictures(
     vae: Variational, batches: Iterable[Batch], pictured: int, names: list[str] | None, seed: int
 ) -> dict[str, Tensor]:
-    """Pictures by name, (C, H, W) in [0, 1].
+    """Draw pictures by name, (C, H, W) in [0, 1].
 
     Args:
-        vae: whose they are.
+        vae: the model.
         batches: of the split that is shown.
         pictured: samples drawn; a quarter as many examples are reconstructed.
         names: of the classes.
         seed: of the fixed codes.
     """
     x, y = _take_examples(batches, MAX_MAP_POINTS)
-    found: dict[str, Tensor] = {}
+    pictures: dict[str, Tensor] = {}
     if len(vae.shape) == 3 and vae.shape[0] in (1, 3):
         few = max(8, pictured // 4)
         labels = y if vae.conditional else None
         low, high = float(x.min()), float(x.max())  # the data's range, whatever its scaling
         again = vae.reconstruct(x[:few], None if labels is None else labels[:few])
-        found["reconstructions"] = _make_grid(torch.cat([x[:few], again]), low, high, few)
-        found["samples"] = _make_grid(*_sample_fixed_codes(vae, pictured, seed, x.device, low, high))
-        found["interpolations"] = _make_grid(_interpolate_codes(vae, x, labels), low, high, INTERPOLATION_STEPS)
+        pictures["reconstructions"] = _make_grid(torch.cat([x[:few], again]), low, high, few)
+        pictures["samples"] = _make_grid(*_sample_fixed_codes(vae, pictured, seed, x.device, low, high))
+        pictures["interpolations"] = _make_grid(_interpolate_codes(vae, x, labels), low, high, INTERPOLATION_STEPS)
     labelled = None if y is None or y.is_floating_point() else y.cpu()
     codes = map_of(vae.encode(x, y if vae.conditional else None), labelled, names)
-    return found if codes is None else {**found, "latent_map": codes}
+    return pictures if codes is None else {**pictures, "latent_map": codes}
 
 
 def make_fixed_codes(n: int, latent: int, seed: int) -> Tensor:
-    """Codes (n, latent) that are always the same: with two dimensions a lattice of quantiles, else draws by the seed.
+    """Make codes (n, latent) that are always the same: in two dimensions a lattice of quantiles, else seeded draws.
 
     The lattice's rows hold one quantile of the second dimension each, from high to low, as on a map; n is then rounded
     down to a square.
@@ -57,7 +57,7 @@ def make_fixed_codes(n: int, latent: int, seed: int) -> Tensor:
 def _sample_fixed_codes(
     vae: Variational, n: int, seed: int, device: torch.device, low: float, high: float
 ) -> tuple[Tensor, float, float, int | None]:
-    """Images on fixed codes; those of a conditional model with a row for each class, the same codes in all."""
+    """Decode fixed codes; a conditional model gets a row for each class, the same codes in all."""
     if not vae.conditional:
         z = make_fixed_codes(n, vae.latent, seed).to(device)
         return vae.decode(z), low, high, int(len(z) ** 0.5) if vae.latent == 2 else None
@@ -68,7 +68,7 @@ def _sample_fixed_codes(
 
 
 def _interpolate_codes(vae: Variational, x: Tensor, labels: Tensor | None) -> Tensor:
-    """From the codes of the first examples to those of the next, in equal steps; a conditional model keeps a class."""
+    """Decode equal steps from the first examples' codes to the next ones'; a conditional model keeps a class."""
     n = min(INTERPOLATIONS, len(x) // 2)
     starts, ends = x[:n], x[n : 2 * n]
     at = None if labels is None else labels[:n]
@@ -79,7 +79,7 @@ def _interpolate_codes(vae: Variational, x: Tensor, labels: Tensor | None) -> Te
 
 
 def _take_examples(batches: Iterable[Batch], most: int) -> tuple[Tensor, Tensor | None]:
-    """The first examples of a split, and their labels if they have any."""
+    """Return the first examples of a split, and their labels if they have any."""
     xs: list[Tensor] = []
     ys: list[Tensor] = []
     for batch in batches:

@@ -23,9 +23,7 @@ from dlx.types import Count, Natural
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
-PARZEN_VALIDATION_EXAMPLES = (
-    1000  # validation examples that choose the width of the Parzen window, as in the paper's code
-)
+PARZEN_VALIDATION_EXAMPLES = 1000  # that choose the width of the Parzen window, as in the paper's code
 
 
 class Generation(Task):
@@ -40,8 +38,8 @@ class Generation(Task):
 
     `parzen` is the mean log-likelihood of the split in nats (of images in [0, 1]) under Gaussians about the samples,
     `parzen_error` its standard error over the examples, and `parzen_sigma` the width that the validation split
-    chose; `dlx.tasks.generation.measures.parzen_log_likelihood` names its paper, and its warning. `frechet_lenet` is the Fréchet
-    distance between the split's first examples and as many samples, on one's own LeNet-5.
+    chose; `dlx.tasks.generation.measures.parzen_log_likelihood` names its paper, and its warning. `frechet_lenet` is
+    the Fréchet distance between the split's first examples and as many samples, on one's own LeNet-5.
 
     Args:
         samples: how many are drawn to be measured.
@@ -68,37 +66,37 @@ class Generation(Task):
         self.features = make_features(self.features_run, dataset, self.load_model)
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """None of a single example; see `split_metrics`."""
+        """Return nothing for single examples; see `split_metrics`."""
         return {}
 
     def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         real = take_inputs(batches, self.samples)
         labels = _make_labels(model, self.samples, real.device)
-        made = _sample(model, self.samples, real.device, *labels)
-        values = {"diversity": float(mean_pairwise_distance(made)) / max(float(mean_pairwise_distance(real)), 1e-12)}
+        samples = _sample(model, self.samples, real.device, *labels)
+        values = {"diversity": float(mean_pairwise_distance(samples)) / max(float(mean_pairwise_distance(real)), 1e-12)}
         if self.centres is not None:
-            values.update(mode_coverage(made, self.centres.to(made), self.std))
+            values.update(mode_coverage(samples, self.centres.to(samples), self.std))
         discriminate = getattr(model, "discriminate", None)
         if callable(discriminate):
             own = (_take_labels(batches, len(real)),) if labels else ()
-            values["discriminator_auc"] = roc_auc(discriminate(real, *own), discriminate(made, *labels))
+            values["discriminator_auc"] = roc_auc(discriminate(real, *own), discriminate(samples, *labels))
         if self.parzen:
             values.update(self._measure_parzen(model, batches))
         if getattr(self, "features", None) is not None:
-            seen = [self.features(to_unit_range(x, self.dataset)) for x in (real, made)]  # type: ignore[misc]
+            seen = [self.features(to_unit_range(x, self.dataset)) for x in (real, samples)]  # type: ignore[misc]
             values["frechet_lenet"] = frechet_distance(*seen)
         return values
 
     def _measure_parzen(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         x = torch.cat([batch.x for batch in batches])
-        made = _sample(model, self.parzen, x.device, *_make_labels(model, self.parzen, x.device))
+        samples = _sample(model, self.parzen, x.device, *_make_labels(model, self.parzen, x.device))
         val = self._parzen_validation_examples(x.device)
-        made, val, x = (to_unit_range(part, self.dataset) for part in (made, val, x))
-        window = fit_parzen_window(made, val, x)
+        samples, val, x = (to_unit_range(part, self.dataset) for part in (samples, val, x))
+        window = fit_parzen_window(samples, val, x)
         return {"parzen": window.mean, "parzen_error": window.error, "parzen_sigma": window.sigma}
 
     def _parzen_validation_examples(self, device: torch.device) -> Tensor:
-        """Validation examples (of the training split, if there is no other), as the model sees them."""
+        """Return validation examples (of the training split, if there is no other), as the model sees them."""
         from dlx.datasets.dataset import Split
 
         part = self.dataset.splits.get("val") or self.dataset.splits["train"]
@@ -111,11 +109,11 @@ class Generation(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         from dlx.figures import figures
-        from dlx.tasks.generation.pictures import can_interpolate, image_grid, interpolate_samples, labels_by_row
+        from dlx.tasks.generation.pictures import can_interpolate, image_grid, interpolate_samples, make_row_labels
 
         real = take_inputs(batches, self.samples)
         if real.ndim == 4:
-            labels = (labels_by_row(model.classes, 100, real.device),) if _is_conditional(model) else ()  # type: ignore[arg-type]
+            labels = (make_row_labels(model.classes, 100, real.device),) if _is_conditional(model) else ()  # type: ignore[arg-type]
             number = len(labels[0]) if labels else self.pictured
             columns = number // int(model.classes) if labels else None  # type: ignore[arg-type]
             drawn = {"samples": image_grid(_sample(model, number, real.device, *labels), real, columns)}
@@ -124,9 +122,9 @@ class Generation(Task):
                     drawn["interpolations"] = image_grid(interpolate_samples(model, rows=8, steps=10), real, 10)
             return drawn
         if real.ndim == 2 and real.shape[1] == 2:
-            made = _sample(model, len(real), real.device)
-            which = torch.arange(2).repeat_interleave(torch.tensor([len(real), len(made)]))
-            return {"samples": figures.scatter(torch.cat([real, made]), which, ["data", "samples"])}
+            samples = _sample(model, len(real), real.device)
+            which = torch.arange(2).repeat_interleave(torch.tensor([len(real), len(samples)]))
+            return {"samples": figures.scatter(torch.cat([real, samples]), which, ["data", "samples"])}
         return {}
 
 
@@ -135,12 +133,12 @@ def _is_conditional(model: nn.Module) -> bool:
 
 
 def _make_labels(model: nn.Module, n: int, device: torch.device) -> tuple[Tensor, ...]:
-    """One tuple of labels (n,), evenly of all classes, for a model that is told them; else nothing."""
+    """Return a tuple of labels (n,), evenly of all classes, for a model that takes them; else an empty one."""
     return (torch.arange(n, device=device) % model.classes,) if _is_conditional(model) else ()  # type: ignore[operator]
 
 
 def _take_labels(batches: Iterable[Batch], n: int) -> Tensor:
-    """Labels of the first n examples."""
+    """Return the labels of the first n examples."""
     return take_inputs((Batch(batch.y) for batch in batches if batch.y is not None), n)
 
 
@@ -156,7 +154,7 @@ def _sample(model: Any, n: int, device: torch.device, *labels: Tensor) -> Tensor
 
 @contextlib.contextmanager
 def fixed_seed(device: torch.device) -> Iterator[None]:
-    """The same randomness each time, and the run's own untouched."""
+    """Draw the same randomness each time, and leave the run's own untouched."""
     cuda = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(0)
