@@ -133,9 +133,8 @@ class _Fused:
         # this mark. The kernel below stands in for `step`, so the mark is ours to set.
         self.marked = False
         self.strides = [p.stride() for p in self.params]
-        self.mismatched: dict[
-            tuple[Any, ...], list[int]
-        ] = {}  # of strides met: the gradients laid out unlike their weights
+        # By the strides met: the gradients that are laid out unlike their weights.
+        self.mismatched: dict[tuple[Any, ...], list[int]] = {}
 
     def _is_current(self) -> bool:
         return self.state is self.optimizer.state and self.group is self.optimizer.param_groups[0]
@@ -148,13 +147,10 @@ class _Fused:
         if self.fallback is None:
             if not self._is_current():
                 self._select_reached(grads)
-            laid_out = (
-                self._match_strides(self._select_gradients(grads))
-                if self._is_current() or self._has_equal_step_counts()
-                else None
-            )
-            if laid_out is not None:
-                self._run_kernel(laid_out)
+            can_run = self._is_current() or self._has_equal_step_counts()
+            matched = self._match_strides(self._select_gradients(grads)) if can_run else None
+            if matched is not None:
+                self._run_kernel(matched)
                 return
             if self._is_current():
                 self._restore_state()

@@ -78,7 +78,7 @@ class Backprop(Procedure):
         self.distributed: DistributedGradients | None = None  # with several processes
         self.updates = 0
         self.accumulated: list[Tensor] = []  # sum of the gradients since the last update
-        self.accumulated_batches = 0  # batches in that sum
+        self.accumulated_batches = 0  # in that sum
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)

@@ -91,7 +91,7 @@ class Adversarial(Procedure):
         self.loss: Loss = loss
         self.discriminator_steps, self.discriminator_lr = discriminator_steps, discriminator_lr
         self.label_smoothing, self.gradient_penalty, self.watch = label_smoothing, gradient_penalty, watch
-        self.batches_seen = 0  # batches
+        self.batches_seen = 0
         self.collapse_detector = CollapseDetector()
         self.warnings: list[str] = []
 

@@ -68,10 +68,8 @@ class CollapseDetector:
                 if name == "generator_gradient_norm":
                     self.max_gradient = max(self.max_gradient, float(value))
                 elif name == "diversity":
-                    self.diversity_count, self.max_diversity = (
-                        self.diversity_count + 1,
-                        max(self.max_diversity, float(value)),
-                    )
+                    self.diversity_count += 1
+                    self.max_diversity = max(self.max_diversity, float(value))
 
     def _full_window(self, name: str) -> list[float]:
         """Return the last ten values; none while there are fewer."""
@@ -101,8 +99,8 @@ class CollapseDetector:
         return (
             f"the discriminator is right {min(right):.1%} of the time, and the generator's gradient has faded to "
             f"{max(slope) / self.max_gradient:.1g} of its largest; what helps, in this order: "
-            "procedure.loss=non_saturating (if it is minimax), procedure.gradient_penalty=1, procedure.label_smoothing=0.1, model.dropout=0.3 (gan), "
-            "a smaller procedure.discriminator_lr=…"
+            "procedure.loss=non_saturating (if it is minimax), procedure.gradient_penalty=1, "
+            "procedure.label_smoothing=0.1, model.dropout=0.3 (gan), a smaller procedure.discriminator_lr=…"
         )
 
     def _check_missing_modes(self) -> str | None:
@@ -131,9 +129,6 @@ class CollapseDetector:
         """Restore what `state_dict` returned."""
         self.pending = []
         self.recent = {name: deque(values, maxlen=WINDOW) for name, values in state["seen"].items()}
-        self.diversity_count, self.max_diversity, self.max_gradient = (
-            state["measured"],
-            state["widest"],
-            state["largest"],
-        )
+        self.diversity_count, self.max_diversity = state["measured"], state["widest"]
+        self.max_gradient = state["largest"]
         self.modes, self.reported = dict(state["modes"]), list(state["told"])
