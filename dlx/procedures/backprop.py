@@ -45,7 +45,7 @@ class Backprop(Procedure):
         grad_norm_every: updates between two logs of the gradient's norm; 0 for none.
         compile: `step` makes loss, gradient and update one compiled graph. It pays for small networks and many steps:
             compiling takes seconds.
-        diagnose: `gradients` tells at the end of each epoch how much the loss of its last batch depends on the hidden
+        diagnose: `gradients` logs at the end of each epoch how much the loss of its last batch depends on the hidden
             states of a recurrent network, ‖∂L/∂h_t‖ at each step t.
     """
 

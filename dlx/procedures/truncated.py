@@ -78,7 +78,7 @@ class TruncatedBackprop(Backprop):
         return values
 
     def _step_schedule(self) -> None:
-        """Not after an update: batches are what schedules are made for, and the number of pieces may vary."""
+        """Do nothing after an update: batches are what schedules are made for, and the number of pieces may vary."""
 
     def performance_hint(self, steps: int) -> str | None:
         return None

@@ -86,14 +86,14 @@ class Clustering(Task):
 
         x, clusters, labels = cluster_split(model, batches)
         points = project_to_plane(x[: self.sample])
-        drawn = {"clusters": scatter(points, clusters[: self.sample], title="clusters")}
+        pictures = {"clusters": scatter(points, clusters[: self.sample], title="clusters")}
         if labels is not None:
-            drawn["labels"] = scatter(points, labels[: self.sample], self.names, title="labels")
+            pictures["labels"] = scatter(points, labels[: self.sample], self.names, title="labels")
         centres = getattr(model, "centres", None)
         if centres is not None and len(self.shape) == 3 and self.shape[0] in (1, 3):
             low, high = x.min(), x.max()  # the data's range, whatever its scaling
-            drawn["centres"] = grid(((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1))
-        return drawn
+            pictures["centres"] = grid(((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1))
+        return pictures
 
 
 def cluster_split(model: nn.Module, batches: Iterable[Batch]) -> ClusteredSplit:

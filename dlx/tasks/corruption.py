@@ -14,7 +14,7 @@ GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: its multiples are spr
 
 @dataclass(frozen=True)
 class Corruption:
-    """How a cue is made of a pattern, whose states reach from -1 to 1.
+    """Make cues of patterns, whose states reach from -1 to 1.
 
     Args:
         flip: part of the units whose sign is turned round: exactly so many, drawn for each pattern.

@@ -158,15 +158,15 @@ class Density(Task):
             return {}
         from dlx.figures.figures import grid
 
-        drawn = {}
+        pictures = {}
         sample: Any = getattr(model, "sample", None)
         if callable(sample):
-            drawn["samples"] = grid(sample(self.pictured).clamp(0, 1).cpu())
+            pictures["samples"] = grid(sample(self.pictured).clamp(0, 1).cpu())
         reconstruct: Any = getattr(model, "reconstruct", None)
         if callable(reconstruct):
             both = torch.cat([x, reconstruct(x)]).clamp(0, 1).cpu()
-            drawn["reconstructions"] = grid(both, columns=len(x))
-        return drawn
+            pictures["reconstructions"] = grid(both, columns=len(x))
+        return pictures
 
 
 def _as_scorer(model: nn.Module) -> Scorer:

@@ -31,7 +31,7 @@ class Prediction(StepTask):
     """
 
     needs: ClassVar[str | None] = None
-    forwards: ClassVar[bool] = True  # a model must not have read the step that it is to tell
+    forwards: ClassVar[bool] = True  # a model must not have read the step that it predicts
     monitor = "loss"
     mode: Literal["min", "max"] = "min"
 
@@ -62,7 +62,7 @@ class Prediction(StepTask):
             )
         outputs, symbols, shape = (getattr(model, name, None) for name in ("outputs", "symbols", "shape"))
         size = symbols or (shape[-1] if shape else outputs)
-        if outputs != size:  # they are for labels, of which nothing is told here
+        if outputs != size:  # they are for labels, which play no part here
             raise UsageError(
                 f"task=prediction was given a model of {outputs} outputs; needed: {size}, one for each "
                 f"{'symbol' if symbols else 'value of a step'}; type model.outputs={size}"

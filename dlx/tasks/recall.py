@@ -38,7 +38,7 @@ class Recalling(Protocol):
 
 
 class Recall(Task):
-    """Cues are made of patterns ξ, by flips, masks and noise, and the memory runs from them to a state s.
+    """Make cues of patterns ξ, by flips, masks and noise, and let the memory run from them to a state s.
 
     `overlap` is m = ⟨s, ξ⟩ / ⟨ξ, ξ⟩, for patterns of ±1 the mean of their products; `error` the part of the units whose
     sign is wrong; `exact` the part of the patterns that come back whole; `energy` that of s. `cue_overlap` and

@@ -105,15 +105,15 @@ class Reconstruction(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Draw examples above their reconstructions, ways between codes, and a map of codes coloured by class."""
-        drawn = {}
+        pictures = {}
         if callable(getattr(model, "encode", None)):
             from dlx.figures.plane import map_of
 
             examples, labels = _take_examples(batches)
             codes = map_of(model.encode(examples), labels, self.names)  # type: ignore[operator]
-            drawn = {} if codes is None else {"latent_map": codes}
+            pictures = {} if codes is None else {"latent_map": codes}
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
-            return drawn
+            return pictures
         x = take_inputs(batches, 2 * self.pictured)
         some = x[: self.pictured]
         low, high = x.min().cpu(), x.max().cpu()  # the data's range, whatever its scaling
@@ -124,10 +124,10 @@ class Reconstruction(Task):
             shown = ((images.cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
             return figures.grid(shown, columns=columns)
 
-        drawn["reconstructions"] = grid(torch.cat([some, reconstruct(model, some).to(x.dtype)]), len(some))
+        pictures["reconstructions"] = grid(torch.cat([some, reconstruct(model, some).to(x.dtype)]), len(some))
         if callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None)):
-            drawn["interpolations"] = grid(_interpolate_codes(model, x), INTERPOLATION_STEPS)
-        return drawn
+            pictures["interpolations"] = grid(_interpolate_codes(model, x), INTERPOLATION_STEPS)
+        return pictures
 
 
 def _take_examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, Tensor | None]:

@@ -19,7 +19,7 @@ LoadModel = Callable[[Run, Sequence[str]], tuple[nn.Module, "Dataset"]]  # of a 
 
 
 class Task:
-    """The same numbers for every model, so that all of them stand on the same curves."""
+    """The loss, metrics and pictures of every model alike, so that all of them stand on the same curves."""
 
     needs: ClassVar[str | None] = None  # what the dataset must have: "classes", "targets", or nothing
     monitor: str = "loss"  # the validation metric that chooses `best.pt` and stops early

@@ -21,7 +21,7 @@ class Transduction(StepTask):
     """Models give scores (batch, T, outputs) of bits; targets are 0, 1, or -1 where no answer is asked.
 
     A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, https://arxiv.org/abs/1410.5401, §4: the cost is
-    told in bits per sequence, and an answer is wrong where its probability lies on the wrong side of one half.
+    given in bits per sequence, and an answer is wrong where its probability lies on the wrong side of one half.
 
     Where the dataset knows what the best possible answers cost (has `optimal(x, y)`, nats of each sequence), that
     stands beside what the model's cost.

@@ -14,7 +14,7 @@ WINDOW = 10  # measurements that must agree
 WARM_UP = 40  # measurements in which samples may become different from each other
 COLLAPSED_BELOW = 0.25  # of the data's mean distance: samples nearer to each other than this are too much alike
 DIVERSE_FROM = 0.5  # of the same: from which on the beginning is over
-SURE_FROM = 0.995  # of both kinds told rightly
+SURE_FROM = 0.995  # of both kinds classified rightly
 FADED_BELOW = 1e-3  # of the largest gradient seen
 MIN_NEAR_MODES = 0.2  # of the samples near a mode, from which on missing modes mean a collapse and no beginning
 
@@ -24,8 +24,9 @@ class CollapseDetector:
 
     - Collapsed: samples lie near each other, by `diversity` (their mean distance over that of the data). The samples of
       fresh weights do, too: games that go well need up to 750 updates to make them different, so that what was never
-      different is told after 40 measurements only.
-    - Sure discriminator: it tells nearly all of both kinds, and the generator's gradient has faded to a thousandth.
+      different is reported after 40 measurements only.
+    - Sure discriminator: it classifies nearly all of both kinds rightly, and the generator's gradient has faded to
+      a thousandth.
     - Missing modes: validation finds samples on modes of the data, and at most half of the modes in use.
     """
 

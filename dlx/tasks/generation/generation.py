@@ -116,11 +116,11 @@ class Generation(Task):
             labels = (make_row_labels(model.classes, 100, real.device),) if _is_conditional(model) else ()  # type: ignore[arg-type]
             number = len(labels[0]) if labels else self.pictured
             columns = number // int(model.classes) if labels else None  # type: ignore[arg-type]
-            drawn = {"samples": image_grid(_sample(model, number, real.device, *labels), real, columns)}
+            pictures = {"samples": image_grid(_sample(model, number, real.device, *labels), real, columns)}
             if can_interpolate(model):
                 with fixed_seed(real.device):
-                    drawn["interpolations"] = image_grid(interpolate_samples(model, rows=8, steps=10), real, 10)
-            return drawn
+                    pictures["interpolations"] = image_grid(interpolate_samples(model, rows=8, steps=10), real, 10)
+            return pictures
         if real.ndim == 2 and real.shape[1] == 2:
             samples = _sample(model, len(real), real.device)
             which = torch.arange(2).repeat_interleave(torch.tensor([len(real), len(samples)]))
