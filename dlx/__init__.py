@@ -8,7 +8,7 @@ from typing import Any
 # sleep. OpenMP reads this when torch is imported; what the user has set stays.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "load", "train"]
 
 

@@ -92,7 +92,7 @@ def assemble(
     task.attach(dataset)
     seed_everything(config.seed)  # weights do not depend on how much randomness the data took
     model: nn.Module = build(config, "model").to(trainer.device)
-    input_range.admit(dataset, model)
+    input_range.validate_inputs(dataset, model)
     beginning = pretrained.begin(model, config, file)
     if trainer.visuals:
         from dlx.interpretability.visuals import suits

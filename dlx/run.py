@@ -185,7 +185,7 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
         where = trainer.device if group.world == 1 else "cpu"
         group.load(parts.model, group.broadcast_result(lambda: load(best, where)["model"]))
         metrics[f"val/best_{parts.task.monitor}"] = trainer.best
-    if trainer.test and parts.data.has("test"):
+    if trainer.test and parts.data.has_split("test"):
         tested = trainer.evaluate("test")
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})

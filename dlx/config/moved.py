@@ -35,8 +35,10 @@ MODULES = {
     "dlx.datasets.sheet": "dlx.datasets.tables.delimited",
     "dlx.datasets.svhn": "dlx.datasets.images.svhn",
     "dlx.datasets.switching": "dlx.datasets.synthetic.switching",
-    "dlx.datasets.synthetic": "dlx.datasets.synthetic.shapes",
-    "dlx.datasets.tabular": "dlx.datasets.tables.tabular",
+    "dlx.datasets.synthetic": "dlx.datasets.synthetic.points",
+    "dlx.datasets.synthetic.shapes": "dlx.datasets.synthetic.points",
+    "dlx.datasets.tables.tabular": "dlx.datasets.tables.scikit_learn",
+    "dlx.datasets.tabular": "dlx.datasets.tables.scikit_learn",
     "dlx.datasets.text": "dlx.datasets.sequences.text",
     "dlx.datasets.timeseries": "dlx.datasets.sequences.timeseries",
     "dlx.datasets.transforms": "dlx.datasets.images.transforms",
@@ -74,8 +76,12 @@ MODULES = {
     "dlx.tasks.generation_pictures": "dlx.tasks.generation.pictures",
     "dlx.trainer": "dlx.training.trainer",
 }
-# Classes that were renamed, by their old name in their new module.
-CLASSES: dict[str, str] = {}
+# Classes that were renamed or stand elsewhere, by their old name in their new module.
+CLASSES: dict[str, str] = {
+    "dlx.datasets.synthetic.points.BarsAndStripes": "dlx.datasets.synthetic.bars_and_stripes.BarsAndStripes",
+    "dlx.datasets.tables.scikit_learn.Digits": "dlx.datasets.images.digits.Digits",
+    "dlx.datasets.tables.scikit_learn.Table": "dlx.datasets.tables.table.Table",
+}
 # Arguments of constructors that were renamed, by the present name of the class: old → new.
 KEYS = {
     "dlx.procedures.backprop.Backprop": {"watch": "grad_norm_every"},

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from dlx.config.catalogue import Catalogue
+from dlx.config.extras import install_command
 from dlx.config.hydra_internals import Loader
 from dlx.config.report import Problem, Where, closest, listed
 
@@ -198,7 +199,7 @@ def _no_option(word: Word, option: str, known: Sequence[str], catalogue: Catalog
     extra = EXTRAS.get(word.key, {}).get(option)
     if extra:
         what = f"{word.key} {option} is a plugin of Hydra's that is not installed"
-        return Problem(word.text, what, f"type pip install 'dlx[{extra}]'")
+        return Problem(word.text, what, f"type {install_command(extra)}")
     near = closest(option, known)
     entry = catalogue.entry(word.key, near) if near else None
     what = f"there is no {word.key} {option}; " + (f"did you mean {near}?" if near else f"there are {listed(known)}")

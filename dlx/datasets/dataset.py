@@ -1,4 +1,4 @@
-"""The contract of a dataset: splits as tensors, sizes declared and checked, batches prepared on their device."""
+"""The contract of a dataset: splits as tensors, sizes declared and checked, batches transformed on their device."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Split:
         return len(self.x)
 
     def take(self, index: Tensor) -> "Split":
-        """The examples at `index`, (n,) int64, copied."""
+        """Return the examples at `index`, (n,) int64, copied."""
         parts = (self.x, self.y, self.lengths)
         return Split(*(None if part is None else part.index_select(0, index) for part in parts))  # type: ignore[arg-type]
 
@@ -48,7 +48,7 @@ class Stream:
         return len(self.data)
 
     def take(self, index: Tensor) -> "Stream":
-        """The examples at `index`, (n,) int64, still to be read."""
+        """Return the examples at `index`, (n,) int64, still to be read."""
         return Stream(Subset(self.data, index.tolist()), None if self.y is None else self.y[index])
 
 
@@ -109,6 +109,12 @@ class Dataset:
         self.target_mean: Tensor | None = None
         self.target_std: Tensor | None = None
         self.splits: dict[str, Part] = {}
+        self.notes: list[str] = []  # what was dropped, cast or guessed on the way in; shown, and kept in run.json
+
+    def note(self, text: str) -> None:
+        """Say what was dropped, cast or guessed: "30 of 90 rows dropped: gap in the target"; once each."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     @property
     def source(self) -> str:
@@ -121,7 +127,7 @@ class Dataset:
         return next(name for name in ("test", "val", "train") if name in self.splits)
 
     def read(self) -> Mapping[str, Part]:
-        """Everything there is: `train`, and `val` and `test` where the data comes with them."""
+        """Return everything there is: `train`, and `val` and `test` where the data comes with them."""
         raise NotImplementedError
 
     def load(self) -> None:
@@ -136,10 +142,10 @@ class Dataset:
                 self.check_finite(part.x, f"the inputs of its {name} part")
             if isinstance(part, Split) and part.y is not None and part.y.is_floating_point():
                 self.check_finite(part.y, f"the targets of its {name} part")
-        self._settle(parts["train"])
+        self._infer_sizes(parts["train"])
         for part in parts.values():
             self._check_labels(part)
-        self.splits = dict(self._divide(parts))
+        self.splits = dict(self._hold_out(parts))
         train = self.splits["train"]
         if not isinstance(train, Generated):
             self.prepare(train)
@@ -148,15 +154,15 @@ class Dataset:
         """Fit what `transform` needs; it sees the training split only, so that nothing leaks from the others."""
 
     def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
-        """What a model sees of raw x, (batch, *shape), on its device: float, scaled; augmented if `train`."""
+        """Turn raw x, (batch, *shape), into what a model sees, on its device: float, scaled; augmented if `train`."""
         return x
 
     def random(self, train: bool) -> bool:
-        """Whether `transform` draws from its generator."""
+        """Return whether `transform` draws from its generator."""
         return False
 
     def inputs(self, path: Path) -> Split:
-        """Raw examples (n, *shape) of a file for prediction, to be given to `transform`.
+        """Read raw examples (n, *shape) from a file for prediction, to be given to `transform`.
 
         Raises:
             UsageError: this dataset reads no files of that kind.
@@ -164,7 +170,7 @@ class Dataset:
         raise UsageError(f"{path} was given; {self.source} reads no such files; type a .npy or .npz file of inputs")
 
     def steps(self, path: Path) -> list[list[str]] | None:
-        """What to call the steps of the sequences that `inputs` reads from a file; None for their numbers."""
+        """Return names for the steps of the sequences that `inputs` reads from a file; None for their numbers."""
         return None
 
     # -- checks ------------------------------------------------------------------------------------------------------
@@ -189,8 +195,8 @@ class Dataset:
             f"{int(bad.sum())} such values in all); needed: finite numbers; correct or remove them"
         )
 
-    def _settle(self, train: Part) -> None:
-        """Compare what was declared with what was found, and fill in what was not declared."""
+    def _infer_sizes(self, train: Part) -> None:
+        """Infer the sizes from the training part: check those that were declared, and fill in those that were not."""
         if len(train) == 0:
             raise UsageError(f"{self.source} holds no examples; needed: at least one")
         if isinstance(train, Generated):  # it declares what it makes
@@ -208,20 +214,21 @@ class Dataset:
             columns = y.shape[2]
         outputs = columns or classes or (x.shape[-1] if self.kind == "sequence" else x.numel())
         symbols = len(self.vocabulary or self.names or ()) if self.kind == "symbols" else None
-        found_all = {"shape": tuple(x.shape), "classes": classes, "outputs": outputs, "symbols": symbols}
-        for name, found in found_all.items():
+        sizes = {"shape": tuple(x.shape), "classes": classes, "outputs": outputs, "symbols": symbols}
+        for name, actual in sizes.items():
             declared = getattr(self, name)
-            if declared is not None and declared != found:
-                shown = list(found) if isinstance(found, tuple) else "null" if found is None else found
+            if declared is not None and declared != actual:
+                shown = list(actual) if isinstance(actual, tuple) else "null" if actual is None else actual
                 wanted = list(declared) if isinstance(declared, tuple) else declared
                 raise UsageError(
                     f"dataset.{name}={wanted} was given; {self.source} has {shown}; type dataset.{name}={shown}"
-                    if found is not None
+                    if actual is not None
                     else f"dataset.{name}={wanted} was given; {self.source} has no labels; type dataset.{name}=null"
                 )
-            setattr(self, name, found)
+            setattr(self, name, actual)
 
     def _check_labels(self, part: Part) -> None:
+        """Refuse labels outside 0 … classes - 1, and a single class."""
         y, classes = None if isinstance(part, Generated) else part.y, self.classes
         if y is None or y.is_floating_point() or classes is None or self.kind == "symbols":
             return
@@ -235,7 +242,7 @@ class Dataset:
 
     # -- splits ------------------------------------------------------------------------------------------------------
 
-    def _divide(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
+    def _hold_out(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
         """Take the test split out of all examples, then the validation split out of what is left; both stratified."""
         generator = torch.Generator().manual_seed(self.seed)
         train, splits = parts["train"], {name: part for name, part in parts.items() if name != "train"}
@@ -246,14 +253,14 @@ class Dataset:
             if name in splits or fraction == 0 or len(rest) < 2:
                 continue
             wanted = min(max(round(fraction * len(rest)), 1), len(rest) - 1)
-            chosen, rest = stratified(rest, train.y, wanted, generator)
-            splits[name] = train.take(chosen)
+            members, rest = split_stratified(rest, train.y, wanted, generator)
+            splits[name] = train.take(members)
         if self.limit is not None and self.limit < len(rest):
-            rest, _ = stratified(rest, train.y, self.limit, generator)
+            rest, _ = split_stratified(rest, train.y, self.limit, generator)
         return {"train": train.take(rest), **splits}
 
 
-def stratified(rows: Tensor, y: Tensor | None, wanted: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def split_stratified(rows: Tensor, y: Tensor | None, wanted: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw `wanted` of `rows`, each class in proportion (to within one example), and return them and the others.
 
     Args:

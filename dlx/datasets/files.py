@@ -1,4 +1,4 @@
-"""Where data lies, and how much of it fits into memory. Imports nothing heavy."""
+"""Find data on disk, and how much of it fits into memory. Imports nothing heavy."""
 
 import os
 from collections.abc import Iterable
@@ -7,25 +7,25 @@ from pathlib import Path
 from dlx.errors import UsageError
 
 
-def roots(root: str | None = None) -> list[Path]:
-    """Folders in which data is looked for: `root` alone if given, else DLX_DATA, ./data and ~/.cache/dlx."""
+def list_roots(root: str | None = None) -> list[Path]:
+    """List the folders in which data is looked for: `root` alone if given, else DLX_DATA, ./data, ~/.cache/dlx."""
     if root is not None:
         return [Path(root).expanduser()]
     given = os.environ.get("DLX_DATA")
     return [*([Path(given).expanduser()] if given else []), Path.cwd() / "data", Path.home() / ".cache" / "dlx"]
 
 
-def home(root: str | None = None) -> Path:
-    """The folder that downloads go to: `root`, else DLX_DATA, else ~/.cache/dlx."""
+def get_download_root(root: str | None = None) -> Path:
+    """Return the folder that downloads go to: `root`, else DLX_DATA, else ~/.cache/dlx."""
     if root is not None or os.environ.get("DLX_DATA"):
-        return roots(root)[0]
-    return roots()[-1]
+        return list_roots(root)[0]
+    return list_roots()[-1]
 
 
-def find(paths: Iterable[str], root: str | None = None) -> Path | None:
-    """The first root that holds one of `paths`."""
-    wanted = list(paths)
-    return next((folder for folder in roots(root) for path in wanted if (folder / path).exists()), None)
+def find_root(paths: Iterable[str], root: str | None = None) -> Path | None:
+    """Find the first root that holds one of `paths`."""
+    candidates = list(paths)
+    return next((folder for folder in list_roots(root) for path in candidates if (folder / path).exists()), None)
 
 
 def check_root(root: str | None) -> None:
@@ -43,22 +43,22 @@ def check_root(root: str | None) -> None:
         )
 
 
-def looked(root: str | None, path: str) -> str:
-    """For messages: where `path` was looked for."""
-    return " and ".join(str(folder / path) for folder in roots(root))
+def format_locations(root: str | None, path: str) -> str:
+    """Say for messages where `path` was looked for."""
+    return " and ".join(str(folder / path) for folder in list_roots(root))
 
 
-def existing(path: str | None, option: str, example: str) -> Path:
-    """A file or folder that the user named.
+def require_path(path: str | None, option: str, example: str) -> Path:
+    """Return a file or folder that the user named, which must exist.
 
     Raises:
         UsageError: none was named, or it is not there.
     """
     if path is None:
         raise UsageError(f"{option} is not set; needed: the path of your data; type {option}={example}")
-    found = Path(path).expanduser()
-    if not found.exists():
-        beside = found.parent
+    resolved = Path(path).expanduser()
+    if not resolved.exists():
+        beside = resolved.parent
         if not beside.is_dir():
             raise UsageError(f"{option}={path} was given; there is no folder {beside.absolute()}; type another path")
         names = sorted(entry.name for entry in beside.iterdir() if not entry.name.startswith("."))[:8]
@@ -66,28 +66,28 @@ def existing(path: str | None, option: str, example: str) -> Path:
             f"{option}={path} was given; there is no such file or folder in {beside.absolute()}, "
             f"which holds {', '.join(names) or 'nothing'}; type another path"
         )
-    return found
+    return resolved
 
 
-def located(path: str | None, example: str, root: str | None = None) -> Path:
-    """What the user named as dataset.path: as it stands, or below one of the data folders.
+def locate_path(path: str | None, example: str, root: str | None = None) -> Path:
+    """Find what the user named as dataset.path: as it stands, or below one of the data folders.
 
     Raises:
         UsageError: nothing was named, or it is in none of these places.
     """
     if path is None or Path(path).expanduser().exists():
-        return existing(path, "dataset.path", example)
-    folder = find([path], root)
+        return require_path(path, "dataset.path", example)
+    folder = find_root([path], root)
     if folder is None:
         raise UsageError(
-            f"dataset.path={path} was looked for here and in {looked(root, path)} and not found; type "
+            f"dataset.path={path} was looked for here and in {format_locations(root, path)} and not found; type "
             f"dataset.path={example}, or set DLX_DATA to the folder that holds it"
         )
     return folder / path
 
 
-def free_memory() -> int:
-    """Bytes that this process may still take (8 GB where the system does not tell)."""
+def get_free_memory() -> int:
+    """Return the bytes that this process may still take (8 GB where the system does not tell)."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))

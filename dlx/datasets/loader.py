@@ -16,12 +16,16 @@ from dlx.distributed.group import current_group
 from dlx.types import Count, Natural
 
 # One gather for sixteen batches halves the step of a tiny network: what an operator costs to call is paid once.
-GATHERED = 16
-UNSORTED = 64  # sequences of different lengths that are evaluated at once: they keep their order, so there is padding
-CACHED = 2**22  # the same on a processor: scaling 2,048 images of 32×32 at once, beyond its caches, takes twice as long
+MAX_CHUNK_BATCHES = 16
+MAX_EVAL_SEQUENCES = (
+    64  # sequences of different lengths that are evaluated at once: they keep their order, so there is padding
+)
+MAX_CPU_CHUNK_BYTES = (
+    2**22
+)  # the same on a processor: scaling 2,048 images of 32×32 at once, beyond its caches, takes twice as long
 # Bytes, as float32, of what is evaluated at once on a processor: ResNet-20 takes 0.6 ms for an image of 32×32 by 128
 # at once and 1.3 ms by 1,024, whose activations the system takes back, and clears, after every layer.
-EVALUATED = 2**21
+MAX_CPU_EVAL_BYTES = 2**21
 
 
 class Loader:
@@ -64,52 +68,56 @@ class Loader:
         self.examples = examples // self.batch * self.batch if drop_last else examples  # in an epoch
         self.steps = -(-self.examples // self.batch)
         width = 4 * int(np.prod(dataset.shape or (1,)))
-        largest = CACHED if self.device.type == "cpu" else sources.LARGEST
+        largest = MAX_CPU_CHUNK_BYTES if self.device.type == "cpu" else sources.MAX_CHUNK_BYTES
         self.group = current_group()
         low, high = self.group.local_range(self.batch)
-        self.own = high - low  # examples of a batch in this process
-        self.gathered = max(1, min(GATHERED, largest // max(self.own * width, 1)))
+        self.local_batch = high - low  # examples of a batch in this process
+        self.chunk_batches = max(1, min(MAX_CHUNK_BATCHES, largest // max(self.local_batch * width, 1)))
         if self.device.type == "cpu":
-            self.evaluated = min(1024, max(8, EVALUATED // width))
+            self.eval_batch = min(1024, max(8, MAX_CPU_EVAL_BYTES // width))
         else:
-            self.evaluated = max(min(max(self.batch, 1024), sources.LARGEST // width), 1)
-        self._lengths = {name: buckets.different(part) if trim else None for name, part in dataset.splits.items()}
+            self.eval_batch = max(min(max(self.batch, 1024), sources.MAX_CHUNK_BYTES // width), 1)
+        self._lengths = {
+            name: buckets.get_varying_lengths(part) if trim else None for name, part in dataset.splits.items()
+        }
         if isinstance(dataset.splits["train"], Generated):  # each batch has its own length, and its own draws
-            self.gathered, self.evaluated = 1, self.batch
+            self.chunk_batches, self.eval_batch = 1, self.batch
         elif self._lengths["train"] is not None:  # each batch has its own length
-            self.gathered, self.evaluated = 1, min(self.evaluated, max(self.batch, UNSORTED))
+            self.chunk_batches, self.eval_batch = 1, min(self.eval_batch, max(self.batch, MAX_EVAL_SEQUENCES))
         self._sources = {
-            name: sources.source(_told(split, trim), dataset, name == "train", self.device, memory, workers)
+            name: sources.make_source(
+                split if trim else _drop_lengths(split), dataset, name == "train", self.device, memory, workers
+            )
             for name, split in dataset.splits.items()
         }
         for name, source in self._sources.items():
             source.lengths = self._lengths[name]
         self._generator = torch.Generator(self.device)
 
-    def has(self, name: str) -> bool:
-        """Whether the dataset has a split of this name."""
+    def has_split(self, name: str) -> bool:
+        """Return whether the dataset has a split of this name."""
         return name in self._sources
 
     def train(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """One pass over the training split, without its first `start` batches; the others are exactly the same."""
+        """Iterate once over the training split, without its first `start` batches; the others are exactly the same."""
         if start >= self.steps:
             return
         if self.group.world > 1:
-            yield from self._portions(epoch, start)
+            yield from self._local_batches(epoch, start)
             return
-        yield from self._batches(self._order(epoch), self.examples, epoch, start, self.batch)
+        yield from self._batches(self._make_order(epoch), self.examples, epoch, start, self.batch)
 
     def _batches(self, order: Tensor | None, examples: int, epoch: int, start: int, batch: int) -> Iterator[Batch]:
-        first = start // self.gathered
-        size = batch * self.gathered
+        first = start // self.chunk_batches
+        size = batch * self.chunk_batches
         source = self._sources["train"]
         for number, part in enumerate(source.chunks(order, examples, size, first * size), first):
-            ready = source.ready(part, True, self._draws(True, 0, epoch, number))
-            batches = _cut(ready, batch)
-            yield from islice(batches, start - first * self.gathered, None) if number == first else batches
+            chunk = source.process_chunk(part, True, self._make_generator(True, 0, epoch, number))
+            batches = _split_batches(chunk, batch)
+            yield from islice(batches, start - first * self.chunk_batches, None) if number == first else batches
 
-    def _portions(self, epoch: int, start: int) -> Iterator[Batch]:
-        """This process's portion of every batch."""
+    def _local_batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """Yield this process's portion of every batch."""
         portion, left = self.group.local_range, self.examples % self.batch
         if isinstance(self.dataset.splits["train"], Generated):  # every process makes the batch, and takes its portion
             batches = self._batches(None, self.examples, epoch, start, self.batch)
@@ -117,19 +125,19 @@ class Loader:
                 low, high = portion(len(batch.x))
                 yield Batch(*(None if part is None else part[low:high] for part in batch))  # type: ignore[arg-type]
             return
-        full, rest = self._rows(epoch)
+        full, rest = self._split_rows(epoch)
         steps = self.examples // self.batch
         if start < steps:
-            for batch in self._batches(full, len(full), epoch, start, self.own):
+            for batch in self._batches(full, len(full), epoch, start, self.local_batch):
                 portion(self.batch)
                 yield batch
         if left:
             portion(left)
             yield from self._batches(rest, len(rest), epoch, 0, len(rest))
 
-    def _rows(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """Which examples those of the full batches are, and those of the last one."""
-        order = self._order(epoch)
+    def _split_rows(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return this process's examples: those of the full batches, and those of the last one."""
+        order = self._make_order(epoch)
         order = torch.arange(self.examples) if order is None else order[: self.examples]
         lengths = self._lengths["train"]
         if lengths is not None:  # all portions of a batch are cut to one length: networks take as many steps in each
@@ -142,32 +150,33 @@ class Loader:
         return rows, order[full:][low:high]
 
     def split(self, name: str) -> Iterable[Batch]:
-        """A split in order, without augmentation; it may be iterated again. Batches may be larger than in training.
+        """Return a split in order, without augmentation; it may be iterated again.
 
-        Each of several processes sees all of it.
+        Batches may be larger than in training. Each of several processes sees all of it.
         """
-        return _InOrder(self, name)
+        return _SplitBatches(self, name)
 
-    def _order(self, epoch: int) -> Tensor | None:
+    def _make_order(self, epoch: int) -> Tensor | None:
         if not self.shuffle:
             return None
-        generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
+        generator = torch.Generator().manual_seed(_derive_seed(self.seed, epoch))
         order, lengths = torch.randperm(len(self.dataset.splits["train"]), generator=generator), self._lengths["train"]
         if lengths is None:
             return order
-        return buckets.bucketed(order[: self.examples], lengths, self.batch, generator)
+        return buckets.bucket_by_length(order[: self.examples], lengths, self.batch, generator)
 
-    def _draws(self, train: bool, *place: int) -> torch.Generator | None:
-        """The generator of one chunk's augmentation, or of the chunk itself; None where nothing is drawn."""
-        made = isinstance(self.dataset.splits["train"], Generated)
-        if train and not made and self.group.rank:  # augmentation: other examples, other draws
+    def _make_generator(self, train: bool, *place: int) -> torch.Generator | None:
+        """Return the generator of one chunk's augmentation, or of the chunk itself; None where nothing is drawn."""
+        is_generated = isinstance(self.dataset.splits["train"], Generated)
+        if train and not is_generated and self.group.rank:  # augmentation: other examples, other draws
             place = (*place, self.group.rank)
-        drawn = self.dataset.random(train) or made
-        return self._generator.manual_seed(_mix(self.seed, *place)) if drawn else None
+        if not (self.dataset.random(train) or is_generated):
+            return None
+        return self._generator.manual_seed(_derive_seed(self.seed, *place))
 
 
-class _InOrder:
-    """A split's batches, as often as one asks."""
+class _SplitBatches:
+    """A split's batches in order; iterating starts over."""
 
     def __init__(self, loader: Loader, name: str) -> None:
         self.loader, self.source = loader, loader._sources[name]
@@ -175,22 +184,22 @@ class _InOrder:
         self.place = 1 + list(loader.dataset.splits).index(name)  # what is made for one split is not made for another
 
     def __iter__(self) -> Iterator[Batch]:
-        chunks = self.source.chunks(None, self.examples, self.loader.evaluated, 0)
+        chunks = self.source.chunks(None, self.examples, self.loader.eval_batch, 0)
         for number, part in enumerate(chunks):
-            ready = self.source.ready(part, False, self.loader._draws(False, self.place, number))
-            yield Batch(ready.x, ready.y, ready.lengths)
+            chunk = self.source.process_chunk(part, False, self.loader._make_generator(False, self.place, number))
+            yield Batch(chunk.x, chunk.y, chunk.lengths)
 
 
-def _told(split: Part, trim: bool) -> Part:
-    return split if trim or not isinstance(split, Split) else Split(split.x, split.y)
+def _drop_lengths(split: Part) -> Part:
+    return Split(split.x, split.y) if isinstance(split, Split) else split
 
 
-def _cut(ready: Split, size: int) -> Iterator[Batch]:
-    """Views of `size` examples each: a microsecond a batch."""
-    rest = (repeat(None) if part is None else part.split(size) for part in (ready.y, ready.lengths))
-    return map(Batch, ready.x.split(size), *rest)
+def _split_batches(chunk: Split, size: int) -> Iterator[Batch]:
+    """Split a chunk into views of `size` examples each: a microsecond a batch."""
+    rest = (repeat(None) if part is None else part.split(size) for part in (chunk.y, chunk.lengths))
+    return map(Batch, chunk.x.split(size), *rest)
 
 
-def _mix(*numbers: int) -> int:
-    """One 64-bit seed of several numbers; neighbours give unrelated streams."""
+def _derive_seed(*numbers: int) -> int:
+    """Derive one 64-bit seed from several numbers; neighbours give unrelated streams."""
     return int(np.random.SeedSequence([n % 2**64 for n in numbers]).generate_state(1, np.uint64)[0])

@@ -13,11 +13,11 @@ from torch import Tensor
 from dlx.datasets import files, labels
 from dlx.datasets.dataset import Dataset, Split, Stream
 from dlx.datasets.images.images import Images
-from dlx.datasets.tables.tabular import Table
+from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 
 class Npz(Dataset):
@@ -61,16 +61,16 @@ class Npz(Dataset):
         self.symbols = symbols
         self.path, self.x, self.y, self.layout, self.target_type = path, x, y, layout, target_type
         self.scale, self.scale_target, self.augment = scale, scale_target, augment
-        self.how: Images | Table | None = None  # scales and augments, once the layout is known
+        self.scaler: Images | Table | None = None  # scales and augments, once the layout is known
 
     @property
     def source(self) -> str:
         return str(self.path)
 
     def read(self) -> dict[str, Split | Stream]:
-        path = files.existing(self.path, "dataset.path", "FILE.npz")
-        arrays = _arrays(path, self.x)
-        names = {part: f"_{part}" if f"{self.x}_{part}" in arrays else "" for part in PARTS}
+        path = files.require_path(self.path, "dataset.path", "FILE.npz")
+        arrays = _read_arrays(path, self.x)
+        names = {part: f"_{part}" if f"{self.x}_{part}" in arrays else "" for part in SPLITS}
         names = {part: end for part, end in names.items() if end or part == "train"}
         if f"{self.x}{names['train']}" not in arrays:
             raise UsageError(
@@ -78,28 +78,30 @@ class Npz(Dataset):
                 "type dataset.x=NAME (and dataset.y=NAME for the targets)"
             )
         first = arrays[f"{self.x}{names['train']}"]
-        self.kind = self._kind(first)
+        self.kind = self._infer_kind(first)
         parts: dict[str, Split | Stream] = {}
         for part, end in names.items():
             x, y = arrays[f"{self.x}{end}"], arrays.get(f"{self.y}{end}")
-            split = self._split(x, y, f"{path}: {self.x}{end}", f"{path}: {self.y}{end}")
+            split = self._make_split(x, y, f"{path}: {self.x}{end}", f"{path}: {self.y}{end}")
             if self.kind in ("sequence", "symbols") and f"lengths{end}" in arrays:
-                split = replace(split, lengths=_lengths(arrays[f"lengths{end}"], split.x, f"{path}: lengths{end}"))
+                split = replace(
+                    split, lengths=_check_lengths(arrays[f"lengths{end}"], split.x, f"{path}: lengths{end}")
+                )
             parts[part] = split
-        self._choose(first)
+        self._make_scaler(first)
         return parts
 
-    def _kind(self, x: np.ndarray) -> str:
+    def _infer_kind(self, x: np.ndarray) -> str:
         if self.layout != "auto":
             return self.layout
         return {1: "vector", 2: "vector", 3: "image", 4: "image"}.get(x.ndim, "vector")
 
-    def _split(self, values: np.ndarray, targets: np.ndarray | None, what: str, target: str) -> Split:
+    def _make_split(self, values: np.ndarray, targets: np.ndarray | None, what: str, target: str) -> Split:
         if values.dtype.kind not in "biuf":
             raise UsageError(f"{what} holds values of type {values.dtype}; needed: numbers")
         if values.ndim == 0:
             raise UsageError(f"{what} is a single number; needed: an array whose first dimension counts examples")
-        x = self._shaped(torch.from_numpy(_native(values)), what)
+        x = self._arrange(torch.from_numpy(_to_supported_dtype(values)), what)
         if targets is None:
             self.names = self.vocabulary  # without labels, the classes are the symbols
             return Split(x)
@@ -107,12 +109,12 @@ class Npz(Dataset):
             raise UsageError(f"{what} has {len(values)} examples and {target} {len(targets)}; needed: the same number")
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = targets[:, 0]
-        y, self.names = labels.encode(targets, target, self.target_type, self.names)
+        y, self.names = labels.encode_targets(targets, target, self.target_type, self.names)
         self.target_type = "classes" if self.names else "numbers"  # the other parts follow
         return Split(x, y)
 
-    def _shaped(self, x: Tensor, what: str) -> Tensor:
-        """Examples as the layout has them: images (n, C, H, W), vectors (n, features)."""
+    def _arrange(self, x: Tensor, what: str) -> Tensor:
+        """Arrange examples as the layout has them: images (n, C, H, W), vectors (n, features)."""
         if self.kind == "symbols":
             if x.is_floating_point() or x.ndim != 2:
                 raise UsageError(
@@ -137,8 +139,8 @@ class Npz(Dataset):
             )
         return x if x.dtype == torch.uint8 else x.float()
 
-    def _choose(self, x: np.ndarray) -> None:
-        """Who scales: `Images` or `Table`."""
+    def _make_scaler(self, x: np.ndarray) -> None:
+        """Make what scales: `Images` or `Table`."""
         allowed = {"image": ("none", "unit", "symmetric", "standard"), "symbols": ("none",)}
         options = allowed.get(self.kind, ("none", "standard", "minmax"))
         default = {"image": "unit", "symbols": "none"}.get(self.kind, "standard")
@@ -148,32 +150,32 @@ class Npz(Dataset):
                 f"dataset.scale={scale} was given; {self.path} holds {self.kind} data: {', '.join(options)}"
             )
         if self.kind == "image":
-            self.how = Images(seed=self.seed, scale=scale, augment=self.augment)
-            self.how.levels = 255.0 if x.dtype == np.uint8 else 1.0
+            self.scaler = Images(seed=self.seed, scale=scale, augment=self.augment)
+            self.scaler.levels = 255.0 if x.dtype == np.uint8 else 1.0
             return
         if self.kind != "symbols":
-            self.how = Table(scale=scale, scale_target=self.scale_target)
+            self.scaler = Table(scale=scale, scale_target=self.scale_target)
 
     @property
     def levels(self) -> float:
         """The value that stands for full intensity in images."""
-        return self.how.levels if isinstance(self.how, Images) else 1.0
+        return self.scaler.levels if isinstance(self.scaler, Images) else 1.0
 
     def prepare(self, train: Split | Stream) -> None:
-        if self.how is not None:
-            self.how.splits, self.how.shape = self.splits, self.shape
-            self.how.prepare(train)
-            self.target_mean, self.target_std = self.how.target_mean, self.how.target_std
+        if self.scaler is not None:
+            self.scaler.splits, self.scaler.shape = self.splits, self.shape
+            self.scaler.prepare(train)
+            self.target_mean, self.target_std = self.scaler.target_mean, self.scaler.target_std
 
     def random(self, train: bool) -> bool:
-        return self.how is not None and self.how.random(train)
+        return self.scaler is not None and self.scaler.random(train)
 
     def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
-        return x if self.how is None else self.how.transform(x, train, generator)
+        return x if self.scaler is None else self.scaler.transform(x, train, generator)
 
 
-def _arrays(path: Path, x: str) -> dict[str, np.ndarray]:
-    """Arrays of a file by name; an .npy file has one, `x`."""
+def _read_arrays(path: Path, x: str) -> dict[str, np.ndarray]:
+    """Read the arrays of a file, by name; an .npy file has one, `x`."""
     try:
         # Without pickle: a stranger's file is data, not code.
         with path.open("rb") as file:
@@ -186,7 +188,7 @@ def _arrays(path: Path, x: str) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _lengths(values: np.ndarray, x: Tensor, what: str) -> Tensor:
+def _check_lengths(values: np.ndarray, x: Tensor, what: str) -> Tensor:
     if values.shape != (len(x),) or values.dtype.kind not in "iu" or values.min() < 1 or values.max() > x.shape[1]:
         raise UsageError(
             f"{what} has shape {list(values.shape)}; needed: {len(x)} whole numbers from 1 to {x.shape[1]}"
@@ -194,8 +196,8 @@ def _lengths(values: np.ndarray, x: Tensor, what: str) -> Tensor:
     return torch.from_numpy(values.astype(np.int64))
 
 
-def _native(values: np.ndarray) -> np.ndarray:
-    """A type and byte order that torch knows."""
+def _to_supported_dtype(values: np.ndarray) -> np.ndarray:
+    """Convert to a type and byte order that torch knows."""
     if values.dtype.kind == "u" and values.dtype != np.uint8:
         values = values.astype(np.int64)
     if values.dtype == np.bool_:

@@ -20,7 +20,7 @@ SIGNS = re.compile(
 class Evaluating(Protocol):
     """What cuts a split into batches for evaluation."""
 
-    evaluated: int  # examples at once
+    eval_batch: int  # examples at once
 
 
 def exhausted(error: BaseException) -> bool:
@@ -60,10 +60,10 @@ def fitting(data: Evaluating, compute: Callable[[], T]) -> T:
         try:
             return compute()
         except RuntimeError as error:
-            if not exhausted(error) or data.evaluated == 1:
+            if not exhausted(error) or data.eval_batch == 1:
                 raise
         release()  # here the error, and with it what the computation held, is gone
-        data.evaluated //= 2
+        data.eval_batch //= 2
 
 
 def parts(batch: Batch, size: int) -> Iterator[Batch]:

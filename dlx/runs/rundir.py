@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from dlx import __version__
 from dlx.errors import UsageError
 
 ROOT = Path("outputs")
@@ -110,6 +111,8 @@ def provenance() -> dict[str, Any]:
 @cache
 def version(package: str) -> str | None:
     """The installed version of a package, None where it is not installed."""
+    if package == "dlx":  # the distribution has another name; `dlx` on PyPI is another project
+        return __version__
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -81,7 +81,7 @@ def _check(asked: Mapping[str, Any]) -> None:
             )
     for package in ("optuna", *(["cmaes"] if asked.get("sampler") == "cmaes" else [])):
         if importlib.util.find_spec(package) is None:
-            raise UsageError(f"sweeps need {package}, which is not installed; type pip install 'dlx[sweep]'")
+            raise UsageError(f"sweeps need {package}, which is not installed; type pip install optuna cmaes")
 
 
 def _record(

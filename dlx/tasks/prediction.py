@@ -42,12 +42,14 @@ class Prediction(StepTask):
         super().attach(dataset)
         symbols = dataset.kind == "symbols"
         if self.cost == "auto":
-            self.cost = "cross_entropy" if symbols else "bernoulli" if input_range.probable(dataset) else "mse"
+            self.cost = (
+                "cross_entropy" if symbols else "bernoulli" if input_range.holds_probabilities(dataset) else "mse"
+            )
         if (self.cost == "cross_entropy") != symbols:
             held = "symbols" if symbols else "vectors"
             raise UsageError(f"task.cost={self.cost} was given; {dataset.source} holds {held}; type task.cost=auto")
-        x = input_range.looked_at(dataset) if self.cost == "bernoulli" else None
-        if x is not None and not input_range.within(x):
+        x = input_range.sample_inputs(dataset) if self.cost == "bernoulli" else None
+        if x is not None and not input_range.is_in_unit_interval(x):
             raise UsageError(
                 f"task.cost=bernoulli was given; {dataset.source} holds values from {float(x.min()):.3g} to "
                 f"{float(x.max()):.3g}; needed: from 0 to 1; type task.cost=mse"

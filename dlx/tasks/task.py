@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.datasets.sequences.padding import joined
+from dlx.datasets.sequences.padding import concatenate
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
 
@@ -24,7 +24,7 @@ class Task:
     needs: ClassVar[str | None] = None  # what the dataset must have: "classes", "targets", or nothing
     monitor: str = "loss"  # the validation metric that chooses `best.pt` and stops early
     mode: Literal["min", "max"] = "min"
-    load_model: LoadModel  # for a task that measures with the model of another run; handed in before `attach`
+    load_model: LoadModel | None = None  # handed in before `attach`, for tasks that measure with another run's model
 
     def attach(self, dataset: "Dataset") -> None:
         """Take from the dataset what the task needs of it (class names, true centres); called once it is loaded.
@@ -112,4 +112,4 @@ def take_inputs(batches: Iterable[Batch], examples: int) -> Tensor:
         parts.append(batch.x)
         if sum(len(part) for part in parts) >= examples:
             break
-    return joined(parts)[:examples]
+    return concatenate(parts)[:examples]

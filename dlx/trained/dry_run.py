@@ -59,7 +59,7 @@ def _shorten(config: DictConfig) -> None:
 
 
 def _few(parts: Parts) -> list[Batch]:
-    split = next(name for name in ("val", "test", "train") if parts.data.has(name))
+    split = next(name for name in ("val", "test", "train") if parts.data.has_split(name))
     x, y, lengths = next(iter(parts.data.split(split)))
     return [Batch(*(None if part is None else part[:EXAMPLES] for part in (x, y, lengths)))]  # type: ignore[arg-type]
 

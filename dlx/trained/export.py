@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from dlx.config.extras import install_command
 from dlx.errors import UsageError
 from dlx.parts import Parts
 
@@ -61,7 +62,7 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
     if path.suffix == ".onnx":
         needed = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
         if needed:
-            raise UsageError(f".onnx needs {', '.join(needed)}; type pip install 'dlx[export]', or -o FILE.pt2")
+            raise UsageError(f".onnx needs {', '.join(needed)}; type {install_command('export')}, or -o FILE.pt2")
     model, x = (parts.model.eval(), examples(parts)) if part is None else _part(parts, part)
     aside = path.with_name(f".new-{path.name}")
     try:
@@ -85,7 +86,7 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
 
 def examples(parts: Parts, number: int = 16) -> Tensor:
     """Real inputs as the model sees them, (up to `number`, *shape)."""
-    split = next(name for name in ("test", "val", "train") if parts.data.has(name))
+    split = next(name for name in ("test", "val", "train") if parts.data.has_split(name))
     return next(iter(parts.data.split(split))).x[:number]
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from dlx.datasets.dataset import Dataset, Split, Stream
-from dlx.datasets.images.image_folder import ENDINGS, Decode, Pictures
-from dlx.datasets.sequences.padding import pad
+from dlx.datasets.images.image_folder import IMAGE_EXTENSIONS, DecodeSettings, PictureDataset
+from dlx.datasets.sequences.padding import pad_sequences
 from dlx.datasets.tables import delimited
-from dlx.datasets.tables.delimited import Sheet
+from dlx.datasets.tables.delimited import DelimitedTable
 from dlx.errors import UsageError
 
 TARGETS = ("target", "label", "class", "y")  # names of a column that is no feature
@@ -41,7 +41,7 @@ def read(path: Path, dataset: Dataset) -> Inputs:
     if not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: {KINDS}")
     suffix = path.suffix.lower()
-    if suffix in ENDINGS or (path.is_dir() and not dataset.folders):
+    if suffix in IMAGE_EXTENSIONS or (path.is_dir() and not dataset.folders):
         return _images(path, dataset)
     if suffix in (".npy", ".npz"):
         return Inputs(examples(_array(path), dataset, str(path)))
@@ -58,7 +58,7 @@ def several(values: Any, dataset: Dataset) -> Inputs:
     if isinstance(values, list | tuple) and dataset.kind in ("sequence", "symbols"):
         parts = [examples(value, dataset) for value in values]
         if parts and all(len(part) == 1 for part in parts) and len({part.shape for part in parts}) > 1:
-            x, lengths = pad([part[0] for part in parts])
+            x, lengths = pad_sequences([part[0] for part in parts])
             return Inputs(x, lengths=lengths)
     return Inputs(examples(values, dataset))
 
@@ -168,21 +168,23 @@ def _array(path: Path) -> np.ndarray:
 
 def _table(path: Path, dataset: Dataset) -> Tensor:
     """Rows of numbers; columns are found by their names where both the file and the dataset have names."""
-    found = delimited.read(path)
+    found = delimited.read_table(path)
     columns = []
     for place in _columns(found, dataset):
-        numbers, text = found.numbers(place)
+        numbers, text = found.parse_column(place)
         row = int(np.flatnonzero(np.isnan(numbers))[0]) if np.isnan(numbers).any() else text
         if row is not None:
-            raise UsageError(f"{found.where(row, place)}: {found.rows[row][place]!r} was given; needed: a number")
+            raise UsageError(
+                f"{found.describe_cell(row, place)}: {found.rows[row][place]!r} was given; needed: a number"
+            )
         columns.append(numbers)
     return torch.from_numpy(np.stack(columns, 1))
 
 
-def _columns(found: Sheet, dataset: Dataset) -> list[int]:
+def _columns(found: DelimitedTable, dataset: Dataset) -> list[int]:
     """Which columns hold the features: the target's is left out where the header names it."""
     size, width = int(np.prod(dataset.shape or ())), len(found.names)
-    if found.named and dataset.columns:
+    if found.has_header and dataset.columns:
         missing = [name for name in dataset.columns if name not in found.names]
         if not missing:
             return [found.names.index(name) for name in dataset.columns]
@@ -190,7 +192,7 @@ def _columns(found: Sheet, dataset: Dataset) -> list[int]:
             raise UsageError(
                 f"{found.path} lacks the columns {', '.join(missing)}; needed: {', '.join(dataset.columns)}"
             )
-    if found.named and width == size + 1:
+    if found.has_header and width == size + 1:
         target = [i for i, name in enumerate(found.names) if name.lower() in TARGETS]
         if len(target) == 1:
             return [i for i in range(width) if i != target[0]]
@@ -204,17 +206,17 @@ def _images(path: Path, dataset: Dataset) -> Inputs:
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise UsageError(f"{path} was given; needed: {_needed(dataset)}, which are no images")
     folder = path if path.is_dir() else path.parent
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_EXTENSIONS) if path.is_dir() else [path]
     if not files:
-        raise UsageError(f"the folder {path} holds no images ({', '.join(sorted(ENDINGS))})")
+        raise UsageError(f"the folder {path} holds no images ({', '.join(sorted(IMAGE_EXTENSIONS))})")
     names = [file.relative_to(folder).as_posix() for file in files]
-    reader = Pictures(names, None, Decode(folder, shape[1], shape[2], shape[0], exact=False))
+    reader = PictureDataset(names, None, DecodeSettings(folder, shape[1], shape[2], shape[0], requires_size=False))
     kept, levels = dtype(dataset), float(getattr(dataset, "levels", 255))
     x = torch.empty((len(files), *shape), dtype=kept)
     sizes = set()
     for i, name in enumerate(names):
         try:
-            scaled = reader.picture(name).float() * (levels / 255)
+            scaled = reader.decode_picture(name).float() * (levels / 255)
         except UsageError as error:
             raise UsageError(
                 f"the image {files[i]} cannot be read ({error.__cause__}); correct or remove it"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dlx.datasets.sequences.padding import joined
+from dlx.datasets.sequences.padding import concatenate
 
 
 class Steps(NamedTuple):
@@ -45,5 +45,5 @@ def chunks(x: Tensor, lengths: Tensor | None, size: int) -> Iterator[tuple[Tenso
 
 def together(rows: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
     """What was said of chunks, (examples, …) in their first order; after a shorter sequence stand -1 or NaN."""
-    whole = joined(values, float("nan") if values[0].is_floating_point() else -1)
+    whole = concatenate(values, float("nan") if values[0].is_floating_point() else -1)
     return whole[torch.cat(list(rows)).argsort()]

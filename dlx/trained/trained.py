@@ -43,7 +43,7 @@ def measure(parts: Parts, split: str) -> dict[str, float]:
     Raises:
         UsageError: the dataset has no such split.
     """
-    if not parts.data.has(split):
+    if not parts.data.has_split(split):
         raise UsageError(
             f"split {split} was given; {parts.dataset.source} has {', '.join(parts.dataset.splits)}; "
             "type --split with one of them"
@@ -75,7 +75,7 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
     def columns() -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {}
         places: list[Tensor] = []
-        for rows, chunk in stepwise.chunks(x, lengths, parts.data.evaluated):
+        for rows, chunk in stepwise.chunks(x, lengths, parts.data.eval_batch):
             given = dataset.transform(chunk.to(device), False, None)
             places.append(rows)
             for name, value in parts.task.predictions(parts.model, given).items():
@@ -147,7 +147,7 @@ def _padded(x: Tensor, parts: Parts) -> Tensor:
             f"sequences of {x.shape[1]} steps were given; needed: at most {shape[0]}, which is what the model "
             f"{type(parts.model).__name__} was trained on; dlx list models shows those that read any number"
         )
-    return x if x.shape[1] == shape[0] else padding.padded(x, shape[0])
+    return x if x.shape[1] == shape[0] else padding.pad_to(x, shape[0])
 
 
 def _plain(values: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ def draw(
     """
     training = model.training
     model.eval()
-    split = next((name for name in ("val", "test", "train") if data.has(name)), "train")
+    split = next((name for name in ("val", "test", "train") if data.has_split(name)), "train")
     drawn = dict(fitting(data, lambda: task.pictures(model, data.split(split))))
     own = getattr(model, "pictures", None)
     if callable(own):

@@ -257,7 +257,7 @@ class Trainer:
 
     def _validate(self) -> None:
         for split in self.splits:
-            if not self.data.has(split):
+            if not self.data.has_split(split):
                 continue
             metrics = self.evaluate(split)
             self.logger.scalars(split, metrics, self.step)

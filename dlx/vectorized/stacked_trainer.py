@@ -132,7 +132,7 @@ class Together:
         measured = {}
         if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.passes):
             members = [self.trials[k] for k in self.rows]
-            present = [split for split in self.splits if self.streams.loaders[0].has(split)]
+            present = [split for split in self.splits if self.streams.loaders[0].has_split(split)]
             measured = {split: measure(self.engine.stack, members, self.streams, split) for split in present}
         histograms = cache(self.engine.stack.histograms)  # of all, when the first asks
         for row, k in enumerate(self.rows):

@@ -300,7 +300,7 @@ def test_digits_of_mnist_row_by_row(tmp_path, dataset):
     options = (f"dataset={dataset}", f"dataset.root={tmp_path}", "dataset.shape=[28,28]", "dataset.val=0.2")
     run = trained(tmp_path / "run", *options, *NETWORK)
     assert 0 <= run.read()["metrics"]["test/accuracy"] <= 1
-    np.save("x.npy", idx.read(raw / "t10k-images-idx3-ubyte"))
+    np.save("x.npy", idx.read_idx(raw / "t10k-images-idx3-ubyte"))
     assert len(table(dlx("predict", run.directory, "x.npy"))) == len(np.load("x.npy"))
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from dlx.datasets.dataset import Split, Stream
+from dlx.datasets.images.digits import Digits
 from dlx.datasets.loader import Loader
-from dlx.datasets.tables.tabular import Digits
 from dlx.errors import UsageError
 from dlx.models.autoencoders.vae.vae import VAE
 from dlx.tasks.elbo.elbo import ELBO
@@ -56,10 +56,10 @@ def test_static_examples_stay_as_they_are_and_others_are_drawn():
 
 
 def test_static_binarization_of_what_is_read_from_files():
-    from dlx.datasets.images.binarization import binarized
+    from dlx.datasets.images.binarization import binarize_split
 
     images = [(torch.full((1, 4, 4), 100, dtype=torch.uint8), k) for k in range(200)]
-    found = binarized(Stream(images), 255.0, (0, 1))
+    found = binarize_split(Stream(images), 255.0, (0, 1))
     once, again = found.data[7][0], found.data[7][0]
     assert torch.equal(once, again)
     values = torch.stack([found.data[k][0] for k in range(200)])

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split, stratified
+from dlx.datasets.dataset import Dataset, Split, split_stratified
 from dlx.datasets.images.images import Images
-from dlx.datasets.tables.tabular import Table
+from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.instantiate import build
 from tests.conftest import ROOT
@@ -115,7 +115,7 @@ def test_the_data_is_scikit_learns(name: str) -> None:
 @pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer", "diabetes"])
 def test_the_data_is_the_same_where_scikit_learn_keeps_its_files_elsewhere(name, monkeypatch) -> None:
     mine = together(load(name))
-    monkeypatch.setattr("dlx.datasets.tables.tabular._numbers", lambda *arguments, **names: None)
+    monkeypatch.setattr("dlx.datasets.bundled.read_numbers", lambda *arguments, **names: None)
     theirs = together(load(name))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(mine, theirs, strict=True))
 
@@ -135,7 +135,7 @@ def test_enlarged_digits_are_the_same_digits() -> None:
 
 def test_stratified_keeps_every_class_within_one_of_its_share() -> None:
     y = torch.tensor([0] * 70 + [1] * 23 + [2] * 7)
-    chosen, rest = stratified(torch.arange(100), y, 31, torch.Generator().manual_seed(0))
+    chosen, rest = split_stratified(torch.arange(100), y, 31, torch.Generator().manual_seed(0))
     assert sorted([*chosen.tolist(), *rest.tolist()]) == list(range(100))
     assert len(chosen) == 31
     assert (y[chosen].bincount() - torch.tensor([21.7, 7.13, 2.17])).abs().max() < 1

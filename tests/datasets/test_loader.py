@@ -114,7 +114,7 @@ def test_augmentation_differs_between_chunks_and_epochs_and_spares_evaluation() 
     dataset = images(64, augment={"flip": 0.5, "crop": 2})
     dataset.splits["train"] = Split(dataset.splits["train"].x[:1].expand(64, -1, -1, -1), torch.arange(64))
     loader = Loader(dataset, batch=2, seed=0)
-    assert loader.gathered == 16
+    assert loader.chunk_batches == 16
     one, two = ([b.x for b in loader.train(epoch)] for epoch in (0, 1))
     chunks = [torch.cat(one[:16]), torch.cat(one[16:]), torch.cat(two[:16])]
     assert not any(torch.equal(a, b) for a, b in pairwise(chunks))
@@ -154,20 +154,20 @@ def test_a_split_may_be_iterated_again_in_large_batches() -> None:
     batches = loader.split("val")
     assert [len(b.x) for b in batches] == [1024, 476]
     assert labels(batches) == list(range(1500))
-    assert loader.has("val")
-    assert not loader.has("test")
+    assert loader.has_split("val")
+    assert not loader.has_split("test")
 
 
 def test_memory_bounds_what_is_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.sources, "LARGEST", 4 * 40 * 30)  # thirty examples
-    monkeypatch.setattr(module, "CACHED", 4 * 40 * 30)
-    monkeypatch.setattr(module, "EVALUATED", 4 * 40 * 30)
+    monkeypatch.setattr(module.sources, "MAX_CHUNK_BYTES", 4 * 40 * 30)  # thirty examples
+    monkeypatch.setattr(module, "MAX_CPU_CHUNK_BYTES", 4 * 40 * 30)
+    monkeypatch.setattr(module, "MAX_CPU_EVAL_BYTES", 4 * 40 * 30)
     loader = Loader(images(augment=AUGMENT), batch=8)
-    assert (loader.gathered, loader.evaluated) == (3, 30)
+    assert (loader.chunk_batches, loader.eval_batch) == (3, 30)
     assert same(list(loader.train(0))[4:], list(loader.train(0, 4)))
-    assert Loader(images(), batch=64).gathered == 1
-    monkeypatch.setattr(module, "EVALUATED", 1)
-    assert Loader(images(), batch=64).evaluated == 8
+    assert Loader(images(), batch=64).chunk_batches == 1
+    monkeypatch.setattr(module, "MAX_CPU_EVAL_BYTES", 1)
+    assert Loader(images(), batch=64).eval_batch == 8
 
 
 def test_sequences_keep_their_lengths() -> None:

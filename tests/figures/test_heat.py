@@ -35,7 +35,7 @@ def test_words_and_tags_stand_at_a_tagger_s_tables(monkeypatch):
     monkeypatch.setattr(heat, "heat", lambda table, title, *names: seen.update({title: (table, *names)}))
     tagger = HMMTagger([5], 2, symbols=3)
     data = SimpleNamespace(dataset=SimpleNamespace(vocabulary=["<unk>", "a", "b"], names=["N", "V"]))
-    data.has, data.split = (lambda name: True), (lambda name: [])
+    data.has_split, data.split = (lambda name: True), (lambda name: [])
     logger = SimpleNamespace(images=lambda *given: None, draws=lambda what: False)
     pictures.draw(tagger, SimpleNamespace(pictures=lambda *given: {}), data, logger, 0, [], torch.device("cpu"))
     table, *names = seen["p(symbol | state)"]

@@ -126,15 +126,15 @@ def test_evaluation_in_smaller_batches_gives_the_same_numbers():
     torch.manual_seed(0)
     model, whole = Tight(30), batch()
     model.train()
-    data = SimpleNamespace(evaluated=30)
+    data = SimpleNamespace(eval_batch=30)
 
     def measure():
-        return evaluate(model, Classification(), parts(whole, data.evaluated))
+        return evaluate(model, Classification(), parts(whole, data.eval_batch))
 
     expected = fitting(data, measure)
     model.most = 8
     assert fitting(data, measure) == pytest.approx(expected, rel=1e-6)
-    assert data.evaluated == 7, "and so for the next time"
+    assert data.eval_batch == 7, "and so for the next time"
     assert model.training
 
 

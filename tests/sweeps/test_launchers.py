@@ -179,7 +179,7 @@ def test_what_is_not_installed_is_said_in_one_line(main, monkeypatch):
     if importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is None:
         code, told = main("hydra/launcher=ray", "seed=1,2")
         assert code == 2
-        assert "pip install 'dlx[ray]'" in told
+        assert "pip install hydra-ray-launcher" in told
     code, told = main("optimizer.lr=interval(1e-4,1e-1)")
     assert code == 2
     assert "type dlx sweep NAME 'optimizer.lr=interval(1e-4,1e-1)'" in told

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from dlx.datasets.files import home, roots
+from dlx.config.extras import EXTRAS
+from dlx.datasets.files import get_download_root, list_roots
 from dlx.runs.rundir import PACKAGES, ROOT, version
 
-EXTRAS = {"export": ("onnx", "onnxscript", "onnxruntime"), "bench": ("lightning", "keras")}
 SPACE = 2**30  # bytes; less than this is soon full of checkpoints
 
 
@@ -62,7 +62,7 @@ def _versions(problems: list[str]) -> dict[str, str]:
 
 def _extra(name: str, packages: tuple[str, ...]) -> str:
     missing = [package for package in packages if version(package) is None]
-    return f"without {', '.join(missing)}: pip install 'dlx[{name}]'" if missing else "installed"
+    return f"without {', '.join(missing)}: pip install {' '.join(missing)}" if missing else "installed"
 
 
 def _devices(problems: list[str]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _devices(problems: list[str]) -> dict[str, Any]:
 
 
 def _directories(problems: list[str]) -> dict[str, str]:
-    places = {"outputs": ROOT, "data": home(), "temporary": Path(tempfile.gettempdir())}
+    places = {"outputs": ROOT, "data": get_download_root(), "temporary": Path(tempfile.gettempdir())}
     return {name: _writable(name, path, problems) for name, path in places.items()}
 
 
@@ -116,6 +116,6 @@ def _data(problems: list[str]) -> dict[str, Any]:
         problems.append(f"DLX_DATA={given} is no folder; type export DLX_DATA=… with the one that holds your data")
     found = {
         str(root): sorted(path.name for path in root.iterdir()) if root.is_dir() else ["no such folder"]
-        for root in roots()
+        for root in list_roots()
     }
     return {**found, "always there": ["digits", "iris", "wine", "breast_cancer", "diabetes"]}

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dlx.config.catalogue import Catalogue, Entry
+from dlx.config.extras import install_command
 from dlx.config.report import closest, listed
 from dlx.config.search import GROUPS, import_from_here, places
 from dlx.errors import UsageError
@@ -59,7 +60,7 @@ def _plugins(group: str | None) -> list[Entry]:
     for name, (text, package) in PLUGINS.get(group or "", {}).items():
         there = package is None or _installed(package)
         extra = "" if package is None else package.removeprefix("hydra_").removesuffix("_launcher")
-        note = text if there else f"{text}; not installed: pip install 'dlx[{extra}]'"
+        note = text if there else f"{text}; not installed: {install_command(extra)}"
         found.append(Entry(str(group), name, Path("hydra"), "Hydra", note))
     return found
 

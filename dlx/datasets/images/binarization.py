@@ -13,8 +13,8 @@ from torch import Tensor
 from dlx.datasets.dataset import Generated, Part, Split, Stream
 
 
-def binarized(part: Part, levels: float, seeds: tuple[int, ...]) -> Part:
-    """A split whose intensities were replaced by 0 or `levels`, the latter with probability intensity / levels.
+def binarize_split(part: Part, levels: float, seeds: tuple[int, ...]) -> Part:
+    """Replace a split's intensities by 0 or `levels`, the latter with probability intensity / levels.
 
     Args:
         part: in memory, or to be read, in which case each example is drawn by its own place.
@@ -22,27 +22,27 @@ def binarized(part: Part, levels: float, seeds: tuple[int, ...]) -> Part:
         seeds: what the draw depends on.
     """
     if isinstance(part, Split):
-        return Split(drawn(part.x, levels, _generator(*seeds)), part.y, part.lengths)
+        return Split(sample_binary(part.x, levels, _make_generator(*seeds)), part.y, part.lengths)
     if isinstance(part, Generated):
         return part
-    return Stream(_Drawn(part.data, levels, seeds), part.y)
+    return Stream(_BinarizedDataset(part.data, levels, seeds), part.y)
 
 
-def drawn(x: Tensor, levels: float, generator: torch.Generator) -> Tensor:
-    """Each element of x (n, ...) as 0 or `levels`, of the same type; those that are so already stay as they are."""
+def sample_binary(x: Tensor, levels: float, generator: torch.Generator) -> Tensor:
+    """Draw 0 or `levels` for each element of x (n, ...), of the same type; those that are so already stay."""
     parts = []
-    for some in x.split(4096):
-        u = torch.rand(some.shape, generator=generator, device=x.device)
-        parts.append((u < some.float() / levels).to(x.dtype) * levels)
+    for chunk in x.split(4096):
+        u = torch.rand(chunk.shape, generator=generator, device=x.device)
+        parts.append((u < chunk.float() / levels).to(x.dtype) * levels)
     return torch.cat(parts).to(x.dtype) if parts else x
 
 
-def _generator(*seeds: int) -> torch.Generator:
+def _make_generator(*seeds: int) -> torch.Generator:
     state = np.random.SeedSequence([seed % 2**64 for seed in seeds]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
 
 
-class _Drawn(torch.utils.data.Dataset[Any]):
+class _BinarizedDataset(torch.utils.data.Dataset[Any]):
     """A map-style dataset of (x, y) whose examples are drawn as they are read, the same at every reading."""
 
     def __init__(self, data: Any, levels: float, seeds: tuple[int, ...]) -> None:
@@ -53,4 +53,4 @@ class _Drawn(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, Any]:
         x, y = self.data[row]
-        return drawn(x[None], self.levels, _generator(*self.seeds, row))[0], y
+        return sample_binary(x[None], self.levels, _make_generator(*self.seeds, row))[0], y

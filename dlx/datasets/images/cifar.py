@@ -14,8 +14,10 @@ class Cifar10(Downloaded):
     def read(self) -> dict[str, Split | Stream]:
         from torchvision import datasets
 
-        kind = getattr(datasets, self.class_name)
-        parts = self.fetch(self.folder, lambda root, name, get: kind(root, train=name == "train", download=get))
+        cls = getattr(datasets, self.class_name)
+        parts = self.fetch(
+            self.folder, lambda root, name, download: cls(root, train=name == "train", download=download)
+        )
         self.names = list(parts["train"].classes)
         return {
             name: Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))

@@ -1,4 +1,4 @@
-"""Image datasets that torchvision can fetch: where they are looked for, and what to do where they are not."""
+"""Image datasets that torchvision can download: where they are looked for, and what to do where they are not."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from dlx.types import Count, Fraction
 
 
 class Downloaded(Images):
-    """Base of the datasets that torchvision knows how to fetch.
+    """Base of the datasets that torchvision knows how to download.
 
     Args:
         root: folder that holds the data, as torchvision lays it out; null looks into DLX_DATA, ./data, ~/.cache/dlx.
@@ -39,17 +39,17 @@ class Downloaded(Images):
         self.root, self.download = root, download
 
     def fetch(self, folder: str, make: Callable[[str, str, bool], Any]) -> dict[str, Any]:
-        """torchvision's train and test datasets, fetched if need be.
+        """Load torchvision's train and test datasets, downloaded if need be.
 
         Args:
             folder: that torchvision puts the data into, below the root.
-            make: (root, "train" or "test", download) to torchvision's dataset.
+            make: (root, "train" or "test", download) → torchvision's dataset.
 
         Raises:
             UsageError: the data is not there, and may not or cannot be fetched.
         """
         files.check_root(self.root)
-        root = files.find([folder], self.root) or files.home(self.root)
+        root = files.find_root([folder], self.root) or files.get_download_root(self.root)
         parts = {}
         for name in ("train", "test"):
             try:
@@ -60,18 +60,18 @@ class Downloaded(Images):
                         raise
                     parts[name] = make(str(root), name, True)
             except (OSError, RuntimeError) as error:
-                raise self.missing(folder, error) from error
+                raise self.make_missing_error(folder, error) from error
         return parts
 
-    def missing(self, folder: str, error: BaseException | None = None) -> UsageError:
-        """What to tell the user when the data is not there."""
+    def make_missing_error(self, folder: str, error: BaseException | None = None) -> UsageError:
+        """Make the error that tells the user that the data is not there."""
         tried = (
-            f"; fetching it into {files.home(self.root)} failed ({' '.join(str(error).split())})"
+            f"; fetching it into {files.get_download_root(self.root)} failed ({' '.join(str(error).split())})"
             if self.download
             else ""
         )
         allow = "" if self.download else "dataset.download=true to fetch it, or "
         return UsageError(
-            f"{self.source} was looked for in {files.looked(self.root, folder)} and not found{tried}; type "
+            f"{self.source} was looked for in {files.format_locations(self.root, folder)} and not found{tried}; type "
             f"{allow}dataset.root=FOLDER (or set DLX_DATA) where FOLDER/{folder} holds the files"
         )

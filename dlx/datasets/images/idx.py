@@ -17,13 +17,13 @@ from dlx.errors import UsageError
 UNSIGNED_BYTES = 0x08
 
 
-def find(folder: Path, name: str) -> Path | None:
-    """The file of a name, compressed or not."""
+def find_idx(folder: Path, name: str) -> Path | None:
+    """Find the file of a name, compressed or not."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-def read(path: Path) -> Tensor:
-    """The uint8 tensor of a file.
+def read_idx(path: Path) -> Tensor:
+    """Read the uint8 tensor of a file.
 
     Raises:
         UsageError: the file is cut short, or is not of this format.

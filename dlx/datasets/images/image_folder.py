@@ -20,8 +20,15 @@ from dlx.datasets.images.images import Images
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
-ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+IMAGE_EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 
 
 class Picture(NamedTuple):
@@ -32,14 +39,14 @@ class Picture(NamedTuple):
     label: str | None  # its class; None where there are no subfolders
 
 
-class Decode(NamedTuple):
+class DecodeSettings(NamedTuple):
     """How a file becomes a tensor."""
 
     path: Path  # of the folder or the archive
     height: int
     width: int
     channels: int
-    exact: bool  # whether other sizes are refused
+    requires_size: bool  # whether other sizes are refused
 
 
 class ImageFolder(Images):
@@ -86,36 +93,37 @@ class ImageFolder(Images):
         return str(self.path)
 
     def read(self) -> dict[str, Split | Stream]:
-        path = files.existing(self.path, "dataset.path", "FOLDER")
-        pictures = _pictures(path)
+        path = files.require_path(self.path, "dataset.path", "FOLDER")
+        pictures = _list_pictures(path)
         if not pictures:
             raise UsageError(
-                f"{path} holds no pictures ({', '.join(sorted(ENDINGS))}); needed: a subfolder of them for each class"
+                f"{path} holds no pictures ({', '.join(sorted(IMAGE_EXTENSIONS))}); "
+                "needed: a subfolder of them for each class"
             )
-        decode = self._decode(path, pictures)
-        bytes_needed = len(pictures) * decode.height * decode.width * decode.channels
-        stream = bytes_needed > files.free_memory() // 2 if self.stream == "auto" else self.stream
+        settings = self._choose_settings(path, pictures)
+        bytes_needed = len(pictures) * settings.height * settings.width * settings.channels
+        stream = bytes_needed > files.get_free_memory() // 2 if self.stream == "auto" else self.stream
         if stream and self.corrupt == "skip":
-            pictures = _readable(pictures, path)
+            pictures = _keep_decodable(pictures, path)
         self.names = sorted({p.label for p in pictures if p.part == "train" and p.label is not None}) or None
         parts = {p: [x for x in pictures if x.part == p] for p in ("train", "val", "test")}
         if not parts["train"]:
             raise UsageError(f"{path} has no training pictures; needed: some below {path / 'train'}")
-        read = self._stream if stream else self._split
-        return {part: read(chosen, decode) for part, chosen in parts.items() if chosen}
+        make = self._make_stream if stream else self._make_split
+        return {part: make(members, settings) for part, members in parts.items() if members}
 
-    def _decode(self, path: Path, pictures: Sequence[Picture]) -> Decode:
-        """Size and channels: as asked for, else those of the first picture that can be read."""
+    def _choose_settings(self, path: Path, pictures: Sequence[Picture]) -> DecodeSettings:
+        """Choose size and channels: as asked for, else those of the first picture that can be read."""
         height = width = None
         if self.size is not None:
             height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         channels: int | None = self.channels
         if height is None or width is None or channels is None:
-            w, h, bands = _first(path, pictures, self.corrupt == "skip")
+            w, h, bands = _probe_first(path, pictures, self.corrupt == "skip")
             height, width, channels = height or h, width or w, channels or bands
-        return Decode(path, height, width, channels, self.size is None)
+        return DecodeSettings(path, height, width, channels, self.size is None)
 
-    def _labels(self, pictures: Sequence[Picture]) -> Tensor | None:
+    def _encode_labels(self, pictures: Sequence[Picture]) -> Tensor | None:
         if self.names is None:
             return None
         index = {name: i for i, name in enumerate(self.names)}
@@ -127,16 +135,16 @@ class ImageFolder(Images):
             )
         return torch.tensor([index[p.label or ""] for p in pictures])
 
-    def _stream(self, pictures: Sequence[Picture], decode: Decode) -> Stream:
-        y = self._labels(pictures)
-        return Stream(Pictures([p.name for p in pictures], y, decode), y)
+    def _make_stream(self, pictures: Sequence[Picture], settings: DecodeSettings) -> Stream:
+        y = self._encode_labels(pictures)
+        return Stream(PictureDataset([p.name for p in pictures], y, settings), y)
 
-    def _split(self, pictures: Sequence[Picture], decode: Decode) -> Split:
+    def _make_split(self, pictures: Sequence[Picture], settings: DecodeSettings) -> Split:
         """Decode everything, in threads where pictures are large: decoders let go of Python's lock, then."""
-        y = self._labels(pictures)
-        x = torch.empty(len(pictures), decode.channels, decode.height, decode.width, dtype=torch.uint8)
-        reader = Pictures([p.name for p in pictures], y, decode)
-        good = torch.ones(len(pictures), dtype=torch.bool)
+        y = self._encode_labels(pictures)
+        x = torch.empty(len(pictures), settings.channels, settings.height, settings.width, dtype=torch.uint8)
+        reader = PictureDataset([p.name for p in pictures], y, settings)
+        is_good = torch.ones(len(pictures), dtype=torch.bool)
 
         def fill(rows: range) -> None:
             for row in rows:
@@ -145,82 +153,82 @@ class ImageFolder(Images):
                 except UsageError:
                     if self.corrupt == "error":
                         raise
-                    good[row] = False
+                    is_good[row] = False
 
         # Two threads took 177 µs for each 32×32 JPEG where one took 102: small ones spend their time in Python.
-        threads = (os.cpu_count() or 1) if decode.height * decode.width >= 128**2 else 1
+        threads = (os.cpu_count() or 1) if settings.height * settings.width >= 128**2 else 1
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(fill, [range(i, len(pictures), threads * 4) for i in range(threads * 4)]))
-        if not good.any():
+        if not is_good.any():
             raise UsageError(f"{self.path}: none of the {len(pictures)} pictures can be decoded")
-        return Split(x, y) if good.all() else Split(x[good], None if y is None else y[good])
+        return Split(x, y) if is_good.all() else Split(x[is_good], None if y is None else y[is_good])
 
 
-class Pictures(torch.utils.data.Dataset[Any]):
+class PictureDataset(torch.utils.data.Dataset[Any]):
     """Pictures as a map-style dataset of (uint8 tensor (C, H, W), label)."""
 
-    def __init__(self, names: list[str], y: Tensor | None, decode: Decode) -> None:
-        self.names, self.y, self.decode = names, y, decode
-        self.store = _Store(decode.path)
+    def __init__(self, names: list[str], y: Tensor | None, settings: DecodeSettings) -> None:
+        self.names, self.y, self.settings = names, y, settings
+        self.reader = _FileReader(settings.path)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, row: int) -> tuple[Tensor, int | None]:
-        return self.picture(self.names[row]), None if self.y is None else int(self.y[row])
+        return self.decode_picture(self.names[row]), None if self.y is None else int(self.y[row])
 
-    def picture(self, name: str) -> Tensor:
-        """Pixels (C, H, W), uint8.
+    def decode_picture(self, name: str) -> Tensor:
+        """Decode a file into pixels (C, H, W), uint8.
 
         Raises:
             UsageError: the file is corrupt, or not of the size of the others.
         """
         from PIL import Image, ImageOps
 
-        kind = self.decode
+        path, height, width, channels, requires_size = self.settings
         try:
-            with Image.open(io.BytesIO(self.store.read(name))) as opened:
+            with Image.open(io.BytesIO(self.reader.read(name))) as opened:
                 image = ImageOps.exif_transpose(opened)
                 if image.mode.startswith("I;16"):  # convert() would cut sixteen bits off at 255
                     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                image = image.convert("L" if kind.channels == 1 else "RGB")
-        except _unreadable() as error:
+                image = image.convert("L" if channels == 1 else "RGB")
+        except _get_decode_errors() as error:
             raise UsageError(
-                f"the picture {self.decode.path / name} cannot be decoded ({error}); remove it, or type "
+                f"the picture {path / name} cannot be decoded ({error}); remove it, or type "
                 "dataset.corrupt=skip to leave such files out"
             ) from error
-        if image.size != (kind.width, kind.height):
-            if kind.exact:
+        if image.size != (width, height):
+            if requires_size:
                 raise UsageError(
-                    f"the picture {self.decode.path / name} has {image.width}×{image.height} pixels and others "
-                    f"{kind.width}×{kind.height}; needed: one size; type dataset.size={min(kind.width, kind.height)}"
+                    f"the picture {path / name} has {image.width}×{image.height} pixels and others "
+                    f"{width}×{height}; needed: one size; type dataset.size={min(width, height)}"
                 )
-            image = ImageOps.fit(image, (kind.width, kind.height), Image.Resampling.BILINEAR)
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
         pixels = np.array(image)
-        return torch.from_numpy(pixels).view(kind.height, kind.width, kind.channels).permute(2, 0, 1)
+        return torch.from_numpy(pixels).view(height, width, channels).permute(2, 0, 1)
 
 
-class _Store:
+class _FileReader:
     """Bytes of the files of a folder or an archive; each process opens the archive for itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.archive: zipfile.ZipFile | None = None
-        self.owner = 0
+        self.pid = 0
 
     def read(self, name: str) -> bytes:
         if self.path.is_dir():
             return (self.path / name).read_bytes()
-        if self.archive is None or self.owner != os.getpid():  # a file offset shared by two processes is nobody's
-            self.archive, self.owner = zipfile.ZipFile(self.path), os.getpid()
+        if self.archive is None or self.pid != os.getpid():  # a file offset shared by two processes is nobody's
+            self.archive, self.pid = zipfile.ZipFile(self.path), os.getpid()
         return self.archive.read(name)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "archive": None, "owner": 0}
+        return {"path": self.path, "archive": None, "pid": 0}
 
 
-def _pictures(path: Path) -> list[Picture]:
-    """Every picture below `path`, in the order of names."""
+def _list_pictures(path: Path) -> list[Picture]:
+    """List every picture below `path`, in the order of names."""
     if path.is_dir():
         names = [entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file()]
     else:
@@ -229,42 +237,42 @@ def _pictures(path: Path) -> list[Picture]:
                 names = archive.namelist()
         except (OSError, zipfile.BadZipFile) as error:
             raise UsageError(f"{path} was given; needed: a folder of pictures, or a .zip of one ({error})") from error
-    paths = sorted(tuple(name.split("/")) for name in names if os.path.splitext(name)[1].lower() in ENDINGS)
+    paths = sorted(tuple(name.split("/")) for name in names if os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS)
     kept = [parts for parts in paths if not any(part.startswith((".", "__")) for part in parts)]
     # An archive often holds one folder that holds the rest: what all paths begin with tells nothing.
     folders = sorted({parts[:-1] for parts in kept}) or [()]
-    same = (a == b for a, b in zip(folders[0], folders[-1], strict=False))
-    depth = sum(takewhile(bool, same))  # in sorted order, the first and the last differ the earliest
+    is_shared = (a == b for a, b in zip(folders[0], folders[-1], strict=False))
+    depth = sum(takewhile(bool, is_shared))  # in sorted order, the first and the last differ the earliest
     tops = {parts[depth].lower() for parts in kept if len(parts) > depth + 1}
-    split = tops <= set(PARTS) and "train" in {PARTS.get(top) for top in tops}
-    found = []
+    has_splits = tops <= set(SPLIT_FOLDERS) and "train" in {SPLIT_FOLDERS.get(top) for top in tops}
+    pictures = []
     for parts in kept:
         inner = parts[depth:]
-        part = PARTS[inner[0].lower()] if split and len(inner) > 1 else "train"
-        inner = inner[1:] if split and len(inner) > 1 else inner
-        found.append(Picture("/".join(parts), part, inner[0] if len(inner) > 1 else None))
-    unlabelled = Counter(picture.label is None for picture in found)
+        part = SPLIT_FOLDERS[inner[0].lower()] if has_splits and len(inner) > 1 else "train"
+        inner = inner[1:] if has_splits and len(inner) > 1 else inner
+        pictures.append(Picture("/".join(parts), part, inner[0] if len(inner) > 1 else None))
+    unlabelled = Counter(picture.label is None for picture in pictures)
     if len(unlabelled) == 2:
-        stray = next(picture for picture in found if picture.label is None)
+        stray = next(picture for picture in pictures if picture.label is None)
         raise UsageError(
             f"{path}: {stray.name} is in no class's folder, and {unlabelled[False]} other pictures are; "
             "move it into one, or remove it"
         )
-    return found
+    return pictures
 
 
-def _first(path: Path, pictures: Sequence[Picture], skip: bool) -> tuple[int, int, int]:
-    """Width, height and channels of the first picture that can be read."""
+def _probe_first(path: Path, pictures: Sequence[Picture], skip: bool) -> tuple[int, int, int]:
+    """Return width, height and channels of the first picture that can be read."""
     from PIL import Image, ImageOps
 
-    store = _Store(path)
+    store = _FileReader(path)
     for picture in pictures:
         try:
             with Image.open(io.BytesIO(store.read(picture.name))) as opened:
                 image = ImageOps.exif_transpose(opened)
                 grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
                 return (*image.size, 1 if grey else 3)
-        except _unreadable() as error:
+        except _get_decode_errors() as error:
             if not skip:
                 raise UsageError(
                     f"the picture {path / picture.name} cannot be decoded ({error}); remove it, or type "
@@ -273,26 +281,26 @@ def _first(path: Path, pictures: Sequence[Picture], skip: bool) -> tuple[int, in
     raise UsageError(f"{path}: none of the {len(pictures)} pictures can be decoded")
 
 
-def _readable(pictures: Sequence[Picture], path: Path) -> list[Picture]:
-    """The pictures that decode: a stream cannot leave one out later."""
+def _keep_decodable(pictures: Sequence[Picture], path: Path) -> list[Picture]:
+    """Keep the pictures that decode: a stream cannot leave one out later."""
     from PIL import Image
 
-    store = _Store(path)
+    store = _FileReader(path)
 
-    def good(picture: Picture) -> bool:
+    def is_decodable(picture: Picture) -> bool:
         try:
             with Image.open(io.BytesIO(store.read(picture.name))) as opened:
                 opened.load()
-        except _unreadable():
+        except _get_decode_errors():
             return False
         return True
 
     with ThreadPoolExecutor() as pool:
-        return [picture for picture, fine in zip(pictures, pool.map(good, pictures), strict=True) if fine]
+        return [picture for picture, good in zip(pictures, pool.map(is_decodable, pictures), strict=True) if good]
 
 
-def _unreadable() -> tuple[type[Exception], ...]:
-    """What Pillow and zipfile raise for bytes that are no picture."""
+def _get_decode_errors() -> tuple[type[Exception], ...]:
+    """Return what Pillow and zipfile raise for bytes that are no picture."""
     from PIL import Image
 
     return (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile, Image.DecompressionBombError)

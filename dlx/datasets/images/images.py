@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets.dataset import Dataset, Split, Stream
-from dlx.datasets.images.binarization import binarized
+from dlx.datasets.images.binarization import binarize_split
 from dlx.datasets.images.transforms import Augment
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
@@ -59,8 +59,8 @@ class Images(Dataset):
             return
         if self.mean is None or self.std is None:
             # A sample of a stream is enough: it is in random order already.
-            x = train.x if isinstance(train, Split) else _first(train, 1000)
-            mean, std = _moments(x, self.levels)
+            x = train.x if isinstance(train, Split) else _read_first(train, 1000)
+            mean, std = _compute_mean_std(x, self.levels)
             self.mean, self.std = self.mean or mean, self.std or std
         m, s = torch.tensor(self.mean, dtype=torch.float64), torch.tensor(self.std, dtype=torch.float64)
         if len(m) != len(s) or self.shape is None or len(m) not in (1, self.shape[0]) or bool((s <= 0).any()):
@@ -77,7 +77,7 @@ class Images(Dataset):
         if self.binarize == "static":
             seeds = {"train": 0, "val": 1, "test": 2}
             for name, part in self.splits.items():
-                self.splits[name] = binarized(part, self.levels, (self.seed, seeds.get(name, 3)))
+                self.splits[name] = binarize_split(part, self.levels, (self.seed, seeds.get(name, 3)))
 
     def random(self, train: bool) -> bool:
         return self.binarize == "stochastic" or (train and bool(self.augment))
@@ -105,12 +105,12 @@ class Images(Dataset):
         return x.mul_(2).sub_(1) if self.scale == "symmetric" else x
 
 
-def _first(stream: Stream, most: int) -> Tensor:
-    return torch.stack([stream.data[row][0] for row in range(min(len(stream), most))])
+def _read_first(stream: Stream, examples: int) -> Tensor:
+    return torch.stack([stream.data[row][0] for row in range(min(len(stream), examples))])
 
 
-def _moments(x: Tensor, levels: float) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of x (n, C, H, W), in [0, 1]; summed in float64, in parts."""
+def _compute_mean_std(x: Tensor, levels: float) -> tuple[list[float], list[float]]:
+    """Compute each channel's mean and standard deviation of x (n, C, H, W), in [0, 1]; in float64, in parts."""
     C = x.shape[1]
     total, squares = torch.zeros(C, dtype=torch.float64), torch.zeros(C, dtype=torch.float64)
     for part in x.split(4096):

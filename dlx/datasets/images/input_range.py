@@ -1,4 +1,4 @@
-"""Whether data may stand for probabilities, as binary units take them, or for signs."""
+"""Checks whether data may stand for probabilities, as binary units take them, or for signs."""
 
 import torch
 from torch import Tensor, nn
@@ -7,52 +7,54 @@ from dlx.datasets.dataset import Dataset, Generated, Split, Stream
 from dlx.datasets.images.images import Images
 from dlx.errors import UsageError
 
-ROWS = 1000  # examples that are looked at
-MADE = 32  # of those that are made as they are needed
-SLACK = 1e-3  # of scaling's rounding
+MAX_EXAMPLES = 1000  # examples that are looked at
+GENERATED_EXAMPLES = 32  # of those that are made as they are needed
+TOLERANCE = 1e-3  # of scaling's rounding
 
 
-def looked_at(dataset: Dataset) -> Tensor | None:
-    """The first training examples as a model sees them, (n, *shape); None where files would have to be read."""
+def sample_inputs(dataset: Dataset) -> Tensor | None:
+    """Return the first training examples as a model sees them, (n, *shape); None where files would be read."""
     train = dataset.splits["train"]
     if isinstance(train, Stream):
         return None
-    x = train.make(MADE, torch.Generator().manual_seed(0)).x if isinstance(train, Generated) else train.x[:ROWS]
-    return dataset.transform(x, False, None)
+    if isinstance(train, Generated):
+        train = train.make(GENERATED_EXAMPLES, torch.Generator().manual_seed(0))
+    return dataset.transform(train.x[:MAX_EXAMPLES], False, None)
 
 
-def within(x: Tensor) -> bool:
-    """Whether all values are in [0, 1]."""
-    return float(x.min()) >= -SLACK and float(x.max()) <= 1 + SLACK
+def is_in_unit_interval(x: Tensor) -> bool:
+    """Return whether all values are in [0, 1]."""
+    return float(x.min()) >= -TOLERANCE and float(x.max()) <= 1 + TOLERANCE
 
 
-def probable(dataset: Dataset) -> bool:
-    """Whether data is bits, or the intensities of pixels: what else lies in [0, 1] need not be a probability."""
-    x = looked_at(dataset)
-    return x is None or bool(((x == 0) | (x == 1)).all()) or (isinstance(dataset, Images) and within(x))
+def holds_probabilities(dataset: Dataset) -> bool:
+    """Return whether data is bits or intensities of pixels: what else lies in [0, 1] need not be a probability."""
+    x = sample_inputs(dataset)
+    return x is None or bool(((x == 0) | (x == 1)).all()) or (isinstance(dataset, Images) and is_in_unit_interval(x))
 
 
-def admit(dataset: Dataset, model: nn.Module) -> None:
-    """Look at the first training examples for a model that takes data for `intensities`, or vectors for `signs`.
+def validate_inputs(dataset: Dataset, model: nn.Module) -> None:
+    """Check the first training examples for a model that takes data for `intensities`, or vectors for `signs`.
 
     Raises:
         UsageError: they are not in [0, 1], and no likelihood would mean anything; or their signs are not all they are.
     """
     if getattr(model, "signs", False) and dataset.kind != "image":
-        _admit_signs(dataset, model)
-    x = looked_at(dataset) if getattr(model, "intensities", False) else None
-    if x is None or within(x):
+        _validate_signs(dataset, model)
+    x = sample_inputs(dataset) if getattr(model, "intensities", False) else None
+    if x is None or is_in_unit_interval(x):
         return
+    fixes = " or ".join(_suggest_overrides(dataset, model)) or "another dataset="
     what = "binary emissions" if dataset.kind == "sequence" else "binary visible units"
     raise UsageError(
         f"{type(model).__name__} has {what}, and {dataset.source} values from {float(x.min()):.3g} to "
-        f"{float(x.max()):.3g}; needed: from 0 to 1; type {' or '.join(_ways(dataset, model)) or 'another dataset='}"
+        f"{float(x.max()):.3g}; needed: from 0 to 1; type {fixes}"
     )
 
 
-def _admit_signs(dataset: Dataset, model: nn.Module) -> None:
-    x = looked_at(dataset)
-    if x is None or two_valued(x):
+def _validate_signs(dataset: Dataset, model: nn.Module) -> None:
+    x = sample_inputs(dataset)
+    if x is None or is_two_valued(x):
         return
     most = max(len(values.unique()) for values in x.flatten(1).T)
     ways = ["dataset.values=signs"] if hasattr(dataset, "values") else []
@@ -62,8 +64,8 @@ def _admit_signs(dataset: Dataset, model: nn.Module) -> None:
     )
 
 
-def two_valued(x: Tensor) -> bool:
-    """Whether every element of x (n, ...) takes one value, or two of which the middle of the data lies between."""
+def is_two_valued(x: Tensor) -> bool:
+    """Return whether each element of x (n, ...) has one value, or two with the middle of the data between them."""
     x = x.flatten(1)
     middle = x.max() / 2 if x.min() >= 0 else 0.0
     low, high = x.amin(0), x.amax(0)
@@ -71,12 +73,12 @@ def two_valued(x: Tensor) -> bool:
     return bool((((x == low) | (x == high)) & apart).all())
 
 
-def _ways(dataset: Dataset, model: nn.Module) -> list[str]:
-    """What to type for data that is not in [0, 1]."""
+def _suggest_overrides(dataset: Dataset, model: nn.Module) -> list[str]:
+    """List what to type for data that is not in [0, 1]."""
     train, ways = dataset.splits["train"], []
     scale: str | None = "unit" if dataset.kind == "image" else "minmax"
     if dataset.kind == "sequence":  # of bits, perhaps, as long as nobody scales them
-        scale = "none" if isinstance(train, Split) and within(train.x) else None
+        scale = "none" if isinstance(train, Split) and is_in_unit_interval(train.x) else None
     if scale and hasattr(dataset, "scale"):
         ways.append(f"dataset.scale={scale}")
     if dataset.kind == "sequence":

@@ -19,43 +19,47 @@ class Mnist(Downloaded):
     folder = "MNIST"
     class_names = tuple("0123456789")
 
-    def files_of(self, part: str) -> tuple[str, str]:
-        """Names of the image file and the label file of "train" or "test"."""
+    def get_file_names(self, part: str) -> tuple[str, str]:
+        """Return the names of the image file and the label file of "train" or "test"."""
         stem = "train" if part == "train" else "t10k"
         return f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
 
     def read(self) -> dict[str, Split | Stream]:
         files.check_root(self.root)
-        found = self._raw() or (self._fetched() if self.download else None)
-        if found is None:
-            raise self.missing(f"{self.folder}/raw")
+        paths = self._find_raw_files() or (self._download_raw_files() if self.download else None)
+        if paths is None:
+            raise self.make_missing_error(f"{self.folder}/raw")
         self.names = list(self.class_names)
-        return {name: self._split(*found[name]) for name in ("train", "test")}
+        return {name: self._read_split(*paths[name]) for name in ("train", "test")}
 
-    def _raw(self) -> dict[str, tuple[Path, Path]] | None:
-        """The four files, None where one is missing."""
-        for root in files.roots(self.root):
+    def _find_raw_files(self) -> dict[str, tuple[Path, Path]] | None:
+        """Find the four files; None where one is missing."""
+        for root in files.list_roots(self.root):
             folder = root / self.folder / "raw"
-            found = {part: [idx.find(folder, name) for name in self.files_of(part)] for part in ("train", "test")}
-            if all(path is not None for pair in found.values() for path in pair):
-                return {part: (images, labels) for part, (images, labels) in found.items() if images and labels}
+            pairs = {
+                part: [idx.find_idx(folder, name) for name in self.get_file_names(part)] for part in ("train", "test")
+            }
+            if all(path is not None for pair in pairs.values() for path in pair):
+                return {part: (images, labels) for part, (images, labels) in pairs.items() if images and labels}
         return None
 
-    def _fetched(self) -> dict[str, tuple[Path, Path]] | None:
+    def _download_raw_files(self) -> dict[str, tuple[Path, Path]] | None:
         from torchvision import datasets
 
         try:
-            getattr(datasets, self.folder)(str(files.home(self.root)), download=True, **self.options())
+            getattr(datasets, self.folder)(
+                str(files.get_download_root(self.root)), download=True, **self.get_download_options()
+            )
         except (OSError, RuntimeError) as error:
-            raise self.missing(f"{self.folder}/raw", error) from error
-        return self._raw()
+            raise self.make_missing_error(f"{self.folder}/raw", error) from error
+        return self._find_raw_files()
 
-    def options(self) -> dict[str, Any]:
-        """Further arguments of torchvision's class."""
+    def get_download_options(self) -> dict[str, Any]:
+        """Return further arguments of torchvision's class."""
         return {}
 
-    def _split(self, images: Path, labels: Path) -> Split:
-        x, y = idx.read(images), idx.read(labels).long()
+    def _read_split(self, images: Path, labels: Path) -> Split:
+        x, y = idx.read_idx(images), idx.read_idx(labels).long()
         if len(x) != len(y) or x.ndim != 3:
             raise UsageError(f"{images} holds {len(x)} images and {labels} {len(y)} labels; they belong to other data")
         return Split(x[:, None], y)
@@ -119,15 +123,15 @@ class Emnist(Mnist):
             )
         )
 
-    def files_of(self, part: str) -> tuple[str, str]:
+    def get_file_names(self, part: str) -> tuple[str, str]:
         stem = f"emnist-{self.part}-{part}"
         return f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
 
-    def options(self) -> dict[str, Any]:
+    def get_download_options(self) -> dict[str, Any]:
         return {"split": self.part}
 
-    def _split(self, images: Path, labels: Path) -> Split:
-        split = super()._split(images, labels)
+    def _read_split(self, images: Path, labels: Path) -> Split:
+        split = super()._read_split(images, labels)
         assert split.y is not None
         first = 1 if self.part == "letters" else 0  # this one counts from 1
         return Split(split.x.transpose(2, 3).contiguous(), split.y - first)

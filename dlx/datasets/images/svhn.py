@@ -18,9 +18,9 @@ class Svhn(Downloaded):
 
         files.check_root(self.root)
         # torchvision leaves the files in the root itself; what we fetch goes to a folder, as all the others do.
-        loose = files.find(["train_32x32.mat"], self.root)
+        loose = files.find_root(["train_32x32.mat"], self.root)
         parts = self.fetch(
-            "svhn", lambda root, name, get: SVHN(str(loose or Path(root) / "svhn"), split=name, download=get)
+            "svhn", lambda root, name, download: SVHN(str(loose or Path(root) / "svhn"), split=name, download=download)
         )
         self.names = list(string.digits)
         return {name: Split(torch.from_numpy(part.data), torch.from_numpy(part.labels)) for name, part in parts.items()}

@@ -42,38 +42,38 @@ class Augment:
         self.rotate, self.zoom, self.shear = (float(given[name]) for name in ("rotate", "zoom", "shear"))
 
     def __bool__(self) -> bool:
-        return bool(self.flip or self.crop or self.warps)
+        return bool(self.flip or self.crop or self.has_warp)
 
     @property
-    def warps(self) -> bool:
+    def has_warp(self) -> bool:
         """Whether pixels are interpolated, which needs floats."""
         return bool(self.rotate or self.zoom or self.shear)
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented copy of x, (batch, channels, height, width); uint8 stays so unless pixels are interpolated."""
+        """Return an augmented copy of x, (batch, channels, height, width); uint8 unless pixels are interpolated."""
         draw = torch.rand(6, len(x), generator=generator, device=x.device)
         if self.flip or self.crop:
             top, left = (draw[1:3] * (2 * self.crop + 1)).long()
-            x = window(x, self.crop, top, left, draw[0] < self.flip)
-        if self.warps:
+            x = crop_and_flip(x, self.crop, top, left, draw[0] < self.flip)
+        if self.has_warp:
             angle, zoom, shear = 2 * draw[3:] - 1  # in [-1, 1)
             x = warp(x.float(), angle * self.rotate, 1 + zoom * self.zoom, shear * self.shear)
         return x
 
 
-def window(x: Tensor, pad: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
-    """Pad each image with zeros, cut a window of its own size, and mirror some: one gather for all of it.
+def crop_and_flip(x: Tensor, pad: int, top: Tensor, left: Tensor, flipped: Tensor) -> Tensor:
+    """Pad each image with zeros, cut a window of its own size, and flip some: one gather for all of it.
 
     Args:
         x: (B, C, H, W).
         pad: zeros on each side, in pixels.
         top, left: (B,) corner of each window, 0 to 2 pad.
-        mirrored: (B,) bool.
+        flipped: (B,) bool.
     """
     B, C, H, W = x.shape
     across = torch.arange(W, device=x.device)
     rows = top[:, None] + torch.arange(H, device=x.device)  # (B, H)
-    columns = left[:, None] + torch.where(mirrored[:, None], across.flip(0), across)  # (B, W)
+    columns = left[:, None] + torch.where(flipped[:, None], across.flip(0), across)  # (B, W)
     places = rows[:, :, None] * (W + 2 * pad) + columns[:, None, :]  # (B, H, W), the same for every channel
     padded = F.pad(x, (pad, pad, pad, pad)) if pad else x
     return padded.flatten(2).gather(2, places.view(B, 1, H * W).expand(B, C, H * W)).view(B, C, H, W)

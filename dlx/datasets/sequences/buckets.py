@@ -5,17 +5,17 @@ from torch import Tensor
 
 from dlx.datasets.dataset import Part, Split
 
-WINDOW = 16  # batches whose examples are sorted together: the more, the less padding, and the less chance
+WINDOW_BATCHES = 16  # batches whose examples are sorted together: the more, the less padding, and the less chance
 
 
-def different(split: Part) -> Tensor | None:
-    """Lengths (examples,) of a split's sequences, None where they are all the same."""
+def get_varying_lengths(split: Part) -> Tensor | None:
+    """Return the lengths (examples,) of a split's sequences, None where they are all the same."""
     if not isinstance(split, Split) or split.lengths is None:
         return None
     return split.lengths if bool((split.lengths != split.x.shape[1]).any()) else None
 
 
-def bucketed(order: Tensor, lengths: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+def bucket_by_length(order: Tensor, lengths: Tensor, batch: int, generator: torch.Generator) -> Tensor:
     """Rearrange an order so that each `batch` of it holds sequences of about one length.
 
     Sixteen batches at a time are sorted by length, and what has become of them is shuffled again. The last batch, if
@@ -32,14 +32,14 @@ def bucketed(order: Tensor, lengths: Tensor, batch: int, generator: torch.Genera
     """
     full = len(order) // batch * batch
     parts = []
-    for window in order[:full].split(WINDOW * batch):
+    for window in order[:full].split(WINDOW_BATCHES * batch):
         batches = window[lengths[window].argsort(stable=True)].view(-1, batch)
         parts.append(batches[torch.randperm(len(batches), generator=generator)].flatten())
     return torch.cat([*parts, order[full:]])
 
 
-def cut(split: Split, steps: int) -> Split:
-    """Views of sequences (examples, T, …) without what lies beyond `steps`."""
+def trim(split: Split, steps: int) -> Split:
+    """Return views of sequences (examples, T, …) without what lies beyond `steps`."""
     T = split.x.shape[1]
     if steps >= T:
         return split
@@ -49,6 +49,6 @@ def cut(split: Split, steps: int) -> Split:
     return Split(split.x[:, :steps], y, split.lengths)
 
 
-def longest(lengths: Tensor) -> int:
-    """Steps that a batch of these lengths needs."""
+def compute_max_length(lengths: Tensor) -> int:
+    """Return the steps that a batch of these lengths needs."""
     return max(int(lengths.max()), 1)

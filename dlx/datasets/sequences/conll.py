@@ -15,14 +15,14 @@ import torch
 
 from dlx.datasets import files
 from dlx.datasets.dataset import Dataset, Part, Split
-from dlx.datasets.sequences.padding import pad
-from dlx.datasets.tables.delimited import decoded
+from dlx.datasets.sequences.padding import pad_sequences
+from dlx.datasets.tables.delimited import read_text
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
 UNKNOWN = "<unk>"  # every word that the training part does not have
-DOCUMENT = "-DOCSTART-"  # CoNLL-2003's line between documents
-BETWEEN_BLANKS = r"[^ \t\r]+"  # other white space, such as a narrow one between thousands, is part of a word
+DOCUMENT_START = "-DOCSTART-"  # CoNLL-2003's line between documents
+NON_BLANKS = r"[^ \t\r]+"  # other white space, such as a narrow one between thousands, is part of a word
 
 
 class Word(NamedTuple):
@@ -79,49 +79,51 @@ class Conll(Dataset):
         self.path, self.val_path, self.test_path = path, val_path, test_path
         self.word, self.tag, self.delimiter, self.lower = word, tag, delimiter, lower
         self.least, self.encoding = least, encoding
-        self.width = 2  # columns of the training file
+        self.n_columns = 2  # columns of the training file
 
     @property
     def source(self) -> str:
         return str(self.path)
 
     def read(self) -> Mapping[str, Part]:
-        path = files.existing(self.path, "dataset.path", "FILE.conll")
-        found = self._divided(self._sentences(path))
+        path = files.require_path(self.path, "dataset.path", "FILE.conll")
+        by_split = self._split_sentences(self._read_sentences(path))
         for name, given in (("val", self.val_path), ("test", self.test_path)):
             if given is not None:
-                found[name] = self._sentences(files.existing(given, f"dataset.{name}_path", "FILE.conll"))
-        self.names = sorted({word.tag for part in found.values() for sentence in part for word in sentence})
-        self.width = max(word.columns for sentence in found["train"] for word in sentence)
+                by_split[name] = self._read_sentences(files.require_path(given, f"dataset.{name}_path", "FILE.conll"))
+        self.names = sorted({word.tag for part in by_split.values() for sentence in part for word in sentence})
+        self.n_columns = max(word.columns for sentence in by_split["train"] for word in sentence)
         # Words of the training part alone: what the others have besides is as unknown as it will be in the wild.
-        counts = Counter(self._form(word.text) for sentence in found["train"] for word in sentence)
+        counts = Counter(self._normalize_word(word.text) for sentence in by_split["train"] for word in sentence)
         self.vocabulary = [UNKNOWN, *sorted(form for form, count in counts.items() if count >= self.least)]
-        longest = max(len(sentence) for part in found.values() for sentence in part)
+        longest = max(len(sentence) for part in by_split.values() for sentence in part)
         tags = {name: i for i, name in enumerate(self.names)}
         parts: dict[str, Part] = {}
-        for name, sentences in found.items():
-            y, _ = pad([torch.tensor([tags[word.tag] for word in sentence]) for sentence in sentences], longest)
-            parts[name] = replace(self._split(sentences, longest), y=y)
+        for name, sentences in by_split.items():
+            y, _ = pad_sequences(
+                [torch.tensor([tags[word.tag] for word in sentence]) for sentence in sentences], longest
+            )
+            parts[name] = replace(self._make_split(sentences, longest), y=y)
         return parts
 
     def inputs(self, path: Path) -> Split:
-        """The sentences of a file of words, with tags, which are passed over, or without; or of a text, one a line."""
-        return self._split(self._asked(path))
+        """Read sentences from a file of words, with tags, which are passed over, or without; or a text, one a line."""
+        return self._make_split(self._read_untagged(path))
 
     def steps(self, path: Path) -> list[list[str]]:
-        """The words of its sentences."""
-        return [[word.text for word in sentence] for sentence in self._asked(path)]
+        """Return the words of its sentences."""
+        return [[word.text for word in sentence] for sentence in self._read_untagged(path)]
 
-    def _asked(self, path: Path) -> list[list[Word]]:
-        """Sentences to be tagged: of columns, or of a text with one on each line."""
-        text = decoded(path, self.encoding, "FILE.conll")
-        lines = [words for line in text.split("\n") if (words := re.findall(BETWEEN_BLANKS, line))]
-        if "\t" in text or self._columns(lines):
-            return self._sentences(path, tagged=False)
+    def _read_untagged(self, path: Path) -> list[list[Word]]:
+        """Read sentences to be tagged: of columns, or of a text with one on each line."""
+        text = read_text(path, self.encoding, "FILE.conll")
+        lines = [words for line in text.split("\n") if (words := re.findall(NON_BLANKS, line))]
+        if "\t" in text or self._is_columnar(lines):
+            return self._read_sentences(path, tagged=False)
         return [[Word(word, "") for word in words] for words in lines]
 
-    def _columns(self, lines: Sequence[Sequence[str]]) -> bool:
-        """Whether each line holds one word: alone, or in the training file's columns, with a tag that is known or none.
+    def _is_columnar(self, lines: Sequence[Sequence[str]]) -> bool:
+        """Return whether each line holds one word: alone, or in the training file's columns, its tag known or missing.
 
         Sentences may happen to be equally long; then they are rarely as long as that file has columns.
         """
@@ -129,49 +131,51 @@ class Conll(Dataset):
         if counts <= {1} or len(counts) > 1 or len(lines) == 1:
             return counts <= {1}
         number = counts.pop()
-        known = number == self.width and any(cells[self.tag] in (self.names or ()) for cells in lines)
-        return known or number == self.width - 1
+        known = number == self.n_columns and any(cells[self.tag] in (self.names or ()) for cells in lines)
+        return known or number == self.n_columns - 1
 
-    def _divide(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
+    def _hold_out(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
         return parts
 
-    def _divided(self, sentences: list[list[Word]]) -> dict[str, list[list[Word]]]:
-        """Sentences of one file for the splits that have no file of their own."""
+    def _split_sentences(self, sentences: list[list[Word]]) -> dict[str, list[list[Word]]]:
+        """Divide the sentences of one file among the splits that have no file of their own."""
         generator = torch.Generator().manual_seed(self.seed)
         rest = [sentences[i] for i in torch.randperm(len(sentences), generator=generator).tolist()]
-        found = {}
+        by_split = {}
         for name, path, share in (("test", self.test_path, self.test), ("val", self.val_path, self.val)):
             if path is None and share > 0 and len(rest) > 1:
                 taken = min(max(round(share * len(rest)), 1), len(rest) - 1)
-                found[name], rest = rest[:taken], rest[taken:]
-        return {"train": rest[: self.limit], **found}
+                by_split[name], rest = rest[:taken], rest[taken:]
+        return {"train": rest[: self.limit], **by_split}
 
-    def _form(self, word: str) -> str:
+    def _normalize_word(self, word: str) -> str:
         return word.lower() if self.lower else word
 
-    def _split(self, sentences: list[list[Word]], longest: int | None = None) -> Split:
+    def _make_split(self, sentences: list[list[Word]], longest: int | None = None) -> Split:
         index = {word: i for i, word in enumerate(self.vocabulary or [])}
-        symbols = [torch.tensor([index.get(self._form(word.text), 0) for word in sentence]) for sentence in sentences]
-        x, lengths = pad(symbols, longest)
+        symbols = [
+            torch.tensor([index.get(self._normalize_word(word.text), 0) for word in sentence]) for sentence in sentences
+        ]
+        x, lengths = pad_sequences(symbols, longest)
         return Split(x, lengths=lengths)
 
-    def _sentences(self, path: Path, tagged: bool = True) -> list[list[Word]]:
-        lines = decoded(path, self.encoding, "FILE.conll").split("\n")
+    def _read_sentences(self, path: Path, tagged: bool = True) -> list[list[Word]]:
+        lines = read_text(path, self.encoding, "FILE.conll").split("\n")
         commented = any("\t" in line for line in lines)  # CoNLL-U, whose comments have no tab
         sentences: list[list[Word]] = [[]]
         for number, line in enumerate(lines, 1):
             tabs = "\t" in line if self.delimiter == "auto" else self.delimiter == "tab"
-            cells = [cell.strip(" \r") for cell in line.split("\t")] if tabs else re.findall(BETWEEN_BLANKS, line)
+            cells = [cell.strip(" \r") for cell in line.split("\t")] if tabs else re.findall(NON_BLANKS, line)
             if not any(cells):
                 sentences.append([])
-            elif cells[0] != DOCUMENT and not (commented and line.startswith("#") and "\t" not in line):
-                sentences[-1].append(self._word(cells, f"{path}, line {number}", tagged))
-        found = [sentence for sentence in sentences if sentence]
-        if not found:
+            elif cells[0] != DOCUMENT_START and not (commented and line.startswith("#") and "\t" not in line):
+                sentences[-1].append(self._parse_word(cells, f"{path}, line {number}", tagged))
+        filled = [sentence for sentence in sentences if sentence]
+        if not filled:
             raise UsageError(f"{path} holds no sentences; needed: a word and its tag on each line")
-        return found
+        return filled
 
-    def _word(self, cells: Sequence[str], where: str, tagged: bool) -> Word:
+    def _parse_word(self, cells: Sequence[str], where: str, tagged: bool) -> Word:
         given = []
         for name, column in (("word", self.word), ("tag", self.tag)):
             if name == "tag" and not tagged:

@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlx.config.extras import install_command
 from dlx.errors import UsageError
 
 LOWEST, NOTES = 21, 88  # A0 to C8
 DRUMS = 9  # the channel whose numbers are no notes
 
 
-def rolls(path: Path, steps_per_beat: int) -> list[Tensor]:
-    """Rolls (steps, 88) of a file, or of every file of a folder in the order of their names.
+def read_rolls(path: Path, steps_per_beat: int) -> list[Tensor]:
+    """Read rolls (steps, 88) from a file, or from every file of a folder in the order of their names.
 
     Raises:
         UsageError: mido is not installed, there are no such files, or one cannot be read or has no notes.
@@ -22,11 +23,11 @@ def rolls(path: Path, steps_per_beat: int) -> list[Tensor]:
     paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in (".mid", ".midi")) if path.is_dir() else [path]
     if not paths:
         raise UsageError(f"{path} holds no MIDI files (.mid, .midi); type dataset.path=FOLDER or dataset.path=FILE.mat")
-    return [roll(file, steps_per_beat) for file in paths]
+    return [read_roll(file, steps_per_beat) for file in paths]
 
 
-def roll(path: Path, steps_per_beat: int) -> Tensor:
-    """Which of the 88 notes sound at each step of a file, (steps, 88) uint8, silence before and after left out.
+def read_roll(path: Path, steps_per_beat: int) -> Tensor:
+    """Read which of the 88 notes sound at each step of a file, (steps, 88) uint8, without silence at both ends.
 
     A note sounds from the step nearest to its beginning to that nearest to its end, for one step at least. Drums, and
     notes that no piano has, are left out.
@@ -37,10 +38,10 @@ def roll(path: Path, steps_per_beat: int) -> Tensor:
     try:
         import mido
     except ImportError as error:
-        raise UsageError(f"{path} is music in MIDI, which mido reads; type pip install 'dlx[midi]'") from error
+        raise UsageError(f"{path} is music in MIDI, which mido reads; type {install_command('midi')}") from error
     try:
         file = mido.MidiFile(path)
-        spans = list(_spans(file))
+        spans = list(_iterate_notes(file))
     except Exception as error:  # mido fails in many ways on bytes that are no MIDI
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path} cannot be read as MIDI ({reason}); correct or remove it") from error
@@ -54,14 +55,14 @@ def roll(path: Path, steps_per_beat: int) -> Tensor:
         begin = round(on / step)
         cells.append((note - LOWEST, begin, max(round(off / step), begin + 1)))
     first, last = min(begin for _, begin, _ in cells), max(end for _, _, end in cells)
-    found = torch.zeros(last - first, NOTES, dtype=torch.uint8)
+    roll = torch.zeros(last - first, NOTES, dtype=torch.uint8)
     for note, begin, end in cells:
-        found[begin - first : end - first, note] = 1
-    return found
+        roll[begin - first : end - first, note] = 1
+    return roll
 
 
-def _spans(file: Any) -> Iterator[tuple[int, int, int]]:
-    """Every note of a piano: its number, and the ticks at which it begins and ends."""
+def _iterate_notes(file: Any) -> Iterator[tuple[int, int, int]]:
+    """Yield every note of a piano: its number, and the ticks at which it begins and ends."""
     begun: dict[tuple[int, int], int] = {}
     now = 0
     for message in file.merged_track:

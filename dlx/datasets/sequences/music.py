@@ -16,11 +16,11 @@ from torch import Tensor
 from dlx.datasets import files
 from dlx.datasets.dataset import Dataset, Part, Split
 from dlx.datasets.sequences import midi
-from dlx.datasets.sequences.padding import pad
+from dlx.datasets.sequences.padding import pad_sequences
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction, Natural
 
-PARTS = {"train": "traindata", "val": "validdata", "test": "testdata"}  # as the .mat files call them
+MATLAB_NAMES = {"train": "traindata", "val": "validdata", "test": "testdata"}  # as the .mat files call them
 
 
 class PianoRoll(Dataset):
@@ -66,44 +66,46 @@ class PianoRoll(Dataset):
         return str(self.path)
 
     def read(self) -> Mapping[str, Part]:
-        path = files.located(self.path, "FILE.mat", self.root)
-        found = self._folder(path) if path.is_dir() else _matlab(path)
-        if "train" not in found:
-            raise UsageError(f"{path} has no {PARTS['train']}; it has {', '.join(PARTS[name] for name in found)}")
-        notes = found["train"][0].shape[1]
-        longest = max(len(piece) for pieces in found.values() for piece in pieces)
-        for name, pieces in found.items():
+        path = files.locate_path(self.path, "FILE.mat", self.root)
+        by_split = self._read_folder(path) if path.is_dir() else _read_matlab(path)
+        if "train" not in by_split:
+            raise UsageError(
+                f"{path} has no {MATLAB_NAMES['train']}; it has {', '.join(MATLAB_NAMES[name] for name in by_split)}"
+            )
+        notes = by_split["train"][0].shape[1]
+        longest = max(len(piece) for pieces in by_split.values() for piece in pieces)
+        for name, pieces in by_split.items():
             wrong = next((i for i, piece in enumerate(pieces) if piece.shape[1] != notes), None)
             if wrong is not None:
                 raise UsageError(
-                    f"{path}: piece {wrong} of {PARTS[name]} (counted from 0) has {pieces[wrong].shape[1]} notes; "
-                    f"needed: {notes}, as in the first of {PARTS['train']}"
+                    f"{path}: piece {wrong} of {MATLAB_NAMES[name]} (counted from 0) has {pieces[wrong].shape[1]} "
+                    f"notes; needed: {notes}, as in the first of {MATLAB_NAMES['train']}"
                 )
-        return {name: _split(pieces, longest) for name, pieces in found.items()}
+        return {name: _make_split(pieces, longest) for name, pieces in by_split.items()}
 
     def inputs(self, path: Path) -> Split:
-        """Every piece of a .mat file, a MIDI file or a folder of them."""
+        """Read every piece of a .mat file, a MIDI file or a folder of them."""
         if path.suffix.lower() == ".mat":
-            return _split([piece for pieces in _matlab(path).values() for piece in pieces])
-        return _split(midi.rolls(path, self.steps_per_beat))
+            return _make_split([piece for pieces in _read_matlab(path).values() for piece in pieces])
+        return _make_split(midi.read_rolls(path, self.steps_per_beat))
 
     def random(self, train: bool) -> bool:
         return train and self.transpose > 0
 
     def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
         if self.random(train):
-            x = transposed(x, self.transpose, generator)
+            x = transpose_pieces(x, self.transpose, generator)
         return x.float()
 
-    def _folder(self, path: Path) -> dict[str, list[Tensor]]:
-        inner = {name: path / PARTS[name].removesuffix("data") for name in PARTS}
+    def _read_folder(self, path: Path) -> dict[str, list[Tensor]]:
+        inner = {name: path / MATLAB_NAMES[name].removesuffix("data") for name in MATLAB_NAMES}
         if not inner["train"].is_dir():
-            return {"train": midi.rolls(path, self.steps_per_beat)}
-        return {name: midi.rolls(folder, self.steps_per_beat) for name, folder in inner.items() if folder.is_dir()}
+            return {"train": midi.read_rolls(path, self.steps_per_beat)}
+        return {name: midi.read_rolls(folder, self.steps_per_beat) for name, folder in inner.items() if folder.is_dir()}
 
 
-def transposed(x: Tensor, most: int, generator: torch.Generator | None) -> Tensor:
-    """Pieces x (batch, T, notes), each moved by up to `most` semitones, and no further than its notes have room."""
+def transpose_pieces(x: Tensor, most: int, generator: torch.Generator | None) -> Tensor:
+    """Move each of pieces x (batch, T, notes) by up to `most` semitones, as far as its notes have room."""
     B, T, N = x.shape
     sounding = x.any(1).to(torch.uint8)  # (B, N)
     low, high = sounding.argmax(1), N - 1 - sounding.flip(1).argmax(1)
@@ -113,13 +115,13 @@ def transposed(x: Tensor, most: int, generator: torch.Generator | None) -> Tenso
     return x.gather(2, source[:, None].expand(B, T, N))
 
 
-def _split(pieces: Sequence[Tensor], longest: int | None = None) -> Split:
-    x, lengths = pad(pieces, longest)
+def _make_split(pieces: Sequence[Tensor], longest: int | None = None) -> Split:
+    x, lengths = pad_sequences(pieces, longest)
     return Split(x, lengths=lengths)
 
 
-def _matlab(path: Path) -> dict[str, list[Tensor]]:
-    """Pieces of each part of a .mat file."""
+def _read_matlab(path: Path) -> dict[str, list[Tensor]]:
+    """Read the pieces of each part of a .mat file."""
     from scipy.io import loadmat
 
     try:
@@ -130,17 +132,19 @@ def _matlab(path: Path) -> dict[str, list[Tensor]]:
         raise UsageError(
             f"{path} cannot be read ({error}); needed: a MATLAB file, or a folder of MIDI files"
         ) from error
-    if PARTS["train"] not in content:
+    if MATLAB_NAMES["train"] not in content:
         names = ", ".join(name for name in content if not name.startswith("__"))
-        raise UsageError(f"{path} holds {names or 'nothing'}; needed: {', '.join(PARTS.values())}, cells of matrices")
+        raise UsageError(
+            f"{path} holds {names or 'nothing'}; needed: {', '.join(MATLAB_NAMES.values())}, cells of matrices"
+        )
     return {
-        name: _pieces(content[key], f"{path}: {key}")
-        for name, key in PARTS.items()
+        name: _parse_pieces(content[key], f"{path}: {key}")
+        for name, key in MATLAB_NAMES.items()
         if key in content and np.size(content[key])
     }
 
 
-def _pieces(cells: np.ndarray, what: str) -> list[Tensor]:
+def _parse_pieces(cells: np.ndarray, what: str) -> list[Tensor]:
     if cells.dtype != object:
         raise UsageError(f"{what} is an array of shape {list(cells.shape)}; needed: a cell for each piece")
     pieces = []

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 
-def pad(sequences: Sequence[Tensor], steps: int | None = None, value: float = 0) -> tuple[Tensor, Tensor]:
-    """x (n, T, ...) of sequences (T_i, ...), with `value` after each, and their lengths (n,).
+def pad_sequences(sequences: Sequence[Tensor], steps: int | None = None, value: float = 0) -> tuple[Tensor, Tensor]:
+    """Pad sequences (T_i, ...) to x (n, T, ...), with `value` after each, and return it and their lengths (n,).
 
     Args:
         sequences: at least one, alike but for their lengths.
@@ -17,17 +17,17 @@ def pad(sequences: Sequence[Tensor], steps: int | None = None, value: float = 0)
     """
     x = pad_sequence(list(sequences), batch_first=True, padding_value=value)
     lengths = torch.tensor([len(sequence) for sequence in sequences])
-    return (x if steps is None or steps == x.shape[1] else padded(x, steps, value)), lengths
+    return (x if steps is None or steps == x.shape[1] else pad_to(x, steps, value)), lengths
 
 
-def joined(parts: Sequence[Tensor], value: float = 0) -> Tensor:
-    """Batches (batch, ...) as one; sequences (batch, T, ...) are padded to the longest."""
+def concatenate(parts: Sequence[Tensor], value: float = 0) -> Tensor:
+    """Concatenate batches (batch, ...); sequences (batch, T, ...) are padded to the longest."""
     longest = max(part.shape[1] if part.ndim > 1 else 0 for part in parts)
     return torch.cat(
-        [part if part.ndim < 2 or part.shape[1] == longest else padded(part, longest, value) for part in parts]
+        [part if part.ndim < 2 or part.shape[1] == longest else pad_to(part, longest, value) for part in parts]
     )
 
 
-def padded(x: Tensor, steps: int, value: float = 0) -> Tensor:
-    """Sequences (batch, T, ...) with so many steps, `value` after their own."""
+def pad_to(x: Tensor, steps: int, value: float = 0) -> Tensor:
+    """Pad sequences (batch, T, ...) to so many steps, `value` after their own."""
     return torch.cat((x, x.new_full((len(x), steps - x.shape[1], *x.shape[2:]), value)), 1)

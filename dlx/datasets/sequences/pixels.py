@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from dlx.datasets.dataset import Split, Stream
+from dlx.datasets.images.digits import Digits
 from dlx.datasets.images.images import Images
 from dlx.datasets.images.mnist import Mnist
-from dlx.datasets.tables.tabular import Digits
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction, Natural
 

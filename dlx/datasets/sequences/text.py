@@ -63,7 +63,7 @@ class Text(Dataset):
         return str(self.path)
 
     def read(self) -> dict[str, Split | Stream]:
-        text = self._characters(files.located(self.path, "FILE.txt", self.root))
+        text = self._read_text(files.locate_path(self.path, "FILE.txt", self.root))
         if len(text) == 1:
             raise UsageError(
                 f"{self.path} holds one character, {text!r}; needed: a text of at least two; type another path"
@@ -82,9 +82,9 @@ class Text(Dataset):
         cuts = [max(pieces - test - val, 1) * self.length, max(pieces - test, 1) * self.length]
         parts = {"train": text[: cuts[0]], "val": text[cuts[0] : cuts[1]], "test": text[cuts[1] : pieces * self.length]}
         long = {"val": self.evaluation_length, "test": self.evaluation_length}
-        return {name: self._pieces(self.encode(part), long.get(name)) for name, part in parts.items() if part}
+        return {name: self._split_pieces(self.encode(part), long.get(name)) for name, part in parts.items() if part}
 
-    def _characters(self, path: Path) -> str:
+    def _read_text(self, path: Path) -> str:
         if path.is_dir():
             raise UsageError(f"{path} is a folder; needed: a text file; type dataset.path=FILE.txt")
         try:
@@ -101,7 +101,7 @@ class Text(Dataset):
         return text
 
     def encode(self, text: str) -> Tensor:
-        """Symbols (characters,) of a text.
+        """Encode a text as symbols (characters,).
 
         Raises:
             UsageError: a character that the training text does not have.
@@ -116,11 +116,11 @@ class Text(Dataset):
             ) from error
 
     def decode(self, symbols: Tensor) -> str:
-        """The text of symbols (characters,)."""
+        """Decode symbols (characters,) into a text."""
         names = self.names or []
         return "".join(names[i] for i in symbols.tolist())
 
-    def _pieces(self, symbols: Tensor, length: int | None = None) -> Split:
+    def _split_pieces(self, symbols: Tensor, length: int | None = None) -> Split:
         length = length or self.length
         pieces = -(-len(symbols) // length)
         x = torch.zeros(pieces * length, dtype=torch.int64)
@@ -130,7 +130,7 @@ class Text(Dataset):
         return Split(x.view(pieces, length), lengths=lengths)
 
     def inputs(self, path: Path) -> Split:
-        return self._pieces(self.encode(self._characters(path)))
+        return self._split_pieces(self.encode(self._read_text(path)))
 
-    def _divide(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
+    def _hold_out(self, parts: Mapping[str, Part]) -> Mapping[str, Part]:
         return parts

@@ -11,9 +11,9 @@ from torch import Tensor
 from dlx.datasets import files, labels
 from dlx.datasets.dataset import Part, Split, Stream
 from dlx.datasets.sequences import series_files
-from dlx.datasets.sequences.padding import pad
+from dlx.datasets.sequences.padding import pad_sequences
 from dlx.datasets.sequences.series_files import Series
-from dlx.datasets.tables.tabular import Table, standard
+from dlx.datasets.tables.table import Table, compute_mean_std
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
@@ -52,77 +52,79 @@ class TimeSeries(Table):
         super().__init__(shape, classes, outputs, seed, val, test, limit, scale, scale_target)
         self.path, self.test_path, self.missing = path, test_path, missing
         self.target_type: Literal["auto", "classes", "numbers"] = target_type
-        self.widths: set[int] = set()  # steps of the training file's series
+        self.series_lengths: set[int] = set()  # steps of the training file's series
 
     @property
     def source(self) -> str:
         return str(self.path)
 
     def read(self) -> Mapping[str, Part]:
-        path = files.existing(self.path, "dataset.path", "FILE.ts")
-        found = {"train": series_files.read(path, self.missing)}
+        path = files.require_path(self.path, "dataset.path", "FILE.ts")
+        by_split = {"train": series_files.read_series(path, self.missing)}
         if self.test_path is not None:
-            found["test"] = series_files.read(
-                files.existing(self.test_path, "dataset.test_path", "FILE.ts"), self.missing
+            by_split["test"] = series_files.read_series(
+                files.require_path(self.test_path, "dataset.test_path", "FILE.ts"), self.missing
             )
-        train = found["train"]
+        train = by_split["train"]
         channels = train.values[0].shape[1]
         self.names = None if self.target_type == "numbers" else train.names
-        self.widths = {len(values) for values in train.values}
-        longest = max(len(values) for part in found.values() for values in part.values)
+        self.series_lengths = {len(values) for values in train.values}
+        longest = max(len(values) for part in by_split.values() for values in part.values)
         parts: dict[str, Part] = {}
-        for name, part in found.items():
+        for name, part in by_split.items():
             what = str(self.path if name == "train" else self.test_path)
             if part.values[0].shape[1] != channels:
                 raise UsageError(f"{what} has {part.values[0].shape[1]} channels; needed: {channels}, as in {path}")
-            parts[name] = self._split(part, what, longest)
+            parts[name] = self._make_split(part, what, longest)
         return parts
 
-    def _split(self, part: Series, what: str, longest: int) -> Split:
-        x, lengths = _padded(part, longest)
+    def _make_split(self, part: Series, what: str, longest: int) -> Split:
+        x, lengths = _pad_series(part, longest)
         if part.labels is None:
             return Split(x, None, lengths)
         listed = part.names is not None and self.target_type != "numbers"  # a header's classes keep its order
-        values = np.array(part.labels) if listed else _plain(part.labels)
+        values = np.array(part.labels) if listed else _parse_labels(part.labels)
         if self.target_type == "auto":
             whole = values.dtype.kind == "U" or bool((values == np.round(values)).all())
-            self.target_type = "classes" if whole and not part.numbers else "numbers"
-        y, self.names = labels.encode(values, f"{what}: its labels", self.target_type, self.names)
+            self.target_type = "classes" if whole and not part.has_numeric_labels else "numbers"
+        y, self.names = labels.encode_targets(values, f"{what}: its labels", self.target_type, self.names)
         return Split(x, y, lengths)
 
     def prepare(self, train: Split | Stream) -> None:
         assert isinstance(train, Split)
         if self.scale == "standard":
-            self.shift, self.width = standard(train.x[_real(train)])
+            self.shift, self.width = compute_mean_std(train.x[_make_step_mask(train)])
         for name, part in self.splits.items():
             if isinstance(part, Split):  # padding is zero once it is scaled, for models that look at it
-                x = torch.where(_real(part)[:, :, None], part.x, self.shift)
+                x = torch.where(_make_step_mask(part)[:, :, None], part.x, self.shift)
                 self.splits[name] = Split(x, part.y, part.lengths)
         self.scale_targets(train)
 
     def inputs(self, path: Path) -> Split:
-        """Series of another file. In a table labels may be there or, where all series are as long, may not."""
-        found = series_files.read(path, self.missing)
-        if {len(values) + 1 for values in found.values} == self.widths:
-            found = series_files.read(path, self.missing, labelled=False)
+        """Read series from another file. In a table labels may be there or, where all series are as long, may not."""
+        series = series_files.read_series(path, self.missing)
+        if {len(values) + 1 for values in series.values} == self.series_lengths:
+            series = series_files.read_series(path, self.missing, labelled=False)
         assert self.shape is not None
-        x, lengths = _padded(found, self.shape[0])
-        return Split(torch.where(_real(Split(x, lengths=lengths))[:, :, None], x, self.shift), lengths=lengths)
+        x, lengths = _pad_series(series, self.shape[0])
+        return Split(
+            torch.where(_make_step_mask(Split(x, lengths=lengths))[:, :, None], x, self.shift), lengths=lengths
+        )
 
 
-def _padded(part: Series, longest: int) -> tuple[Tensor, Tensor]:
-    return pad([torch.from_numpy(values.astype(np.float32)) for values in part.values], longest)
+def _pad_series(part: Series, longest: int) -> tuple[Tensor, Tensor]:
+    return pad_sequences([torch.from_numpy(values.astype(np.float32)) for values in part.values], longest)
 
 
-def _plain(given: list[str]) -> np.ndarray:
-    """Labels (examples,) as numbers if all of them are."""
+def _parse_labels(labels: list[str]) -> np.ndarray:
+    """Parse labels (examples,) as numbers if all of them are."""
     try:
-        return np.array(given, dtype=np.float64)
+        return np.array(labels, dtype=np.float64)
     except ValueError:
-        return np.array(given)
+        return np.array(labels)
 
 
-def _real(split: Split) -> Tensor:
-    """Which steps are no padding, (examples, T)."""
+def _make_step_mask(split: Split) -> Tensor:
+    """Return which steps are no padding, (examples, T)."""
     assert split.lengths is not None
     return torch.arange(split.x.shape[1]) < split.lengths[:, None]

@@ -20,7 +20,7 @@ class Algorithmic(Dataset):
 
     Inputs x (n, T, features) are binary vectors beside channels of their own for delimiters and numbers. Targets y
     (n, T, outputs) are 0, 1, or -1 at steps where no answer is asked; there nothing is given, x = 0. A subclass draws
-    (`make`); what its test split asks beyond the training split is in `tested`.
+    (`make`); what its test split asks beyond the training split is in `test_arguments`.
 
     Args:
         examples: sequences that are called an epoch.
@@ -47,12 +47,12 @@ class Algorithmic(Dataset):
     ) -> None:
         super().__init__(shape, classes, outputs, seed, val, test, limit)
         self.examples = examples
-        self.tested: dict[str, int] = {}  # arguments of `make` that the test split has of its own
+        self.test_arguments: dict[str, int] = {}  # arguments of `make` that the test split has of its own
 
     def read(self) -> Mapping[str, Part]:
         sizes = {"val": round(self.val * self.examples), "test": round(self.test * self.examples)}
         make: Callable[..., Split] = self.make
-        makers: dict[str, Callable[..., Split]] = {"val": make, "test": partial(make, **self.tested)}
+        makers: dict[str, Callable[..., Split]] = {"val": make, "test": partial(make, **self.test_arguments)}
         parts = {name: Generated(makers[name], size) for name, size in sizes.items() if size}
         return {"train": Generated(self.make, min(self.examples, self.limit or self.examples)), **parts}
 
@@ -82,19 +82,19 @@ class Copy(Algorithmic):
     ) -> None:
         super().__init__(**common)
         self.width, self.shortest, self.longest = width, shortest, longest
-        self.tested = given(shortest=test_shortest, longest=test_longest)
-        span("shortest", "longest", {"shortest": shortest, "longest": longest}, self.tested)
+        self.test_arguments = drop_none(shortest=test_shortest, longest=test_longest)
+        check_range("shortest", "longest", {"shortest": shortest, "longest": longest}, self.test_arguments)
         self.shape, self.outputs = (2 * longest + 1, width + 1), width
 
     def make(
         self, n: int, generator: torch.Generator, shortest: int | None = None, longest: int | None = None
     ) -> Split:
-        L = draw(shortest or self.shortest, longest or self.longest, generator)
-        vectors = bits(n, L, self.width, generator)
+        L = draw_integer(shortest or self.shortest, longest or self.longest, generator)
+        vectors = draw_bits(n, L, self.width, generator)
         x = vectors.new_zeros(n, 2 * L + 1, self.width + 1)
         x[:, :L, :-1] = vectors
         x[:, L, -1] = 1
-        return Split(x, after(vectors, L + 1))
+        return Split(x, delay_targets(vectors, L + 1))
 
 
 class RepeatCopy(Algorithmic):
@@ -127,18 +127,20 @@ class RepeatCopy(Algorithmic):
         super().__init__(**common)
         self.width = width
         self.ranges = {"shortest": shortest, "longest": longest, "fewest": fewest, "most": most}
-        self.tested = given(shortest=test_shortest, longest=test_longest, fewest=test_fewest, most=test_most)
-        span("shortest", "longest", self.ranges, self.tested)
-        span("fewest", "most", self.ranges, self.tested)
+        self.test_arguments = drop_none(
+            shortest=test_shortest, longest=test_longest, fewest=test_fewest, most=test_most
+        )
+        check_range("shortest", "longest", self.ranges, self.test_arguments)
+        check_range("fewest", "most", self.ranges, self.test_arguments)
         self.mean = (fewest + most) / 2
         self.std = (((most - fewest + 1) ** 2 - 1) / 12) ** 0.5 or 1.0  # of whole numbers, all as likely
         self.shape, self.outputs = (longest + 1 + longest * most + 1, width + 2), width + 1
 
-    def make(self, n: int, generator: torch.Generator, **tested: int) -> Split:
-        ranges = self.ranges | tested
-        L = draw(ranges["shortest"], ranges["longest"], generator)
-        copies = draw(ranges["fewest"], ranges["most"], generator)
-        vectors = bits(n, L, self.width, generator)
+    def make(self, n: int, generator: torch.Generator, **test_arguments: int) -> Split:
+        ranges = self.ranges | test_arguments
+        L = draw_integer(ranges["shortest"], ranges["longest"], generator)
+        copies = draw_integer(ranges["fewest"], ranges["most"], generator)
+        vectors = draw_bits(n, L, self.width, generator)
         x = vectors.new_zeros(n, L + 1 + L * copies + 1, self.width + 2)
         x[:, :L, :-2] = vectors
         x[:, L, -2] = 1
@@ -146,7 +148,7 @@ class RepeatCopy(Algorithmic):
         answer = vectors.new_zeros(n, L * copies + 1, self.width + 1)
         answer[:, :-1, :-1] = vectors.repeat(1, copies, 1)
         answer[:, -1, -1] = 1
-        return Split(x, after(answer, L + 1))
+        return Split(x, delay_targets(answer, L + 1))
 
 
 class AssociativeRecall(Algorithmic):
@@ -177,27 +179,27 @@ class AssociativeRecall(Algorithmic):
     ) -> None:
         super().__init__(**common)
         self.width, self.length, self.fewest, self.most = width, length, fewest, most
-        self.tested = given(fewest=test_fewest, most=test_most)
-        span("fewest", "most", {"fewest": fewest, "most": most}, self.tested)
-        if min(fewest, self.tested.get("fewest", fewest)) < 2:
+        self.test_arguments = drop_none(fewest=test_fewest, most=test_most)
+        check_range("fewest", "most", {"fewest": fewest, "most": most}, self.test_arguments)
+        if min(fewest, self.test_arguments.get("fewest", fewest)) < 2:
             raise UsageError("dataset.fewest=1 was given; needed: at least 2 items, one to ask for and the next")
         self.shape, self.outputs = ((most + 1) * (length + 1) + 1 + length, width + 2), width
 
     def make(self, n: int, generator: torch.Generator, fewest: int | None = None, most: int | None = None) -> Split:
-        items, L = draw(fewest or self.fewest, most or self.most, generator), self.length
-        vectors = bits(n, items * L, self.width, generator).view(n, items, L, self.width)
+        items, L = draw_integer(fewest or self.fewest, most or self.most, generator), self.length
+        vectors = draw_bits(n, items * L, self.width, generator).view(n, items, L, self.width)
         asked = torch.randint(items - 1, (n,), generator=generator, device=generator.device)
         rows = torch.arange(n, device=generator.device)
-        told = vectors.new_zeros(n, items + 1, L + 1, self.width + 2)  # each item behind its delimiter
-        told[:, :-1, 1:, :-2] = vectors
-        told[:, :-1, 0, -2] = 1
-        told[:, -1, 1:, :-2] = vectors[rows, asked]
-        told[:, -1, 0, -1] = 1
+        items_x = vectors.new_zeros(n, items + 1, L + 1, self.width + 2)  # each item behind its delimiter
+        items_x[:, :-1, 1:, :-2] = vectors
+        items_x[:, :-1, 0, -2] = 1
+        items_x[:, -1, 1:, :-2] = vectors[rows, asked]
+        items_x[:, -1, 0, -1] = 1
         end = (items + 1) * (L + 1)
         x = vectors.new_zeros(n, end + 1 + L, self.width + 2)
-        x[:, :end] = told.flatten(1, 2)
+        x[:, :end] = items_x.flatten(1, 2)
         x[:, end, -1] = 1
-        return Split(x, after(vectors[rows, asked + 1], end + 1))
+        return Split(x, delay_targets(vectors[rows, asked + 1], end + 1))
 
 
 class PrioritySort(Algorithmic):
@@ -225,49 +227,49 @@ class PrioritySort(Algorithmic):
     ) -> None:
         super().__init__(**common)
         self.width, self.length, self.sorted = width, length, sorted
-        self.tested = given(length=test_length, sorted=test_sorted)
-        span("sorted", "length", {"sorted": sorted, "length": length}, self.tested)
+        self.test_arguments = drop_none(length=test_length, sorted=test_sorted)
+        check_range("sorted", "length", {"sorted": sorted, "length": length}, self.test_arguments)
         self.shape, self.outputs = (length + 1 + sorted, width + 2), width
 
     def make(self, n: int, generator: torch.Generator, length: int | None = None, sorted: int | None = None) -> Split:
         L, K = length or self.length, sorted or self.sorted
-        vectors = bits(n, L, self.width, generator)
+        vectors = draw_bits(n, L, self.width, generator)
         priority = torch.rand(n, L, generator=generator, device=generator.device) * 2 - 1
         x = vectors.new_zeros(n, L + 1 + K, self.width + 2)
         x[:, :L, :-2] = vectors
         x[:, :L, -2] = priority
         x[:, L, -1] = 1
         first = priority.topk(K, dim=1).indices  # (n, K), the highest first
-        return Split(x, after(vectors.gather(1, first[:, :, None].expand(-1, -1, self.width)), L + 1))
+        return Split(x, delay_targets(vectors.gather(1, first[:, :, None].expand(-1, -1, self.width)), L + 1))
 
 
-def draw(low: int, high: int, generator: torch.Generator) -> int:
-    """A whole number from low to high."""
+def draw_integer(low: int, high: int, generator: torch.Generator) -> int:
+    """Draw a whole number from low to high."""
     return int(torch.randint(low, high + 1, (), generator=generator, device=generator.device))
 
 
-def bits(n: int, T: int, width: int, generator: torch.Generator) -> Tensor:
-    """Zeros and ones, (n, T, width), each as likely."""
+def draw_bits(n: int, T: int, width: int, generator: torch.Generator) -> Tensor:
+    """Draw zeros and ones, (n, T, width), each as likely."""
     return torch.randint(2, (n, T, width), generator=generator, device=generator.device).float()
 
 
-def after(answer: Tensor, steps: int) -> Tensor:
-    """Targets of an answer (n, K, outputs) that is asked after so many steps, (n, steps + K, outputs)."""
+def delay_targets(answer: Tensor, steps: int) -> Tensor:
+    """Make targets (n, steps + K, outputs) of an answer (n, K, outputs) that is asked after so many steps."""
     return torch.nn.functional.pad(answer, (0, 0, steps, 0), value=-1.0)
 
 
-def given(**values: int | None) -> dict[str, int]:
-    """Those that were given."""
+def drop_none(**values: int | None) -> dict[str, int]:
+    """Return the arguments that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
-def span(low: str, high: str, ranges: Mapping[str, int], tested: Mapping[str, int]) -> None:
+def check_range(low: str, high: str, ranges: Mapping[str, int], test_arguments: Mapping[str, int]) -> None:
     """Check that two bounds are in order, in training and in the test.
 
     Raises:
         UsageError: they are not.
     """
-    for prefix, values in (("", ranges), ("test_", {**ranges, **tested})):
+    for prefix, values in (("", ranges), ("test_", {**ranges, **test_arguments})):
         if values[low] > values[high]:
             raise UsageError(
                 f"dataset.{low}={values[low]} and dataset.{high}={values[high]} were given; needed: {low} at most "

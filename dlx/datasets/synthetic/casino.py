@@ -1,4 +1,4 @@
-"""Generated sequences."""
+"""The occasionally dishonest casino: rolls of a die that is sometimes loaded."""
 
 from collections.abc import Sequence
 

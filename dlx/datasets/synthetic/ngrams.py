@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlx.datasets.dataset import Split
-from dlx.datasets.synthetic.algorithmic import Algorithmic, bits
+from dlx.datasets.synthetic.algorithmic import Algorithmic, draw_bits
 from dlx.errors import UsageError
 from dlx.types import Count
 
@@ -45,7 +45,7 @@ class DynamicNgrams(Algorithmic):
         C, device = self.context, generator.device
         # The distribution function of Beta(½, ½) is 2/π arcsin √p.
         table = (torch.rand(n, 2**C, generator=generator, device=device) * (math.pi / 2)).sin().square()
-        sequence = bits(n, C, 1, generator)[..., 0].long()
+        sequence = draw_bits(n, C, 1, generator)[..., 0].long()
         chance = torch.rand(n, self.length - C, generator=generator, device=device)
         place = (sequence << torch.arange(C - 1, -1, -1, device=device)).sum(1, keepdim=True)  # the oldest bit highest
         drawn = [sequence]
@@ -59,7 +59,7 @@ class DynamicNgrams(Algorithmic):
         return Split(x[:, :-1].contiguous(), y)
 
     def optimal(self, x: Tensor, y: Tensor) -> Tensor:
-        """Nats of each sequence that the best possible estimator pays, (n,): no model pays less on average.
+        """Compute the nats of each sequence that the best possible estimator pays, (n,): no model pays less on average.
 
         After a context that was followed N1 times by 1 and N0 times by 0, it gives 1 the probability
         (N1 + ½) / (N1 + N0 + 1), the mean of the source's posterior.

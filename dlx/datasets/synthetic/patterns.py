@@ -42,8 +42,8 @@ class Patterns(Dataset):
 
     def read(self) -> dict[str, Split | Stream]:
         generator = torch.Generator().manual_seed(self.seed)
-        parent = self._drawn(1, generator)
-        x = self._drawn(self.patterns, generator)
+        parent = self._draw(1, generator)
+        x = self._draw(self.patterns, generator)
         if self.correlation and self.values == "signs":
             # Each element is the parent's with probability (1 + √c)/2, so that two agree with (1 + c)/2.
             like = torch.rand(x.shape, generator=generator) < (1 + math.sqrt(self.correlation)) / 2
@@ -52,7 +52,7 @@ class Patterns(Dataset):
             x = math.sqrt(self.correlation) * parent + math.sqrt(1 - self.correlation) * x
         return {name: Split(x.clone()) for name in ("train", "val", "test")}
 
-    def _drawn(self, patterns: int, generator: torch.Generator) -> Tensor:
+    def _draw(self, patterns: int, generator: torch.Generator) -> Tensor:
         if self.values == "normal":
             return torch.randn(patterns, self.neurons, generator=generator)
         return 2.0 * torch.randint(0, 2, (patterns, self.neurons), generator=generator) - 1

@@ -76,7 +76,7 @@ class Switching(Dataset):
         return {"train": Split(torch.stack(drawn, 1) * within[..., None], torch.stack(states, 1) * within, lengths)}
 
     def _draw(self, state: Tensor, generator: torch.Generator) -> Tensor:
-        """Vectors (n, features) of regimes (n,)."""
+        """Draw vectors (n, features) of regimes (n,)."""
         if self.values == "bits":
             return (torch.rand(len(state), self.features, generator=generator) < self.p[state]).float()
         noise = torch.randn(len(state), self.features, 1, generator=generator)

@@ -14,17 +14,17 @@ from dlx.errors import UsageError
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
 
 
-class Sheet(NamedTuple):
+class DelimitedTable(NamedTuple):
     """Rows of one width."""
 
     path: Path
     names: list[str]  # of the columns: the header's, or 0, 1, 2, …
-    named: bool  # whether there is a header
+    has_header: bool  # whether there is a header
     rows: list[list[str]]
-    lines: list[int]  # where each row stands in the file, counted from 1
+    line_numbers: list[int]  # where each row stands in the file, counted from 1
 
-    def place(self, column: str | int, option: str) -> int:
-        """Index of a column given by its name, or by its place (from the end if negative).
+    def find_column(self, column: str | int, option: str) -> int:
+        """Return the index of a column given by its name, or by its place (from the end if negative).
 
         Raises:
             UsageError: there is no such column.
@@ -41,32 +41,34 @@ class Sheet(NamedTuple):
             f"{', …' if len(self.names) > 20 else ''}{hint}"
         )
 
-    def numbers(self, column: int, decimal: str = ".") -> tuple[np.ndarray, int | None]:
-        """Values of a column, NaN for gaps, and the first row that holds text instead (None if none does)."""
+    def parse_column(self, column: int, decimal: str = ".") -> tuple[np.ndarray, int | None]:
+        """Return a column's values, NaN for gaps, and the first row that holds text instead (None if none does)."""
         cells = [row[column] for row in self.rows]
         if decimal != ".":
             cells = [cell.replace(decimal, ".") for cell in cells]
         try:
             return np.asarray(cells, dtype=np.float64), None
         except ValueError:
-            values = [_number(cell) for cell in cells]
+            values = [_parse_number(cell) for cell in cells]
             text = next((row for row, value in enumerate(values) if value is None), None)
             return np.array([np.nan if value is None else value for value in values]), text
 
-    def where(self, row: int, column: int) -> str:
-        """For messages."""
-        return f"{self.path}, line {self.lines[row]}, column {self.names[column]!r}"
+    def describe_cell(self, row: int, column: int) -> str:
+        """Say for messages where a cell stands."""
+        return f"{self.path}, line {self.line_numbers[row]}, column {self.names[column]!r}"
 
-    def keep(self, rows: np.ndarray) -> "Sheet":
-        """The rows where a mask (rows,) is true."""
-        chosen = np.flatnonzero(rows).tolist()
-        return self._replace(rows=[self.rows[i] for i in chosen], lines=[self.lines[i] for i in chosen])
+    def select_rows(self, rows: np.ndarray) -> "DelimitedTable":
+        """Select the rows where a mask (rows,) is true."""
+        selected = np.flatnonzero(rows).tolist()
+        return self._replace(
+            rows=[self.rows[i] for i in selected], line_numbers=[self.line_numbers[i] for i in selected]
+        )
 
 
-def read(
+def read_table(
     path: Path, delimiter: str = "auto", header: bool | Literal["auto"] = "auto", encoding: str = "utf-8"
-) -> Sheet:
-    """A file's rows. Blank lines are passed over, and so are columns without a name (a saved index).
+) -> DelimitedTable:
+    """Read a file's rows. Blank lines are passed over, and so are columns without a name (a saved index).
 
     Args:
         path: of the file.
@@ -77,38 +79,41 @@ def read(
     Raises:
         UsageError: it is no text of this encoding, it has no rows, or they differ in width.
     """
-    text = decoded(path, encoding)
+    text = read_text(path, encoding)
     lines = [line for line in text.splitlines()[:20] if line.strip()]
     if not lines:
         raise UsageError(f"{path} is empty; needed: at least one row of numbers")
-    mark = _delimiter(lines) if delimiter == "auto" else {"tab": "\t", "space": " "}.get(delimiter, delimiter)
-    if len(mark) != 1:
+    separator = (
+        _detect_delimiter(lines) if delimiter == "auto" else {"tab": "\t", "space": " "}.get(delimiter, delimiter)
+    )
+    if len(separator) != 1:
         raise UsageError(f"dataset.delimiter={delimiter} was given; needed: one character, tab, space or auto")
-    rows, numbers = _rows(path, text, mark)
+    rows, numbers = _parse_rows(path, text, separator)
     width = len(rows[0])
     for row, number in zip(rows, numbers, strict=True):
         if len(row) != width:
             raise UsageError(
                 f"{path}, line {number} has {len(row)} columns; needed: {width}, as in line {numbers[0]}; correct the "
-                f"line, or name the right delimiter (dataset.delimiter={mark if mark.strip() else 'tab'} was used)"
+                "line, or name the right delimiter "
+                f"(dataset.delimiter={'tab' if separator.isspace() else separator} was used)"
             )
-    named = _is_header(rows) if header == "auto" else header
-    names = rows[0] if named else [str(i) for i in range(width)]
-    rows, numbers = (rows[1:], numbers[1:]) if named else (rows, numbers)
+    has_header = _has_header(rows) if header == "auto" else header
+    names = rows[0] if has_header else [str(i) for i in range(width)]
+    rows, numbers = (rows[1:], numbers[1:]) if has_header else (rows, numbers)
     if not rows:
         raise UsageError(f"{path} has a header and no rows; needed: at least one row of numbers")
     used = [i for i, name in enumerate(names) if name]
     names = [names[i] for i in used]
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise UsageError(f"{path} has two columns named {twice!r}; rename one of them")
+    duplicate = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if duplicate is not None:
+        raise UsageError(f"{path} has two columns named {duplicate!r}; rename one of them")
     if len(used) < width:
         rows = [[row[i] for i in used] for row in rows]
-    return Sheet(path, names, named, rows, numbers)
+    return DelimitedTable(path, names, has_header, rows, numbers)
 
 
-def decoded(path: Path, encoding: str, example: str = "FILE.csv (or dataset=image_folder)") -> str:
-    """The text of a file; `example` is what to type instead of a folder.
+def read_text(path: Path, encoding: str, example: str = "FILE.csv (or dataset=image_folder)") -> str:
+    """Read the text of a file; `example` is what to type instead of a folder.
 
     Raises:
         UsageError: it cannot be read, is no text of this encoding, or is a program's own format.
@@ -140,12 +145,12 @@ def decoded(path: Path, encoding: str, example: str = "FILE.csv (or dataset=imag
     return text
 
 
-def _rows(path: Path, text: str, mark: str) -> tuple[list[list[str]], list[int]]:
-    if mark == " ":
+def _parse_rows(path: Path, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
+    if separator == " ":
         split = [(line.split(), number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         return [row for row, _ in split], [number for _, number in split]
     rows, numbers = [], []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
@@ -156,34 +161,35 @@ def _rows(path: Path, text: str, mark: str) -> tuple[list[list[str]], list[int]]
     return rows, numbers
 
 
-def _delimiter(lines: Sequence[str]) -> str:
-    """The character that stands in most lines as often as in the first; a comma may also be a decimal point."""
-    best, agreed = " ", 0.5
+def _detect_delimiter(lines: Sequence[str]) -> str:
+    """Find the character that stands in most lines as often as in the first: a comma may be a decimal point."""
+    best, best_agreement = " ", 0.5
     for mark in ("\t", ";", "|", ","):
         count = lines[0].count(mark)
         agreement = sum(line.count(mark) == count for line in lines) / len(lines)
-        if count and agreement > agreed:
-            best, agreed = mark, agreement
+        if count and agreement > best_agreement:
+            best, best_agreement = mark, agreement
     # Quoted commas upset the count: a comma in every line is still the best guess.
     return "," if best == " " and all("," in line for line in lines) else best
 
 
-def _is_header(rows: list[list[str]]) -> bool:
-    first = [_number(cell) for cell in rows[0]]
+def _has_header(rows: list[list[str]]) -> bool:
+    """Return whether the first row names the columns: it is text where the second one holds numbers."""
+    first = [_parse_number(cell) for cell in rows[0]]
     if all(value is None for value in first):
         return True
-    below = [_number(cell) for cell in rows[1]] if len(rows) > 1 else first
+    below = [_parse_number(cell) for cell in rows[1]] if len(rows) > 1 else first
     if any(a is None and b is not None for a, b in zip(first, below, strict=False)):
         return True
     # pandas calls columns without names 0, 1, 2, …: numbers, but not the data's.
-    counted = rows[0][0] == "0" and all(
+    is_counted = rows[0][0] == "0" and all(
         a is None or cell == str(i) for i, (a, cell) in enumerate(zip(first, rows[0], strict=True))
     )
-    return counted and len(rows) > 1 and (len(first) > 2 or None in first or None in below)
+    return is_counted and len(rows) > 1 and (len(first) > 2 or None in first or None in below)
 
 
-def _number(cell: str) -> float | None:
-    """A cell's value: NaN for a gap, 1 and 0 for true and false, None for text."""
+def _parse_number(cell: str) -> float | None:
+    """Parse a cell: NaN for a gap, 1 and 0 for true and false, None for text."""
     lower = cell.strip().lower()
     if lower in MISSING:
         return float("nan")

@@ -64,7 +64,7 @@ class LeNetFeatures:
         return torch.cat(features)
 
 
-def make_features(run: str | None, dataset: "Dataset", load_model: LoadModel) -> LeNetFeatures | None:
+def make_features(run: str | None, dataset: "Dataset", load_model: LoadModel | None) -> LeNetFeatures | None:
     """Make the features that `task.features` asks for; None if it asks for none.
 
     Raises:
@@ -77,6 +77,7 @@ def make_features(run: str | None, dataset: "Dataset", load_model: LoadModel) ->
             f"task.features={run} was given with examples of shape {list(dataset.shape or ())}; needed: images; "
             "type task.features=null"
         )
+    assert load_model is not None, "whoever builds the task hands it in"
     return LeNetFeatures(run, tuple(dataset.shape or ()), load_model)
 
 

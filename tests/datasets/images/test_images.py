@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets.images import idx
-from dlx.datasets.images.transforms import Augment, warp, window
+from dlx.datasets.images.transforms import Augment, crop_and_flip, warp
 from dlx.errors import UsageError
 from tests.datasets.test_datasets import load, make
 
@@ -29,7 +29,7 @@ def test_windows_equal_pad_crop_and_flip(pictures: Tensor) -> None:
     generator = torch.Generator().manual_seed(0)
     top, left = torch.randint(0, 7, (2, 12), generator=generator)
     mirrored = torch.arange(12) % 2 == 0
-    got = window(pictures, 3, top, left, mirrored)
+    got = crop_and_flip(pictures, 3, top, left, mirrored)
     for i, image in enumerate(pictures):
         wanted = F.crop(F.pad(image, [3, 3, 3, 3]), int(top[i]), int(left[i]), 9, 14)
         assert torch.equal(got[i], F.hflip(wanted) if mirrored[i] else wanted)
@@ -122,7 +122,7 @@ def test_emnist_stands_upright(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"type dataset\.classes=26"):
         load("emnist", root=str(tmp_path), split="letters")
     dataset = load("emnist", root=str(tmp_path), split="letters", classes=26)
-    raw = idx.read(tmp_path / "EMNIST" / "raw" / "emnist-letters-test-images-idx3-ubyte")
+    raw = idx.read_idx(tmp_path / "EMNIST" / "raw" / "emnist-letters-test-images-idx3-ubyte")
     assert torch.equal(dataset.splits["test"].x[:, 0], raw.transpose(1, 2))
     assert dataset.splits["test"].y[:3].tolist() == [0, 1, 2]
     assert dataset.outputs == 26

@@ -9,7 +9,7 @@ from torch import nn
 from dlx.batch import Batch
 from dlx.datasets.dataset import Dataset, Split
 from dlx.datasets.loader import Loader
-from dlx.datasets.sequences.buckets import bucketed
+from dlx.datasets.sequences.buckets import bucket_by_length
 from dlx.tasks.classification import Classification
 from dlx.tasks.tagging import Tagging
 from dlx.tasks.task import accepts_lengths, take_inputs
@@ -99,12 +99,12 @@ def test_evaluation_keeps_its_order():
 
 def test_sorting_is_within_a_window():
     order, lengths = torch.randperm(1000), torch.randint(1, 99, (1000,))
-    got = bucketed(order, lengths, 10, torch.Generator().manual_seed(0))
+    got = bucket_by_length(order, lengths, 10, torch.Generator().manual_seed(0))
     for low in range(0, 1000, 160):
         assert sorted(got[low : low + 160].tolist()) == sorted(order[low : low + 160].tolist())
         inner = [sorted(part.tolist()) for part in lengths[got[low : low + 160]].split(10)]
         assert all(a[-1] <= b[0] for a, b in pairwise(sorted(inner))), "batches do not overlap in length"
-    odd = bucketed(order[:57], lengths, 10, torch.Generator())
+    odd = bucket_by_length(order[:57], lengths, 10, torch.Generator())
     assert torch.equal(odd[50:], order[50:57]), "the last, smaller batch is drawn by chance"
 
 
@@ -152,7 +152,7 @@ def test_sequences_of_one_length_are_drawn_as_ever():
     dataset, even = sequences(), sequences()
     even.splits["train"] = Split(even.splits["train"].x, even.splits["train"].y, torch.full((N,), T))
     loader = Loader(even, batch=8, seed=1)
-    assert loader.gathered > 1
-    assert [n for b in loader.train(0) for n in numbers(b)] == Loader(dataset, batch=8, seed=1, trim=False)._order(
+    assert loader.chunk_batches > 1
+    assert [n for b in loader.train(0) for n in numbers(b)] == Loader(dataset, batch=8, seed=1, trim=False)._make_order(
         0
     ).tolist()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from dlx.batch import Batch
-from dlx.datasets.synthetic.shapes import Ring
+from dlx.datasets.synthetic.points import Ring
 from dlx.errors import UsageError
 from dlx.models.adversarial.gan import GAN
 from dlx.models.freezing import freeze

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.datasets.synthetic.shapes import Ring
-from dlx.datasets.tables.tabular import Digits
+from dlx.datasets.images.digits import Digits
+from dlx.datasets.synthetic.points import Ring
 from dlx.errors import UsageError
 from dlx.models.adversarial.gan import GAN
 from dlx.models.mlp import MLP
@@ -223,8 +223,9 @@ def test_features_come_from_a_run_of_lenet5(lenet):
     assert 0 < frechet_distance(one, two) < frechet_distance(one, nine)
     assert frechet_distance(one, two) < frechet_distance(one, noise)
     task = Generation(samples=100, features=str(lenet.directory))
+    task.load_model = load_model
     task.attach(dataset)
-    assert task.split_metrics(small((1, 28, 28), load_model), [Batch(x)])["frechet_lenet"] > frechet_distance(one, two)
+    assert task.split_metrics(small((1, 28, 28)), [Batch(x)])["frechet_lenet"] > frechet_distance(one, two)
 
 
 def test_runs_that_are_not_fit_are_refused(lenet, digits, tmp_path):

@@ -1,4 +1,4 @@
-"""Generated data: as much as one likes of what is known exactly."""
+"""Generated points: as many as one likes, of distributions that are known exactly."""
 
 import math
 from collections.abc import Sequence
@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from dlx.datasets.dataset import Dataset, Split, Stream
-from dlx.datasets.images.images import Images
 from dlx.types import Count, Fraction, NonNegative, Positive
 
 
-class Generated(Dataset):
-    """Base of generated vectors.
+class Points(Dataset):
+    """Base of generated points: vectors of a distribution that is known.
 
     Args:
         examples: how many, over all splits.
@@ -37,8 +36,8 @@ class Generated(Dataset):
         self.centres: Tensor | None = None  # (modes, features) of a mixture, for tasks that count the modes found
         self.std: float | None = None  # of each mode
 
-    def mixture(self, centres: Tensor, std: float) -> dict[str, Split | Stream]:
-        """Equally many points of N(centre, std² I) about each of `centres` (modes, features), labelled by mode."""
+    def make_mixture(self, centres: Tensor, std: float) -> dict[str, Split | Stream]:
+        """Draw equally many points of N(centre, std² I) about each of `centres` (modes, features), labelled by mode."""
         self.centres, self.std = centres, std
         generator = torch.Generator().manual_seed(self.seed)
         y = torch.arange(self.examples) % len(centres)
@@ -46,7 +45,7 @@ class Generated(Dataset):
         return {"train": Split(centres[y] + std * noise, y)}
 
 
-class Moons(Generated):
+class Moons(Points):
     """Two interleaved half circles of radius 1, as scikit-learn's `make_moons` draws them.
 
     Args:
@@ -79,7 +78,7 @@ class Moons(Generated):
         return {"train": Split(x + self.noise * torch.randn(x.shape, generator=generator), y)}
 
 
-class Blobs(Generated):
+class Blobs(Points):
     """Gaussian blobs about centres drawn uniformly from [-10, 10] in each direction; classes, or clusters to find.
 
     Args:
@@ -105,16 +104,16 @@ class Blobs(Generated):
         limit: Count | None = None,
     ) -> None:
         super().__init__(examples, shape, classes, outputs, seed, val, test, limit)
-        self.modes, self.features, self.width = modes, features, std
+        self.modes, self.features, self.mode_std = modes, features, std
 
     def read(self) -> dict[str, Split | Stream]:
         # The noise has a generator of its own, so that more examples do not move the centres.
         generator = torch.Generator().manual_seed(self.seed + 1)
         centres = 20 * torch.rand(self.modes, self.features, generator=generator) - 10
-        return self.mixture(centres, self.width)
+        return self.make_mixture(centres, self.mode_std)
 
 
-class Ring(Generated):
+class Ring(Points):
     """Gaussians around a circle: what a GAN that collapses fails to cover.
 
     L. Metz et al., "Unrolled generative adversarial networks", 2017, https://arxiv.org/abs/1611.02163.
@@ -142,14 +141,14 @@ class Ring(Generated):
         limit: Count | None = None,
     ) -> None:
         super().__init__(examples, shape, classes, outputs, seed, val, test, limit)
-        self.modes, self.radius, self.width = modes, radius, std
+        self.modes, self.radius, self.mode_std = modes, radius, std
 
     def read(self) -> dict[str, Split | Stream]:
         angle = torch.arange(self.modes) * (2 * math.pi / self.modes)
-        return self.mixture(self.radius * torch.stack([angle.cos(), angle.sin()], 1), self.width)
+        return self.make_mixture(self.radius * torch.stack([angle.cos(), angle.sin()], 1), self.mode_std)
 
 
-class Grid(Generated):
+class Grid(Points):
     """Gaussians on a square grid about the origin: the harder sister of the ring.
 
     Z. Lin et al., "PacGAN", 2018, https://arxiv.org/abs/1712.04086: 5×5 at distance 2, standard deviation 0.05.
@@ -177,42 +176,8 @@ class Grid(Generated):
         limit: Count | None = None,
     ) -> None:
         super().__init__(examples, shape, classes, outputs, seed, val, test, limit)
-        self.side, self.spacing, self.width = side, spacing, std
+        self.side, self.spacing, self.mode_std = side, spacing, std
 
     def read(self) -> dict[str, Split | Stream]:
         along = self.spacing * (torch.arange(self.side) - (self.side - 1) / 2)
-        return self.mixture(torch.cartesian_prod(along, along), self.width)
-
-
-class BarsAndStripes(Images):
-    """Every binary image of size×size pixels whose rows are all alike (bars) or whose columns are (stripes).
-
-    D. J. C. MacKay, "Information Theory, Inference, and Learning Algorithms", 2003. There are 2^(size+1) - 2 of
-    them and all are equally likely, so the best log-likelihood is -log of that number. The three splits are the same:
-    they are the whole distribution, and nothing is left to generalise to.
-
-    Args:
-        size: pixels of each side.
-        shape, classes, outputs, seed: as in `Dataset`.
-    """
-
-    levels = 1.0
-
-    def __init__(
-        self,
-        size: Count = 4,
-        shape: Sequence[int] | None = None,
-        classes: Count | None = None,
-        outputs: Count | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(shape, classes, outputs, seed)
-        self.size = size
-
-    def read(self) -> dict[str, Split | Stream]:
-        n = self.size
-        codes = (torch.arange(2**n)[:, None] >> torch.arange(n)) & 1  # (2^n, n), every choice of lines
-        stripes = codes[:, :, None].expand(-1, n, n)
-        bars = codes[1:-1, None, :].expand(-1, n, n)  # all black and all white are among the stripes already
-        x = torch.cat([stripes, bars])[:, None].to(torch.uint8)
-        return {name: Split(x.clone()) for name in ("train", "val", "test")}
+        return self.make_mixture(torch.cartesian_prod(along, along), self.mode_std)
