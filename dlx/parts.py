@@ -36,7 +36,7 @@ from dlx.procedures.schedule import Schedule
 from dlx.runs.rundir import Run
 from dlx.runs.saved import LOOKING, copied
 from dlx.runs.trust import trusted
-from dlx.tasks.task import Task, first, reads_lengths
+from dlx.tasks.task import Task, accepts_lengths, take_inputs
 from dlx.training import batch_size, checkpoint
 from dlx.training.batch_size import Found
 from dlx.training.trainer import Trainer
@@ -132,7 +132,7 @@ def _learner(
         seed=config.seed,
         memory=trainer.memory,
         workers=trainer.workers,
-        trim=reads_lengths(model),
+        trim=accepts_lengths(model),
     )
     updates = -(-data.steps // int(config.procedure.get("accumulate", 1)))
     procedure: Procedure = build(
@@ -242,7 +242,7 @@ def prepare(parts: Parts, most: int = 5000) -> None:
     # Weights that were taken over bring with them those that the data would set.
     # Pretrained weights come with the values that prepare(x) would set.
     if isinstance(parts.model, DataInitialized) and parts.pretrained_init.transfer is None:
-        parts.model.prepare(first(parts.data.split("train"), most))
+        parts.model.prepare(take_inputs(parts.data.split("train"), most))
 
 
 def load_trained(run: Run, config: DictConfig, which: Which | None = None) -> tuple[Parts, Which]:

@@ -21,7 +21,7 @@ from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
 from dlx.parts import Parts, assemble, describe, prepare, several
 from dlx.runs.rundir import NullRun, Run, now
-from dlx.tasks.task import first
+from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
 from dlx.training.callbacks import Watch
 from dlx.training.checkpoint import Checkpoints, load
@@ -127,9 +127,10 @@ def _learn(
     directory = None if group.rank else run.directory
     logger = trainer.make_logger(directory, resume_step=trainer.step if resumed else None)
     about = run.read()
-    extra = parts.procedure.extra
+    extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
-    notes = filter(None, (str(parts.pretrained_init), str(parts.batch or ""), note or parts.procedure.advice(steps)))
+    note = note or parts.procedure.performance_hint(steps)
+    notes = filter(None, (str(parts.pretrained_init), str(parts.batch or ""), note))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
     with books(run, trainer, started), group.explain_lost_rank(), explained():
@@ -157,7 +158,7 @@ def introduce(parts: Parts, logger: Logger) -> None:
     if logger.draws("graph"):
         state = get_random_state()  # a model that draws must not learn otherwise for having been drawn
         parts.model.eval()
-        logger.graph(parts.model, first(parts.data.split("train"), 1))
+        logger.graph(parts.model, take_inputs(parts.data.split("train"), 1))
         set_random_state(state)
 
 
@@ -216,7 +217,9 @@ def books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
         seconds = run.read().get("seconds", 0.0) + time.monotonic() - started  # of all its stretches
         ended = {"status": status, "ended": now(), "seconds": round(seconds, 3)}
         ended |= (
-            trainer.remarks() | {"epoch": trainer.epoch, "step": trainer.step} | ({"error": error} if error else {})
+            trainer.run_metadata()
+            | {"epoch": trainer.epoch, "step": trainer.step}
+            | ({"error": error} if error else {})
         )
         with contextlib.suppress(OSError):  # a full disk: the error under way says so
             run.update(**ended)

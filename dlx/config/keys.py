@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlx.config.catalogue import Catalogue, find_signature
+from dlx.config.moved import get_renamed_keys
 from dlx.config.origin import Origins
 from dlx.config.overrides import Word
 from dlx.config.report import Location, Problem, find_closest, join_names
@@ -101,6 +102,11 @@ class Keys:
         node, depth = self._walk(word.path)
         prefix, name = word.path[:depth], word.path[depth]
         where = ".".join(prefix)
+        new = get_renamed_keys(node.get("_target_")).get(name) if isinstance(node, Mapping) else None
+        if new:
+            old, new = f"{where}.{name}", f"{where}.{new}"
+            remedy = f"type {word.text.replace(old, new, 1)}"
+            return Problem(word.text, f"{old} is now {new}", remedy, self.origins[(*prefix, new.rpartition(".")[2])])
         known = self._list_known_keys(prefix, node)
         near = find_closest(name, known)
         if near:

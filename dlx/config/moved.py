@@ -82,6 +82,11 @@ CLASSES: dict[str, str] = {
     "dlx.datasets.tables.scikit_learn.Digits": "dlx.datasets.images.digits.Digits",
     "dlx.datasets.tables.scikit_learn.Table": "dlx.datasets.tables.table.Table",
 }
+# Arguments of constructors that were renamed, by the present name of the class: old → new.
+KEYS = {
+    "dlx.procedures.backprop.Backprop": {"watch": "grad_norm_every"},
+    "dlx.procedures.truncated.TruncatedBackprop": {"watch": "grad_norm_every"},
+}
 
 
 def rename_target(target: Any) -> Any:
@@ -92,8 +97,20 @@ def rename_target(target: Any) -> Any:
     return CLASSES.get(target, target) if isinstance(target, str) else target
 
 
+def get_renamed_keys(target: Any) -> Mapping[str, str]:
+    """Return the keys that were renamed, old → new, of the class that a `_target_` names, by whichever name."""
+    return KEYS.get(rename_target(target), {}) if isinstance(target, str) else {}
+
+
+def rename_keys(node: Any) -> Any:
+    """Return an object's mapping with its keys under their present names; any other value as it is."""
+    new = get_renamed_keys(node.get("_target_")) if isinstance(node, Mapping) else {}
+    return {new.get(key, key): value for key, value in node.items()} if new else node
+
+
 def rename_targets(node: Any) -> Any:
-    """Return plain nested values with every `_target_` under its present name."""
+    """Return plain nested values with every `_target_`, and the keys beside it, under their present names."""
+    node = rename_keys(node)
     if isinstance(node, Mapping):
         return {k: rename_target(v) if k == "_target_" else rename_targets(v) for k, v in node.items()}
     if isinstance(node, list):

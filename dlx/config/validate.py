@@ -10,6 +10,7 @@ from dlx.config.allowed import ALLOWED
 from dlx.config.catalogue import find_signature
 from dlx.config.hydra_internals import get_raw_repr, is_empty
 from dlx.config.keys import FILLED, RESERVED, get_settable_parameters
+from dlx.config.moved import get_renamed_keys
 from dlx.config.origin import Origins
 from dlx.config.report import Location, Problem, find_closest, join_names
 from dlx.config.search import GROUPS, list_own_packages
@@ -80,6 +81,8 @@ class Validator:
                 continue
             if key in known:
                 self._check_value((*path, key), known[key].kind, node)
+            elif new := get_renamed_keys(target).get(key):
+                self._report((*path, key), f"{'.'.join((*path, key))} is now {'.'.join((*path, new))}", f"write {new}")
             elif not signature.is_open:
                 self._report_foreign_key((*path, key), signature, known)
         if not (node.get("_partial_") or "_args_" in node):

@@ -1,1 +1,1 @@
-"""Optimizers that torch lacks, and the shortest way to the ones that it has."""
+"""Optimizers that torch lacks, and fast updates with the ones that it has."""

@@ -1,7 +1,7 @@
-"""The shortest way from gradients to new weights.
+"""Fast updates: from gradients to new weights with little Python between.
 
 `torch.optim.Optimizer.step` spends more time in Python (hooks, grouping, state look-ups) than a small network's
-arithmetic takes. For the plain uses of SGD, Adam and AdamW, `updater` calls torch's own fused kernel on the
+arithmetic takes. For the plain uses of SGD, Adam and AdamW, `make_updater` calls torch's own fused kernel on the
 optimizer's own state: the same numbers, the same `state_dict`, a fraction of the time. Everything else goes through
 `step()`.
 """
@@ -20,8 +20,10 @@ Gradients = tuple[Tensor, ...] | list[Tensor]
 Updater = Callable[[Gradients], None]
 
 
-def made(optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Tensor]) -> torch.optim.Optimizer:
-    """The optimizer of these parameters.
+def make_optimizer(
+    optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Tensor]
+) -> torch.optim.Optimizer:
+    """Make the optimizer of these parameters.
 
     Raises:
         UsageError: there are none, or the optimizer refuses its values.
@@ -32,7 +34,7 @@ def made(optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Ten
             "learning; leave procedure= out to use the model's own, or type procedure=fit"
         )
     try:
-        with undecorated():
+        with without_dynamo():
             return optimizer(params)
     except (ValueError, TypeError) as error:
         raise UsageError(
@@ -41,7 +43,7 @@ def made(optimizer: Callable[[Any], torch.optim.Optimizer], params: Sequence[Ten
 
 
 @contextlib.contextmanager
-def undecorated() -> Iterator[None]:
+def without_dynamo() -> Iterator[None]:
     """Use optimizers without loading torch's compiler.
 
     torch marks some methods of Optimizer as not to be traced, and the mark imports the compiler when such a method is
@@ -62,9 +64,9 @@ def undecorated() -> Iterator[None]:
             setattr(torch.optim.Optimizer, name, method)
 
 
-def updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updater:
-    """A function that takes the gradients of `params`, in their order, and updates the parameters in place."""
-    if len(optimizer.param_groups) == 1 and _plain(optimizer, params):
+def make_updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updater:
+    """Make a function that takes the gradients of `params`, in their order, and updates the parameters in place."""
+    if len(optimizer.param_groups) == 1 and _can_fuse(optimizer, params):
         if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
             return _Adam(optimizer, params)
         if type(optimizer) is torch.optim.SGD:
@@ -72,7 +74,7 @@ def updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updat
     return _Step(optimizer, params)
 
 
-def _plain(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> bool:
+def _can_fuse(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> bool:
     group = optimizer.param_groups[0]
     if group.get("capturable") or group.get("differentiable") or isinstance(group["lr"], Tensor):
         return False
@@ -102,7 +104,7 @@ class _Step:
             param.grad = None
 
 
-def keep_counters_apart(optimizer: torch.optim.Optimizer) -> None:
+def separate_step_counters(optimizer: torch.optim.Optimizer) -> None:
     """Let `state_dict` show one step counter for each parameter, as torch's own `step` needs them.
 
     Where one tensor serves all parameters, torch would count each of its steps as many times as there are parameters.
@@ -122,59 +124,61 @@ class _Fused:
     """Shared by the kernels: state lists are made once, and made again after `load_state_dict` replaced the state."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> None:
-        self.optimizer, self.all, self.params = optimizer, list(params), list(params)
+        self.optimizer, self.all_params, self.params = optimizer, list(params), list(params)
         self.unreached: list[int] = []  # parameters that the loss did not reach at first, as stacked decoders
         self.group = optimizer.param_groups[0]
         self.state: Any = None
-        self.plain: _Step | None = None  # takes over for good where a loss reaches other parameters than before
+        self.fallback: _Step | None = None  # takes over for good where a loss reaches other parameters than before
         # Schedulers warn when they step before `optimizer.step`, which they find out by wrapping it and looking for
         # this mark. The kernel below stands in for `step`, so the mark is ours to set.
         self.marked = False
         self.strides = [p.stride() for p in self.params]
-        self.wrong: dict[tuple[Any, ...], list[int]] = {}  # of strides met: the gradients laid out unlike their weights
+        # By the strides met: the gradients that are laid out unlike their weights.
+        self.mismatched: dict[tuple[Any, ...], list[int]] = {}
 
-    def _current(self) -> bool:
+    def _is_current(self) -> bool:
         return self.state is self.optimizer.state and self.group is self.optimizer.param_groups[0]
 
-    def _mark(self) -> None:
+    def _mark_as_stepped(self) -> None:
         self.optimizer._opt_called = True  # type: ignore[attr-defined]
         self.marked = True
 
     def __call__(self, grads: Gradients) -> None:
-        if self.plain is None:
-            if not self._current():
-                self._choose(grads)
-            laid_out = self._laid_out(self._chosen(grads)) if self._current() or self._uniform() else None
-            if laid_out is not None:
-                self._run(laid_out)
+        if self.fallback is None:
+            if not self._is_current():
+                self._select_reached(grads)
+            can_run = self._is_current() or self._has_equal_step_counts()
+            matched = self._match_strides(self._select_gradients(grads)) if can_run else None
+            if matched is not None:
+                self._run_kernel(matched)
                 return
-            if self._current():
-                self._release()
-            self.plain = _Step(self.optimizer, self.all)
-        self.plain(grads)
+            if self._is_current():
+                self._restore_state()
+            self.fallback = _Step(self.optimizer, self.all_params)
+        self.fallback(grads)
 
-    def _choose(self, grads: Gradients) -> None:
-        """Leave out the parameters without a gradient: torch's `step` lets them be, too."""
+    def _select_reached(self, grads: Gradients) -> None:
+        """Leave out the parameters without a gradient, as torch's `step` does."""
         self.unreached = [i for i, grad in enumerate(grads) if grad is None]
-        self.params = [p for p, grad in zip(self.all, grads, strict=True) if grad is not None]
-        self.strides, self.wrong = [p.stride() for p in self.params], {}
+        self.params = [p for p, grad in zip(self.all_params, grads, strict=True) if grad is not None]
+        self.strides, self.mismatched = [p.stride() for p in self.params], {}
 
-    def _chosen(self, grads: Gradients) -> Gradients:
-        """The gradients of the chosen parameters; all, and so too many, where one of the others has one now."""
+    def _select_gradients(self, grads: Gradients) -> Gradients:
+        """Return the gradients of the selected parameters; all, so too many, where one of the others has one now."""
         if not self.unreached or any(grads[i] is not None for i in self.unreached):
             return grads
         left_out = set(self.unreached)
         return [grad for i, grad in enumerate(grads) if i not in left_out]
 
-    def _uniform(self) -> bool:
-        """Whether all parameters have been updated equally often: the kernel counts for all of them at once."""
+    def _has_equal_step_counts(self) -> bool:
+        """Return whether all parameters were updated equally often: the kernel counts for all of them at once."""
         counts = {float(state["step"]) for state in self.optimizer.state.values() if "step" in state}
-        known = sum(1 for p in self.all if self.optimizer.state.get(p))
+        known = sum(1 for p in self.all_params if self.optimizer.state.get(p))
         own = sum(1 for p in self.params if self.optimizer.state.get(p))
         return bool(self.params) and len(counts) <= 1 and known == own and known in (0, len(self.params))
 
-    def _laid_out(self, grads: Gradients) -> Gradients | None:
-        """The gradients, each in its weight's memory order: the kernels walk through both without asking for it.
+    def _match_strides(self, grads: Gradients) -> Gradients | None:
+        """Return the gradients, each in its weight's memory order: the kernels walk through both without asking.
 
         None where another set of parameters has gradients than the kernels have been given.
         """
@@ -187,31 +191,31 @@ class _Fused:
         if strides == self.strides:
             return grads
         key = tuple(strides)
-        if key not in self.wrong:
+        if key not in self.mismatched:
             pairs = enumerate(zip(strides, self.params, strict=True))
-            self.wrong[key] = [i for i, (stride, p) in pairs if _differs(stride, p)]
-        moved = list(grads)
-        for i in self.wrong[key]:
-            moved[i] = torch.empty_like(self.params[i]).copy_(grads[i])
-        return moved
+            self.mismatched[key] = [i for i, (stride, p) in pairs if _has_other_strides(stride, p)]
+        copies = list(grads)
+        for i in self.mismatched[key]:
+            copies[i] = torch.empty_like(self.params[i]).copy_(grads[i])
+        return copies
 
-    def _slots(self, name: str) -> list[Tensor]:
-        """A slot of every parameter's state, likewise: a run may go on in another memory order than it began in."""
+    def _get_slots(self, name: str) -> list[Tensor]:
+        """Return a slot of every parameter's state, likewise: a run may resume in another memory order."""
         for p in self.params:
             value = self.state[p][name]
-            if _differs(value.stride(), p):
+            if _has_other_strides(value.stride(), p):
                 self.state[p][name] = torch.empty_like(p).copy_(value)
         return [self.state[p][name] for p in self.params]
 
-    def _run(self, grads: Gradients) -> None:
+    def _run_kernel(self, grads: Gradients) -> None:
         raise NotImplementedError
 
-    def _release(self) -> None:
-        """Make the state fit for torch's own `step`."""
+    def _restore_state(self) -> None:
+        """Turn the state into what torch's own `step` expects."""
 
 
-def _differs(stride: tuple[int, ...], param: Tensor) -> bool:
-    """Whether the order in memory is another one; a dimension of size 1 may have any stride."""
+def _has_other_strides(stride: tuple[int, ...], param: Tensor) -> bool:
+    """Return whether the order in memory is another one; a dimension of size 1 may have any stride."""
     both = zip(stride, param.stride(), param.shape, strict=True)
     return any(one != other for one, other, size in both if size > 1)
 
@@ -219,13 +223,13 @@ def _differs(stride: tuple[int, ...], param: Tensor) -> bool:
 class _Adam(_Fused):
     def __init__(self, optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> None:
         super().__init__(optimizer, params)
-        keep_counters_apart(optimizer)
+        separate_step_counters(optimizer)
 
-    def _release(self) -> None:
+    def _restore_state(self) -> None:
         for p in self.params:
             self.state[p]["step"] = self.counter.clone()
 
-    def _attach(self) -> None:
+    def _bind_state(self) -> None:
         self.state, self.group = self.optimizer.state, self.optimizer.param_groups[0]
         amsgrad = self.group["amsgrad"]
         # One counter serves all parameters: the kernel reads it, and one addition replaces one for each parameter.
@@ -239,16 +243,16 @@ class _Adam(_Fused):
                 if amsgrad:
                     state["max_exp_avg_sq"] = torch.zeros_like(p)
             state["step"] = self.counter
-        self.mean, self.square = self._slots("exp_avg"), self._slots("exp_avg_sq")
-        self.largest = self._slots("max_exp_avg_sq") if amsgrad else []
+        self.mean, self.square = self._get_slots("exp_avg"), self._get_slots("exp_avg_sq")
+        self.largest = self._get_slots("max_exp_avg_sq") if amsgrad else []
         self.counters = [self.counter] * len(self.params)
         decoupled = isinstance(self.optimizer, torch.optim.AdamW) or self.group.get("decoupled_weight_decay", False)
         self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
 
-    def _run(self, grads: Gradients) -> None:
-        if not self._current():
-            self._attach()
-            self._mark()
+    def _run_kernel(self, grads: Gradients) -> None:
+        if not self._is_current():
+            self._bind_state()
+            self._mark_as_stepped()
         group = self.group
         beta1, beta2 = group["betas"]
         with torch.no_grad():
@@ -271,12 +275,12 @@ class _Adam(_Fused):
 
 
 class _SGD(_Fused):
-    def _release(self) -> None:
+    def _restore_state(self) -> None:
         if self.fresh:  # torch's own first step starts the velocity where there is none
             for p in self.params:
                 self.state[p].pop("momentum_buffer", None)
 
-    def _attach(self) -> None:
+    def _bind_state(self) -> None:
         self.state, self.group = self.optimizer.state, self.optimizer.param_groups[0]
         self.fresh = False
         if self.group["momentum"]:
@@ -284,14 +288,14 @@ class _SGD(_Fused):
             for p in self.params:
                 if not self.state[p]:
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-            self.velocity = self._slots("momentum_buffer")
+            self.velocity = self._get_slots("momentum_buffer")
         else:
             self.velocity = []
 
-    def _run(self, grads: Gradients) -> None:
-        if not self._current() or (self.group["momentum"] and not self.velocity):  # a schedule may turn it on
-            self._attach()
-            self._mark()
+    def _run_kernel(self, grads: Gradients) -> None:
+        if not self._is_current() or (self.group["momentum"] and not self.velocity):  # a schedule may turn it on
+            self._bind_state()
+            self._mark_as_stepped()
         group = self.group
         with torch.no_grad():
             torch._fused_sgd_(

@@ -13,7 +13,7 @@ from dlx.types import Fraction, Positive
 
 
 class GravesRMSprop(torch.optim.Optimizer):
-    """Divides each gradient ε_i by its running standard deviation.
+    """Divide each gradient ε_i by its running standard deviation.
 
     n = α n + (1-α) ε²; g = α g + (1-α) ε; Δ = μ Δ - lr · ε / √(n - g² + eps); w = w + Δ (eqs. 38-41).
     torch's RMSprop(centered=True) adds eps outside the root instead, which differs where the variance is small.
@@ -38,7 +38,7 @@ class GravesRMSprop(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

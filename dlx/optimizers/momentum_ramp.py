@@ -41,7 +41,7 @@ class MomentumRamp(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
-        """The rates of this epoch; the momenta are set beside."""
+        """Return the rates of this epoch, and set the momenta."""
         for group, final in zip(self.optimizer.param_groups, self.final, strict=True):
             group["momentum"] = self.first if self.last_epoch < self.epochs else final
         left = 1.0 if self.total is None else max(1 - self.last_epoch / self.total, 0.0)

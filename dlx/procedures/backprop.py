@@ -15,7 +15,7 @@ from dlx.distributed.group import current_group
 from dlx.distributed.sharding import gather_full_tensors, shard_like
 from dlx.errors import UsageError
 from dlx.models.layers import find_constrained, find_penalized
-from dlx.optimizers.fused import Gradients, made, undecorated, updater
+from dlx.optimizers.fused import Gradients, make_optimizer, make_updater, without_dynamo
 from dlx.procedures.diagnosis import StateGradients
 from dlx.procedures.micro import MicroBatches
 from dlx.procedures.procedure import Procedure
@@ -31,7 +31,7 @@ COMPILABLE = ("SGD", "Adam", "AdamW")  # as dlx.procedures.compiled has them; as
 
 
 class Backprop(Procedure):
-    """Descends the gradient of the task's loss, plus the model's own penalties.
+    """Descend the gradient of the task's loss, plus the model's own penalties.
 
     Of several processes each takes the gradient of its share of a batch, by torch's DistributedDataParallel or
     fully_shard; with `accumulate` the gradients are added up in each and exchanged once an update.
@@ -42,10 +42,10 @@ class Backprop(Procedure):
         clip_norm: bound on the Euclidean norm of the whole gradient.
         clip_value: bound on each entry of the gradient.
         accumulate: batches whose mean gradient makes one update; what an epoch leaves over makes a smaller one.
-        watch: log the gradient's norm at every so-many-th update; 0 for never.
+        grad_norm_every: updates between two logs of the gradient's norm; 0 for none.
         compile: `step` makes loss, gradient and update one compiled graph. It pays for small networks and many steps:
             compiling takes seconds.
-        diagnose: `gradients` tells at the end of each epoch how much the loss of its last batch depends on the hidden
+        diagnose: `gradients` logs at the end of each epoch how much the loss of its last batch depends on the hidden
             states of a recurrent network, ‖∂L/∂h_t‖ at each step t.
     """
 
@@ -59,13 +59,13 @@ class Backprop(Procedure):
         clip_norm: Positive | None = None,
         clip_value: Positive | None = None,
         accumulate: Count = 1,
-        watch: Natural = 50,
+        grad_norm_every: Natural = 50,
         compile: Literal["step"] | None = None,
         diagnose: Literal["gradients"] | None = None,
     ) -> None:
-        self.make_optimizer, self.make_schedule = optimizer, scheduler
+        self.optimizer_factory, self.schedule_factory = optimizer, scheduler
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self.accumulate, self.watch = accumulate, watch
+        self.accumulate, self.grad_norm_every = accumulate, grad_norm_every
         self.compile, self.diagnose = compile, diagnose
         if compile and (accumulate > 1 or clip_value is not None):
             raise UsageError(
@@ -73,29 +73,29 @@ class Backprop(Procedure):
                 "type procedure.compile=null, or clip with procedure.clip_norm"
             )
         self.compiled: CompiledStep | None = None
-        self.micro = MicroBatches(lambda batch: self._gradient(self.loss(batch)))
+        self.micro_batches = MicroBatches(lambda batch: self._compute_gradient(self.loss(batch)))
         self.diagnosis: StateGradients | None = None
-        self.shared: DistributedGradients | None = None  # of several processes
+        self.distributed: DistributedGradients | None = None  # with several processes
         self.updates = 0
-        self.gathered: list[Tensor] = []  # sum of the gradients since the last update
-        self.waiting = 0  # batches in that sum
+        self.accumulated: list[Tensor] = []  # sum of the gradients since the last update
+        self.accumulated_batches = 0  # in that sum
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         if type(task).loss is Task.loss:
-            raise task.lossless()
+            raise task.no_loss_error()
         self.penalised, self.constrained = find_penalized(model), find_constrained(model)
-        self.shared = self._shared(model) if current_group().world > 1 else None
+        self.distributed = self._make_distributed(model) if current_group().world > 1 else None
         self.params = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = made(self.make_optimizer, self.params)
-        self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
-        self.update = updater(self.optimizer, self.params)
+        self.optimizer = make_optimizer(self.optimizer_factory, self.params)
+        self.schedule = self.schedule_factory(self.optimizer) if self.schedule_factory else None
+        self.update = make_updater(self.optimizer, self.params)
         if self.diagnose:
             self.diagnosis = StateGradients(model, self.loss)
         if self.compile:
             if self.scaler is not None:
                 raise UsageError("procedure.compile=step was given with trainer.precision=16; needed: 32 or bf16")
-            if _has_kernels(model):
+            if _has_recurrent_kernels(model):
                 raise UsageError(
                     f"procedure.compile=step was given with {type(model).__name__}, whose recurrent layers are torch's "
                     "own kernels, and no compiler's matter; type procedure.compile=null"
@@ -104,8 +104,8 @@ class Backprop(Procedure):
 
             self.compiled = CompiledStep(model, task, self.optimizer, self.penalised, self.clip_norm)
 
-    def _shared(self, model: nn.Module) -> "DistributedGradients | None":
-        """The gradient over several processes; None where it is exchanged after it was taken."""
+    def _make_distributed(self, model: nn.Module) -> "DistributedGradients | None":
+        """Make what takes the gradient over several processes; None where it is exchanged after it was taken."""
         from dlx.distributed.gradients import DistributedGradients, refuse_sharding
 
         if self.strategy == "fsdp":
@@ -116,11 +116,11 @@ class Backprop(Procedure):
         return DistributedGradients(current_group(), model, self.loss, strategy)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The task's loss and the penalties, 0-d."""
-        return self.penalise(self.task.loss(self.model, batch))
+        """Return the task's loss and the penalties, 0-d."""
+        return self.add_penalties(self.task.loss(self.model, batch))
 
-    def penalise(self, loss: Tensor) -> Tensor:
-        """A loss with the model's penalties, 0-d."""
+    def add_penalties(self, loss: Tensor) -> Tensor:
+        """Add the model's penalties to a loss, 0-d."""
         for module in self.penalised:
             loss = loss + module.penalty()
         return loss
@@ -129,77 +129,77 @@ class Backprop(Procedure):
         if self.diagnosis is not None:
             self.diagnosis.batch = batch
         if self.compiled is not None:
-            return self._updated(self.compiled(batch))
-        if self.shared is not None:
-            return self._learn(*self.shared(batch, 1.0 if self.scaler is None else self.scaler.factor))
-        return self._learn(*self.micro(batch))
+            return self._finish_update(self.compiled(batch))
+        if self.distributed is not None:
+            return self._descend(*self.distributed(batch, 1.0 if self.scaler is None else self.scaler.factor))
+        return self._descend(*self.micro_batches(batch))
 
-    def _gradient(self, loss: Tensor) -> tuple[Gradients, Tensor]:
-        """The gradient of a loss, 0-d, and the loss without it."""
+    def _compute_gradient(self, loss: Tensor) -> tuple[Gradients, Tensor]:
+        """Return the gradient of a loss, 0-d, and the loss, detached."""
         scaled = current_group().weight_by_examples(loss if self.scaler is None else self.scaler.scale(loss))
         # allow_unused: a head that this loss does not reach keeps its weights, as with .backward().
         return torch.autograd.grad(scaled, self.params, allow_unused=True), loss.detach()
 
-    def _learn(self, grads: Gradients, loss: Tensor) -> dict[str, Tensor]:
-        """One step down a gradient."""
+    def _descend(self, grads: Gradients, loss: Tensor) -> dict[str, Tensor]:
+        """Take one step down a gradient, or add it to those that make up a step."""
         values = {"loss": loss}
         if self.accumulate > 1:
-            self._gather(grads)
-            if self.waiting < self.accumulate:
+            self._accumulate(grads)
+            if self.accumulated_batches < self.accumulate:
                 return values
-            grads = self._gathered()
-        values.update(self._apply(grads))
+            grads = self._take_accumulated()
+        values.update(self._update_weights(grads))
         return values
 
-    def _apply(self, grads: Any) -> dict[str, Tensor]:
+    def _update_weights(self, grads: Any) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
-        if self.shared is None:
+        if self.distributed is None:
             grads = current_group().sum_gradients(grads)
         if self.scaler is not None and not self.scaler.unscale([g for g in grads if g is not None]):
             return values
         if self.clip_value is not None:
             torch._foreach_clamp_min_([g for g in grads if g is not None], -self.clip_value)
             torch._foreach_clamp_max_([g for g in grads if g is not None], self.clip_value)
-        watched = self.watch and self.updates % self.watch == 0
-        if watched or self.clip_norm is not None:
+        logs_norm = self.grad_norm_every and self.updates % self.grad_norm_every == 0
+        if logs_norm or self.clip_norm is not None:
             norm = torch.nn.utils.get_total_norm([g for g in grads if g is not None])
-            if watched:
+            if logs_norm:
                 values["gradient_norm"] = norm
             if self.clip_norm is not None:
                 torch._foreach_mul_([g for g in grads if g is not None], (self.clip_norm / (norm + 1e-6)).clamp(max=1))
         self.update(grads)
-        return self._updated(values)
+        return self._finish_update(values)
 
-    def _updated(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What follows every update of the weights."""
-        if "gradient_norm" in values and not (self.watch and self.updates % self.watch == 0):
+    def _finish_update(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Do what follows every update of the weights: count it, constrain them, step the schedule."""
+        if "gradient_norm" in values and not (self.grad_norm_every and self.updates % self.grad_norm_every == 0):
             del values["gradient_norm"]
         self.updates += 1
         for module in self.constrained:
             module.constrain()
-        self._advance()
+        self._step_schedule()
         return values
 
-    def _advance(self) -> None:
+    def _step_schedule(self) -> None:
         if self.schedule is not None:
             self.schedule.step()
 
-    def _gather(self, grads: Any) -> None:
-        filled = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads, strict=True)]
-        if self.waiting:
-            torch._foreach_add_(self.gathered, filled)
+    def _accumulate(self, grads: Any) -> None:
+        dense = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads, strict=True)]
+        if self.accumulated_batches:
+            torch._foreach_add_(self.accumulated, dense)
         else:
-            self.gathered = filled
-        self.waiting += 1
+            self.accumulated = dense
+        self.accumulated_batches += 1
 
-    def _gathered(self) -> list[Tensor]:
-        grads, count = self.gathered, self.waiting
-        self.gathered, self.waiting = [], 0
+    def _take_accumulated(self) -> list[Tensor]:
+        grads, count = self.accumulated, self.accumulated_batches
+        self.accumulated, self.accumulated_batches = [], 0
         torch._foreach_div_(grads, count)
         return grads
 
     def end_epoch(self) -> dict[str, Tensor]:
-        values = self._apply(self._gathered()) if self.waiting else {}
+        values = self._update_weights(self._take_accumulated()) if self.accumulated_batches else {}
         if self.schedule is not None:
             self.schedule.end_epoch()
         if self.diagnosis is not None:
@@ -209,48 +209,50 @@ class Backprop(Procedure):
     def pictures(self) -> dict[str, Tensor]:
         return {} if self.diagnosis is None else self.diagnosis.pictures()
 
-    def validated(self, metrics: dict[str, float]) -> None:
+    def on_validation_end(self, metrics: dict[str, float]) -> None:
         if self.schedule is not None:
-            self.schedule.validated(metrics[self.task.monitor])
+            self.schedule.on_validation_end(metrics[self.task.monitor])
 
-    def news(self) -> list[str]:
-        told, self.micro.news = self.micro.news, []
-        return told
+    def pop_notices(self) -> list[str]:
+        notices, self.micro_batches.notices = self.micro_batches.notices, []
+        return notices
 
-    def remarks(self) -> dict[str, Any]:
-        return {} if self.micro.size is None else {"micro_batch": self.micro.size}
+    def run_metadata(self) -> dict[str, Any]:
+        return {} if self.micro_batches.size is None else {"micro_batch": self.micro_batches.size}
 
-    def advice(self, steps: int) -> str | None:
+    def performance_hint(self, steps: int) -> str | None:
         # Measured on a 64-32-10 network: compiling takes 6-18 s the first time, and a step then takes 0.6 of this one's
         # 0.1 ms. On larger networks the eager step is as fast.
         plain = self.accumulate == 1 and self.clip_value is None and self.scaler is None
         small = sum(p.numel() for p in self.params) < 1e5 and self.params[0].device.type == "cpu"
-        suits = plain and small and type(self.optimizer).__name__ in COMPILABLE and not _has_kernels(self.model)
-        if self.compile or not suits or current_group().world > 1 or steps < 400_000:
+        can_compile = (
+            plain and small and type(self.optimizer).__name__ in COMPILABLE and not _has_recurrent_kernels(self.model)
+        )
+        if self.compile or not can_compile or current_group().world > 1 or steps < 400_000:
             return None
         return f"procedure.compile=step would pay over {steps:,} steps: seconds to compile, then 0.6 of the time"
 
-    def _keep(self) -> None:
-        """Leave what was added up to the first of several processes."""
+    def _keep_on_first_rank(self) -> None:
+        """Leave what was accumulated to the first of several processes."""
         if current_group().rank:
-            torch._foreach_zero_(self.gathered)
+            torch._foreach_zero_(self.accumulated)
 
     def state_dict(self) -> dict[str, Any]:
-        with undecorated():
+        with without_dynamo():
             optimizer = gather_full_tensors(self.optimizer.state_dict(), current_group().world)
-        gathered = self.gathered
-        if current_group().world > 1 and gathered and self.shared is None:
-            gathered = self.gathered = current_group().sum_gradients(gathered)
-            self._keep()
+        accumulated = self.accumulated
+        if current_group().world > 1 and accumulated and self.distributed is None:
+            accumulated = self.accumulated = current_group().sum_gradients(accumulated)
+            self._keep_on_first_rank()
         return {
             **super().state_dict(),
             "optimizer": optimizer,
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "updates": self.updates,
-            "gathered": gather_full_tensors(gathered, current_group().world),
-            "waiting": self.waiting,
-            "micro_batch": self.micro.size,
+            "gathered": gather_full_tensors(accumulated, current_group().world),
+            "waiting": self.accumulated_batches,
+            "micro_batch": self.micro_batches.size,
             **({} if self.diagnosis is None else {"diagnosis": self.diagnosis.state_dict()}),
         }
 
@@ -261,16 +263,16 @@ class Backprop(Procedure):
             self.schedule.load_state_dict(state["schedule"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
-        self.micro.size = state.get("micro_batch")
-        self.updates, self.waiting = state["updates"], state["waiting"]
+        self.micro_batches.size = state.get("micro_batch")
+        self.updates, self.accumulated_batches = state["updates"], state["waiting"]
         device = self.params[0].device if self.params else "cpu"
-        self.gathered = [g.to(device) for g in state["gathered"]]
-        if self.shared is None:
-            self._keep()
+        self.accumulated = [g.to(device) for g in state["gathered"]]
+        if self.distributed is None:
+            self._keep_on_first_rank()
         if self.diagnosis is not None:
             self.diagnosis.load_state_dict(state["diagnosis"], device)
 
 
-def _has_kernels(model: nn.Module) -> bool:
-    """Whether torch's recurrent modules are in it, through which its compiler makes no whole graph."""
+def _has_recurrent_kernels(model: nn.Module) -> bool:
+    """Return whether torch's recurrent modules are in it, through which its compiler makes no whole graph."""
     return any(isinstance(module, nn.RNNBase) for module in model.modules())

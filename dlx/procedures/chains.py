@@ -1,4 +1,4 @@
-"""Where the fantasies of contrastive divergence come from: Markov chains, begun anew or carried on.
+"""Markov chains that contrastive divergence takes its fantasies from, restarted at the data or persistent.
 
 Persistent: T. Tieleman, "Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient", ICML
 2008, https://doi.org/10.1145/1390156.1390290. Fast weights: T. Tieleman, G. Hinton, "Using Fast Weights to Improve
@@ -18,8 +18,8 @@ from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.interfaces import GibbsSampler, Temperable
 
 
-class Restarted:
-    """Begins at the data each time: CD-k.
+class RestartedChains:
+    """Chains that begin at the data each time: CD-k.
 
     Args:
         steps: of Gibbs sampling.
@@ -40,23 +40,23 @@ class Restarted:
         self.model = cast(GibbsSampler, model)
 
     def advance(self, x: Tensor) -> Tensor:
-        """The next fantasies, (chains, *shape), beside the data x (batch, *shape)."""
+        """Return the next fantasies, (chains, *shape), beside the data x (batch, *shape)."""
         return self.model.gibbs(x, self.steps)
 
-    def learned(self, gradients: Sequence[Tensor]) -> None:
-        """Hear what the model has just been updated with."""
+    def on_update(self, gradients: Sequence[Tensor]) -> None:
+        """Take the gradients that the model has just been updated with."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return what a resumed run needs."""
         return {"states": self.states}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.states = None if state["states"] is None else state["states"].to(device)
 
 
-class Persistent(Restarted):
-    """Goes on from where it was at the last update: PCD.
+class PersistentChains(RestartedChains):
+    """Chains that go on from where they were at the last update: PCD.
 
     Args:
         steps: of Gibbs sampling.
@@ -76,7 +76,7 @@ class Persistent(Restarted):
         return self.states
 
 
-class FastWeights(Persistent):
+class FastWeightChains(PersistentChains):
     """Persistent chains in a model whose weights are changed for a while by what it just learned, so that they move on.
 
     Args:
@@ -105,7 +105,7 @@ class FastWeights(Persistent):
             for p, own in zip(self.params, slow, strict=True):  # put back, not subtracted: no rounding is left behind
                 p.data = own
 
-    def learned(self, gradients: Sequence[Tensor]) -> None:
+    def on_update(self, gradients: Sequence[Tensor]) -> None:
         for fast, gradient in zip(self.fast, gradients, strict=True):
             fast.mul_(self.decay).sub_(gradient, alpha=self.lr)
 
@@ -117,8 +117,8 @@ class FastWeights(Persistent):
         self.fast = [fast.to(device) for fast in state["fast"]]
 
 
-class Tempered(Persistent):
-    """Each persistent chain stands among replicas at higher temperatures, which cross between modes and are exchanged.
+class TemperedChains(PersistentChains):
+    """Persistent chains with replicas at higher temperatures, which cross between modes and are exchanged.
 
     The temperatures go from the machine itself (β = 1) to one without weights (β = 0), in equal steps of β.
 
@@ -155,12 +155,12 @@ class Tempered(Persistent):
         beta = betas.repeat_interleave(N)[:, None]  # (T · N, 1)
         for _ in range(self.steps):
             s = machine.transition(machine.inputs(s), beta, base)
-        s = self._exchanged(machine, s.view(T, N, -1), betas, base)
+        s = self._exchange_replicas(machine, s.view(T, N, -1), betas, base)
         self.states = s.view(T, N, *x.shape[1:])
         return self.states[0]
 
-    def _exchanged(self, machine: Bipartite, s: Tensor, betas: Tensor, base: Tensor) -> Tensor:
-        """Neighbours change places with the probability of Metropolis and Hastings; even pairs first, then odd ones."""
+    def _exchange_replicas(self, machine: Bipartite, s: Tensor, betas: Tensor, base: Tensor) -> Tensor:
+        """Exchange neighbours with Metropolis and Hastings' probability; even pairs first, then odd ones."""
         T, N, _ = s.shape
         inputs = machine.inputs(s.flatten(0, 1)).view(T, N, -1)
         for first in (0, 1):
@@ -179,15 +179,15 @@ class Tempered(Persistent):
         return s
 
 
-def chains(
+def make_chains(
     steps: int,
     persistent: bool,
     count: int | None,
     fast_lr: float | None,
     fast_decay: float,
     temperatures: int | None,
-) -> Restarted:
-    """The chains that a configuration asks for.
+) -> RestartedChains:
+    """Make the chains that a configuration asks for.
 
     Raises:
         UsageError: two kinds at once, or persistent ones without `persistent`.
@@ -203,7 +203,7 @@ def chains(
             f"type procedure.persistent=true procedure.{name}={given[name]}"
         )
     if fast_lr is not None:
-        return FastWeights(steps, count, fast_lr, fast_decay)
+        return FastWeightChains(steps, count, fast_lr, fast_decay)
     if temperatures is not None:
-        return Tempered(steps, count, temperatures)
-    return Persistent(steps, count) if persistent else Restarted(steps)
+        return TemperedChains(steps, count, temperatures)
+    return PersistentChains(steps, count) if persistent else RestartedChains(steps)

@@ -13,9 +13,9 @@ from dlx.types import Count
 
 
 class Competitive(Procedure):
-    """Tells the model how much of the training is over, by which it anneals its rates and neighbourhoods.
+    """Let units compete, and tell the model how much of the training is over: it anneals its rates and neighbourhoods.
 
-    That is counted in examples, not steps: the schedule is the same for every size of batch, and for a run that was
+    Progress is counted in examples, not steps: the schedule is the same for every size of batch, and for a run that was
     interrupted. Resumed for more epochs, a run goes on where the longer schedule stands after as many examples.
 
     Args:
@@ -32,7 +32,7 @@ class Competitive(Procedure):
     def __init__(self, total: Count, update: Literal["online", "minibatch", "batch"] = "online") -> None:
         self.total, self.update = total, update
         self.seen = 0
-        self.passed = 0  # of them, in passes that are over
+        self.seen_before_pass = 0  # examples of the passes that are over
         self.sums: dict[str, Tensor] = {}  # of a pass, for update=batch
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -51,27 +51,27 @@ class Competitive(Procedure):
             return self.learner.online(x, seen, total)
         if self.update == "minibatch":
             return self.all_at_once.minibatch(x, seen, total)
-        self.sums = self.all_at_once.gather(self.sums, x, self.passed, total)
+        self.sums = self.all_at_once.gather(self.sums, x, self.seen_before_pass, total)
         return {}
 
     def end_epoch(self) -> dict[str, Tensor]:
-        self.passed = self.seen
+        self.seen_before_pass = self.seen
         if self.update != "batch":
             return {}
-        told = self.all_at_once.replace(self.sums)
+        values = self.all_at_once.replace(self.sums)
         self.sums = {}
-        return told
+        return values
 
-    def advice(self, steps: int) -> str | None:
+    def performance_hint(self, steps: int) -> str | None:
         device = next((buffer.device.type for buffer in self.model.buffers()), "cpu")
         if self.update == "online" and device != "cpu" and "minibatch" in self.learner.updates:
             return f"one example after the other leaves a device idle; procedure.update=minibatch keeps {device} busy"
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """With how many examples were seen, and the sums of a pass that is not over."""
-        return {**super().state_dict(), "seen": self.seen, "passed": self.passed, "sums": self.sums}
+        """Return the count of examples seen too, and the sums of a pass that is not over."""
+        return {**super().state_dict(), "seen": self.seen, "passed": self.seen_before_pass, "sums": self.sums}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.seen, self.passed, self.sums = state["seen"], state["passed"], dict(state["sums"])
+        self.seen, self.seen_before_pass, self.sums = state["seen"], state["passed"], dict(state["sums"])

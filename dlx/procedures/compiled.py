@@ -15,7 +15,7 @@ from torch.func import functional_call, grad_and_value
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.optimizers.fused import keep_counters_apart
+from dlx.optimizers.fused import separate_step_counters
 from dlx.tasks.task import Task
 
 Tensors = list[Tensor]
@@ -51,7 +51,7 @@ class CompiledStep:
                 f"procedure.compile=step was given with {type(optimizer).__name__}; needed: plain SGD, Adam or AdamW; "
                 "type optimizer=adam, or procedure.compile=null"
             )
-        keep_counters_apart(optimizer)
+        separate_step_counters(optimizer)
         self.names = [name for name, p in self.objective.named_parameters() if p.requires_grad]
         self.params = [p for p in self.objective.parameters() if p.requires_grad]
         # The same memory without autograd's eyes on it: the functional gradient below is the only one taken.
@@ -64,8 +64,8 @@ class CompiledStep:
         self.rate = torch.zeros(())
         self.last_rate = float("nan")
 
-    def _attach(self) -> None:
-        """Make or find the optimizer's state; made again after `load_state_dict` replaced it."""
+    def _bind_state(self) -> None:
+        """Make or find the optimizer's state; again after `load_state_dict` replaced it."""
         self.state = self.optimizer.state
         device = self.params[0].device
         kept = self.state[self.params[0]]  # a resumed run's; a velocity without a count is past its first step
@@ -83,9 +83,9 @@ class CompiledStep:
         self.optimizer._opt_called = True  # type: ignore[attr-defined]  # what schedulers look for
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """One step. Returns the loss and the gradient's norm, 0-d and detached."""
+        """Take one step; return the loss and the gradient's norm, 0-d and detached."""
         if self.state is not self.optimizer.state:
-            self._attach()
+            self._bind_state()
         rate = self.optimizer.param_groups[0]["lr"]
         if rate != self.last_rate:
             self.rate.fill_(rate)
@@ -109,11 +109,11 @@ class CompiledStep:
         batch: Batch,
     ) -> tuple[Tensor, Tensor]:
         def loss_of(values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            moved = {name: buffer.clone() for name, buffer in buffers.items()}  # a batch norm's running means
-            return functional_call(self.objective, {**values, **moved}, (batch,)), moved
+            new_buffers = {name: buffer.clone() for name, buffer in buffers.items()}  # a batch norm's running means
+            return functional_call(self.objective, {**values, **new_buffers}, (batch,)), new_buffers
 
         named = dict(zip(self.names, params, strict=True))
-        grads, (loss, moved) = grad_and_value(loss_of, has_aux=True)(named)
+        grads, (loss, new_buffers) = grad_and_value(loss_of, has_aux=True)(named)
         flat = [grads[name] for name in self.names]
         norm = torch.stack([g.square().sum() for g in flat]).sum().sqrt()
         if self.clip_norm is not None:
@@ -122,7 +122,7 @@ class CompiledStep:
         counter += 1
         self.rule(params, flat, lists, counter, rate)
         for name, buffer in buffers.items():
-            buffer.copy_(moved[name])
+            buffer.copy_(new_buffers[name])
         return loss, norm
 
 

@@ -1,7 +1,7 @@
-"""Contrastive divergence: descend the gap between the free energy of data and of what the model makes of it.
+"""Contrastive divergence: descend the gap between the free energies of the data and of the model's fantasies.
 
-G. E. Hinton, Neural Computation 14, 2002, https://doi.org/10.1162/089976602760128018. chains.py tells where the
-fantasies come from.
+G. E. Hinton, Neural Computation 14, 2002, https://doi.org/10.1162/089976602760128018. The fantasies come from
+chains.py.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.interfaces import Contrast, EnergyModel, FreeEnergyGap, Sparse
-from dlx.procedures.chains import chains as chains_of
+from dlx.procedures.chains import make_chains
 from dlx.procedures.descent import Descent
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
@@ -21,7 +21,7 @@ from dlx.types import Count, NonNegative, Positive, Probability
 
 
 class ContrastiveDivergence(Descent):
-    """Minimises mean F(data) - mean F(fantasy), the fantasy held fixed: the positive and the negative phase.
+    """Minimise mean F(data) - mean F(fantasy), the fantasy held fixed: the positive and the negative phase.
 
     Args:
         optimizer: a torch.optim class without its parameters.
@@ -54,7 +54,7 @@ class ContrastiveDivergence(Descent):
         sparsity_weight: NonNegative = 0.1,
     ) -> None:
         super().__init__(optimizer, scheduler)
-        self.chains = chains_of(steps, persistent, chains, fast_lr, fast_decay, temperatures)
+        self.chains = make_chains(steps, persistent, chains, fast_lr, fast_decay, temperatures)
         self.sparsity_target, self.sparsity_weight = sparsity_target, sparsity_weight
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -62,7 +62,7 @@ class ContrastiveDivergence(Descent):
         self.energy = cast(EnergyModel, model)
         self.learns = [p.requires_grad for p in model.parameters()]
         whole = all(self.learns)  # else a model's own gradients are more than are asked for
-        self.gap = model.free_energy_gap if whole and isinstance(model, FreeEnergyGap) else self._gap
+        self.gap = model.free_energy_gap if whole and isinstance(model, FreeEnergyGap) else self._compute_gap
         at_data = whole and not self.chains.persistent
         self.contrast = model.contrast if at_data and isinstance(model, Contrast) else None
         if self.sparsity_target is not None and not isinstance(model, Sparse):
@@ -83,15 +83,15 @@ class ContrastiveDivergence(Descent):
             values["sparsity"], pull = cast(Sparse, self.model).sparsity_gradient(batch.x, self.sparsity_target)
             mine = [g for g, learns in zip(pull, self.learns, strict=True) if learns]
             gradients = tuple(g + self.sparsity_weight * p for g, p in zip(gradients, mine, strict=True))
-        gradients = self.averaged(gradients)
+        gradients = self.average_gradients(gradients)
         self.update(gradients)
-        self.chains.learned(gradients)
+        self.chains.on_update(gradients)
         self.advance()
         if not self.chains.persistent:  # a persistent chain is nobody's reconstruction
             values["sampled_reconstruction_error"] = (batch.x - fantasy).square().mean()
         return values
 
-    def _gap(self, v: Tensor, fantasy: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _compute_gap(self, v: Tensor, fantasy: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         gap = self.energy.free_energy(v).mean() - self.energy.free_energy(fantasy).mean()
         return gap.detach(), torch.autograd.grad(gap, self.params)
 

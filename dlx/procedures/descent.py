@@ -1,4 +1,4 @@
-"""What procedures share that make their gradients themselves and leave the update to an optimizer."""
+"""The base of procedures that make their gradients themselves and leave the update to an optimizer."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from dlx.distributed.group import current_group
-from dlx.optimizers.fused import made, undecorated, updater
+from dlx.optimizers.fused import make_optimizer, make_updater, without_dynamo
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
 
 
 class Descent(Procedure):
-    """`step` finds a gradient for each of `params`, takes what `averaged` makes of them over all processes, calls
-    `update` with that, and `advance` afterwards.
+    """A subclass's `step` finds a gradient for each of `params`, averages them over all processes by
+    `average_gradients`, calls `update` with that, and `advance` afterwards.
 
     Args:
         optimizer: a torch.optim class without its parameters.
@@ -29,27 +29,27 @@ class Descent(Procedure):
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], Schedule] | None = None,
     ) -> None:
-        self.make_optimizer, self.make_schedule = optimizer, scheduler
+        self.optimizer_factory, self.schedule_factory = optimizer, scheduler
 
-    def learning(self, model: nn.Module) -> dict[str, Tensor]:
-        """The parameters that learn, by name."""
+    def trainable_parameters(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return the parameters that learn, by name."""
         return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
-        self.named = self.learning(model)
+        self.named = self.trainable_parameters(model)
         self.params = list(self.named.values())
-        with undecorated():
-            self.optimizer = made(self.make_optimizer, self.params)
-        self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
-        self.update = updater(self.optimizer, self.params)
+        with without_dynamo():
+            self.optimizer = make_optimizer(self.optimizer_factory, self.params)
+        self.schedule = self.schedule_factory(self.optimizer) if self.schedule_factory else None
+        self.update = make_updater(self.optimizer, self.params)
 
-    def averaged(self, gradients: Any) -> Any:
-        """Gradients of the means over a batch, whichever process has which of its examples."""
+    def average_gradients(self, gradients: Any) -> Any:
+        """Average gradients over a whole batch, whichever process has which of its examples."""
         return current_group().average_gradients(gradients)
 
     def advance(self) -> None:
-        """After each update: the schedule may count it."""
+        """Step the schedule, after each update."""
         if self.schedule is not None:
             self.schedule.step()
 
@@ -58,12 +58,12 @@ class Descent(Procedure):
             self.schedule.end_epoch()
         return {"lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]), dtype=torch.float64)}
 
-    def validated(self, metrics: dict[str, float]) -> None:
+    def on_validation_end(self, metrics: dict[str, float]) -> None:
         if self.schedule is not None and self.task.monitor in metrics:
-            self.schedule.validated(metrics[self.task.monitor])
+            self.schedule.on_validation_end(metrics[self.task.monitor])
 
     def state_dict(self) -> dict[str, Any]:
-        with undecorated():
+        with without_dynamo():
             optimizer = self.optimizer.state_dict()
         schedule = self.schedule.state_dict() if self.schedule else None
         return {**super().state_dict(), "optimizer": optimizer, "schedule": schedule}

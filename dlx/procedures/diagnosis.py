@@ -36,7 +36,7 @@ class StateGradients:
         self.norms: dict[str, Tensor] = {}
 
     def measure(self) -> dict[str, Tensor]:
-        """`gradient_first` and `gradient_last`: the norms at the first and the last step."""
+        """Measure `gradient_first` and `gradient_last`, the norms at the first and the last step."""
         if self.batch is None:
             return {}
         batch, model = self.batch, cast(nn.Module, self.model)
@@ -48,7 +48,7 @@ class StateGradients:
         return {"gradient_first": first[0], "gradient_last": first[-1]}
 
     def pictures(self) -> dict[str, Tensor]:
-        """The norms over time, on a logarithmic axis; a gap where one is 0."""
+        """Draw the norms over time, on a logarithmic axis; a gap where one is 0."""
         if not self.norms:
             return {}
         from dlx.figures.figures import lines
@@ -62,10 +62,10 @@ class StateGradients:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The batch: a run that is resumed at the end of an epoch tells of it."""
+        """Return the batch: a run that is resumed at the end of an epoch measures it."""
         return {"batch": None if self.batch is None else list(self.batch)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device | str) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         if state["batch"] is not None:
             self.batch = Batch(*(None if part is None else part.to(device) for part in state["batch"]))  # type: ignore[arg-type]

@@ -13,12 +13,12 @@ from dlx.batch import Batch
 from dlx.distributed.group import current_group
 from dlx.models.interfaces import Complete, Expectable, LearnsFromLabels, Prior
 from dlx.procedures.procedure import Procedure
-from dlx.tasks.task import Task, labels_of
+from dlx.tasks.task import Task, require_labels
 from dlx.types import NonNegative
 
 
 class EM(Procedure):
-    """Each pass is one iteration, which never lowers the likelihood of the training split.
+    """One iteration each pass, which never lowers the likelihood of the training split.
 
     Of several processes each gathers the counts of its examples; their sums are everybody's at the end of a pass.
 
@@ -37,51 +37,53 @@ class EM(Procedure):
         self.tolerance = tolerance
         self.counts: dict[str, Tensor] = {}
         self.examples = 0
-        self.before: float | None = None  # log-likelihood, and log-prior, at the last iteration
+        self.previous_objective: float | None = None  # log-likelihood, and log-prior, at the last iteration
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         self.learner = cast(Expectable, model)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        labels = {"y": labels_of(batch)} if isinstance(self.model, LearnsFromLabels) and self.model.labelled else {}
+        labels = (
+            {"y": require_labels(batch)} if isinstance(self.model, LearnsFromLabels) and self.model.labelled else {}
+        )
         for name, value in self.learner.statistics(batch.x, batch.lengths, **labels).items():
             value = value if current_group().counts_here else torch.zeros_like(value)
             self.counts[name] = self.counts[name] + value if name in self.counts else value
         self.examples += len(batch.x) * current_group().counts_here
         return {}
 
-    def _sum(self) -> None:
-        """Take the counts of all processes."""
+    def _reduce_counts(self) -> None:
+        """Sum the counts of all processes."""
         self.counts, self.examples = (
             current_group().all_reduce(self.counts),
             sum(current_group().all_gather(self.examples)),
         )
 
-    def _keep(self) -> None:
+    def _keep_on_first_rank(self) -> None:
         """Leave what was counted to the first process."""
         if current_group().rank:
             self.counts, self.examples = {k: torch.zeros_like(v) for k, v in self.counts.items()}, 0
 
     def end_epoch(self) -> dict[str, Tensor]:
-        self._sum()
+        self._reduce_counts()
         total = float(self.counts["log_likelihood"])  # of the parameters that this iteration began with
         objective = total + (self.model.log_prior() if isinstance(self.model, Prior) else 0.0)
         self.learner.maximize(self.counts)
-        self.done = self.before is not None and objective - self.before < self.tolerance
+        self.done = self.previous_objective is not None and objective - self.previous_objective < self.tolerance
         self.done |= isinstance(self.model, Complete) and self.model.complete
         mean = torch.tensor(total / self.examples, dtype=torch.float64)
-        self.before, self.counts, self.examples = objective, {}, 0
+        self.previous_objective, self.counts, self.examples = objective, {}, 0
         return {"log_likelihood": mean}
 
     def state_dict(self) -> dict[str, Any]:
-        """With the counts so far: a run that is cut off within a pass goes on where it stood."""
-        self._sum()
-        kept = {"counts": self.counts, "examples": self.examples, "before": self.before}
-        self._keep()
+        """Return the counts so far too: a run that is cut off within a pass goes on where it stood."""
+        self._reduce_counts()
+        kept = {"counts": self.counts, "examples": self.examples, "before": self.previous_objective}
+        self._keep_on_first_rank()
         return {**super().state_dict(), **kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.counts, self.examples, self.before = state["counts"], state["examples"], state["before"]
-        self._keep()
+        self.counts, self.examples, self.previous_objective = state["counts"], state["examples"], state["before"]
+        self._keep_on_first_rank()

@@ -1,4 +1,4 @@
-"""Learning at once: gather the training split, then fit, as scikit-learn does."""
+"""Learn at once: gather the training split, then fit, as scikit-learn does."""
 
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from dlx.tasks.task import Task
 
 
 class Fit(Procedure):
-    """Steps gather the examples in the order of the dataset; the end of the pass fits them, and then all is done."""
+    """Gather the examples in the order of the dataset, fit them at the end of the pass, and be done."""
 
     requires = Fittable
     shuffle = False  # the same order as in `dataset.splits["train"]`: a fit by hand gives the same
@@ -33,12 +33,12 @@ class Fit(Procedure):
         return {}
 
     def end_epoch(self) -> dict[str, Tensor]:
-        told = self.learner.fit(torch.cat(self.x), torch.cat(self.y) if self.y else None)
+        values = self.learner.fit(torch.cat(self.x), torch.cat(self.y) if self.y else None)
         self.x, self.y, self.done = [], [], True
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in (told or {}).items()}
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in (values or {}).items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """With what was gathered: a run that is cut off within the pass goes on where it stood."""
+        """Return what was gathered too: a run that is cut off within the pass goes on where it stood."""
         return {**super().state_dict(), "x": self.x, "y": self.y}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Layer upon layer: each is learned by itself, from what those below it make of the data.
+"""Greedy layer-wise learning: each layer by itself, from what those below it make of the data.
 
 G. E. Hinton, S. Osindero, Y.-W. Teh, Neural Computation 18, 2006, https://doi.org/10.1162/neco.2006.18.7.1527.
 Y. Bengio, P. Lamblin, D. Popovici, H. Larochelle, "Greedy Layer-Wise Training of Deep Networks", NIPS 2006.
@@ -21,7 +21,7 @@ from dlx.types import Count, Positive
 
 
 class Greedy(Procedure):
-    """Holds a procedure for each layer and lets one after another learn.
+    """Hold a procedure for each layer and let one after another learn.
 
     Args:
         learner: makes the procedure of a layer; it brings its own optimizer, or takes the run's.
@@ -51,7 +51,7 @@ class Greedy(Procedure):
 
     @property
     def passes(self) -> int:
-        """Over the data, until every layer has learned."""
+        """Passes over the data until every layer has learned."""
         return self.epochs * len(self.learners)
 
     @property
@@ -66,17 +66,17 @@ class Greedy(Procedure):
             raise UsageError(
                 f"procedure's rates={list(self.rates)} were given for {len(layers)} layers; needed: one for each"
             )
-        self.learners = [self._learner(i) for i in range(len(layers))]
-        self.extra = self.passes - self.epochs  # trainer.epochs counts one layer's
+        self.learners = [self._make_learner(i) for i in range(len(layers))]
+        self.pretraining_epochs = self.passes - self.epochs  # trainer.epochs counts one layer's
         for learner, layer in zip(self.learners, layers, strict=True):
             learner.scaler = self.scaler
             learner.bind(layer, self.layer_task or task)
 
-    def _learner(self, index: int) -> Procedure:
+    def _make_learner(self, index: int) -> Procedure:
         own = getattr(self.learner, "keywords", {})
         optimizer = own.get("optimizer") or self.optimizer
         given = {} if own.get("optimizer") else {"scheduler": self.scheduler}
-        if optimizer is None and needs(self.learner, "optimizer"):
+        if optimizer is None and requires_argument(self.learner, "optimizer"):
             raise UsageError(
                 "a learner without an optimizer was given for the layers; needed: one of its own, such as "
                 "'procedure.pretrain.learner.optimizer={_target_: torch.optim.SGD, _partial_: true, lr: 0.1}'"
@@ -89,22 +89,22 @@ class Greedy(Procedure):
         index = self.index
         with torch.no_grad():
             seen = cast(Layered, self.model).below(index, batch)
-        return _named(index, self.learners[index].step(seen))
+        return _prefix_names(index, self.learners[index].step(seen))
 
     def end_epoch(self) -> dict[str, Tensor]:
         index = self.index
-        values = _named(index, self.learners[index].end_epoch())
+        values = _prefix_names(index, self.learners[index].end_epoch())
         self.epoch += 1
         return values
 
-    def news(self) -> list[str]:
-        return self.learners[self.index].news()
+    def pop_notices(self) -> list[str]:
+        return self.learners[self.index].pop_notices()
 
     def state_dict(self) -> dict[str, Any]:
         return {
             **super().state_dict(),
             "epoch": self.epoch,
-            "extra": self.extra,
+            "extra": self.pretraining_epochs,
             "learners": [learner.state_dict() for learner in self.learners],
         }
 
@@ -115,11 +115,11 @@ class Greedy(Procedure):
             learner.load_state_dict(own)
 
 
-def needs(made: Callable[..., Any], name: str) -> bool:
-    """Whether a constructor cannot do without an argument that it was not given yet."""
-    found = inspect.signature(made).parameters.get(name)
-    return found is not None and found.default is found.empty
+def requires_argument(constructor: Callable[..., Any], name: str) -> bool:
+    """Return whether a constructor cannot do without an argument that it was not given yet."""
+    parameter = inspect.signature(constructor).parameters.get(name)
+    return parameter is not None and parameter.default is parameter.empty
 
 
-def _named(index: int, values: dict[str, Tensor]) -> dict[str, Tensor]:
+def _prefix_names(index: int, values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"layer{index + 1}/{name}": value for name, value in values.items()}

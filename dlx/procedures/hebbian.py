@@ -1,4 +1,4 @@
-"""Storing patterns: one pass that gathers what a memory keeps of them, and then all is done.
+"""Store patterns: one pass that gathers what a memory keeps of them, and then all is done.
 
 D. O. Hebb, "The Organization of Behavior", 1949: what fires together is wired together.
 """
@@ -15,7 +15,7 @@ from dlx.tasks.task import Task
 
 
 class Hebbian(Procedure):
-    """Steps gather, the end of the pass stores: the same memory, whatever the batches."""
+    """Gather in steps and store at the end of the pass: the same memory, whatever the batches."""
 
     requires = Storing
     shuffle = False  # patterns are kept in the order of the dataset
@@ -23,7 +23,7 @@ class Hebbian(Procedure):
 
     def __init__(self) -> None:
         self.gathered: dict[str, Tensor] = {}
-        self.told: list[str] = []  # to be heard at once
+        self.notices: list[str] = []  # to be shown at once
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
@@ -34,17 +34,17 @@ class Hebbian(Procedure):
         return {}
 
     def end_epoch(self) -> dict[str, Tensor]:
-        told = self.learner.store(self.gathered)
+        values = self.learner.store(self.gathered)
         self.gathered, self.done = {}, True
-        self.told += filter(None, [self.model.remark(told)] if isinstance(self.model, Remarking) else [])
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in told.items()}
+        self.notices += filter(None, [self.model.remark(values)] if isinstance(self.model, Remarking) else [])
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
-    def news(self) -> list[str]:
-        told, self.told = self.told, []
-        return told
+    def pop_notices(self) -> list[str]:
+        notices, self.notices = self.notices, []
+        return notices
 
     def state_dict(self) -> dict[str, Any]:
-        """With what was gathered: a run that is cut off within the pass goes on where it stood."""
+        """Return what was gathered too: a run that is cut off within the pass goes on where it stood."""
         return {**super().state_dict(), "gathered": self.gathered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

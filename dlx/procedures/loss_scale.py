@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class LossScale:
-    """The loss is multiplied before the backward pass and the gradients divided after it.
+    """Multiply the loss before the backward pass and divide the gradients after it.
 
     The factor halves when a gradient overflows (that update is left out) and doubles after 2000 updates without one:
     the rule of torch.amp.GradScaler, which wants `.grad` fields and an optimizer that this project's steps do without.
@@ -18,11 +18,11 @@ class LossScale:
         self.factor, self.patience, self.good = factor, patience, 0
 
     def scale(self, loss: Tensor) -> Tensor:
-        """The loss times the factor, 0-d."""
+        """Return the loss times the factor, 0-d."""
         return loss * self.factor
 
     def unscale(self, grads: list[Tensor]) -> bool:
-        """Divide the gradients in place; False where one of them is not finite, so that this update is left out."""
+        """Divide the gradients in place; return False, to leave this update out, where one is not finite."""
         torch._foreach_div_(grads, self.factor)
         finite = bool(torch.stack([g.isfinite().all() for g in grads]).all())
         self.good = self.good + 1 if finite else 0
@@ -33,9 +33,9 @@ class LossScale:
         return finite
 
     def state_dict(self) -> dict[str, float]:
-        """The factor and the updates since it last changed."""
+        """Return the factor and the count of updates since it last changed."""
         return {"factor": self.factor, "good": self.good}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.factor, self.good = state["factor"], int(state["good"])

@@ -20,7 +20,7 @@ from dlx.types import Count
 
 
 class MeanField(Descent):
-    """Ascends the variational bound: its expectation under the data by mean field, under the model by chains.
+    """Ascend the variational bound: its expectation under the data by mean field, under the model by chains.
 
     Args:
         optimizer: a torch.optim class without its parameters.
@@ -47,8 +47,8 @@ class MeanField(Descent):
         self.iterations, self.steps, self.chains, self.sampled = iterations, steps, chains, sampled
         self.states: list[Tensor] | None = None
 
-    def learning(self, model: nn.Module) -> dict[str, Tensor]:
-        free = super().learning(model)
+    def trainable_parameters(self, model: nn.Module) -> dict[str, Tensor]:
+        free = super().trainable_parameters(model)
         return {name: free[name] for name in cast(DeepEnergyModel, model).mean_field_parameters() if name in free}
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -61,7 +61,7 @@ class MeanField(Descent):
         data = self.deep.mean_field(draw_bernoulli(v) if self.sampled else v, self.iterations)
         self.states = self.deep.gibbs_layers(self.states or self.deep.start(self.chains), self.steps)
         gap, gradients = self.deep.energy_gap(data, self.states)
-        self.update(self.averaged([g for g, learns in zip(gradients, self.learns, strict=True) if learns]))
+        self.update(self.average_gradients([g for g, learns in zip(gradients, self.learns, strict=True) if learns]))
         self.advance()
         return {"energy_gap": gap}
 

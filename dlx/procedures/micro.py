@@ -1,4 +1,4 @@
-"""A batch whose gradient is taken in parts, where the whole does not fit into memory."""
+"""Micro-batches: take a batch's gradient in parts, where the whole does not fit into memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Gradient = tuple[Any, Tensor]  # the gradient of each parameter, None where the 
 
 
 class MicroBatches:
-    """Takes a batch at once; where memory runs out, halves what is taken at once, and stays there.
+    """Take a batch at once; where memory runs out, halve what is taken at once, and stay there.
 
     The result is the mean over the batch, weighted by examples: the gradient of the whole, if the loss is a mean over
     examples and nothing in the model looks at several of them together, as batch normalization does.
@@ -26,35 +26,35 @@ class MicroBatches:
     def __init__(self, gradient: Callable[[Batch], Gradient]) -> None:
         self.gradient = gradient
         self.size: int | None = None  # examples taken at once; None for all of them
-        self.news: list[str] = []
+        self.notices: list[str] = []
 
     def __call__(self, batch: Batch) -> Gradient:
-        """The gradient and the loss, 0-d and detached.
+        """Return a batch's gradient and its loss, 0-d and detached.
 
         Raises:
             TrainingError: a single example does not fit.
         """
-        if self.size is None:  # as a rule; here nothing is asked of the batch, which would take a microsecond
+        if self.size is None:  # as a rule; nothing is asked of the batch here, which would take a microsecond
             try:
                 return self.gradient(batch)
             except RuntimeError as error:
                 self._halve(error, len(batch.x), len(batch.x))
             release()  # here the error, and with it what the step held, is gone
-        return self._in_parts(batch)
+        return self._run_in_parts(batch)
 
-    def _in_parts(self, batch: Batch) -> Gradient:
-        whole = len(batch.x)
+    def _run_in_parts(self, batch: Batch) -> Gradient:
+        total = len(batch.x)
         while True:
             assert self.size is not None
-            size = min(self.size, whole)
+            size = min(self.size, total)
             try:
-                return self.gradient(batch) if size == whole else self._summed(batch, size)
+                return self.gradient(batch) if size == total else self._sum_parts(batch, size)
             except RuntimeError as error:
-                self._halve(error, size, whole)
+                self._halve(error, size, total)
             release()
 
-    def _halve(self, error: RuntimeError, size: int, whole: int) -> None:
-        """Take half as many at once from now on, if it was memory that ran out with `size` of `whole` examples."""
+    def _halve(self, error: RuntimeError, size: int, total: int) -> None:
+        """Take half as many at once from now on, if it was memory that ran out with `size` of `total` examples."""
         if not exhausted(error):
             raise error
         if size == 1:
@@ -63,12 +63,12 @@ class MicroBatches:
                 "this order: trainer.precision=bf16, a smaller model or smaller examples, trainer.device=cpu"
             ) from error
         self.size = size // 2
-        self.news.append(
+        self.notices.append(
             f"out of memory with {size} examples at once: going on with {self.size}, whose gradients add up to "
-            f"those of a batch of {whole} (batch normalization sees {self.size})"
+            f"those of a batch of {total} (batch normalization sees {self.size})"
         )
 
-    def _summed(self, batch: Batch, size: int) -> Gradient:
+    def _sum_parts(self, batch: Batch, size: int) -> Gradient:
         total: list[Tensor | None] = []
         mean: Tensor | None = None
         for part in parts(batch, size):

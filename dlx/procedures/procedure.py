@@ -18,8 +18,8 @@ class Procedure(ABC):
     the training examples come in a new order at each pass. `by_batches` says whether each batch is learned from, so
     that its size matters. `distributes` says whether several processes can learn together, each from its share of the
     examples, `shards` whether each may keep but a part of the parameters, and `apart` names what of its state each of
-    them has for itself. `done` says that another pass would change nothing. `extra` counts the passes, beside
-    trainer.epochs, that come first: nothing is judged by them.
+    them has for itself. `done` says that another pass would change nothing. `pretraining_epochs` counts the passes,
+    beside trainer.epochs, that come first: nothing is judged by them.
     """
 
     requires: ClassVar[type] = nn.Module
@@ -29,7 +29,7 @@ class Procedure(ABC):
     shards: ClassVar[bool] = False
     apart: ClassVar[tuple[str, ...]] = ()
     done: bool = False
-    extra: int = 0  # known once bound
+    pretraining_epochs: int = 0  # known once bound
     strategy: str | None = None  # of several processes, set by the trainer
     scaler: LossScale | None = None  # set by the trainer for float16, whose gradients underflow
 
@@ -49,7 +49,7 @@ class Procedure(ABC):
                 f"{', '.join(wanted) or self.requires.__name__}; type another procedure= (dlx list procedures), "
                 f"or leave it out to use the model's own"
             )
-        task.admit(model)
+        task.validate_model(model)
         self.model, self.task = model, task
 
     @abstractmethod
@@ -60,28 +60,28 @@ class Procedure(ABC):
         """Finish a pass over the training split."""
         return {}
 
-    def validated(self, metrics: dict[str, float]) -> None:  # noqa: B027 - a hook that most have no use for
-        """Hear the validation metrics, after each validation."""
+    def on_validation_end(self, metrics: dict[str, float]) -> None:  # noqa: B027 - a hook that most have no use for
+        """Take the validation metrics, after each validation: a schedule may wait for them."""
 
-    def news(self) -> list[str]:
-        """What the user should hear at once, each line once: a collapse, memory that ran out."""
+    def pop_notices(self) -> list[str]:
+        """Return what the user should know at once, each line once: a collapse, memory that ran out."""
         return []
 
-    def remarks(self) -> dict[str, Any]:
-        """What run.json is to keep of how the training went."""
+    def run_metadata(self) -> dict[str, Any]:
+        """Return what run.json should keep about how the training went."""
         return {}
 
     def pictures(self) -> dict[str, Tensor]:
-        """Pictures of the pass just finished, name to (channels, height, width) in [0, 1]; none by default."""
+        """Draw pictures of the pass just finished, name to (channels, height, width) in [0, 1]; none by default."""
         return {}
 
-    def advice(self, steps: int) -> str | None:  # noqa: B027 - a hook that most have no use for
-        """What would make a run of so many steps faster, to be shown before it starts; None for nothing."""
+    def performance_hint(self, steps: int) -> str | None:  # noqa: B027 - a hook that most have no use for
+        """Return what would make a run of so many steps faster, shown before it starts; None for nothing."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs beside the model: tensors, numbers, strings, lists and dicts only."""
+        """Return all that a resumed run needs beside the model: tensors, numbers, strings, lists and dicts only."""
         return {"done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         self.done = state["done"]

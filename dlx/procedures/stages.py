@@ -15,7 +15,7 @@ from dlx.types import Count
 
 
 class Stages(Procedure):
-    """Pretrains for as many passes as that takes, then finishes for `trainer.epochs` more.
+    """Pretrain for as many passes as that takes, then finish for `trainer.epochs` more.
 
     Between the two the model's `unroll()` is called, where it has one: weights that were learned in one form are copied
     into another.
@@ -45,13 +45,13 @@ class Stages(Procedure):
 
     @property
     def passes(self) -> int | None:
-        """Of both stages, where `epochs` says how many the second takes."""
-        return None if self.epochs is None else self.extra + self.epochs
+        """Passes of both stages, where `epochs` says how many the second takes."""
+        return None if self.epochs is None else self.pretraining_epochs + self.epochs
 
     @property
     def current(self) -> Procedure:
-        """Whose turn it is."""
-        current: Procedure = self.pretrain if self.epoch < self.extra else self.finish
+        """The procedure whose turn it is."""
+        current: Procedure = self.pretrain if self.epoch < self.pretraining_epochs else self.finish
         return current
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -65,7 +65,7 @@ class Stages(Procedure):
                 f"procedure.pretrain={type(self.pretrain).__name__} was given; needed: a procedure that knows its "
                 "passes, such as dlx.procedures.greedy.Greedy"
             )
-        self.extra = passes
+        self.pretraining_epochs = passes
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         return self.current.step(batch)
@@ -73,19 +73,19 @@ class Stages(Procedure):
     def end_epoch(self) -> dict[str, Tensor]:
         values = self.current.end_epoch()
         self.epoch += 1
-        if self.epoch == self.extra and isinstance(self.model, Unrollable):
+        if self.epoch == self.pretraining_epochs and isinstance(self.model, Unrollable):
             self.model.unroll()
-        self.done = self.epoch > self.extra and self.finish.done
+        self.done = self.epoch > self.pretraining_epochs and self.finish.done
         return values
 
-    def validated(self, metrics: dict[str, float]) -> None:
-        self.current.validated(metrics)
+    def on_validation_end(self, metrics: dict[str, float]) -> None:
+        self.current.on_validation_end(metrics)
 
-    def news(self) -> list[str]:
-        return self.current.news()
+    def pop_notices(self) -> list[str]:
+        return self.current.pop_notices()
 
-    def remarks(self) -> dict[str, Any]:
-        return {**self.pretrain.remarks(), **self.finish.remarks()}
+    def run_metadata(self) -> dict[str, Any]:
+        return {**self.pretrain.run_metadata(), **self.finish.run_metadata()}
 
     def pictures(self) -> dict[str, Tensor]:
         return self.current.pictures()
@@ -94,7 +94,7 @@ class Stages(Procedure):
         return {
             **super().state_dict(),
             "epoch": self.epoch,
-            "extra": self.extra,
+            "extra": self.pretraining_epochs,
             "pretrain": self.pretrain.state_dict(),
             "finish": self.finish.state_dict(),
         }

@@ -17,13 +17,13 @@ from dlx.errors import UsageError
 from dlx.models.interfaces import Bidirectional
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.schedule import Schedule
-from dlx.tasks.steps import Steps, StepTask, stepped
+from dlx.tasks.steps import Steps, StepTask, as_step_model
 from dlx.tasks.task import Task
 from dlx.types import Count, Natural, Positive
 
 
 class TruncatedBackprop(Backprop):
-    """Cuts the sequences of a batch into pieces of k steps and learns from each in turn, by its mean loss.
+    """Cut the sequences of a batch into pieces of k steps and learn from each in turn, by its mean loss.
 
     The state is carried from piece to piece and the gradient is not, so that memory and the work between two updates
     do not grow with the length of the sequences; what is remembered for longer than k steps is not learned by its use.
@@ -32,7 +32,7 @@ class TruncatedBackprop(Backprop):
     Of several processes each exchanges its gradient after every piece.
 
     Args:
-        optimizer, scheduler, clip_norm, clip_value, watch, diagnose: as in `Backprop`.
+        optimizer, scheduler, clip_norm, clip_value, grad_norm_every, diagnose: as in `Backprop`.
         k: steps of a piece.
     """
 
@@ -45,13 +45,15 @@ class TruncatedBackprop(Backprop):
         k: Count = 50,
         clip_norm: Positive | None = None,
         clip_value: Positive | None = None,
-        watch: Natural = 50,
+        grad_norm_every: Natural = 50,
         diagnose: Literal["gradients"] | None = None,
     ) -> None:
-        super().__init__(optimizer, scheduler, clip_norm, clip_value, watch=watch, diagnose=diagnose)
+        super().__init__(
+            optimizer, scheduler, clip_norm, clip_value, grad_norm_every=grad_norm_every, diagnose=diagnose
+        )
         self.k = k
 
-    def _shared(self, model: nn.Module) -> None:
+    def _make_distributed(self, model: nn.Module) -> None:
         return None
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -71,31 +73,34 @@ class TruncatedBackprop(Backprop):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         steps, before = self.steps.pairs(batch), self.updates
-        values = super().step(batch) if steps.x.shape[1] <= self.k else self._pieces(batch, steps)
+        values = super().step(batch) if steps.x.shape[1] <= self.k else self._learn_in_pieces(batch, steps)
         if self.updates > before:
-            super()._advance()
+            super()._step_schedule()
         return values
 
-    def _advance(self) -> None:
-        """Not after an update: batches are what schedules are made for, and the number of pieces may vary."""
+    def _step_schedule(self) -> None:
+        """Do nothing after an update: batches are what schedules are made for, and the number of pieces may vary."""
 
-    def advice(self, steps: int) -> str | None:
+    def performance_hint(self, steps: int) -> str | None:
         return None
 
-    def _pieces(self, batch: Batch, steps: Steps) -> dict[str, Tensor]:
+    def _learn_in_pieces(self, batch: Batch, steps: Steps) -> dict[str, Tensor]:
         if self.diagnosis is not None:
             self.diagnosis.batch = batch
-        model, asked, T = stepped(self.model), current_group().any_rank(steps.counts.any(0)).tolist(), steps.x.shape[1]
+        model, T = as_step_model(self.model), steps.x.shape[1]
+        is_asked = current_group().any_rank(steps.counts.any(0)).tolist()  # of every step, in any process
         state: Any = None
         values: dict[str, Tensor] = {}
         total = torch.zeros((), device=steps.x.device)
         for start in range(0, T, self.k):
             piece = steps.cut(start, min(start + self.k, T))
-            learns = any(asked[start : start + self.k])  # else it is only read: the input of a task that copies, say
-            with torch.set_grad_enabled(learns):
+            has_loss = any(
+                is_asked[start : start + self.k]
+            )  # else it is only read: the input of a task that copies, say
+            with torch.set_grad_enabled(has_loss):
                 scores, state = model.steps(piece.x, piece.lengths, state)
-            if learns:
-                values |= self._learn(*self._gradient(self.penalise(self.steps.mean(scores, piece))))
+            if has_loss:
+                values |= self._descend(*self._compute_gradient(self.add_penalties(self.steps.mean(scores, piece))))
                 total = total + values["loss"] * piece.counts.sum()
             state = tree_map_only(Tensor, Tensor.detach, state)
         values["loss"] = total / steps.counts.sum().clamp(min=1)  # as over the whole sequences

@@ -19,7 +19,7 @@ from dlx.types import Count
 
 
 class WakeSleep(Descent):
-    """Takes the directions of both phases as gradients, though of no common function.
+    """Take the directions of both phases as gradients, though of no common function.
 
     Args:
         optimizer: a torch.optim class without its parameters.
@@ -38,12 +38,12 @@ class WakeSleep(Descent):
         super().__init__(optimizer, scheduler)
         self.steps = steps
 
-    def learning(self, model: nn.Module) -> dict[str, Tensor]:
+    def trainable_parameters(self, model: nn.Module) -> dict[str, Tensor]:
         taught = cast(WakeSleepModel, model).wake_sleep_parameters()
-        return {name: p for name, p in super().learning(model).items() if name in taught}
+        return {name: p for name, p in super().trainable_parameters(model).items() if name in taught}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         values, directions = cast(WakeSleepModel, self.model).wake_sleep(batch.x, batch.y, self.steps)
-        self.update(self.averaged([directions[name] for name in self.named]))
+        self.update(self.average_gradients([directions[name] for name in self.named]))
         self.advance()
         return values

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.interfaces import CapacityTheory, Storing
-from dlx.tasks.recall import Recall, overlaps, recalling
+from dlx.tasks.recall import Recall, as_memory, compute_overlaps
 from dlx.types import Count, NonNegative, Positive, Probability
 
 
@@ -42,26 +42,26 @@ class Capacity(Recall):
         self.loads = list(loads)
         self.curve: list[float] = []  # overlaps at the loads
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        """The mean overlap at each load.
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        """Measure the mean overlap at each load.
 
         Raises:
             UsageError: the split has too few patterns for the largest load.
         """
         x = torch.cat([batch.x for batch in batches])
         units = x[0].numel()
-        wanted = [round(load * units) for load in self.loads]
-        if min(wanted) < 1 or max(wanted) > len(x):
+        counts = [round(load * units) for load in self.loads]
+        if min(counts) < 1 or max(counts) > len(x):
             raise UsageError(
-                f"task.loads={self.loads} of {units} units need from {min(wanted)} to {max(wanted)} patterns; "
-                f"there are {len(x)}; type dataset.patterns={max(wanted)}, or other loads"
+                f"task.loads={self.loads} of {units} units need from {min(counts)} to {max(counts)} patterns; "
+                f"there are {len(x)}; type dataset.patterns={max(counts)}, or other loads"
             )
-        self.curve = [self._overlap(model, x[:number]) for number in wanted]
+        self.curve = [self._measure_overlap(model, x[:patterns]) for patterns in counts]
         return {f"overlap_at_{load:g}": overlap for load, overlap in zip(self.loads, self.curve, strict=True)}
 
-    def _overlap(self, model: nn.Module, x: Tensor) -> float:
+    def _measure_overlap(self, model: nn.Module, x: Tensor) -> float:
         empty = copy.deepcopy(model)
-        memory = recalling(empty)
+        memory = as_memory(empty)
         if not isinstance(empty, Storing):
             raise UsageError(
                 f"task=capacity was given the model {type(model).__name__}; needed: one that stores patterns, such as "
@@ -69,15 +69,15 @@ class Capacity(Recall):
             )
         empty.store(empty.gather({}, x))
         patterns = memory.states(x)
-        found = memory.recall(self.spoil(patterns, x.shape[1:])).states
-        return float(overlaps(found.to(patterns.dtype), patterns).double().mean())
+        recalled = memory.recall(self.corrupt(patterns, x.shape[1:])).states
+        return float(compute_overlaps(recalled.to(patterns.dtype), patterns).double().mean())
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """As `recall`, with the curve of overlaps."""
+        """Draw what `recall` does, and the curve of overlaps."""
         from dlx.figures.figures import lines
 
         if not self.curve:
-            self.whole(model, batches)
+            self.split_metrics(model, batches)
         order = sorted(range(len(self.loads)), key=lambda k: self.loads[k])
         curves: dict[str, tuple[Any, Any]] = {
             "simulated": ([self.loads[k] for k in order], [self.curve[k] for k in order])
@@ -86,5 +86,5 @@ class Capacity(Recall):
         if expected is not None:
             curves["N → ∞ (Amit, Gutfreund, Sompolinsky 1985)"] = expected
         across, up = "load: patterns / units", "mean overlap with the stored pattern"
-        drawn = lines(curves, "How much is still known", across, up, points=["simulated"])
-        return {**super().pictures(model, batches), "capacity": drawn}
+        figure = lines(curves, "How much is still known", across, up, points=["simulated"])
+        return {**super().pictures(model, batches), "capacity": figure}

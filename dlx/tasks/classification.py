@@ -11,7 +11,7 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.heads import list_weighted_scores
 from dlx.models.interfaces import Probabilistic
-from dlx.tasks.task import Task, answered, labels_of
+from dlx.tasks.task import Task, forward_batch, require_labels
 from dlx.types import Count, Fraction
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Classification(Task):
         loss: what is minimised. `mse` is the squared distance to the one-hot label, `hinge` the multi-class margin
             loss of Crammer and Singer (2001).
         label_smoothing: part of the target's probability that is spread evenly over all classes.
-        top: also tell how often the label is among the k largest scores, for each of these k: `top5_accuracy`,
+        top: also report how often the label is among the k largest scores, for each of these k: `top5_accuracy`,
             `top5_error`.
     """
 
@@ -57,8 +57,8 @@ class Classification(Task):
                 )
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        y = labels_of(batch)
-        (_, scores), *auxiliary = list_weighted_scores(answered(model, batch))
+        y = require_labels(batch)
+        (_, scores), *auxiliary = list_weighted_scores(forward_batch(model, batch))
         loss = self._loss(scores, y)
         for weight, scores in auxiliary:
             loss = loss + weight * self._loss(scores, y)
@@ -77,7 +77,7 @@ class Classification(Task):
         return F.multi_margin_loss(scores, y, reduction="none")
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        scores, y = answered(model, batch), labels_of(batch)
+        scores, y = forward_batch(model, batch), require_labels(batch)
         correct = {"accuracy": scores.argmax(1) == y}
         for k in self.top:
             correct[f"top{k}_accuracy"] = (scores.topk(k, dim=1).indices == y[:, None]).any(1)
@@ -93,11 +93,11 @@ class Classification(Task):
         return final
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Labels, (batch,)."""
+        """Return labels, (batch,)."""
         return model(x).argmax(1)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """Labels (batch,), and the probability of each class (batch, classes) where the model has them."""
+        """Return labels (batch,), and the probability of each class (batch, classes) where the model has them."""
         scores = model(x)
         columns = {"label": scores.argmax(1)}
         logits = not isinstance(model, Probabilistic) or model.probabilistic
@@ -110,7 +110,7 @@ class Classification(Task):
 
         counts: Tensor | None = None
         for batch in batches:
-            scores, y = answered(model, batch), labels_of(batch)
+            scores, y = forward_batch(model, batch), require_labels(batch)
             classes = scores.shape[1]
             cells = torch.bincount(y * classes + scores.argmax(1), minlength=classes**2).view(classes, classes)
             counts = cells if counts is None else counts + cells

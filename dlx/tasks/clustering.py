@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
 
-class Divided(NamedTuple):
-    """A split and where its examples belong."""
+class ClusteredSplit(NamedTuple):
+    """A split and the clusters of its examples."""
 
     x: Tensor  # (examples, features) float64, on the CPU
     clusters: Tensor  # (examples,) int64
@@ -51,13 +51,13 @@ class Clustering(Task):
         self.names, self.shape = dataset.names, dataset.shape or ()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """What a model tells of single examples, its `measures(x)`, if it has any; all others need `whole`."""
+        """Return what a model measures of single examples, `measures(x)`, if it does; the rest needs a whole split."""
         return model.measures(batch.x) if isinstance(model, Measuring) else {}
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
-        x, clusters, labels = divide(model, batches)
+        x, clusters, labels = cluster_split(model, batches)
         distance = squared_distances(x, clusters, model.centres if isinstance(model, Centred) else None)
         values = {
             "inertia": float(distance.sum()),
@@ -73,40 +73,40 @@ class Clustering(Task):
         return values
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Indices of clusters, (batch,)."""
+        """Return indices of clusters, (batch,)."""
         return model(x)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """Indices of clusters, (batch,)."""
+        """Return indices of clusters, (batch,)."""
         return {"cluster": model(x)}
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """The split in the plane of its two first principal components, by cluster and by label; centres as images."""
+        """Draw the split on its first two principal components, by cluster and by label, and centres as images."""
         from dlx.figures.figures import grid, scatter
 
-        x, clusters, labels = divide(model, batches)
-        points = plane(x[: self.sample])
-        drawn = {"clusters": scatter(points, clusters[: self.sample], title="clusters")}
+        x, clusters, labels = cluster_split(model, batches)
+        points = project_to_plane(x[: self.sample])
+        pictures = {"clusters": scatter(points, clusters[: self.sample], title="clusters")}
         if labels is not None:
-            drawn["labels"] = scatter(points, labels[: self.sample], self.names, title="labels")
+            pictures["labels"] = scatter(points, labels[: self.sample], self.names, title="labels")
         centres = model.centres if isinstance(model, Centred) else None
         if centres is not None and len(self.shape) == 3 and self.shape[0] in (1, 3):
             low, high = x.min(), x.max()  # the data's range, whatever its scaling
-            drawn["centres"] = grid(((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1))
-        return drawn
+            pictures["centres"] = grid(((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1))
+        return pictures
 
 
-def divide(model: nn.Module, batches: Iterable[Batch]) -> Divided:
-    """A whole split, and the clusters that a model finds in it."""
+def cluster_split(model: nn.Module, batches: Iterable[Batch]) -> ClusteredSplit:
+    """Return a whole split, and the clusters that a model finds in it."""
     parts = [(batch.x.flatten(1).cpu().double(), model(batch.x).cpu().long(), batch.y) for batch in batches]
     xs, clusters, ys = zip(*parts, strict=True)
     labelled = all(y is not None and y.ndim == 1 and not y.is_floating_point() for y in ys)
     labels = torch.cat([y.cpu() for y in ys if y is not None]) if labelled else None
-    return Divided(torch.cat(xs), torch.cat(clusters), labels)
+    return ClusteredSplit(torch.cat(xs), torch.cat(clusters), labels)
 
 
 def squared_distances(x: Tensor, clusters: Tensor, centres: Tensor | None = None) -> Tensor:
-    """Squared Euclidean distance of each example to the centre of its cluster, (examples,).
+    """Compute the squared Euclidean distance of each example to the centre of its cluster, (examples,).
 
     Args:
         x: (examples, features) float64.
@@ -120,8 +120,8 @@ def squared_distances(x: Tensor, clusters: Tensor, centres: Tensor | None = None
     return (x - centres.detach().to(x).flatten(1)[clusters]).square().sum(1)
 
 
-def plane(x: Tensor) -> Tensor:
-    """x (examples, features) in the plane of its two first principal components, (examples, 2); a plane's points stay.
+def project_to_plane(x: Tensor) -> Tensor:
+    """Project x (examples, features) on its first two principal components, (examples, 2); a plane's points stay.
 
     One feature becomes the first coordinate, and the second is 0.
     """

@@ -1,4 +1,4 @@
-"""What principal components leave of an example: the yardstick of whatever makes a code of it.
+"""Principal components and the error of a projection on them: the yardstick for whatever makes codes.
 
 H. Hotelling, "Analysis of a complex of statistical variables into principal components", Journal of Educational
 Psychology 24, 1933.
@@ -22,13 +22,13 @@ class Components(NamedTuple):
     axes: Tensor
 
     def squared_error(self, x: Tensor) -> Tensor:
-        """Squared distance (batch,) of x (batch, D) from the plane of the components."""
+        """Compute the squared distance (batch,) of x (batch, D) from the plane of the components."""
         centred = x - self.mean.to(x)
         return centred.square().sum(1) - (centred @ self.axes.to(x)).square().sum(1)
 
 
-def principal_components(dataset: Dataset, k: int) -> Components:
-    """Of the training split, as a model sees it that is being evaluated.
+def fit_principal_components(dataset: Dataset, k: int) -> Components:
+    """Fit k principal components to the training split, as a model sees it in evaluation.
 
     Raises:
         UsageError: the split is not in memory, or has fewer than k features.

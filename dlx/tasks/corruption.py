@@ -1,4 +1,4 @@
-"""Spoiling patterns: the same pattern is spoilt alike wherever it stands, in whatever batch, on whatever device."""
+"""Corrupt patterns: the same pattern gets the same corruption, in whatever batch and on whatever device."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: its multiples are spr
 
 @dataclass(frozen=True)
 class Corruption:
-    """How a cue is made of a pattern, whose states reach from -1 to 1.
+    """Make cues of patterns, whose states reach from -1 to 1.
 
     Args:
         flip: part of the units whose sign is turned round: exactly so many, drawn for each pattern.
@@ -29,15 +29,15 @@ class Corruption:
     seed: int = 0
 
     def __call__(self, states: Tensor, shape: Sequence[int]) -> Tensor:
-        """Cues of the patterns `states`, (batch, N), for examples of `shape`, whose sizes multiply to N."""
+        """Make cues of the patterns `states`, (batch, N), for examples of `shape`, whose sizes multiply to N."""
         cues = states.clone()
         N = states.shape[1]
         if self.flip:
-            chosen = uniform(states, self.seed).argsort(dim=1, stable=True)[:, : round(self.flip * N)]
+            chosen = hash_uniform(states, self.seed).argsort(dim=1, stable=True)[:, : round(self.flip * N)]
             cues.scatter_(1, chosen, -states.gather(1, chosen))
         if self.noise:
-            radius = (-2 * (1 - uniform(states, self.seed + 1)).log()).sqrt()  # Box and Muller, 1958
-            normal = radius * (2 * math.pi * uniform(states, self.seed + 2)).cos()
+            radius = (-2 * (1 - hash_uniform(states, self.seed + 1)).log()).sqrt()  # Box and Muller, 1958
+            normal = radius * (2 * math.pi * hash_uniform(states, self.seed + 2)).cos()
             cues += self.noise * normal.to(cues.dtype)
         if self.mask:
             rows = cues.view(len(cues), *(shape if len(shape) == 3 else (1, N, 1)))  # (batch, channels, rows, columns)
@@ -45,25 +45,25 @@ class Corruption:
         return cues
 
 
-def uniform(x: Tensor, seed: int) -> Tensor:
-    """A number in [0, 1) for each element of x (batch, N), float64, by its row's content, its place and the seed alone.
+def hash_uniform(x: Tensor, seed: int) -> Tensor:
+    """Draw a number in [0, 1) for each element of x (batch, N), float64, by its row, its place and the seed alone.
 
     Hashes in place of a generator, whose numbers would depend on what was drawn before for other rows.
     """
     place = torch.arange(x.shape[1], device=x.device)
-    content = mixed(x.double().view(torch.int64) + mixed(place)).sum(1, keepdim=True)
-    bits = mixed(content + mixed(place + signed(seed * GOLDEN)))
+    content = mix_bits(x.double().view(torch.int64) + mix_bits(place)).sum(1, keepdim=True)
+    bits = mix_bits(content + mix_bits(place + wrap_int64(seed * GOLDEN)))
     return (bits >> 11 & 2**53 - 1).double() / 2**53
 
 
-def mixed(z: Tensor) -> Tensor:
-    """Integers, int64 of any shape, scattered: the finalizer of splitmix64 (Steele, Lea, Flood 2014), modulo 2^64."""
-    z = z * signed(GOLDEN)
-    z = (z ^ (z >> 30 & 2**34 - 1)) * signed(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> 27 & 2**37 - 1)) * signed(0x94D049BB133111EB)
+def mix_bits(z: Tensor) -> Tensor:
+    """Scatter int64 integers of any shape by splitmix64's finalizer (Steele, Lea, Flood 2014), modulo 2^64."""
+    z = z * wrap_int64(GOLDEN)
+    z = (z ^ (z >> 30 & 2**34 - 1)) * wrap_int64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> 27 & 2**37 - 1)) * wrap_int64(0x94D049BB133111EB)
     return z ^ (z >> 31 & 2**33 - 1)
 
 
-def signed(number: int) -> int:
-    """Modulo 2^64, as int64 has it."""
+def wrap_int64(number: int) -> int:
+    """Wrap a number modulo 2^64 into int64's range."""
     return (number + 2**63) % 2**64 - 2**63

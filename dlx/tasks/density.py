@@ -20,7 +20,7 @@ from dlx.models.interfaces import (
     Temperable,
     TwoSided,
 )
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ class Density(Task):
         self.ais, self.ais_chains, self.ais_base = ais, ais_chains, ais_base
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """-log p(x), 0-d, the mean over examples; of models whose log-likelihood has a gradient."""
-        exact = _scorer(model).scores(batch.x, batch.lengths).get("log_likelihood")
+        """Return -log p(x), 0-d, the mean over examples; for models whose log-likelihood has a gradient."""
+        exact = _as_scorer(model).scores(batch.x, batch.lengths).get("log_likelihood")
         if exact is None or not exact.requires_grad:
-            raise self.lossless()
+            raise self.no_loss_error()
         return -exact.mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        values = dict(_scorer(model).scores(batch.x, batch.lengths))
+        values = dict(_as_scorer(model).scores(batch.x, batch.lengths))
         if batch.lengths is not None:
             values["steps"] = batch.lengths
         elif isinstance(model, StateDecoder):  # a model of sequences, all of one length
@@ -88,8 +88,8 @@ class Density(Task):
             final["nats_per_next_step"] = -final.pop("log_likelihood_after_first") / (float(means["steps"]) - 1)
         return final
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        """The log-likelihood of an energy model: exact where its partition function can be summed, else as asked for.
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        """Compute an energy model's log-likelihood: exact where its partition function can be summed, else by AIS.
 
         Raises:
             UsageError: an estimate was asked for, of a model that has no partition function to be estimated.
@@ -105,11 +105,11 @@ class Density(Task):
                 f"task.ais={self.ais} was given for the model {type(model).__name__}; needed: a Boltzmann machine with "
                 "binary hidden units, such as rbm; leave it out"
             )
-        name, energy = _free_energy(model, batches)
+        name, energy = _mean_free_energy(model, batches)
         if log_Z is not None:
             return {name: -energy - float(log_Z), "log_partition": float(log_Z)}
         assert machine is not None
-        base, other = self._bases(model, machine, batches)
+        base, other = self._base_biases(model, machine, batches)
         estimate = anneal(machine, base, self.ais_chains, self.ais, other)
         return {
             f"{name}_ais": -energy - estimate.log_Z,
@@ -119,10 +119,10 @@ class Density(Task):
             "ais_effective_chains": estimate.effective_chains,
         }
 
-    def _bases(
+    def _base_biases(
         self, model: nn.Module, machine: "Bipartite", batches: Iterable[Batch]
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Biases of both sides where the chains start; None for zeros."""
+        """Return the biases of both sides where the chains start; None for zeros."""
         from dlx.models.boltzmann.ais import base_rate_biases
 
         sides = model.sides if isinstance(model, TwoSided) else None
@@ -139,12 +139,12 @@ class Density(Task):
         return base, others[0] if others else None
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """The first of the model's scores, (batch,)."""
+        """Return the first of the model's scores, (batch,)."""
         return next(iter(self.predictions(model, x).values()))
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """The model's scores, (batch,) each, with hidden states (batch, T) or codes where it has them."""
-        columns = dict(_scorer(model).scores(x))
+        """Return the model's scores, (batch,) each, with hidden states (batch, T) or codes where it has them."""
+        columns = dict(_as_scorer(model).scores(x))
         if isinstance(model, StateDecoder):
             columns["states"] = model.decode_states(x)
         if isinstance(model, StatePosterior):
@@ -154,22 +154,22 @@ class Density(Task):
         return columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Samples of a model of images, and examples above their reconstructions."""
-        x = first(batches, 10)
+        """Draw samples of a model of images, and examples above their reconstructions."""
+        x = take_inputs(batches, 10)
         if x.ndim != 4:
             return {}
         from dlx.figures.figures import grid
 
-        drawn = {}
+        pictures = {}
         if isinstance(model, Sampling):
-            drawn["samples"] = grid(model.sample(self.pictured).clamp(0, 1).cpu())
+            pictures["samples"] = grid(model.sample(self.pictured).clamp(0, 1).cpu())
         if isinstance(model, Reconstructor):
             both = torch.cat([x, model.reconstruct(x)]).clamp(0, 1).cpu()
-            drawn["reconstructions"] = grid(both, columns=len(x))
-        return drawn
+            pictures["reconstructions"] = grid(both, columns=len(x))
+        return pictures
 
 
-def _scorer(model: nn.Module) -> Scorer:
+def _as_scorer(model: nn.Module) -> Scorer:
     if not isinstance(model, Scorer):
         raise UsageError(
             f"task=density was given the model {type(model).__name__}; needed: one with scores(x), such as rbm or "
@@ -178,9 +178,9 @@ def _scorer(model: nn.Module) -> Scorer:
     return cast(Scorer, model)
 
 
-def _free_energy(model: nn.Module, batches: Iterable[Batch]) -> tuple[str, float]:
-    """The mean free energy of a split, or the variational bound on it, and the name of what it makes with log Z."""
-    values = [_scorer(model).scores(batch.x) for batch in batches]
+def _mean_free_energy(model: nn.Module, batches: Iterable[Batch]) -> tuple[str, float]:
+    """Return the name of what a split's mean free energy, or the bound on it, makes with log Z, and that mean."""
+    values = [_as_scorer(model).scores(batch.x) for batch in batches]
     for key, name in (("free_energy", "log_likelihood"), ("variational_free_energy", "log_likelihood_bound")):
         if key in values[0]:
             return name, float(torch.cat([one[key].double() for one in values]).mean())

@@ -12,7 +12,7 @@ from dlx.batch import Batch
 from dlx.datasets.images import input_range
 from dlx.errors import UsageError
 from dlx.models.interfaces import Bidirectional
-from dlx.tasks.steps import Steps, StepTask, stepped, within
+from dlx.tasks.steps import Steps, StepTask, as_step_model, sequence_mask
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
@@ -32,7 +32,7 @@ class Prediction(StepTask):
     """
 
     needs: ClassVar[str | None] = None
-    forwards: ClassVar[bool] = True  # a model must not have read the step that it is to tell
+    forwards: ClassVar[bool] = True  # a model must not have read the step that it predicts
     monitor = "loss"
     mode: Literal["min", "max"] = "min"
 
@@ -56,8 +56,8 @@ class Prediction(StepTask):
                 f"{float(x.max()):.3g}; needed: from 0 to 1; type task.cost=mse"
             )
 
-    def admit(self, model: nn.Module) -> None:
-        super().admit(model)
+    def validate_model(self, model: nn.Module) -> None:
+        super().validate_model(model)
         if isinstance(model, Bidirectional) and model.bidirectional:
             raise UsageError(
                 "task=prediction was given a model that reads sequences from both ends, and so the step that it is to "
@@ -65,7 +65,7 @@ class Prediction(StepTask):
             )
         outputs, symbols, shape = (getattr(model, name, None) for name in ("outputs", "symbols", "shape"))
         size = symbols or (shape[-1] if shape else outputs)
-        if outputs != size:  # they are for labels, of which nothing is told here
+        if outputs != size:  # they are for labels, which play no part here
             raise UsageError(
                 f"task=prediction was given a model of {outputs} outputs; needed: {size}, one for each "
                 f"{'symbol' if symbols else 'value of a step'}; type model.outputs={size}"
@@ -74,10 +74,10 @@ class Prediction(StepTask):
     def pairs(self, batch: Batch) -> Steps:
         if batch.x.shape[1] == 1:  # nothing follows: the step is there to be read, and no answer counts
             none = torch.zeros(len(batch.x), dtype=torch.int64, device=batch.x.device)
-            return Steps(batch.x, batch.x, within(none, batch.x), none)
+            return Steps(batch.x, batch.x, sequence_mask(none, batch.x), none)
         x, y = batch.x[:, :-1], batch.x[:, 1:]
         lengths = None if batch.lengths is None else (batch.lengths - 1).clamp(min=0)
-        return Steps(x, y, within(lengths, x), lengths)
+        return Steps(x, y, sequence_mask(lengths, x), lengths)
 
     def costs(self, scores: Tensor, y: Tensor) -> Tensor:
         if self.cost == "cross_entropy":
@@ -104,8 +104,8 @@ class Prediction(StepTask):
         return final
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """The likeliest next step after each, (batch, T) symbols; else its probabilities or values (batch, T, n)."""
-        scores, _ = stepped(model).steps(x)
+        """Return the likeliest next symbol after each step, (batch, T); else probabilities or values (batch, T, n)."""
+        scores, _ = as_step_model(model).steps(x)
         if self.cost == "cross_entropy":
             return scores.argmax(2)
         return scores if self.cost == "mse" else scores.sigmoid()

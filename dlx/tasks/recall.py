@@ -1,4 +1,4 @@
-"""Recall: to find a stored pattern by a spoilt copy of it."""
+"""Recall: find a stored pattern by a corrupted copy of it."""
 
 import math
 from collections.abc import Iterable
@@ -11,17 +11,17 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.interfaces import Recalling
 from dlx.tasks.corruption import Corruption
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, NonNegative, Positive, Probability
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
-BETWEEN = 0.75  # grey around what is drawn: patterns are black and white to their edges
+GREY = 0.75  # around what is drawn: patterns are black and white to their edges
 
 
 class Recall(Task):
-    """Cues are made of patterns ξ, by flips, masks and noise, and the memory runs from them to a state s.
+    """Make cues of patterns ξ, by flips, masks and noise, and let the memory run from them to a state s.
 
     `overlap` is m = ⟨s, ξ⟩ / ⟨ξ, ξ⟩, for patterns of ±1 the mean of their products; `error` the part of the units whose
     sign is wrong; `exact` the part of the patterns that come back whole; `energy` that of s. `cue_overlap` and
@@ -53,7 +53,7 @@ class Recall(Task):
         ask: Literal["stored", "split"] = "stored",
         pictured: Count = 10,
     ) -> None:
-        self.spoil = Corruption(flip, mask, noise, seed)
+        self.corrupt = Corruption(flip, mask, noise, seed)
         self.tolerance, self.ask, self.pictured = tolerance, ask, pictured
 
     def attach(self, dataset: "Dataset") -> None:
@@ -61,55 +61,55 @@ class Recall(Task):
             dataset.splits.update(dict.fromkeys(("val", "test"), dataset.splits["train"]))
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        memory = recalling(model)
+        memory = as_memory(model)
         patterns = memory.states(batch.x)
-        cues = self.spoil(patterns, batch.x.shape[1:])
-        found = memory.recall(cues)
-        states = found.states.to(patterns.dtype)
+        cues = self.corrupt(patterns, batch.x.shape[1:])
+        recalled = memory.recall(cues)
+        states = recalled.states.to(patterns.dtype)
         return {
-            "overlap": overlaps(states, patterns),
+            "overlap": compute_overlaps(states, patterns),
             "exact": (states - patterns).abs().amax(1) <= self.tolerance,
             "error": (states.sign() != patterns.sign()).double().mean(1),
             "energy": memory.energy(states),
-            "cue_overlap": overlaps(cues, patterns),
+            "cue_overlap": compute_overlaps(cues, patterns),
             "cue_energy": memory.energy(cues),
-            "sweeps": found.sweeps,
-            "stable": found.stable,
+            "sweeps": recalled.sweeps,
+            "stable": recalled.stable,
         }
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """What is recalled from x as the cue, (batch, *shape)."""
-        memory = recalling(model)
+        """Recall from x as the cue, (batch, *shape)."""
+        memory = as_memory(model)
         return memory.values(memory.recall(memory.states(x)).states)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """What is recalled, (batch, *shape), and its energy, (batch,)."""
-        memory = recalling(model)
+        """Return what is recalled from x, (batch, *shape), and its energy, (batch,)."""
+        memory = as_memory(model)
         states = memory.recall(memory.states(x)).states
         return {"recalled": memory.values(states), "energy": memory.energy(states)}
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Patterns in the upper row, their cues in the middle, what was recalled below; vectors as squares."""
+        """Draw patterns in the upper row, their cues in the middle, what was recalled below; vectors as squares."""
         from dlx.figures.contact_sheet import Text, columns
 
-        memory, x = recalling(model), first(batches, self.pictured)
+        memory, x = as_memory(model), take_inputs(batches, self.pictured)
         patterns = memory.states(x)
-        cues = self.spoil(patterns, x.shape[1:])
+        cues = self.corrupt(patterns, x.shape[1:])
         recalled = memory.recall(cues).states.to(patterns.dtype)
         largest = patterns.abs().max().clamp(min=1e-12)
         rows = [(0.5 + states / (2 * largest)).clamp(0, 1).float().cpu() for states in (patterns, cues, recalled)]
-        below = [[Text(f"m = {m:.2f}")] for m in overlaps(recalled, patterns).tolist()]
-        pictures = [_pictured(row, x.shape[1:]) for row in rows]
-        return {"recall": columns(pictures, ("pattern", "cue", "recall"), below, between=BETWEEN)}
+        below = [[Text(f"m = {m:.2f}")] for m in compute_overlaps(recalled, patterns).tolist()]
+        pictures = [_to_images(row, x.shape[1:]) for row in rows]
+        return {"recall": columns(pictures, ("pattern", "cue", "recall"), below, between=GREY)}
 
 
-def overlaps(states: Tensor, patterns: Tensor) -> Tensor:
-    """⟨s, ξ⟩ / ⟨ξ, ξ⟩, (batch,), of states and patterns (batch, N); 0 for a pattern of zeros."""
+def compute_overlaps(states: Tensor, patterns: Tensor) -> Tensor:
+    """Compute ⟨s, ξ⟩ / ⟨ξ, ξ⟩, (batch,), of states and patterns (batch, N); 0 for a pattern of zeros."""
     return (states * patterns).sum(1) / patterns.square().sum(1).clamp(min=1e-12)
 
 
-def recalling(model: nn.Module) -> Recalling:
-    """The model as a memory.
+def as_memory(model: nn.Module) -> Recalling:
+    """Return the model, typed as a memory.
 
     Raises:
         UsageError: it is none.
@@ -122,8 +122,8 @@ def recalling(model: nn.Module) -> Recalling:
     return cast(Recalling, model)
 
 
-def _pictured(rows: Tensor, shape: torch.Size) -> Tensor:
-    """States (n, N) as images, (n, channels, height, width); vectors as squares, filled up with grey."""
+def _to_images(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Reshape states (n, N) to images (n, channels, height, width); vectors to squares, filled up with grey."""
     if len(shape) == 3 and shape[0] in (1, 3):
         return rows.view(-1, *shape)
     side = math.ceil(math.sqrt(rows.shape[1]))

@@ -1,4 +1,4 @@
-"""Reconstruction: to give back what was seen, out of less."""
+"""Reconstruction: give back what was seen, out of less."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.interfaces import Decoder, Encoder, Reconstructor, SigmoidOutputs
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
     from dlx.tasks.components import Components
 
-STOPS = 10  # images on each way from code to code
+INTERPOLATION_STEPS = 10  # images on each way from one code to another
 
 
 class Reconstruction(Task):
@@ -53,17 +53,17 @@ class Reconstruction(Task):
     def attach(self, dataset: "Dataset") -> None:
         self.shape, self.names = dataset.shape or (), dataset.names
         if self.components:
-            from dlx.tasks.components import principal_components
+            from dlx.tasks.components import fit_principal_components
 
-            self.principal = principal_components(dataset, self.components)
+            self.principal = fit_principal_components(dataset, self.components)
 
-    def admit(self, model: nn.Module) -> None:
-        """Whether the model's reconstructions are probabilities where cross entropy takes them for such.
+    def validate_model(self, model: nn.Module) -> None:
+        """Check that the model's reconstructions are probabilities where cross entropy takes them for such.
 
         Raises:
             UsageError: they are not.
         """
-        super().admit(model)
+        super().validate_model(model)
         if self.kind == "cross_entropy" and isinstance(model, SigmoidOutputs) and model.sigmoid is False:
             raise UsageError(
                 f"loss=cross_entropy was given for {type(model).__name__} with linear outputs; needed: outputs and "
@@ -95,26 +95,26 @@ class Reconstruction(Task):
         return final
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Reconstructions, (batch, *shape)."""
+        """Return reconstructions, (batch, *shape)."""
         return reconstruct(model, x)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """Reconstructions (batch, *shape), and codes (batch, ...) where the model has them."""
+        """Return reconstructions (batch, *shape), and codes (batch, ...) where the model has them."""
         columns = {"reconstruction": reconstruct(model, x)}
         return {**columns, "code": model.encode(x)} if isinstance(model, Encoder) else columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Examples above their reconstructions, ways from code to code, and the codes as a map coloured by class."""
-        drawn = {}
+        """Draw examples above their reconstructions, ways between codes, and a map of codes coloured by class."""
+        pictures = {}
         if isinstance(model, Encoder):
             from dlx.figures.plane import map_of
 
-            examples, labels = _examples(batches)
+            examples, labels = _take_examples(batches)
             codes = map_of(model.encode(examples), labels, self.names)
-            drawn = {} if codes is None else {"latent_map": codes}
+            pictures = {} if codes is None else {"latent_map": codes}
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
-            return drawn
-        x = first(batches, 2 * self.pictured)
+            return pictures
+        x = take_inputs(batches, 2 * self.pictured)
         some = x[: self.pictured]
         low, high = x.min().cpu(), x.max().cpu()  # the data's range, whatever its scaling
 
@@ -124,14 +124,14 @@ class Reconstruction(Task):
             shown = ((images.cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
             return figures.grid(shown, columns=columns)
 
-        drawn["reconstructions"] = grid(torch.cat([some, reconstruct(model, some).to(x.dtype)]), len(some))
+        pictures["reconstructions"] = grid(torch.cat([some, reconstruct(model, some).to(x.dtype)]), len(some))
         if isinstance(model, Encoder) and isinstance(model, Decoder):
-            drawn["interpolations"] = grid(_ways(model, x), STOPS)
-        return drawn
+            pictures["interpolations"] = grid(_interpolate_codes(model, x), INTERPOLATION_STEPS)
+        return pictures
 
 
-def _examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, Tensor | None]:
-    """The split's first examples, and their labels where these are classes."""
+def _take_examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, Tensor | None]:
+    """Return the split's first examples, and their labels where these are classes."""
     xs, ys, count = [], [], 0
     for batch in batches:
         xs.append(batch.x)
@@ -144,17 +144,17 @@ def _examples(batches: Iterable[Batch], most: int = 2000) -> tuple[Tensor, Tenso
     return torch.cat(xs)[:most], labels
 
 
-def _ways(model: nn.Module, x: Tensor, most: int = 8) -> Tensor:
-    """From the codes of the first examples to those of the next in equal steps, decoded, (ways · STOPS, *shape)."""
+def _interpolate_codes(model: nn.Module, x: Tensor, most: int = 8) -> Tensor:
+    """Decode equal steps from the first examples' codes to the next ones', (ways · INTERPOLATION_STEPS, *shape)."""
     n = min(most, len(x) // 2)
     starts, ends = model.encode(x[:n]), model.encode(x[n : 2 * n])  # type: ignore[operator]
-    part = torch.linspace(0, 1, STOPS).to(starts).view(1, -1, *[1] * (starts.ndim - 1))
+    part = torch.linspace(0, 1, INTERPOLATION_STEPS).to(starts).view(1, -1, *[1] * (starts.ndim - 1))
     decoded: Tensor = model.decode(torch.lerp(starts[:, None], ends[:, None], part).flatten(0, 1))  # type: ignore[operator]
     return decoded
 
 
 def reconstruct(model: nn.Module, x: Tensor) -> Tensor:
-    """What the model gives back of x, (batch, *shape).
+    """Return the model's reconstruction of x, (batch, *shape).
 
     Raises:
         UsageError: the model does not reconstruct.

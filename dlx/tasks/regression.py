@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.tasks.task import Task, answered, labels_of
+from dlx.tasks.task import Task, forward_batch, require_labels
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
@@ -37,8 +37,8 @@ class Regression(Task):
         if dataset.target_mean is not None and dataset.target_std is not None:
             self.mean, self.std = dataset.target_mean, dataset.target_std
 
-    def _in_units(self, values: Tensor) -> Tensor:
-        """Standardised values (batch, outputs) in the units of the data, float64 where the device has it."""
+    def _to_data_units(self, values: Tensor) -> Tensor:
+        """Convert standardised values (batch, outputs) to the data's units, float64 where the device has it."""
         wide = values if values.device.type == "mps" else values.double()
         return wide * self.std.to(wide) + self.mean.to(wide)
 
@@ -50,12 +50,12 @@ class Regression(Task):
         return F.huber_loss(prediction, y, reduction="none")
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        y = _columns(labels_of(batch))
-        return self._losses(_columns(answered(model, batch)), y).mean()
+        y = _as_columns(require_labels(batch))
+        return self._losses(_as_columns(forward_batch(model, batch)), y).mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        scaled, target = _columns(answered(model, batch)), _columns(labels_of(batch))
-        prediction, y = self._in_units(scaled), self._in_units(target)
+        scaled, target = _as_columns(forward_batch(model, batch)), _as_columns(require_labels(batch))
+        prediction, y = self._to_data_units(scaled), self._to_data_units(target)
         error = prediction - y
         return {
             "loss": self._losses(scaled, target).mean(1),
@@ -79,9 +79,9 @@ class Regression(Task):
         }
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Predictions (batch, outputs), in the units of the data."""
-        return self._in_units(_columns(model(x)))
+        """Return predictions (batch, outputs), in the units of the data."""
+        return self._to_data_units(_as_columns(model(x)))
 
 
-def _columns(values: Tensor) -> Tensor:
+def _as_columns(values: Tensor) -> Tensor:
     return values[:, None] if values.ndim == 1 else values

@@ -1,4 +1,4 @@
-"""What tasks with an answer at every step of a sequence have in common."""
+"""The base of tasks with an answer at every step of a sequence."""
 
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple, cast
@@ -21,13 +21,13 @@ class Steps(NamedTuple):
     lengths: Tensor | None = None  # (batch,) steps to be read; None for all of them
 
     def cut(self, start: int, stop: int) -> "Steps":
-        """Steps start, …, stop - 1 of every sequence; of one that is over, none is left to be read."""
+        """Return steps start, …, stop - 1 of every sequence; of one that is over, none is left to be read."""
         lengths = None if self.lengths is None else (self.lengths - start).clamp(0, stop - start)
         return Steps(self.x[:, start:stop], self.y[:, start:stop], self.counts[:, start:stop], lengths)
 
 
-def within(lengths: Tensor | None, x: Tensor) -> Tensor:
-    """Which steps of x (batch, T, …) are no padding, (batch, T) bool."""
+def sequence_mask(lengths: Tensor | None, x: Tensor) -> Tensor:
+    """Return which steps of x (batch, T, …) are no padding, (batch, T) bool."""
     B, T = x.shape[:2]
     if lengths is None:
         return torch.ones(B, T, dtype=torch.bool, device=x.device)
@@ -42,43 +42,43 @@ class StepTask(Task):
 
     asks: ClassVar[str] = "steps"  # the method that a model must have
 
-    def admit(self, model: nn.Module) -> None:
-        stepped(model)
+    def validate_model(self, model: nn.Module) -> None:
+        as_step_model(model)
 
     def pairs(self, batch: Batch) -> Steps:
-        """What a model reads and what it should answer."""
+        """Return what a model reads and what it should answer."""
         raise NotImplementedError
 
     def costs(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Loss of each step, (batch, T), of scores (batch, T, outputs); anything where the answer does not count."""
+        """Return each step's loss, (batch, T), of scores (batch, T, outputs); anything where no answer counts."""
         raise NotImplementedError
 
     def counted(self, scores: Tensor, steps: Steps) -> dict[str, Tensor]:
-        """Sums over the steps of each example, (batch,): `cost`, `steps`, and what else `finish` makes metrics of."""
+        """Return sums over each example's steps, (batch,): `cost`, `steps`, and what else `finish` makes metrics of."""
         cost = self.costs(scores, steps.y).where(steps.counts, 0).sum(1)
         return {"cost": cost, "steps": steps.counts.sum(1)}
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         steps = self.pairs(batch)
-        scores, _ = stepped(model).steps(steps.x, steps.lengths)
+        scores, _ = as_step_model(model).steps(steps.x, steps.lengths)
         return self.mean(scores, steps)
 
     def mean(self, scores: Tensor, steps: Steps) -> Tensor:
-        """The loss, 0-d: the mean cost of the steps that count."""
+        """Return the loss, 0-d: the mean cost of the steps that count."""
         cost = self.costs(scores, steps.y).where(steps.counts, 0).sum()
         return cost / steps.counts.sum().clamp(min=1)
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         steps = self.pairs(batch)
-        scores, _ = stepped(model).steps(steps.x, steps.lengths)
+        scores, _ = as_step_model(model).steps(steps.x, steps.lengths)
         return self.counted(scores, steps)
 
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         return {"loss": float(means["cost"] / means["steps"])}
 
 
-def stepped(model: nn.Module) -> StepModel:
-    """The model, if it answers at every step.
+def as_step_model(model: nn.Module) -> StepModel:
+    """Return the model, typed as one that answers at every step.
 
     Raises:
         UsageError: it does not.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.datasets.dataset import Dataset, Split
 from dlx.errors import UsageError
-from dlx.tasks.steps import Steps, StepTask, stepped, within
-from dlx.tasks.task import labels_of
+from dlx.tasks.steps import Steps, StepTask, as_step_model, sequence_mask
+from dlx.tasks.task import require_labels
 
 
 class Tagging(StepTask):
@@ -30,24 +30,24 @@ class Tagging(StepTask):
             )
 
     def pairs(self, batch: Batch) -> Steps:
-        return Steps(batch.x, labels_of(batch), within(batch.lengths, batch.x), batch.lengths)
+        return Steps(batch.x, require_labels(batch), sequence_mask(batch.lengths, batch.x), batch.lengths)
 
     def costs(self, scores: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(scores.transpose(1, 2), y, reduction="none")
 
     def counted(self, scores: Tensor, steps: Steps) -> dict[str, Tensor]:
         right = ((scores.argmax(2) == steps.y) & steps.counts).sum(1)
-        whole = right == steps.counts.sum(1)
-        return {**super().counted(scores, steps), "right": right, "sequence_accuracy": whole}
+        all_right = right == steps.counts.sum(1)
+        return {**super().counted(scores, steps), "right": right, "sequence_accuracy": all_right}
 
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         accuracy = float(means["right"] / means["steps"])
-        told = {"accuracy": accuracy, "error": 1 - accuracy, "sequence_accuracy": float(means["sequence_accuracy"])}
-        return {**super().finish(means), **told}
+        shares = {"accuracy": accuracy, "error": 1 - accuracy, "sequence_accuracy": float(means["sequence_accuracy"])}
+        return {**super().finish(means), **shares}
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Labels, (batch, T)."""
-        return stepped(model).steps(x)[0].argmax(2)
+        """Return labels, (batch, T)."""
+        return as_step_model(model).steps(x)[0].argmax(2)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         return {"label": self.predict(model, x)}

@@ -19,7 +19,7 @@ LoadModel = Callable[[Run, Sequence[str]], tuple[nn.Module, "Dataset"]]  # of a 
 
 
 class Task:
-    """The same numbers for every model, so that all of them stand on the same curves."""
+    """The loss, metrics and pictures of every model alike, so that all of them stand on the same curves."""
 
     needs: ClassVar[str | None] = None  # what the dataset must have: "classes", "targets", or nothing
     monitor: str = "loss"  # the validation metric that chooses `best.pt` and stops early
@@ -27,72 +27,72 @@ class Task:
     load_model: LoadModel | None = None  # handed in before `attach`, for tasks that measure with another run's model
 
     def attach(self, dataset: "Dataset") -> None:
-        """Learn what the task shows of a dataset (class names, true centres); called once, after it was loaded.
+        """Take from the dataset what the task needs of it (class names, true centres); called once it is loaded.
 
         Raises:
-            UsageError: the dataset lacks what the task needs; what a user's own file holds is known only now.
+            UsageError: the dataset lacks what the task needs. What a user's own file holds is known only now.
         """
         if self.needs == "classes" and dataset.classes is None:
             raise UsageError("this task needs classes, and the dataset's targets are numbers; type task=regression")
         if self.needs == "targets" and dataset.classes is not None:
             raise UsageError("this task needs numbers, and the dataset's targets are classes; type task=classification")
 
-    def admit(self, model: nn.Module) -> None:
-        """Hear which model it is for, before anything is learned.
+    def validate_model(self, model: nn.Module) -> None:
+        """Check that the model can do what the task asks of it, before anything is learned.
 
         Raises:
-            UsageError: the model cannot do what the task asks of it.
+            UsageError: it cannot.
         """
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Scalar to minimise, the mean over the batch."""
-        raise self.lossless()
+        """Return the scalar to minimise, the mean over the batch."""
+        raise self.no_loss_error()
 
-    def lossless(self) -> UsageError:
-        """What to say where a loss is asked of a task that has none."""
+    def no_loss_error(self) -> UsageError:
+        """Return the error to raise where a loss is asked of a task that has none."""
         return UsageError(
             f"task {type(self).__name__.lower()} has no loss to back-propagate; needed: a procedure that learns "
             f"without one; type the model's own procedure (dlx list models shows it)"
         )
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Values for each example, (batch,) or (batch, k); a 0-d tensor stands for the mean over the batch."""
+        """Return values for each example, (batch,) or (batch, k); a 0-d tensor stands for the mean over the batch."""
         raise NotImplementedError
 
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
-        """Final metrics from the means over a split (float64, on the CPU): ratios and roots are taken here."""
+        """Make the final metrics of the means over a split (float64, on the CPU): ratios and roots are taken here."""
         return {name: float(mean) for name, mean in means.items()}
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        """Metrics that only a whole split defines (a clustering's agreement, modes found); none by default."""
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        """Compute metrics that only a whole split defines (a clustering's agreement, modes found); none by default."""
         return {}
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """What the model says of each example, (batch, ...)."""
+        """Return the model's prediction for each example, (batch, ...)."""
         return model(x)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """Columns of `dlx predict`, each (batch, ...); the first is the prediction itself."""
+        """Return the columns of `dlx predict`, each (batch, ...); the first is the prediction itself."""
         return {"prediction": self.predict(model, x)}
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Pictures of one split, name to (channels, height, width) in [0, 1]."""
+        """Draw pictures of one split, name to (channels, height, width) in [0, 1]."""
         return {}
 
 
-def answered(model: nn.Module, batch: Batch) -> Any:
-    """What a model says of a batch; a model of padded sequences is told their lengths."""
+def forward_batch(model: nn.Module, batch: Batch) -> Any:
+    """Call a model on a batch; a model of padded sequences gets their lengths too."""
     return model(batch.x) if batch.lengths is None else model(batch.x, batch.lengths)
 
 
-def reads_lengths(model: nn.Module) -> bool:
-    """Whether a model of sequences may be told their lengths; one that may not sees them padded, all to one length."""
+def accepts_lengths(model: nn.Module) -> bool:
+    """Return whether a model of sequences takes their lengths; one that does not sees them padded to one length."""
     calls = (getattr(model, name, None) for name in ("forward", "steps", "scores"))
     return any("lengths" in inspect.signature(call).parameters for call in calls if callable(call))
 
 
-def labels_of(batch: Batch) -> Tensor:
-    """The labels or targets of a batch.
+def require_labels(batch: Batch) -> Tensor:
+    """Return the labels or targets of a batch.
 
     Raises:
         UsageError: the dataset has none.
@@ -105,8 +105,8 @@ def labels_of(batch: Batch) -> Tensor:
     return batch.y
 
 
-def first(batches: Iterable[Batch], examples: int) -> Tensor:
-    """The first `examples` inputs of a split, (examples, *shape), fewer if the split is smaller."""
+def take_inputs(batches: Iterable[Batch], examples: int) -> Tensor:
+    """Return the first `examples` inputs of a split, (examples, *shape), fewer if the split is smaller."""
     parts: list[Tensor] = []
     for batch in batches:
         parts.append(batch.x)

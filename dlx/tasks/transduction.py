@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.models.interfaces import Traceable
-from dlx.tasks.steps import Steps, StepTask, stepped
-from dlx.tasks.task import labels_of
+from dlx.tasks.steps import Steps, StepTask, as_step_model
+from dlx.tasks.task import require_labels
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
@@ -22,7 +22,7 @@ class Transduction(StepTask):
     """Models give scores (batch, T, outputs) of bits; targets are 0, 1, or -1 where no answer is asked.
 
     A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, https://arxiv.org/abs/1410.5401, §4: the cost is
-    told in bits per sequence, and an answer is wrong where its probability lies on the wrong side of one half.
+    given in bits per sequence, and an answer is wrong where its probability lies on the wrong side of one half.
 
     Where the dataset knows what the best possible answers cost (has `optimal(x, y)`, nats of each sequence), that
     stands beside what the model's cost.
@@ -38,11 +38,11 @@ class Transduction(StepTask):
         self.optimal = getattr(dataset, "optimal", None)
 
     def pairs(self, batch: Batch) -> Steps:
-        y = labels_of(batch)
+        y = require_labels(batch)
         return Steps(batch.x, y, (y >= 0).any(2), batch.lengths)
 
     def costs(self, scores: Tensor, y: Tensor) -> Tensor:
-        """Nats of each step, (batch, T)."""
+        """Return the nats of each step, (batch, T)."""
         asked = y >= 0
         bits = F.binary_cross_entropy_with_logits(scores, y.clamp(min=0).to(scores.dtype), reduction="none")
         return bits.where(asked, 0).sum(2)
@@ -68,20 +68,20 @@ class Transduction(StepTask):
         }
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Bits, (batch, T, outputs)."""
-        return (stepped(model).steps(x)[0] > 0).to(torch.float32)
+        """Return bits, (batch, T, outputs)."""
+        return (as_step_model(model).steps(x)[0] > 0).to(torch.float32)
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """The longest sequence of the first batches: what goes in, comes out, and should; and what happens between.
+        """Draw the longest sequence of the first batches: inputs, targets and outputs.
 
-        Of a model that can tell (`trace(x)`, tables (rows, T) by name, of one sequence x) the tables follow.
+        Below stand the tables (rows, T), by name, that a model with `trace(x)` gives of one sequence x.
         """
         from dlx.figures.panels import asked, panels
 
         batch = max(islice(batches, 16), key=lambda batch: batch.x.shape[1])
         steps = self.pairs(batch).cut(0, int(batch.lengths[0]) if batch.lengths is not None else batch.x.shape[1])
         x, y = steps.x[0], steps.y[0].float()
-        scores = stepped(model).steps(x[None])[0][0]
+        scores = as_step_model(model).steps(x[None])[0][0]
         outputs = scores.sigmoid().float().where(y >= 0, torch.nan)
         shown = {"inputs": x.float().T, "targets": asked(y), "outputs": outputs.T}
         return {"sequence": panels({**shown, **(model.trace(x) if isinstance(model, Traceable) else {})})}

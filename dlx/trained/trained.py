@@ -16,7 +16,7 @@ from dlx.models.interfaces import PartitionFunction, Sampling, StepModel
 from dlx.parts import Parts
 from dlx.tasks.density import Density
 from dlx.tasks.prediction import Prediction
-from dlx.tasks.task import reads_lengths
+from dlx.tasks.task import accepts_lengths
 from dlx.trained import stepwise
 from dlx.training.evaluate import evaluate
 
@@ -68,7 +68,7 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
         sequence, -1 or NaN stand after a shorter one's.
     """
     dataset, device = parts.dataset, parts.trainer.device
-    if dataset.kind in ("sequence", "symbols") and not reads_lengths(parts.model):
+    if dataset.kind in ("sequence", "symbols") and not accepts_lengths(parts.model):
         x, lengths = _padded(x, parts), None
     seed_everything(parts.config.seed)
 

@@ -175,6 +175,6 @@ def _rate(learner: Learner, warm: int) -> float | None:
         for value in procedure.step(batch).values():
             value.item()  # waits for the device
         times.append(time.perf_counter() - started)
-        if "micro_batch" in procedure.remarks():  # it went on in parts
+        if "micro_batch" in procedure.run_metadata():  # it went on in parts
             return None
     return len(batch.x) / min(times[warm:])

@@ -36,7 +36,8 @@ def evaluate(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str
         )
         means = {name: total / max(examples, 1) for name, total in sums.items()}
         final = task.finish(means) if means else {}
-        final.update(group.broadcast(task.whole(model, batches)))  # all look at the whole, as long as one of them does
+        # All processes look at the whole split, as long as one of them does.
+        final.update(group.broadcast(task.split_metrics(model, batches)))
         return final
     finally:
         model.train(training)

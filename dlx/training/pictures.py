@@ -11,7 +11,7 @@ from dlx.datasets.loader import Loader
 from dlx.hardware.out_of_memory import fitting
 from dlx.loggers.run_logger import Logger
 from dlx.models.interfaces import Encoder, Pictured
-from dlx.tasks.task import Task, first
+from dlx.tasks.task import Task, take_inputs
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def _embed(model: nn.Module, data: Loader, split: str, logger: Logger, most: int
         if sum(map(len, codes)) >= most:
             break
     points = torch.cat(codes)[:most]
-    images = first(data.split(split), len(points)).cpu() if len(data.dataset.shape or ()) == 3 else None
+    images = take_inputs(data.split(split), len(points)).cpu() if len(data.dataset.shape or ()) == 3 else None
     names = data.dataset.names
     shown: list[object] = [names[label] if names else label for label in labels[: len(points)]]
     logger.embedding("codes", points, shown or None, images)

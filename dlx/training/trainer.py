@@ -148,7 +148,7 @@ class Trainer:
     @property
     def passes(self) -> int:
         """Over the training split in all: those of the configuration, and what the procedure does beforehand."""
-        return self.epochs + self.procedure.extra
+        return self.epochs + self.procedure.pretraining_epochs
 
     def _over(self) -> bool:
         return (
@@ -251,7 +251,7 @@ class Trainer:
 
     def _tell(self) -> None:
         """Hand on what the user should hear at once."""
-        for line in self.procedure.news():
+        for line in self.procedure.pop_notices():
             self.progress.print_line(line)
             self.logger.text("news", line, self.step)
 
@@ -267,9 +267,9 @@ class Trainer:
 
     def _judge(self, metrics: dict[str, float]) -> None:
         """Keep the best model by the monitored metric, and count how long it has stood."""
-        if self.epoch <= self.procedure.extra:
+        if self.epoch <= self.procedure.pretraining_epochs:
             return
-        self.procedure.validated(metrics)
+        self.procedure.on_validation_end(metrics)
         value = metrics.get(self.task.monitor)
         if value is None or math.isnan(value):
             return
@@ -339,9 +339,9 @@ class Trainer:
         self.load_state_dict(content["trainer"])
         set_random_state(content["random"])
 
-    def remarks(self) -> dict[str, Any]:
+    def run_metadata(self) -> dict[str, Any]:
         """What run.json keeps of how it went."""
-        return self.procedure.remarks() if hasattr(self, "procedure") else {}
+        return self.procedure.run_metadata() if hasattr(self, "procedure") else {}
 
     def loss_scale(self) -> LossScale | None:
         """Loss scaling where float16 asks for it."""

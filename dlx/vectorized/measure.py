@@ -29,9 +29,9 @@ def measure(stack: Stack, trials: Sequence[Trial], streams: Streams, split: str)
 def _finished(trial: Trial, means: dict[str, Tensor], split: str) -> dict[str, float]:
     task, model = trial.parts.task, trial.parts.model
     final = task.finish(means)
-    if type(task).whole is not Task.whole:  # what only a whole split defines is asked of each by itself
+    if type(task).split_metrics is not Task.split_metrics:  # what only a whole split defines is asked of each by itself
         model.eval()
         with torch.no_grad(), trial.member.drawing():
-            final |= task.whole(model, trial.parts.data.split(split))
+            final |= task.split_metrics(model, trial.parts.data.split(split))
         model.train()
     return final

@@ -44,7 +44,7 @@ class StackedBackprop(Engine):
         if first.accumulate > 1:
             raise Unstacked("procedure.accumulate has no stacked form")
         super().__init__(trials, self.procedures)  # type: ignore[arg-type]
-        self.watch, self.clip_norm = first.watch, first.clip_norm
+        self.grad_norm_every, self.clip_norm = first.grad_norm_every, first.clip_norm
         self.bounds = self._bounds()
         self.graphs: dict[Any, Played] = {}
         self.memory: Memory = {}
@@ -61,7 +61,7 @@ class StackedBackprop(Engine):
         self.procedures[k].updates = self.steps
 
     def step(self, batch: Batch, own: bool) -> dict[str, Tensor]:
-        watched = bool(self.watch and self.steps % self.watch == 0)
+        watched = bool(self.grad_norm_every and self.steps % self.grad_norm_every == 0)
         full = batch.x.shape[1 if own else 0] == self.full
         if full and self.compile and self.graph is None and self._pays():
             self.graph = CompiledGraph(self, batch, own)
@@ -72,7 +72,7 @@ class StackedBackprop(Engine):
         return {"loss": losses, **({"gradient_norm": norms[0]} if watched else {})}
 
     def try_out(self, batch: Batch, own: bool) -> None:
-        self._graph(batch, own, bool(self.watch))
+        self._graph(batch, own, bool(self.grad_norm_every))
 
     def _clock(self) -> float:
         """Seconds: on a processor its own, which other programs on the machine do not stretch."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from dlx.batch import Batch
 from dlx.models.boltzmann.rbm import RBM
 from dlx.models.boltzmann.units import Binary, Units
-from dlx.procedures.chains import Persistent, Restarted
+from dlx.procedures.chains import PersistentChains, RestartedChains
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.vectorized.engine import Engine
 from dlx.vectorized.not_vectorizable import Unstacked
@@ -35,7 +35,7 @@ class StackedContrast(Engine):
         first, model = self.procedures[0], trials[0].parts.model
         if type(model) is not RBM or not all(first.learns):
             raise Unstacked(f"contrastive divergence of {type(model).__name__} has no stacked form")
-        if type(first.chains) not in (Restarted, Persistent):
+        if type(first.chains) not in (RestartedChains, PersistentChains):
             raise Unstacked("fast weights and tempered chains have no stacked form")
         super().__init__(trials, self.procedures)
         self.visible, self.hidden, self.shape = model.visible_kind, model.hidden_kind, model.shape
@@ -84,7 +84,7 @@ class StackedContrast(Engine):
 
     def _persistent(self, v: Tensor, W: Tensor, b: Tensor, c: Tensor) -> Tensor:
         if self.states is None:
-            count = cast(Persistent, self.chains).chains or v.shape[1]
+            count = cast(PersistentChains, self.chains).chains or v.shape[1]
             self.states = self._noise(v.new_empty(len(W), count, v.shape[2]), normal=False).round_()
         x = self.states
         for _ in range(self.chains.steps):

@@ -14,7 +14,7 @@ from dlx.datasets.loader import Loader
 from dlx.errors import UsageError
 from dlx.models.autoencoders.vae.vae import VAE
 from dlx.tasks.elbo.elbo import ELBO
-from dlx.tasks.elbo.pictures import fixed_codes
+from dlx.tasks.elbo.pictures import make_fixed_codes
 from dlx.training.checkpoint import load as checkpoint
 from tests.conftest import loaded, same
 from tests.verbs import dlx, trained
@@ -101,13 +101,13 @@ def test_metrics_are_those_of_the_whole_split_however_it_is_cut():
     vae, task = VAE([1, 8, 8], latent=2, hidden=[16]).double(), ELBO()
     dataset = loaded(Digits())
     task.attach(dataset)
-    task.admit(vae)
+    task.validate_model(vae)
     x = dataset.transform(dataset.splits["test"].x, False).double()
     from dlx.batch import Batch
 
     with torch.no_grad():
-        whole = task.whole(vae, [Batch(x)])
-        parts = task.whole(vae, [Batch(part) for part in x.split(100)])
+        whole = task.split_metrics(vae, [Batch(x)])
+        parts = task.split_metrics(vae, [Batch(part) for part in x.split(100)])
     assert whole["kl"] == pytest.approx(parts["kl"])
     assert whole["elbo_unbinarized"] == pytest.approx(parts["elbo_unbinarized"], abs=0.2)  # other codes are drawn
     assert whole["active_units"] == parts["active_units"]
@@ -157,12 +157,12 @@ def test_evaluation_repeats_itself(tmp_path):
 
 
 def test_fixed_codes():
-    lattice = fixed_codes(70, 2, 0).view(8, 8, 2)
+    lattice = make_fixed_codes(70, 2, 0).view(8, 8, 2)
     assert torch.equal(lattice[0, :, 0], lattice[7, :, 0])
     assert (lattice[0, :, 1] > lattice[1, :, 1]).all(), "as on a map: upwards"
     expected = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(8) + 0.5) / 8)
     assert torch.allclose(lattice[0, :, 0], expected)
-    assert torch.equal(fixed_codes(5, 7, 3), fixed_codes(5, 7, 3))
+    assert torch.equal(make_fixed_codes(5, 7, 3), make_fixed_codes(5, 7, 3))
 
 
 def test_pictures(tmp_path):

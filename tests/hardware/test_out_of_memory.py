@@ -69,20 +69,20 @@ def test_halved_until_it_fits_with_the_same_update(error):
     torch.testing.assert_close(model.linear.weight, whole.linear.weight, rtol=1e-5, atol=1e-6)
     assert model.seen[:3] == [30, 15, 7]
     assert max(model.seen[3:]) == 7, "it stays at what fits"
-    assert procedure.remarks() == {"micro_batch": 7}
-    told = procedure.news()
+    assert procedure.run_metadata() == {"micro_batch": 7}
+    told = procedure.pop_notices()
     assert [line[:40] for line in told] == [
         "out of memory with 30 examples at once: ",
         "out of memory with 15 examples at once: ",
     ]
-    assert procedure.news() == []
+    assert procedure.pop_notices() == []
 
 
 def test_another_error_is_not_taken_for_it():
     _, procedure = learner(30)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         procedure.step(Batch(torch.randn(4, 6), torch.zeros(4, dtype=torch.int64)))
-    assert procedure.remarks() == {}
+    assert procedure.run_metadata() == {}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from dlx.optimizers.fused import updater
+from dlx.optimizers.fused import make_updater
 from dlx.optimizers.graves_rmsprop import GravesRMSprop
 from tests.conftest import ROOT
 
@@ -49,11 +49,11 @@ def ordinary(make, steps=STEPS, dtype=torch.float64, before=lambda optimizer, st
 
 
 def ours(make, steps=STEPS, dtype=torch.float64, before=lambda optimizer, step: None):
-    """The same through `autograd.grad` and `updater`."""
+    """The same through `autograd.grad` and `make_updater`."""
     model, x, y = problem(dtype)
     params = list(model.parameters())
     optimizer = make(params)
-    update = updater(optimizer, params)
+    update = make_updater(optimizer, params)
     for step in range(steps):
         before(optimizer, step)
         update(torch.autograd.grad(nn.functional.cross_entropy(model(x[step]), y[step]), params))
@@ -104,8 +104,8 @@ def test_state_goes_over_to_torch_and_back(name, changes, tmp_path):
         model, x, y = problem()
         params = list(model.parameters())
         optimizer = make(params)
-        update = updater(optimizer, params)
-        if second_update is updater:
+        update = make_updater(optimizer, params)
+        if second_update is make_updater:
             update = _through_step(optimizer, params)
         for step in range(STEPS):
             if step == 50:
@@ -116,7 +116,7 @@ def test_state_goes_over_to_torch_and_back(name, changes, tmp_path):
             update(torch.autograd.grad(nn.functional.cross_entropy(model(x[step]), y[step]), params))
         return params
 
-    close(switch_to(updater), straight)
+    close(switch_to(make_updater), straight)
     close(switch_to(_through_step), straight)
 
 
@@ -153,7 +153,7 @@ def test_weights_that_a_loss_does_not_reach(name, reached):
             update(torch.autograd.grad(loss, params, allow_unused=True))
         return params
 
-    close(trained(updater), trained(_through_step))
+    close(trained(make_updater), trained(_through_step))
 
 
 def _through_step(optimizer, params):
@@ -172,7 +172,7 @@ def test_state_loaded_into_an_optimizer_that_has_stepped(name):
     model, x, y = problem()
     params = list(model.parameters())
     optimizer = make(params)
-    update = updater(optimizer, params)
+    update = make_updater(optimizer, params)
     kept = None
     for step in [*range(60), *range(30, STEPS)]:
         if step == 30 and kept is None:
@@ -215,7 +215,7 @@ def test_parameters_without_a_gradient_are_left_alone(name, when):
             update(torch.autograd.grad(loss, params, allow_unused=True))
         return params
 
-    close(run(updater), run(_through_step))
+    close(run(make_updater), run(_through_step))
 
 
 # -- against the papers ----------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def quadratic():
     return M @ M.T / 6 + np.eye(6) / 10, random.normal(size=(STEPS, 6)) / 10, random.normal(size=6)
 
 
-def torch_descends(make, through=updater):
+def torch_descends(make, through=make_updater):
     A, noise, w = (torch.from_numpy(a) for a in quadratic())
     w = nn.Parameter(w.clone())
     update = through(make([w]), [w])
@@ -397,7 +397,7 @@ def test_gradients_in_another_memory_order(make):
     w = torch.randn(3, 5, requires_grad=True)
     v = w.detach().clone().requires_grad_()
     ours, theirs = make([w]), make([v])
-    update = updater(ours, [w])
+    update = make_updater(ours, [w])
     for _ in range(3):
         grad = torch.randn(5, 3).t()
         update([grad])
@@ -417,7 +417,7 @@ def test_state_of_another_memory_order(make):
         if state is not None:
             optimizer.load_state_dict(copy.deepcopy(state))
         params = list(layer.parameters())
-        update = updater(optimizer, params)
+        update = make_updater(optimizer, params)
         for seed in range(3):
             generator = torch.Generator().manual_seed(seed)
             update([torch.randn(p.shape, generator=generator) for p in params])

@@ -82,9 +82,9 @@ def test_what_an_epoch_leaves_over_makes_a_smaller_update():
     procedure = bound(accumulate=4)
     for batch in data:
         procedure.step(batch)
-    assert (procedure.updates, procedure.waiting) == (1, 2)
+    assert (procedure.updates, procedure.accumulated_batches) == (1, 2)
     procedure.end_epoch()
-    assert (procedure.updates, procedure.waiting) == (2, 0)
+    assert (procedure.updates, procedure.accumulated_batches) == (2, 0)
     large = [Batch(torch.cat([b.x for b in part]), torch.cat([b.y for b in part])) for part in (data[:4], data[4:])]
     torch.testing.assert_close(weights(procedure), by_hand(SGD, large), rtol=1e-5, atol=1e-6)
     procedure.end_epoch()
@@ -109,7 +109,7 @@ def test_value_clipping_equals_torch():
 
 
 def test_gradient_norm_is_watched():
-    procedure, data = bound(watch=3), batches(7)
+    procedure, data = bound(grad_norm_every=3), batches(7)
     values = [procedure.step(batch) for batch in data]
     assert ["gradient_norm" in v for v in values] == [True, False, False, True, False, False, True]
     fresh = bound()
@@ -237,7 +237,7 @@ def test_plateau_waits_for_the_validation():
     for accuracy in [0.1, 0.5, 0.6, *[0.6] * 10, 0.7, *[0.65] * 8]:
         procedure.step(batches(1)[0])
         procedure.end_epoch()
-        procedure.validated({"accuracy": accuracy, "loss": 1.0})
+        procedure.on_validation_end({"accuracy": accuracy, "loss": 1.0})
         schedule.step(accuracy)
         assert procedure.optimizer.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
     assert procedure.optimizer.param_groups[0]["lr"] < 0.1

@@ -10,7 +10,7 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.boltzmann.rbm import RBM
 from dlx.optimizers.momentum_ramp import MomentumRamp
-from dlx.procedures.chains import FastWeights, Tempered, chains
+from dlx.procedures.chains import FastWeightChains, TemperedChains, make_chains
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.tasks.density import Density
 
@@ -42,7 +42,10 @@ def test_tempered_chains_cross_between_modes():
     rbm = islands()
     exact = (-rbm.free_energy(states(4)) - rbm.log_partition()).exp()
     near, far = {}, {}
-    for name, made in (("plain", chains(1, True, 1000, None, 0.95, None)), ("tempered", Tempered(1, 1000, 8))):
+    for name, made in (
+        ("plain", make_chains(1, True, 1000, None, 0.95, None)),
+        ("tempered", TemperedChains(1, 1000, 8)),
+    ):
         torch.manual_seed(0)
         made.bind(rbm, [])
         x = torch.tensor([[0.0, 0, 1, 1]])
@@ -61,7 +64,7 @@ def test_tempered_chains_keep_the_distribution():
     rbm = RBM([4], hidden=3).requires_grad_(False)
     rbm.W.copy_(torch.randn(4, 3))
     rbm.b.copy_(torch.randn(4))
-    made = Tempered(2, 4000, 4)
+    made = TemperedChains(2, 4000, 4)
     made.bind(rbm, [])
     seen = torch.cat([made.advance(torch.zeros(1, 4)) for _ in range(30)][10:])
     exact = (-rbm.free_energy(states(4)) - rbm.log_partition()).exp()
@@ -73,10 +76,10 @@ def test_fast_weights_follow_their_equation_and_leave_no_trace():
     rbm, x = RBM([4], hidden=3), states(4)[::3]
     procedure = bound(rbm, persistent=True, chains=5, fast_lr=0.1, fast_decay=0.9)
     fast = procedure.chains
-    assert isinstance(fast, FastWeights)
+    assert isinstance(fast, FastWeightChains)
     gradients = []
-    learned = fast.learned
-    fast.learned = lambda g: (gradients.append([one.clone() for one in g]), learned(g))
+    learned = fast.on_update
+    fast.on_update = lambda g: (gradients.append([one.clone() for one in g]), learned(g))
     for _ in range(3):
         before = [p.detach().clone() for p in rbm.parameters()]
         procedure.step(Batch(x))

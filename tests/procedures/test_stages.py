@@ -112,7 +112,7 @@ def test_stages_follow_one_another():
     model.unroll = lambda: calls.append(procedure.epoch)
     procedure = Stages(Greedy(LEARNER, epochs=1), Backprop, SGD)
     procedure.bind(model, Classification())
-    assert procedure.extra == 2
+    assert procedure.pretraining_epochs == 2
     seen = []
     for _ in range(4):
         seen.append(set(procedure.step(batches()[0])))
@@ -132,7 +132,7 @@ def test_stages_within_stages():
     model.free_energy, model.gibbs = model.top.free_energy, model.top.gibbs
     outer = Stages(inner, Backprop, SGD)
     outer.bind(model, Classification())
-    assert outer.extra == 2 * 2 + 3
+    assert outer.pretraining_epochs == 2 * 2 + 3
 
 
 def test_pairs_of_a_deep_machine_count_their_own_input_twice():

@@ -19,7 +19,7 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.estimator.estimator import Clusterer, Projector
 from dlx.models.mlp import MLP
-from dlx.tasks.clustering import Clustering, plane
+from dlx.tasks.clustering import Clustering, project_to_plane
 from dlx.tasks.reconstruction import Reconstruction
 from dlx.training.evaluate import evaluate
 from tests.conftest import iris
@@ -76,9 +76,9 @@ def test_pictures_of_clusters():
 def test_the_plane_is_that_of_pca():
     x, _ = iris()
     hand = decomposition.PCA(2).fit_transform(x.numpy())
-    assert np.allclose(plane(x).abs(), np.abs(hand))
-    assert torch.equal(plane(x[:, :2]), x[:, :2])
-    assert plane(x[:, :1]).shape == (150, 2)
+    assert np.allclose(project_to_plane(x).abs(), np.abs(hand))
+    assert torch.equal(project_to_plane(x[:, :2]), x[:, :2])
+    assert project_to_plane(x[:, :1]).shape == (150, 2)
 
 
 # -- reconstruction ----------------------------------------------------------------------------------------------------

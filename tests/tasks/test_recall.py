@@ -21,7 +21,7 @@ from tests.models.associative.test_hopfield import attending, holding, signs
 def test_cues_depend_on_the_pattern_alone():
     x = torch.cat([signs(30, 50), signs(1, 50)])  # the first pattern twice
     for options in ({"flip": 0.3}, {"noise": 0.5}, {"flip": 0.1, "mask": 0.2, "noise": 0.1, "seed": 7}):
-        spoil = Recall(**{"flip": 0, **options}).spoil
+        spoil = Recall(**{"flip": 0, **options}).corrupt
         together = spoil(x, (50,))
         assert torch.equal(together, torch.cat([spoil(part, (50,)) for part in x.split(7)]))
         assert torch.equal(together[0], together[30])
@@ -31,20 +31,20 @@ def test_cues_depend_on_the_pattern_alone():
 
 def test_cues_are_spoilt_as_much_as_asked():
     x = signs(200, 1000)
-    flipped = Recall(flip=0.25).spoil(x, (1000,)) != x
+    flipped = Recall(flip=0.25).corrupt(x, (1000,)) != x
     assert (flipped.sum(1) == 250).all()
     assert float(flipped.double().mean(0).std()) == pytest.approx((0.25 * 0.75 / 200) ** 0.5, rel=0.1)
-    other = Recall(flip=0.25, seed=1).spoil(x, (1000,)) != x
+    other = Recall(flip=0.25, seed=1).corrupt(x, (1000,)) != x
     assert float((flipped & other).double().mean()) == pytest.approx(0.0625, abs=0.002)
-    noise = Recall(flip=0, noise=0.5).spoil(x, (1000,)) - x
+    noise = Recall(flip=0, noise=0.5).corrupt(x, (1000,)) - x
     assert float(noise.mean()) == pytest.approx(0, abs=0.005)
     assert float(noise.std()) == pytest.approx(0.5, rel=0.01)
     assert float((noise.abs() < 0.5).double().mean()) == pytest.approx(0.6827, abs=0.005)
     images = torch.ones(2, 3 * 4 * 5)
-    masked = Recall(flip=0, mask=0.5).spoil(images, (3, 4, 5)).view(2, 3, 4, 5)
+    masked = Recall(flip=0, mask=0.5).corrupt(images, (3, 4, 5)).view(2, 3, 4, 5)
     assert masked[:, :, :2].eq(1).all()
     assert masked[:, :, 2:].eq(0).all()
-    assert Recall(flip=0, mask=0.3).spoil(x, (1000,)).eq(0).sum(1).eq(300).all()
+    assert Recall(flip=0, mask=0.3).corrupt(x, (1000,)).eq(0).sum(1).eq(300).all()
 
 
 @pytest.mark.parametrize("values", ["signs", "normal"])

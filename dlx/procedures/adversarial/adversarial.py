@@ -1,7 +1,7 @@
 """Adversarial learning: a generator and a discriminator, each with an optimizer of its own.
 
 I. Goodfellow et al., "Generative Adversarial Networks", 2014, https://arxiv.org/abs/1406.2661 (Algorithm 1); the
-sources of each loss stand in `adversarial_losses.py`.
+sources of each loss stand in `losses.py`.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.interfaces import Adversaries, Conditional
-from dlx.procedures.adversarial.collapse import Collapse
+from dlx.procedures.adversarial.collapse import CollapseDetector
 from dlx.procedures.adversarial.losses import Loss, discriminator_loss, generator_loss, gradient_penalty
 from dlx.procedures.adversarial.player import Player
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
-from dlx.tasks.generation.measures import spread
-from dlx.tasks.task import Task, labels_of
+from dlx.tasks.generation.measures import mean_pairwise_distance
+from dlx.tasks.task import Task, require_labels
 from dlx.types import Count, Fraction, Natural, NonNegative, Positive
 
 
 class Adversarial(Procedure):
-    """Each step the discriminator learns to tell data from samples; then the generator learns to pass for data.
+    """Each step, teach the discriminator to tell data from samples, then the generator to pass for data.
 
     A player that is frozen (`freeze=discriminator`) plays and does not learn.
 
@@ -68,12 +68,12 @@ class Adversarial(Procedure):
                 f"procedure.label_smoothing was given with loss={loss}, which has no labels; "
                 "type procedure.label_smoothing=0"
             )
-        self.make_optimizer, self.make_schedule = optimizer, scheduler
+        self.optimizer_factory, self.schedule_factory = optimizer, scheduler
         self.loss: Loss = loss
         self.discriminator_steps, self.discriminator_lr = discriminator_steps, discriminator_lr
         self.label_smoothing, self.gradient_penalty, self.watch = label_smoothing, gradient_penalty, watch
-        self.seen = 0  # batches
-        self.collapse = Collapse()
+        self.batches_seen = 0
+        self.collapse_detector = CollapseDetector()
         self.warnings: list[str] = []
 
     def bind(self, model: nn.Module, task: Task) -> None:
@@ -81,45 +81,47 @@ class Adversarial(Procedure):
         self.game = cast(Adversaries, model)
         self.conditional = isinstance(model, Conditional) and bool(model.conditional)
         generator, discriminator = self.game.players()
-        self.generator = Player(generator, self.make_optimizer, self.make_schedule, None, self.watch)
+        self.generator = Player(generator, self.optimizer_factory, self.schedule_factory, None, self.watch)
         self.discriminator = Player(
-            discriminator, self.make_optimizer, self.make_schedule, self.discriminator_lr, self.watch
+            discriminator, self.optimizer_factory, self.schedule_factory, self.discriminator_lr, self.watch
         )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        labels = (labels_of(batch),) if self.conditional else ()
-        values = self._tell_apart(batch.x, *labels)
-        self.seen += 1
-        if self.seen % self.discriminator_steps == 0:
-            values.update(self._pass_for_data(len(batch.x), *labels))
+        labels = (require_labels(batch),) if self.conditional else ()
+        values = self._step_discriminator(batch.x, *labels)
+        self.batches_seen += 1
+        if self.batches_seen % self.discriminator_steps == 0:
+            values.update(self._step_generator(len(batch.x), *labels))
         return values
 
-    def _tell_apart(self, x: Tensor, *labels: Tensor) -> dict[str, Tensor]:
+    def _step_discriminator(self, x: Tensor, *labels: Tensor) -> dict[str, Tensor]:
         game, player = self.game, self.discriminator
-        watched = player.watched
+        is_measured = player.is_measured
         with torch.no_grad():
-            made = game.generate(game.latent(len(x)), *labels)
-        real, fake = game.discriminate(x, *labels), game.discriminate(made, *labels)
+            samples = game.generate(game.latent(len(x)), *labels)
+        real, fake = game.discriminate(x, *labels), game.discriminate(samples, *labels)
         loss = discriminator_loss(real, fake, self.loss, self.label_smoothing)
         values = {"discriminator_loss": loss.detach()}
         if self.loss == "wasserstein":
             values["wasserstein_distance"] = -loss.detach()
         else:
             values["discriminator_accuracy"] = torch.cat([real.detach() > 0, fake.detach() < 0]).float().mean()
-        if self.gradient_penalty and not player.frozen:
-            penalty = gradient_penalty(lambda x: game.discriminate(x, *labels), x, made)
+        if self.gradient_penalty and not player.is_frozen:
+            penalty = gradient_penalty(lambda x: game.discriminate(x, *labels), x, samples)
             values["gradient_penalty"] = penalty.detach()
             loss = loss + self.gradient_penalty * penalty
         norm = player.learn(loss, self.scaler)
         if norm is not None:
             values["discriminator_gradient_norm"] = norm
-        if watched and len(x) > 1:
-            values["diversity"] = spread(made) / spread(x).clamp(min=1e-12)
-        if watched:
-            self.collapse.see({k: v for k, v in values.items() if k in ("diversity", "discriminator_accuracy")})
+        if is_measured and len(x) > 1:
+            values["diversity"] = mean_pairwise_distance(samples) / mean_pairwise_distance(x).clamp(min=1e-12)
+        if is_measured:
+            self.collapse_detector.add_measurements(
+                {k: v for k, v in values.items() if k in ("diversity", "discriminator_accuracy")}
+            )
         return values
 
-    def _pass_for_data(self, n: int, *labels: Tensor) -> dict[str, Tensor]:
+    def _step_generator(self, n: int, *labels: Tensor) -> dict[str, Tensor]:
         game = self.game
         loss = generator_loss(game.discriminate(game.generate(game.latent(n), *labels), *labels), self.loss)
         norm = self.generator.learn(loss, self.scaler)
@@ -127,25 +129,25 @@ class Adversarial(Procedure):
         values = {"generator_loss": loss.detach()}
         if norm is not None:
             values["generator_gradient_norm"] = norm
-            self.collapse.see({"generator_gradient_norm": norm})
+            self.collapse_detector.add_measurements({"generator_gradient_norm": norm})
         return values
 
     def end_epoch(self) -> dict[str, Tensor]:
         other = {f"discriminator_{name}": value for name, value in self.discriminator.end_epoch().items()}
         return self.generator.end_epoch() | other
 
-    def validated(self, metrics: dict[str, float]) -> None:
+    def on_validation_end(self, metrics: dict[str, float]) -> None:
         centres = getattr(self.task, "centres", None)
         if self.watch and centres is not None and "modes" in metrics:
-            self.collapse.validated(metrics["modes"], len(centres), metrics["high_quality"])
+            self.collapse_detector.on_validation_end(metrics["modes"], len(centres), metrics["high_quality"])
 
-    def news(self) -> list[str]:
-        """A collapse, a discriminator that is too sure, modes that are missing: each once, with what helps."""
-        lines = self.collapse.news()
+    def pop_notices(self) -> list[str]:
+        """Return signs of a collapse, of a discriminator too sure, of missing modes: each once, with what helps."""
+        lines = self.collapse_detector.pop_notices()
         self.warnings += lines
         return lines
 
-    def remarks(self) -> dict[str, Any]:
+    def run_metadata(self) -> dict[str, Any]:
         return {"warnings": self.warnings} if self.warnings else {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -154,8 +156,8 @@ class Adversarial(Procedure):
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
-            "seen": self.seen,
-            "collapse": self.collapse.state_dict(),
+            "seen": self.batches_seen,
+            "collapse": self.collapse_detector.state_dict(),
             "warnings": list(self.warnings),
         }
 
@@ -165,7 +167,7 @@ class Adversarial(Procedure):
         self.discriminator.load_state_dict(state["discriminator"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
-        self.seen = state["seen"]
+        self.batches_seen = state["seen"]
         if "collapse" in state:
-            self.collapse.load_state_dict(state["collapse"])
+            self.collapse_detector.load_state_dict(state["collapse"])
             self.warnings = list(state["warnings"])

@@ -1,4 +1,4 @@
-"""What the two players of an adversarial game minimise; nothing here knows of optimizers.
+"""Losses of the two players of an adversarial game; nothing here knows of optimizers.
 
 I. Goodfellow et al., "Generative Adversarial Networks", 2014, https://arxiv.org/abs/1406.2661. One-sided label
 smoothing: T. Salimans et al., 2016, https://arxiv.org/abs/1606.03498, §3.4. The Wasserstein loss and its penalty:
@@ -17,7 +17,7 @@ Loss = Literal["minimax", "non_saturating", "wasserstein", "hinge"]
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, loss: Loss, smoothing: float = 0.0) -> Tensor:
-    """What the discriminator minimises, 0-d.
+    """Compute what the discriminator minimises, 0-d.
 
     With D = σ(score): -E_real[(1-s) log D + s log(1-D)] - E_fake[log(1-D)]; without smoothing s its least value is
     log 4 - 2 JSD (Theorem 1). For a critic: E_fake[score] - E_real[score]. The hinge is
@@ -37,7 +37,7 @@ def discriminator_loss(real: Tensor, fake: Tensor, loss: Loss, smoothing: float 
 
 
 def generator_loss(fake: Tensor, loss: Loss) -> Tensor:
-    """What the generator minimises, 0-d, of the samples' scores (batch,).
+    """Compute what the generator minimises, 0-d, of the samples' scores (batch,).
 
     E log(1 - D) (minimax), -E log D (non_saturating), or -E score (wasserstein and hinge).
     """
@@ -49,7 +49,7 @@ def generator_loss(fake: Tensor, loss: Loss) -> Tensor:
 
 
 def gradient_penalty(discriminate: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """E (‖∇D(x̂)‖ - 1)², 0-d, at points x̂ drawn uniformly between data and samples, each (batch, *shape)."""
+    """Compute E (‖∇D(x̂)‖ - 1)², 0-d, at points x̂ drawn uniformly between data and samples, each (batch, *shape)."""
     part = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
     between = torch.lerp(real, fake, part).requires_grad_()
     (slope,) = torch.autograd.grad(discriminate(between).sum(), between, create_graph=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dlx.distributed.group import current_group
 from dlx.errors import UsageError
-from dlx.optimizers.fused import made, undecorated, updater
+from dlx.optimizers.fused import make_optimizer, make_updater, without_dynamo
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.schedule import Schedule
 
@@ -21,7 +21,7 @@ class Player:
         optimizer: a torch.optim class without its parameters.
         schedule: a torch.optim.lr_scheduler class without its optimizer; None for a constant rate.
         lr: where it is not the optimizer's own.
-        watch: updates between two measurements of the gradient's norm; 0 for none.
+        measure_every: updates between two measurements of the gradient's norm; 0 for none.
 
     Raises:
         UsageError: a schedule that waits for a score, or values that the optimizer refuses.
@@ -33,11 +33,11 @@ class Player:
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
         schedule: Callable[[torch.optim.Optimizer], Schedule] | None,
         lr: float | None,
-        watch: int,
+        measure_every: int,
     ) -> None:
         self.params = [p for p in network.parameters() if p.requires_grad]
-        self.updates, self.watch = 0, watch
-        self.optimizer = made(optimizer, self.params) if self.params else None
+        self.updates, self.measure_every = 0, measure_every
+        self.optimizer = make_optimizer(optimizer, self.params) if self.params else None
         self.schedule: Schedule | None = None
         if self.optimizer is None:
             return
@@ -45,26 +45,26 @@ class Player:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
         self.schedule = schedule(self.optimizer) if schedule else None
-        if self.schedule is not None and self.schedule.plateau:
+        if self.schedule is not None and self.schedule.is_plateau:
             raise UsageError(
                 "scheduler=plateau was given; needed: one that waits for no score, since the losses of a game do not "
                 "say which player is better; type scheduler=constant or scheduler=cosine"
             )
-        self.update = updater(self.optimizer, self.params)
+        self.update = make_updater(self.optimizer, self.params)
 
     @property
-    def frozen(self) -> bool:
-        """Whether there is nothing in it to learn."""
+    def is_frozen(self) -> bool:
+        """Whether it has no parameters that learn."""
         return not self.params
 
     @property
-    def watched(self) -> bool:
-        """Whether the next update is one that is measured."""
-        return bool(self.watch) and self.updates % self.watch == 0
+    def is_measured(self) -> bool:
+        """Whether the next update's gradient norm is measured."""
+        return bool(self.measure_every) and self.updates % self.measure_every == 0
 
     def learn(self, loss: Tensor, scaler: LossScale | None) -> Tensor | None:
-        """One update down the gradient of `loss`; the gradient's norm, 0-d, where it is to be logged."""
-        if self.frozen:
+        """Update down the gradient of `loss`; return the gradient's norm, 0-d, where it is to be logged."""
+        if self.is_frozen:
             self.updates += 1
             return None
         group = current_group()
@@ -72,7 +72,7 @@ class Player:
         grads = group.sum_gradients(torch.autograd.grad(scaled, self.params))
         if scaler is not None and not scaler.unscale(list(grads)):
             return None
-        norm = torch.nn.utils.get_total_norm(grads) if self.watched else None
+        norm = torch.nn.utils.get_total_norm(grads) if self.is_measured else None
         self.update(grads)
         self.updates += 1
         if self.schedule is not None:
@@ -80,7 +80,7 @@ class Player:
         return norm
 
     def end_epoch(self) -> dict[str, Tensor]:
-        """Finish an epoch; `lr`, the learning rate, 0-d, if it learns."""
+        """Finish an epoch; return `lr`, the learning rate, 0-d, if it learns."""
         if self.optimizer is None:
             return {}
         if self.schedule is not None:
@@ -88,8 +88,8 @@ class Player:
         return {"lr": torch.tensor(float(self.optimizer.param_groups[0]["lr"]))}
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's and the schedule's state."""
-        with undecorated():
+        """Return the optimizer's and the schedule's state."""
+        with without_dynamo():
             optimizer = self.optimizer.state_dict() if self.optimizer else None
         return {
             "optimizer": optimizer,
@@ -98,9 +98,9 @@ class Player:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         if self.optimizer is not None:
-            with undecorated():
+            with without_dynamo():
                 self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])

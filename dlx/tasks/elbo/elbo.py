@@ -18,7 +18,7 @@ from dlx.types import Count, Natural
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
-TOGETHER = 16  # samples of one example that are decoded together at least, if there are so many
+MIN_SAMPLES_AT_ONCE = 16  # samples of one example that are decoded together at least, if there are so many
 
 
 class ELBO(Task):
@@ -65,7 +65,7 @@ class ELBO(Task):
         self.binarize = getattr(dataset, "binarize", "none")
         self.names = dataset.names
 
-    def admit(self, model: nn.Module) -> None:
+    def validate_model(self, model: nn.Module) -> None:
         if not isinstance(model, Variational):
             raise UsageError(
                 f"task=elbo was given the model {type(model).__name__}; needed: one with codes and a likelihood, such "
@@ -88,85 +88,93 @@ class ELBO(Task):
         return vae.beta() * (divergence.sum() / len(batch.x)) - log_likelihood.mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """None of a single example; see `whole`, where one generator draws for all of them."""
+        """Return nothing for single examples; see `split_metrics`, where one generator draws for all of them."""
         return {}
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         vae, sums, examples = cast(Variational, model), _Sums(), 0
         # Two generators: the ELBO is the same whether log p is asked for or not.
         device = vae.last_bias().device
-        one, many = (torch.Generator(device).manual_seed(self.seed + i) for i in (0, 1))
+        elbo_generator, weights_generator = (torch.Generator(device).manual_seed(self.seed + i) for i in (0, 1))
         for batch in batches:
             examples += len(batch.x)
-            self._measure(vae, batch, one, many, sums)
-        means = {name: total / examples for name, total in sums.fetched().items()}
+            self._measure(vae, batch, elbo_generator, weights_generator, sums)
+        means = {name: total / examples for name, total in sums.fetch().items()}
         codes, squares = means.pop("codes"), means.pop("squares")
         values = {name: float(mean) for name, mean in means.items()}
-        found: dict[str, float] = {f"elbo{self.suffix}": -(values["reconstruction"] + values["kl"])}
+        metrics: dict[str, float] = {f"elbo{self.suffix}": -(values["reconstruction"] + values["kl"])}
         if vae.full_beta != 1:
-            found[f"beta_elbo{self.suffix}"] = -(values["reconstruction"] + vae.full_beta * values["kl"])
+            metrics[f"beta_elbo{self.suffix}"] = -(values["reconstruction"] + vae.full_beta * values["kl"])
         for name in ("bound", "log_p"):
             if name in values:
                 k = self.samples if name == "bound" else self.importance
-                found[f"{name}_{k}{self.suffix}"] = values[name]
-        found |= {f"reconstruction{self.suffix}": values["reconstruction"], "kl": values["kl"]}
-        found["active_units"] = float((squares - codes.square() > 0.01).sum())
+                metrics[f"{name}_{k}{self.suffix}"] = values[name]
+        metrics |= {f"reconstruction{self.suffix}": values["reconstruction"], "kl": values["kl"]}
+        metrics["active_units"] = float((squares - codes.square() > 0.01).sum())
         if "effective" in values:
-            found["importance_effective"] = values["effective"]
-        return found
+            metrics["importance_effective"] = values["effective"]
+        return metrics
 
     def _measure(
-        self, vae: Variational, batch: Batch, one: torch.Generator, many: torch.Generator, sums: "_Sums"
+        self,
+        vae: Variational,
+        batch: Batch,
+        elbo_generator: torch.Generator,
+        weights_generator: torch.Generator,
+        sums: "_Sums",
     ) -> None:
         """Add a batch's values to the sums."""
         q = vae.posterior(batch.x, batch.y)
-        log_likelihood, divergence = vae.elbo_terms(batch.x, batch.y, 1, one)
+        log_likelihood, divergence = vae.elbo_terms(batch.x, batch.y, 1, elbo_generator)
         sums.add("reconstruction", -log_likelihood[:, 0])
         sums.add("kl", divergence.sum(1))
         sums.add("codes", q.mean)
         sums.add("squares", q.mean.square())
         if self.bound == "importance" and self.samples > 1:
-            sums.add("bound", evidence(vae, batch, self.samples, many).bound())
+            sums.add("bound", estimate_evidence(vae, batch, self.samples, weights_generator).bound())
         if self.importance:
-            found = evidence(vae, batch, self.importance, many)
-            sums.add("log_p", found.bound())
-            sums.add("effective", found.effective_sample_size())
+            evidence = estimate_evidence(vae, batch, self.importance, weights_generator)
+            sums.add("log_p", evidence.bound())
+            sums.add("effective", evidence.effective_sample_size())
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Reconstructions, (batch, *shape)."""
+        """Return reconstructions, (batch, *shape)."""
         return cast(Variational, model).reconstruct(x)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        """Reconstructions, codes, and of a conditional model the likeliest label."""
+        """Return reconstructions, codes, and of a conditional model the likeliest label."""
         vae = cast(Variational, model)
         labels = vae.classify(x) if vae.conditional else None
         columns = {"reconstruction": vae.reconstruct(x, labels), "code": vae.encode(x, labels)}
         return columns if labels is None else {**columns, "label": labels}
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Reconstructions, samples on fixed codes, ways from one code to another, the codes as a map."""
-        return pictures.drawn(cast(Variational, model), batches, self.pictured, self.names, self.seed)
+        """Draw reconstructions, samples on fixed codes, ways from one code to another, and a map of the codes."""
+        return pictures.draw_pictures(cast(Variational, model), batches, self.pictured, self.names, self.seed)
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:
-    """log (1/k) Σ w, (batch,), of log weights (batch, k). Its gradient weighs those of log w by w / Σ w (eq. 14)."""
+    """Compute log (1/k) Σ w, (batch,), of log weights (batch, k).
+
+    Its gradient weighs those of log w by w / Σ w (eq. 14).
+    """
     return log_weights.logsumexp(1) - math.log(log_weights.shape[1])
 
 
 @torch.no_grad()
-def evidence(vae: Variational, batch: Batch, k: int, generator: torch.Generator | None = None) -> Evidence:
-    """The importance-weighted estimate of log p(x) of each example, by k samples; some of some examples at a time."""
+def estimate_evidence(vae: Variational, batch: Batch, k: int, generator: torch.Generator | None = None) -> Evidence:
+    """Estimate log p(x) of each example by k importance-weighted samples; some of some examples at a time."""
     examples, room = len(batch.x), vae.max_codes(batch.x.device)
-    found = Evidence(examples, k, batch.x.device)
-    few = min(examples, max(1, room // min(k, TOGETHER)))
-    some = max(1, room // few)
-    for low in range(0, examples, few):
-        at = slice(low, low + few)
+    evidence = Evidence(examples, k, batch.x.device)
+    examples_at_once = min(examples, max(1, room // min(k, MIN_SAMPLES_AT_ONCE)))
+    samples_at_once = max(1, room // examples_at_once)
+    for low in range(0, examples, examples_at_once):
+        at = slice(low, low + examples_at_once)
         x, y = batch.x[at], None if batch.y is None else batch.y[at]
         q = vae.posterior(x, y)
-        for first in range(0, k, some):
-            found.add(vae.log_weights(x, y, min(some, k - first), generator=generator, q=q), at)
-    return found
+        for first in range(0, k, samples_at_once):
+            evidence.add(vae.log_weights(x, y, min(samples_at_once, k - first), generator=generator, q=q), at)
+    return evidence
 
 
 class _Sums:
@@ -176,10 +184,10 @@ class _Sums:
         self.totals: dict[str, Any] = {}
 
     def add(self, name: str, values: Tensor) -> None:
-        """Values (batch, ...)."""
+        """Add values (batch, ...) to the sum of this name."""
         wide = torch.float32 if values.device.type == "mps" else torch.float64
         self.totals[name] = self.totals.get(name, 0) + values.to(wide).sum(0)
 
-    def fetched(self) -> dict[str, Tensor]:
-        """On the processor, float64."""
+    def fetch(self) -> dict[str, Tensor]:
+        """Return the sums on the processor, in float64."""
         return {name: total.cpu().double() for name, total in self.totals.items()}

@@ -32,21 +32,21 @@ class LeNetFeatures:
     def __init__(self, run: str, shape: tuple[int, ...], load_model: LoadModel) -> None:
         from dlx.models.convolutional.lenet5.lenet5 import LeNet5
 
-        found = find(run)
+        directory = find(run)
         given = f"task.features={run} was given"
         needed = (
             "needed: a finished run of lenet5 on images of the same shape; type dlx train experiment=lenet5_mnist "
             "(5 minutes), then task.features= with its run directory"
         )
-        target = str(config_of(found).model.get("_target_"))
+        target = str(config_of(directory).model.get("_target_"))
         if target != f"{LeNet5.__module__}.{LeNet5.__name__}":
             raise UsageError(f"{given}, a run of {target.rpartition('.')[2]}; {needed}")
-        status = found.read().get("status")
+        status = directory.read().get("status")
         if status != "finished":
             raise UsageError(f"{given}, a run that is {status}; {needed}")
         # On the processor first: which device it will be, the samples say.
         overrides = ["trainer.device=cpu", "trainer.memory=stream"]
-        model, self.dataset = load_model(found, overrides)
+        model, self.dataset = load_model(directory, overrides)
         if tuple(self.dataset.shape or ()) != tuple(shape):
             raise UsageError(f"{given}, a network for images of {list(self.dataset.shape or ())}; {needed}")
         self.model: Any = model.requires_grad_(False)
@@ -54,18 +54,18 @@ class LeNetFeatures:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, batch: int = 1000) -> Tensor:
-        """Features (n, 84) of images (n, channels, height, width) in [0, 1]."""
+        """Compute features (n, 84) of images (n, channels, height, width) in [0, 1]."""
         model, levels = self.model.to(images.device), float(getattr(self.dataset, "levels", 1.0))
-        made = []
+        features = []
         with torch.autocast(images.device.type, enabled=False):  # a distance of a half-precise run compares with others
             for part in images.float().split(batch):
                 x = self.dataset.transform(part * levels, False, None)
-                made.append(model.classifier[:-1](model.features(x).flatten(1)))
-        return torch.cat(made)
+                features.append(model.classifier[:-1](model.features(x).flatten(1)))
+        return torch.cat(features)
 
 
 def make_features(run: str | None, dataset: "Dataset", load_model: LoadModel | None) -> LeNetFeatures | None:
-    """The features that `task.features` asks for; None if it asks for none.
+    """Make the features that `task.features` asks for; None if it asks for none.
 
     Raises:
         UsageError: as `LeNetFeatures`, or a dataset that has no images.
@@ -81,8 +81,8 @@ def make_features(run: str | None, dataset: "Dataset", load_model: LoadModel | N
     return LeNetFeatures(run, tuple(dataset.shape or ()), load_model)
 
 
-def unit(x: Tensor, dataset: "Dataset") -> Tensor:
-    """Images (n, *shape) as the dataset scales them, back in [0, 1]; other data as they are.
+def to_unit_range(x: Tensor, dataset: "Dataset") -> Tensor:
+    """Scale images (n, *shape), as the dataset gives them, back to [0, 1]; other data stay as they are.
 
     Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.
     """

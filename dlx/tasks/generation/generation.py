@@ -10,15 +10,21 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.interfaces import ClassConditional, Discriminator, Sampling
-from dlx.tasks.generation.features import make_features, unit
-from dlx.tasks.generation.measures import area_under_curve, frechet, modes_found, parzen_window, spread
-from dlx.tasks.task import Task, first
+from dlx.tasks.generation.features import make_features, to_unit_range
+from dlx.tasks.generation.measures import (
+    fit_parzen_window,
+    frechet_distance,
+    mean_pairwise_distance,
+    mode_coverage,
+    roc_auc,
+)
+from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
-CHOOSING = 1000  # validation examples that choose the width of the Parzen window, as in the paper's code
+PARZEN_VALIDATION_EXAMPLES = 1000  # that choose the width of the Parzen window, as in the paper's code
 
 
 class Generation(Task):
@@ -33,8 +39,8 @@ class Generation(Task):
 
     `parzen` is the mean log-likelihood of the split in nats (of images in [0, 1]) under Gaussians about the samples,
     `parzen_error` its standard error over the examples, and `parzen_sigma` the width that the validation split
-    chose; `dlx.tasks.generation.measures.parzen` names its paper, and its warning. `frechet_lenet` is the Fréchet
-    distance between the split's first examples and as many samples, on one's own LeNet-5.
+    chose; `dlx.tasks.generation.measures.parzen_log_likelihood` names its paper, and its warning. `frechet_lenet` is
+    the Fréchet distance between the split's first examples and as many samples, on one's own LeNet-5.
 
     Args:
         samples: how many are drawn to be measured.
@@ -49,7 +55,7 @@ class Generation(Task):
     def __init__(
         self, samples: Count = 2500, pictured: Count = 64, parzen: Natural = 0, features: str | None = None
     ) -> None:
-        self.samples, self.pictured, self.parzen, self.run = samples, pictured, parzen, features
+        self.samples, self.pictured, self.parzen, self.features_run = samples, pictured, parzen, features
         self.centres: Tensor | None = None  # (modes, *shape)
         self.std = 0.0  # σ of each
 
@@ -58,40 +64,40 @@ class Generation(Task):
         centres = getattr(dataset, "centres", None)
         if centres is not None:
             self.centres, self.std = torch.as_tensor(centres), float(dataset.std)  # type: ignore[attr-defined]
-        self.features = make_features(self.run, dataset, self.load_model)
+        self.features = make_features(self.features_run, dataset, self.load_model)
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """None of a single example; see `whole`."""
+        """Return nothing for single examples; see `split_metrics`."""
         return {}
 
-    def whole(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        real = first(batches, self.samples)
-        labels = _labels(model, self.samples, real.device)
-        made = _draw(model, self.samples, real.device, *labels)
-        values = {"diversity": float(spread(made)) / max(float(spread(real)), 1e-12)}
+    def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        real = take_inputs(batches, self.samples)
+        labels = _make_labels(model, self.samples, real.device)
+        samples = _sample(model, self.samples, real.device, *labels)
+        values = {"diversity": float(mean_pairwise_distance(samples)) / max(float(mean_pairwise_distance(real)), 1e-12)}
         if self.centres is not None:
-            values.update(modes_found(made, self.centres.to(made), self.std))
+            values.update(mode_coverage(samples, self.centres.to(samples), self.std))
         if isinstance(model, Discriminator):
             discriminate: Any = model.discriminate
-            own = (_own_labels(batches, len(real)),) if labels else ()
-            values["discriminator_auc"] = area_under_curve(discriminate(real, *own), discriminate(made, *labels))
+            own = (_take_labels(batches, len(real)),) if labels else ()
+            values["discriminator_auc"] = roc_auc(discriminate(real, *own), discriminate(samples, *labels))
         if self.parzen:
-            values.update(self._parzen(model, batches))
+            values.update(self._measure_parzen(model, batches))
         if getattr(self, "features", None) is not None:
-            seen = [self.features(unit(x, self.dataset)) for x in (real, made)]  # type: ignore[misc]
-            values["frechet_lenet"] = frechet(*seen)
+            seen = [self.features(to_unit_range(x, self.dataset)) for x in (real, samples)]  # type: ignore[misc]
+            values["frechet_lenet"] = frechet_distance(*seen)
         return values
 
-    def _parzen(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    def _measure_parzen(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         x = torch.cat([batch.x for batch in batches])
-        made = _draw(model, self.parzen, x.device, *_labels(model, self.parzen, x.device))
-        val = self._choosing(x.device)
-        made, val, x = (unit(part, self.dataset) for part in (made, val, x))
-        window = parzen_window(made, val, x)
+        samples = _sample(model, self.parzen, x.device, *_make_labels(model, self.parzen, x.device))
+        val = self._parzen_validation_examples(x.device)
+        samples, val, x = (to_unit_range(part, self.dataset) for part in (samples, val, x))
+        window = fit_parzen_window(samples, val, x)
         return {"parzen": window.mean, "parzen_error": window.error, "parzen_sigma": window.sigma}
 
-    def _choosing(self, device: torch.device) -> Tensor:
-        """Validation examples (of the training split, if there is no other), as the model sees them."""
+    def _parzen_validation_examples(self, device: torch.device) -> Tensor:
+        """Return validation examples (of the training split, if there is no other), as the model sees them."""
         from dlx.datasets.dataset import Split
 
         part = self.dataset.splits.get("val") or self.dataset.splits["train"]
@@ -100,56 +106,56 @@ class Generation(Task):
                 "task.parzen was given with a dataset that is read bit by bit; needed: one in memory; type "
                 "task.parzen=0"
             )
-        return self.dataset.transform(part.x[:CHOOSING].to(device), False, None)
+        return self.dataset.transform(part.x[:PARZEN_VALIDATION_EXAMPLES].to(device), False, None)
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         from dlx.figures import figures
-        from dlx.tasks.generation.pictures import rows_of, sheet, walk, walks
+        from dlx.tasks.generation.pictures import can_interpolate, image_grid, interpolate_samples, make_row_labels
 
-        real = first(batches, self.samples)
+        real = take_inputs(batches, self.samples)
         if real.ndim == 4:
-            labels = (rows_of(model.classes, 100, real.device),) if _conditional(model) else ()  # type: ignore[arg-type]
+            labels = (make_row_labels(model.classes, 100, real.device),) if _is_conditional(model) else ()  # type: ignore[arg-type]
             number = len(labels[0]) if labels else self.pictured
             columns = number // int(model.classes) if labels else None  # type: ignore[arg-type]
-            drawn = {"samples": sheet(_draw(model, number, real.device, *labels), real, columns)}
-            if walks(model):
-                with fixed(real.device):
-                    drawn["interpolations"] = sheet(walk(model, rows=8, steps=10), real, 10)
-            return drawn
+            pictures = {"samples": image_grid(_sample(model, number, real.device, *labels), real, columns)}
+            if can_interpolate(model):
+                with fixed_seed(real.device):
+                    pictures["interpolations"] = image_grid(interpolate_samples(model, rows=8, steps=10), real, 10)
+            return pictures
         if real.ndim == 2 and real.shape[1] == 2:
-            made = _draw(model, len(real), real.device)
-            which = torch.arange(2).repeat_interleave(torch.tensor([len(real), len(made)]))
-            return {"samples": figures.scatter(torch.cat([real, made]), which, ["data", "samples"])}
+            samples = _sample(model, len(real), real.device)
+            which = torch.arange(2).repeat_interleave(torch.tensor([len(real), len(samples)]))
+            return {"samples": figures.scatter(torch.cat([real, samples]), which, ["data", "samples"])}
         return {}
 
 
-def _conditional(model: nn.Module) -> bool:
+def _is_conditional(model: nn.Module) -> bool:
     return isinstance(model, ClassConditional) and bool(model.conditional) and model.classes is not None
 
 
-def _labels(model: nn.Module, n: int, device: torch.device) -> tuple[Tensor, ...]:
-    """One tuple of labels (n,), evenly of all classes, for a model that is told them; else nothing."""
-    return (torch.arange(n, device=device) % model.classes,) if _conditional(model) else ()  # type: ignore[operator]
+def _make_labels(model: nn.Module, n: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Return a tuple of labels (n,), evenly of all classes, for a model that takes them; else an empty one."""
+    return (torch.arange(n, device=device) % model.classes,) if _is_conditional(model) else ()  # type: ignore[operator]
 
 
-def _own_labels(batches: Iterable[Batch], n: int) -> Tensor:
-    """Labels of the first n examples."""
-    return first((Batch(batch.y) for batch in batches if batch.y is not None), n)
+def _take_labels(batches: Iterable[Batch], n: int) -> Tensor:
+    """Return the labels of the first n examples."""
+    return take_inputs((Batch(batch.y) for batch in batches if batch.y is not None), n)
 
 
-def _draw(model: Any, n: int, device: torch.device, *labels: Tensor) -> Tensor:
+def _sample(model: Any, n: int, device: torch.device, *labels: Tensor) -> Tensor:
     if not isinstance(model, Sampling):
         raise UsageError(
             f"task=generation was given the model {type(model).__name__}; needed: one that samples, such as "
             "gan or rbm; type another task= (dlx list tasks)"
         )
-    with fixed(device):
+    with fixed_seed(device):
         return model.sample(n, *labels)
 
 
 @contextlib.contextmanager
-def fixed(device: torch.device) -> Iterator[None]:
-    """The same randomness each time, and the run's own untouched."""
+def fixed_seed(device: torch.device) -> Iterator[None]:
+    """Draw the same randomness each time, and leave the run's own untouched."""
     cuda = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(0)

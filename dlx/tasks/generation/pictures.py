@@ -1,4 +1,4 @@
-"""What a generator has learned, as pictures; the noise is the same at each call, so that epochs compare."""
+"""Pictures of what a generator has learned; the noise is the same at each call, so that epochs compare."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from dlx.figures import figures
 from dlx.models.interfaces import Conditional, Interpolator
 
 
-def sheet(images: Tensor, like: Tensor, columns: int | None = None) -> Tensor:
-    """Images (n, C, H, W) side by side, in the intensities of the data `like`, whatever their scaling."""
+def image_grid(images: Tensor, like: Tensor, columns: int | None = None) -> Tensor:
+    """Lay images (n, C, H, W) side by side, in the intensities of the data `like`, whatever their scaling."""
     low, high = like.amin(), like.amax()
     return figures.grid(((images - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).cpu(), columns)
 
 
-def rows_of(classes: int, pictured: int, device: torch.device) -> Tensor:
-    """Labels for a sheet with one row for each class, about `pictured` in all."""
+def make_row_labels(classes: int, pictured: int, device: torch.device) -> Tensor:
+    """Make labels for a grid with one row for each class, about `pictured` in all."""
     return torch.arange(classes, device=device).repeat_interleave(max(1, min(10, pictured // classes)))
 
 
-def walk(model: Any, rows: int, steps: int) -> Tensor:
-    """Images on the way from one noise to another, (rows × steps, *shape), one way a row, its label kept.
+def interpolate_samples(model: Any, rows: int, steps: int) -> Tensor:
+    """Generate images between one noise and another, (rows × steps, *shape), one way a row, its label kept.
 
     Args:
         model: with `latent`, `between` and `decode`, as `dlx.models.adversarial.gan_base.GANBase` has them.
@@ -39,6 +39,6 @@ def walk(model: Any, rows: int, steps: int) -> Tensor:
     return model.decode(z, labels.repeat_interleave(steps))
 
 
-def walks(model: Any) -> bool:
-    """Whether a model has ways between its noises."""
+def can_interpolate(model: Any) -> bool:
+    """Return whether a model has ways between its noises."""
     return isinstance(model, Interpolator)

@@ -12,7 +12,7 @@ from dlx.datasets.loader import Loader
 from dlx.datasets.sequences.buckets import bucket_by_length
 from dlx.tasks.classification import Classification
 from dlx.tasks.tagging import Tagging
-from dlx.tasks.task import first, reads_lengths
+from dlx.tasks.task import accepts_lengths, take_inputs
 from dlx.training.evaluate import evaluate
 from tests.conftest import same
 
@@ -90,7 +90,7 @@ def test_evaluation_keeps_its_order():
     batches = list(loader.split("val"))
     assert [n for b in batches for n in numbers(b)] == list(range(N))
     assert all(b.x.shape[1] == int(b.lengths.max()) for b in batches)
-    assert first(loader.split("val"), 200).shape == (200, T, 1)
+    assert take_inputs(loader.split("val"), 200).shape == (200, T, 1)
     plain = list(Loader(sequences(), batch=8, shuffle=False).train(0))
     assert [n for b in plain for n in numbers(b)] == list(range(N))
     (full,) = Loader(sequences(), batch="full").train(0)
@@ -140,8 +140,8 @@ def test_cutting_changes_no_number(task):
 
 
 def test_a_model_that_is_not_told_lengths_sees_all_of_one_length():
-    assert reads_lengths(Reader())
-    assert not reads_lengths(nn.Linear(2, 2))
+    assert accepts_lengths(Reader())
+    assert not accepts_lengths(nn.Linear(2, 2))
     loader = Loader(sequences(), batch=8, seed=1, trim=False)
     for batch in [*loader.train(0), *loader.split("val")]:
         assert batch.lengths is None

@@ -297,7 +297,7 @@ def test_capacity_measures_every_load(train):
 def test_capacity_asks_for_enough_patterns():
     x = signs(10, 50)
     with pytest.raises(UsageError, match=r"type dataset.patterns=25"):
-        Capacity(loads=[0.5]).whole(holding(x), [Batch(x)])
+        Capacity(loads=[0.5]).split_metrics(holding(x), [Batch(x)])
 
     class Deaf(Memory):
         def recall(self, cues): ...
@@ -306,7 +306,7 @@ def test_capacity_asks_for_enough_patterns():
 
     for model, lacking in ((Deaf([50]), "stores patterns"), (torch.nn.Linear(2, 2), "recall")):
         with pytest.raises(UsageError, match=lacking):
-            Capacity(loads=[0.1]).whole(model, [Batch(x)])
+            Capacity(loads=[0.1]).split_metrics(model, [Batch(x)])
 
 
 # -- the modern network -----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from dlx.procedures.adversarial.losses import discriminator_loss, generator_loss
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.generation.generation import Generation
-from dlx.tasks.generation.measures import modes_found
+from dlx.tasks.generation.measures import mode_coverage
 from tests.conftest import same
 
 ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999))
@@ -331,7 +331,7 @@ def test_the_ring_is_found():
         procedure = bound(model, partial(ADAM, lr=2e-3), watch=0)
         for _ in range(1600):
             procedure.step(Batch(x[torch.randint(len(x), (128,))]))
-        found = modes_found(model.eval().sample(2500), dataset.centres, dataset.std)
+        found = mode_coverage(model.eval().sample(2500), dataset.centres, dataset.std)
         assert found["modes"] >= 7
         assert found["high_quality"] > 0.4
         assert found["mode_divergence"] < 0.3

@@ -4,34 +4,34 @@ import pytest
 import torch
 
 from dlx.models.adversarial.gan import GAN
-from dlx.procedures.adversarial.collapse import BEGINNING, WINDOW, Collapse
+from dlx.procedures.adversarial.collapse import WARM_UP, WINDOW, CollapseDetector
 
 
 def seen(collapse, **values):
-    collapse.see({name: torch.tensor(value) for name, value in values.items()})
+    collapse.add_measurements({name: torch.tensor(value) for name, value in values.items()})
 
 
 def test_samples_that_were_different_and_are_alike():
-    collapse = Collapse()
+    collapse = CollapseDetector()
     seen(collapse, diversity=0.9)
     for _ in range(WINDOW - 1):
         seen(collapse, diversity=0.01)
-    assert collapse.news() == [], "not before ten measurements agree"
+    assert collapse.pop_notices() == [], "not before ten measurements agree"
     seen(collapse, diversity=0.01)
-    (line,) = collapse.news()
+    (line,) = collapse.pop_notices()
     assert "has collapsed: its samples are 0.01 times as far apart" in line
     assert "what helps" in line
     seen(collapse, diversity=0.01)
-    assert collapse.news() == [], "once"
+    assert collapse.pop_notices() == [], "once"
 
 
 def test_samples_that_were_never_different():
-    collapse = Collapse()
-    for _ in range(BEGINNING - 1):
+    collapse = CollapseDetector()
+    for _ in range(WARM_UP - 1):
         seen(collapse, diversity=0.06)
-    assert collapse.news() == []
+    assert collapse.pop_notices() == []
     seen(collapse, diversity=0.06)
-    assert "collapsed from the beginning" in collapse.news()[0]
+    assert "collapsed from the beginning" in collapse.pop_notices()[0]
 
 
 # The diversities of a game on the digits that went well, measured at every 50th update.
@@ -60,36 +60,36 @@ SLOW = [
 
 @pytest.mark.parametrize("course", [SLOW, [0.6] + [0.01] * 9, [0.7] * 9 + [0.01] * 9 + [0.3], [0.7] * 50])
 def test_beginnings_and_single_values_are_no_collapse(course):
-    collapse = Collapse()
+    collapse = CollapseDetector()
     for value in course:
         seen(collapse, diversity=value)
-        assert collapse.news() == []
+        assert collapse.pop_notices() == []
 
 
 def test_sure():
-    collapse = Collapse()
+    collapse = CollapseDetector()
     seen(collapse, generator_gradient_norm=1.0)
     for _ in range(WINDOW):
         seen(collapse, discriminator_accuracy=1.0)
         seen(collapse, generator_gradient_norm=0.5)
-    assert collapse.news() == [], "it learns all the same"
+    assert collapse.pop_notices() == [], "it learns all the same"
     for _ in range(WINDOW):
         seen(collapse, generator_gradient_norm=1e-5)
-    (line,) = collapse.news()
+    (line,) = collapse.pop_notices()
     assert "faded to 1e-05" in line
     assert "procedure.loss=non_saturating" in line
 
 
 def test_missing_modes():
-    collapse = Collapse()
-    collapse.validated(1, 25, 0.9)
-    assert collapse.news() == [], "fresh weights: all samples are near the origin, where the grid has a mode"
+    collapse = CollapseDetector()
+    collapse.on_validation_end(1, 25, 0.9)
+    assert collapse.pop_notices() == [], "fresh weights: all samples are near the origin, where the grid has a mode"
     seen(collapse, diversity=0.6)
     for found, near in ((2, 0.05), (8, 0.9), (5, 0.5)):  # a beginning, and runs that go well
-        collapse.validated(found, 8, near)
-        assert collapse.news() == []
-    collapse.validated(2, 8, 0.9)
-    (line,) = collapse.news()
+        collapse.on_validation_end(found, 8, near)
+        assert collapse.pop_notices() == []
+    collapse.on_validation_end(2, 8, 0.9)
+    (line,) = collapse.pop_notices()
     assert "onto 2 of the data's 8 modes" in line
 
 
@@ -101,14 +101,14 @@ def test_missing_modes_are_told_after_the_last_validation(train, monkeypatch):
 
 
 def test_a_resumed_run_says_nothing_twice():
-    one, two = Collapse(), Collapse()
+    one, two = CollapseDetector(), CollapseDetector()
     for value in [0.9] + [0.01] * WINDOW:
         seen(one, diversity=value, generator_gradient_norm=1.0)
-    assert len(one.news()) == 1
+    assert len(one.pop_notices()) == 1
     seen(one, diversity=0.02)
     two.load_state_dict(one.state_dict())
     assert two.state_dict() == one.state_dict()
-    assert two.news() == []
+    assert two.pop_notices() == []
 
 
 FORCED = ("model=gan", "procedure.discriminator_lr=1e-6", "procedure.watch=5", "trainer.epochs=12")

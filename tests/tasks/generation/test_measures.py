@@ -14,9 +14,15 @@ from dlx.errors import UsageError
 from dlx.models.adversarial.gan import GAN
 from dlx.models.mlp import MLP
 from dlx.parts import load_model
-from dlx.tasks.generation.features import LeNetFeatures, unit
+from dlx.tasks.generation.features import LeNetFeatures, to_unit_range
 from dlx.tasks.generation.generation import Generation
-from dlx.tasks.generation.measures import area_under_curve, frechet, modes_found, parzen, parzen_window
+from dlx.tasks.generation.measures import (
+    fit_parzen_window,
+    frechet_distance,
+    mode_coverage,
+    parzen_log_likelihood,
+    roc_auc,
+)
 from tests.conftest import loaded
 
 
@@ -31,17 +37,17 @@ def small(shape=(2,), **settings):
 def test_modes_found():
     centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
     near, far = torch.tensor([[0.0, 2.9], [10.0, 0.0], [10.0, -1.0]]), torch.tensor([[0.0, 3.1]])
-    found = modes_found(torch.cat([near, far]), centres, 1.0)
+    found = mode_coverage(torch.cat([near, far]), centres, 1.0)
     share = math.log(4) + math.log(1 / 3) / 3 + math.log(2 / 3) * 2 / 3
     assert found == {"modes": 2, "high_quality": 0.75, "mode_divergence": pytest.approx(share, abs=1e-6)}
-    assert modes_found(far, centres, 1.0) == {"modes": 0, "high_quality": 0}
+    assert mode_coverage(far, centres, 1.0) == {"modes": 0, "high_quality": 0}
     dataset = Ring(examples=20000)
     dataset.load()
-    data = modes_found(dataset.splits["train"].x, dataset.centres, dataset.std)
+    data = mode_coverage(dataset.splits["train"].x, dataset.centres, dataset.std)
     assert data["modes"] == 8
     assert data["high_quality"] == pytest.approx(1 - math.exp(-4.5), abs=0.005)  # within 3σ, in the plane
     assert data["mode_divergence"] < 0.001
-    assert modes_found(centres[:1].expand(9, 2), centres, 1.0)["mode_divergence"] == pytest.approx(
+    assert mode_coverage(centres[:1].expand(9, 2), centres, 1.0)["mode_divergence"] == pytest.approx(
         math.log(4), abs=1e-6
     )
 
@@ -50,9 +56,9 @@ def test_area_under_curve():
     generator = torch.Generator().manual_seed(0)
     real, fake = (torch.randint(0, 9, (n,), generator=generator).float() for n in (70, 50))
     by_pairs = ((real[:, None] > fake).float() + (real[:, None] == fake).float() / 2).mean()
-    assert area_under_curve(real, fake) == pytest.approx(by_pairs.item(), abs=1e-6)
-    assert area_under_curve(torch.ones(3), torch.zeros(5)) == 1
-    assert area_under_curve(torch.ones(3), torch.ones(5)) == 0.5
+    assert roc_auc(real, fake) == pytest.approx(by_pairs.item(), abs=1e-6)
+    assert roc_auc(torch.ones(3), torch.zeros(5)) == 1
+    assert roc_auc(torch.ones(3), torch.ones(5)) == 0.5
 
 
 class Copier(nn.Module):
@@ -69,19 +75,19 @@ class Copier(nn.Module):
 def test_diversity():
     data = torch.randn(500, 2)
     task = Generation(samples=500)
-    everything = task.whole(Copier(data, 500), [Batch(data)])
+    everything = task.split_metrics(Copier(data, 500), [Batch(data)])
     assert everything == {"diversity": pytest.approx(1, abs=1e-5)}, "no discriminator, no modes known"
-    assert task.whole(Copier(data, 1), [Batch(data)])["diversity"] == 0
+    assert task.split_metrics(Copier(data, 1), [Batch(data)])["diversity"] == 0
 
 
 def test_evaluation_repeats_itself_and_leaves_randomness_alone():
     task, model, data = Generation(samples=200), small(), [Batch(torch.randn(40, 2)) for _ in range(5)]
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    one = task.whole(model, data)
+    one = task.split_metrics(model, data)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(8)
-    assert task.whole(model, data) == one
+    assert task.split_metrics(model, data) == one
     assert set(one) == {"diversity", "discriminator_auc"}
 
 
@@ -105,7 +111,7 @@ def test_pictures():
 
 def test_a_model_that_does_not_sample_is_refused():
     with pytest.raises(UsageError, match="one that samples"):
-        Generation().whole(MLP([2], 1), [Batch(torch.randn(4, 2))])
+        Generation().split_metrics(MLP([2], 1), [Batch(torch.randn(4, 2))])
 
 
 # -- the Parzen window -----------------------------------------------------------------------------------------------
@@ -119,7 +125,7 @@ def test_parzen_equals_a_mixture_of_gaussians():
         torch.distributions.Independent(torch.distributions.Normal(made.flatten(1), 0.3), 1),
     )
     for chunk in (7, 500):
-        torch.testing.assert_close(parzen(made, x, 0.3, chunk), mixture.log_prob(x.flatten(1)))
+        torch.testing.assert_close(parzen_log_likelihood(made, x, 0.3, chunk), mixture.log_prob(x.flatten(1)))
 
 
 def test_the_window_is_chosen_by_validation_examples():
@@ -127,10 +133,10 @@ def test_the_window_is_chosen_by_validation_examples():
     torch.manual_seed(0)
     made, val, x = (torch.randn(n, 2) for n in (8000, 300, 2000))
     sigmas = [0.03, 0.1, 0.3, 1.0, 3.0]
-    found = parzen_window(made, val, x, sigmas)
-    means = [parzen(made, val, sigma).mean().item() for sigma in sigmas]
+    found = fit_parzen_window(made, val, x, sigmas)
+    means = [parzen_log_likelihood(made, val, sigma).mean().item() for sigma in sigmas]
     assert found.sigma == sigmas[int(np.argmax(means))]
-    logs = parzen(made, x, found.sigma)
+    logs = parzen_log_likelihood(made, x, found.sigma)
     assert found.mean == pytest.approx(logs.mean().item())
     assert found.error == pytest.approx(logs.std().item() / math.sqrt(2000))
     entropy = math.log(2 * math.pi * math.e)
@@ -155,8 +161,8 @@ def test_the_task_measures_in_pixels_from_0_to_1():
         task.attach(dataset)
         x = dataset.transform(dataset.splits["test"].x, False, None)
         train = dataset.transform(dataset.splits["train"].x, False, None)
-        assert unit(x, dataset).min().item() == pytest.approx(0, abs=1e-6)
-        values.append(task.whole(Digitlike(train), [Batch(x)]))
+        assert to_unit_range(x, dataset).min().item() == pytest.approx(0, abs=1e-6)
+        values.append(task.split_metrics(Digitlike(train), [Batch(x)]))
         assert {"parzen", "parzen_error", "parzen_sigma"} <= set(values[-1])
     for other in values[1:]:
         assert other["parzen"] == pytest.approx(values[0]["parzen"], abs=1e-3)
@@ -182,14 +188,14 @@ def test_frechet_of_gaussians_equals_the_closed_formula():
     m1, m2 = torch.randn(5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     C1, C2 = (A @ A.T).numpy(), (B @ B.T).numpy()
     formula = float((m1 - m2).square().sum()) + np.trace(C1 + C2 - 2 * sqrtm(C1 @ C2).real)
-    assert frechet(shaped(200, m1, A), shaped(90, m2, B)) == pytest.approx(formula, rel=1e-8)
-    assert frechet(shaped(200, m1, A), shaped(90, m1, A)) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(shaped(200, m1, A), shaped(90, m2, B)) == pytest.approx(formula, rel=1e-8)
+    assert frechet_distance(shaped(200, m1, A), shaped(90, m1, A)) == pytest.approx(0, abs=1e-6)
     # In one dimension: (μ₁ - μ₂)² + (σ₁ - σ₂)².
     one, two = (shaped(50, m[:1], s * torch.ones(1, 1, dtype=torch.float64)) for m, s in ((m1, 2.0), (m2, 0.5)))
-    assert frechet(one, two) == pytest.approx(float((m1[0] - m2[0]) ** 2) + 1.5**2)
+    assert frechet_distance(one, two) == pytest.approx(float((m1[0] - m2[0]) ** 2) + 1.5**2)
     # A direction without any spread.
     flat = torch.cat([one, torch.zeros(50, 1)], 1)
-    assert frechet(flat, flat) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(flat, flat) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -214,12 +220,12 @@ def test_features_come_from_a_run_of_lenet5(lenet):
     one, two = seen.chunk(2)
     nine = seen[dataset.splits["test"].y == 9]
     noise = features(torch.rand(180, 1, 28, 28))
-    assert 0 < frechet(one, two) < frechet(one, nine)
-    assert frechet(one, two) < frechet(one, noise)
+    assert 0 < frechet_distance(one, two) < frechet_distance(one, nine)
+    assert frechet_distance(one, two) < frechet_distance(one, noise)
     task = Generation(samples=100, features=str(lenet.directory))
     task.load_model = load_model
     task.attach(dataset)
-    assert task.whole(small((1, 28, 28)), [Batch(x)])["frechet_lenet"] > frechet(one, two)
+    assert task.split_metrics(small((1, 28, 28)), [Batch(x)])["frechet_lenet"] > frechet_distance(one, two)
 
 
 def test_runs_that_are_not_fit_are_refused(lenet, digits, tmp_path):
