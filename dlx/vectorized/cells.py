@@ -14,9 +14,9 @@ from dlx.models.recurrent.cells import Weights
 
 Tensors = tuple[Tensor, ...]
 
-sigmoid_back = torch.ops.aten.sigmoid_backward.grad_input  # of a gradient and what the function gave
-tanh_back = torch.ops.aten.tanh_backward.grad_input
-relu_back = torch.ops.aten.threshold_backward.grad_input
+sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # of a gradient and what the function gave
+tanh_backward = torch.ops.aten.tanh_backward.grad_input
+relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 def tanh(x: Tensor, out: Tensor) -> Tensor:
@@ -81,9 +81,9 @@ class Elman(Cell):
 
     def back(self, d: Tensors, z: Tensor, dz: Tensor, M: Tensor, dM: Tensor, before: Tensors, after: Tensors) -> None:
         if self.relu:
-            relu_back(d[0], after[0], 0, grad_input=dz)
+            relu_backward(d[0], after[0], 0, grad_input=dz)
         else:
-            tanh_back(d[0], after[0], grad_input=dz)
+            tanh_backward(d[0], after[0], grad_input=dz)
 
 
 class LSTM(Cell):
@@ -106,13 +106,13 @@ class LSTM(Cell):
         (i, f, o, g), (di, df, do, dg) = z.chunk(4, 1), dz.chunk(4, 1)
         (dh, dc), tanh_c = d, after[2]
         torch.mul(dh, tanh_c, out=do)
-        dc.add_(tanh_back(dh.mul_(o), tanh_c, grad_input=dh))
+        dc.add_(tanh_backward(dh.mul_(o), tanh_c, grad_input=dh))
         torch.mul(dc, g, out=di)
         torch.mul(dc, before[1], out=df)
         gates = slice(3 * i.shape[1])
-        sigmoid_back(dz[:, gates], z[:, gates], grad_input=dz[:, gates])
+        sigmoid_backward(dz[:, gates], z[:, gates], grad_input=dz[:, gates])
         torch.mul(dc, i, out=dg)
-        tanh_back(dg, g, grad_input=dg)
+        tanh_backward(dg, g, grad_input=dg)
         dc.mul_(f)
 
 
@@ -141,9 +141,9 @@ class GRU(Cell):
         gates = slice(2 * r.shape[1])
         torch.sub(before[0], n, out=ds).mul_(d[0])
         torch.addcmul(d[0], d[0], s, value=-1, out=dn)
-        tanh_back(dn, n, grad_input=dn)
+        tanh_backward(dn, n, grad_input=dn)
         self.reset(z, dz, M, before[0])
-        sigmoid_back(dz[:, gates], z[:, gates], grad_input=dz[:, gates])
+        sigmoid_backward(dz[:, gates], z[:, gates], grad_input=dz[:, gates])
         d[0].mul_(s)
 
     def reset(self, z: Tensor, dz: Tensor, M: Tensor, h: Tensor) -> None:

@@ -16,13 +16,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dlx.config.compose import trust_own
 from dlx.config.hydra_internals import apply_overrides, override_dirname, raw_value
-from dlx.vectorized.jobs import Planned, current
+from dlx.vectorized.jobs import PlannedJob, use_hydra_config
 
 Key = tuple[str, ...]
-CHANGING = ("job", "overrides", "runtime")  # of Hydra's node, from job to job
+PER_JOB_KEYS = ("job", "overrides", "runtime")  # of Hydra's node, from job to job
 
 
-class Composer:
+class SweepComposer:
     """Stands in for a loader's `load_sweep_config`, and makes jobs.
 
     Args:
@@ -35,13 +35,13 @@ class Composer:
         self.whole = loader.load_sweep_config
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
-        self.bases: dict[Key, Base] = {}
+        self.bases: dict[Key, ComposedBase] = {}
 
     def __call__(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """As `ConfigLoader.load_sweep_config`, for a sweeper that looks whether it can be done."""
         return self._base(master_config, sweep_overrides).full
 
-    def job(self, master: DictConfig, words: Sequence[str], number: int) -> Planned:
+    def job(self, master: DictConfig, words: Sequence[str], number: int) -> PlannedJob:
         """A job of these overrides.
 
         Args:
@@ -55,15 +55,17 @@ class Composer:
 
         return self._base(master, words).job([self._parse(word) for word in words], number, whole)
 
-    def _base(self, master: DictConfig, words: Sequence[str]) -> "Base":
+    def _base(self, master: DictConfig, words: Sequence[str]) -> "ComposedBase":
         groups = {str(group) for group in master.hydra.runtime.choices}
         overrides = [self._parse(word) for word in words]
         pairs = zip(words, overrides, strict=True)
-        key = tuple(word if _composes(override, groups) else str(override.key_or_group) for word, override in pairs)
+        key = tuple(
+            word if _needs_composing(override, groups) else str(override.key_or_group) for word, override in pairs
+        )
         if key not in self.bases:
             full = self.whole(master, list(words))
             trust_own(full, self.own)
-            self.bases[key] = Base(full, overrides)
+            self.bases[key] = ComposedBase(full, overrides)
         return self.bases[key]
 
     def _parse(self, word: str) -> Override:
@@ -72,7 +74,7 @@ class Composer:
         return self.parsed[word]
 
 
-class Base:
+class ComposedBase:
     """One composed configuration, which becomes each job's in turn.
 
     Args:
@@ -82,33 +84,35 @@ class Base:
 
     def __init__(self, full: DictConfig, overrides: Sequence[Override]) -> None:
         self.full, self.overrides = full, list(overrides)
-        self.raw = {str(key): _container(full, str(key), False) for key in full if key != "hydra"}
-        self.hydra = {str(key): _container(full.hydra, str(key), False) for key in full.hydra}
+        self.raw = {str(key): _to_container(full, str(key), False) for key in full if key != "hydra"}
+        self.hydra = {str(key): _to_container(full.hydra, str(key), False) for key in full.hydra}
         self.choices = dict(full.hydra.runtime.choices)
-        with current(full):
-            self.resolved = {key: _container(full, key, True) for key in self.raw}
+        with use_hydra_config(full):
+            self.resolved = {key: _to_container(full, key, True) for key in self.raw}
 
-    def job(self, overrides: Sequence[Override], number: int, whole: Any) -> Planned:
+    def job(self, overrides: Sequence[Override], number: int, whole: Any) -> PlannedJob:
         """The job of other values."""
         full, hydra = self.full, self.full.hydra
         pairs = zip(overrides, self.overrides, strict=True)
         changed = [new for new, old in pairs if new.input_line != old.input_line]
         self.overrides = list(overrides)
-        with read_write(full), open_dict(full), read_write(hydra), open_dict(hydra), current(full):
+        with read_write(full), open_dict(full), read_write(hydra), open_dict(hydra), use_hydra_config(full):
             apply_overrides(changed, full)
             self._note(hydra, overrides, number)
             OmegaConf.get_cache(full).pop("run_id", None)  # remembered by `${hydra.job.num}`, not its value
             directory = f"{hydra.sweep.dir}/{hydra.sweep.subdir}"
             for key in self._touched(changed):
-                self.raw[key], self.resolved[key] = _container(full, key, False), _container(full, key, True)
-            for key in CHANGING:
-                self.hydra[key] = _container(hydra, key, False)
-        words = [str(o.input_line) for o in overrides if not _hydras(o)]
-        return Planned(number, words, directory, {**self.resolved}, {**self.raw}, {**self.hydra}, self.choices, whole)
+                self.raw[key], self.resolved[key] = _to_container(full, key, False), _to_container(full, key, True)
+            for key in PER_JOB_KEYS:
+                self.hydra[key] = _to_container(hydra, key, False)
+        words = [str(o.input_line) for o in overrides if not _is_hydra_override(o)]
+        return PlannedJob(
+            number, words, directory, {**self.resolved}, {**self.raw}, {**self.hydra}, self.choices, whole
+        )
 
     def _note(self, hydra: DictConfig, overrides: Sequence[Override], number: int) -> None:
         """What Hydra notes of a job's own overrides."""
-        own = [override for override in overrides if not _hydras(override)]
+        own = [override for override in overrides if not _is_hydra_override(override)]
         style = hydra.job.config.override_dirname
         hydra.overrides.task = [override.input_line for override in own]
         hydra.job.override_dirname = override_dirname(
@@ -127,7 +131,7 @@ class Base:
         return found
 
 
-def _container(node: DictConfig, key: str, resolve: bool) -> Any:
+def _to_container(node: DictConfig, key: str, resolve: bool) -> Any:
     if not resolve and OmegaConf.is_interpolation(node, key):
         return raw_value(node, key)
     value = node[key] if not OmegaConf.is_missing(node, key) else "???"
@@ -136,18 +140,23 @@ def _container(node: DictConfig, key: str, resolve: bool) -> Any:
     return OmegaConf.to_container(value, resolve=resolve, enum_to_str=True) if OmegaConf.is_config(value) else value
 
 
-def _hydras(override: Override) -> bool:
+def _is_hydra_override(override: Override) -> bool:
     return override.key_or_group.startswith(("hydra.", "hydra/"))
 
 
-def _composes(override: Override, groups: set[str]) -> bool:
+def _needs_composing(override: Override, groups: set[str]) -> bool:
     """Whether an override is part of composing, or more than a value set afterwards."""
     plain = not (override.is_delete() or override.is_add())
-    return not plain or override.key_or_group in groups or _hydras(override) or isinstance(override.value(), Mapping)
+    return (
+        not plain
+        or override.key_or_group in groups
+        or _is_hydra_override(override)
+        or isinstance(override.value(), Mapping)
+    )
 
 
-def install(loader: ConfigLoader, own: Sequence[str]) -> Composer:
+def install_composer(loader: ConfigLoader, own: Sequence[str]) -> SweepComposer:
     """Let a loader compose quickly, for the sweeper before us too."""
-    if not isinstance(loader.load_sweep_config, Composer):
-        loader.load_sweep_config = Composer(loader, own)  # type: ignore[method-assign]
+    if not isinstance(loader.load_sweep_config, SweepComposer):
+        loader.load_sweep_config = SweepComposer(loader, own)  # type: ignore[method-assign]
     return loader.load_sweep_config

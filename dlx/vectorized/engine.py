@@ -9,12 +9,12 @@ from torch import Tensor
 
 from dlx.batch import Batch
 from dlx.procedures.schedule import Schedule
-from dlx.vectorized.rules import rule, settings
+from dlx.vectorized.rules import get_hyperparameters, make_rule
 from dlx.vectorized.stack import Stack
 from dlx.vectorized.trial import Trial
 
 
-class Descending(Protocol):
+class GradientProcedure(Protocol):
     """What is shared by procedures that leave the update to an optimizer."""
 
     params: list[Tensor]
@@ -33,14 +33,14 @@ class Engine(ABC):
         Unstacked: there is no stacked form of what they do.
     """
 
-    def __init__(self, trials: Sequence[Trial], procedures: Sequence[Descending]) -> None:
+    def __init__(self, trials: Sequence[Trial], procedures: Sequence[GradientProcedure]) -> None:
         self.members = [trial.member for trial in trials]
         self.descending = list(procedures)
         self.stack = Stack([trial.parts.model for trial in trials], trials[0].parts.task)
         self.optimizers = [one.optimizer for one in procedures]
         schedules = [one.schedule for one in procedures if one.schedule is not None]
         self.stepping = [schedule for schedule in schedules if schedule.interval == "step"]
-        self.rule = rule(self.optimizers, moving=bool(schedules))
+        self.rule = make_rule(self.optimizers, moving=bool(schedules))
         self.slots: dict[str, Tensor] = {}
         for name in self.rule.slots:
             kept = [[self._kept(one.optimizer, p, name) for p in one.params] for one in procedures]
@@ -49,7 +49,7 @@ class Engine(ABC):
         self.counter = torch.full((), float(self.steps), device=self.stack.device)
         self._share()
         moves = ("lr", *(("momentum", "beta1") if schedules else ()))
-        found = [settings(o.param_groups[0]) for o in self.optimizers]
+        found = [get_hyperparameters(o.param_groups[0]) for o in self.optimizers]
         names = [name for name in self.rule.numbers if name in found[0]]
         self.columns = {
             name: torch.empty(len(found), 1, device=self.stack.device)
@@ -116,7 +116,7 @@ class Engine(ABC):
 
     def refresh(self) -> None:
         """Read the numbers again that a schedule may have changed."""
-        found = [settings(optimizer.param_groups[0]) for optimizer in self.optimizers]
+        found = [get_hyperparameters(optimizer.param_groups[0]) for optimizer in self.optimizers]
         values = [[float(one[name]) for one in found] for name in self.columns]
         for column, now, before in zip(self.columns.values(), values, self.known or values, strict=True):
             if now != before or not self.known:

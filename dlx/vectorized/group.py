@@ -24,22 +24,22 @@ from dlx.run import plain
 from dlx.runs.rundir import near
 from dlx.terminal.progress import Progress
 from dlx.vectorized.engine import Engine
-from dlx.vectorized.groups import data, declared
-from dlx.vectorized.jobs import Planned, current
-from dlx.vectorized.not_vectorizable import Unstacked
+from dlx.vectorized.groups import has_declared_sizes, make_data_key
+from dlx.vectorized.jobs import PlannedJob, use_hydra_config
+from dlx.vectorized.not_vectorizable import NotVectorizable
 from dlx.vectorized.stacked_backprop import StackedBackprop
-from dlx.vectorized.stacked_contrastive_divergence import StackedContrast
-from dlx.vectorized.stacked_loader import Streams
-from dlx.vectorized.stacked_trainer import Together
+from dlx.vectorized.stacked_contrastive_divergence import StackedContrastiveDivergence
+from dlx.vectorized.stacked_loader import StackedLoader
+from dlx.vectorized.stacked_trainer import StackedTrainer
 from dlx.vectorized.trial import Trial
 
 ENGINES: dict[type[Procedure], Callable[[Sequence[Trial], bool | Literal["auto"]], Engine]] = {
     Backprop: StackedBackprop,
-    ContrastiveDivergence: StackedContrast,
+    ContrastiveDivergence: StackedContrastiveDivergence,
 }
 
 
-class Group:
+class JobGroup:
     """Jobs that may be one stack.
 
     Args:
@@ -52,7 +52,7 @@ class Group:
 
     def __init__(
         self,
-        jobs: Sequence[Planned],
+        jobs: Sequence[PlannedJob],
         task: Job,
         context: HydraContext,
         most: int,
@@ -65,7 +65,7 @@ class Group:
         self.left: dict[int, str] = {}  # jobs that were not run, and why
         self.known: dict[str, tuple[Dataset, Loader]] = {}  # data that is loaded
 
-    def run(self) -> "Group":
+    def run(self) -> "JobGroup":
         """Train them; afterwards `returns` and `left` say what became of each.
 
         Raises:
@@ -73,20 +73,20 @@ class Group:
         """
         for start in range(0, len(self.jobs), self.most):
             trials = self._assembled(self.jobs[start : start + self.most])
-            alike: dict[Any, list[tuple[Planned, Trial]]] = {}
+            alike: dict[Any, list[tuple[PlannedJob, Trial]]] = {}
             for job, trial in trials:
-                alike.setdefault(_structure(trial.parts.model), []).append((job, trial))
+                alike.setdefault(_get_structure(trial.parts.model), []).append((job, trial))
             for together in alike.values():
                 jobs = [job for job, _ in together]
                 try:
                     if len(together) == 1:
-                        raise Unstacked("no other job has a model of its kind")
+                        raise NotVectorizable("no other job has a model of its kind")
                     self._train(jobs, [trial for _, trial in together])
-                except Unstacked as why:
+                except NotVectorizable as why:
                     self.left.update({job.number: str(why) for job in jobs})
         return self
 
-    def _assembled(self, jobs: Sequence[Planned]) -> list[tuple[Planned, Trial]]:
+    def _assembled(self, jobs: Sequence[PlannedJob]) -> list[tuple[PlannedJob, Trial]]:
         """Trials whose parts are built; what refuses its values has failed."""
         found = []
         for job in jobs:
@@ -96,29 +96,29 @@ class Group:
                 self._failed(job, error)
         return found
 
-    def _trial(self, job: Planned) -> Trial:
-        key = data(job.config)
+    def _trial(self, job: PlannedJob) -> Trial:
+        key = make_data_key(job.config)
         loaded, batches = self.known.get(key, (None, None))
-        if declared(job.config):
+        if has_declared_sizes(job.config):
             parts = assemble(Plain(job.config), fresh=True, loaded=loaded, data=batches)
         else:  # interpolations wait for sizes that only the data tell
-            with current(job.full):
+            with use_hydra_config(job.full):
                 parts = assemble(job.unresolved(), fresh=True, loaded=loaded, data=batches)
             parts = parts._replace(config=Plain(plain(parts.config)))
         self.known[key] = parts.dataset, parts.data
         prepare(parts)
         return Trial(parts, job.directory, job.about, get_random_state())
 
-    def _train(self, jobs: list[Planned], trials: list[Trial]) -> None:
+    def _train(self, jobs: list[PlannedJob], trials: list[Trial]) -> None:
         def engine(rows: Sequence[int]) -> Engine:
             return ENGINES[type(trials[0].parts.procedure)]([trials[k] for k in rows], self.compile)
 
-        def streams(rows: Sequence[int]) -> Streams:
-            return Streams([trials[k].parts.data for k in rows])
+        def streams(rows: Sequence[int]) -> StackedLoader:
+            return StackedLoader([trials[k].parts.data for k in rows])
 
         everyone = range(len(trials))
         started, first = time.monotonic(), trials[0].parts
-        _tune([trial.parts for trial in trials])
+        _choose_threads_and_precision([trial.parts for trial in trials])
         batches, made = streams(everyone), engine(everyone)
         made.try_out(next(batches.train(0)), batches.own)
         progress = Progress()
@@ -132,7 +132,7 @@ class Group:
                     self.context.callbacks.on_job_start(config=job.full, task_function=self.task)
                 trial.open()
         try:
-            Together(trials, engine, streams, progress).run(made)
+            StackedTrainer(trials, engine, streams, progress).run(made)
         except Interrupted as stop:
             raise Stopped(stop) from stop
         except Exception as error:  # of the step itself: it is everybody's
@@ -143,7 +143,7 @@ class Group:
             self._returned(job, trial)
         self._summary(trials, progress, time.monotonic() - started)
 
-    def _returned(self, job: Planned, trial: Trial) -> None:
+    def _returned(self, job: PlannedJob, trial: Trial) -> None:
         if trial.error is None:
             assert trial.metrics is not None
             back = job.returned(objective(trial.metrics), JobStatus.COMPLETED)
@@ -151,12 +151,12 @@ class Group:
         elif not isinstance(trial.error, Interrupted):
             self._failed(job, trial.error)
 
-    def _failed(self, job: Planned, error: BaseException) -> None:
+    def _failed(self, job: PlannedJob, error: BaseException) -> None:
         assert isinstance(error, Exception)
         self.task.failed(job.directory, job.full.hydra, error)
         self._tell(job, job.returned(error, JobStatus.FAILED))
 
-    def _tell(self, job: Planned, back: JobReturn) -> None:
+    def _tell(self, job: PlannedJob, back: JobReturn) -> None:
         self.returns[job.number] = back
         if self.heard:
             self.context.callbacks.on_job_end(config=job.full, job_return=back)
@@ -167,7 +167,7 @@ class Group:
         progress.tell(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
 
 
-def _tune(parts: Sequence[Parts]) -> None:
+def _choose_threads_and_precision(parts: Sequence[Parts]) -> None:
     """Choose threads and kernels by the size of a stack's step, where a lone run would choose by its own."""
     first = parts[0]
     weights = sum(p.numel() for p in first.model.parameters())
@@ -180,7 +180,7 @@ def _tune(parts: Sequence[Parts]) -> None:
         one.machine.update(chosen)
 
 
-def _structure(model: nn.Module) -> Any:
+def _get_structure(model: nn.Module) -> Any:
     """What the models of one stack have in common."""
     modules = tuple((name, type(module)) for name, module in model.named_modules())
     return modules, tuple((name, p.shape, p.requires_grad) for name, p in model.named_parameters())

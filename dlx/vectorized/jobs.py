@@ -14,7 +14,7 @@ from dlx.config.resolved import text, written
 
 
 @contextlib.contextmanager
-def current(full: DictConfig) -> Iterator[None]:
+def use_hydra_config(full: DictConfig) -> Iterator[None]:
     """Let `${hydra:…}` be that of a configuration."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().cfg = full  # type: ignore[assignment]
@@ -24,7 +24,7 @@ def current(full: DictConfig) -> Iterator[None]:
         HydraConfig.instance().cfg = before
 
 
-class Planned:
+class PlannedJob:
     """A job's configuration.
 
     Args:
@@ -91,15 +91,17 @@ class Planned:
 
     def returned(self, value: Any, status: JobStatus) -> JobReturn:
         """What Hydra hears of it."""
-        back = Returned(overrides=self.words, working_dir=str(Path.cwd()), task_name=str(self._hydra["job"]["name"]))
+        back = LazyJobReturn(
+            overrides=self.words, working_dir=str(Path.cwd()), task_name=str(self._hydra["job"]["name"])
+        )
         back.job, back.status, back.return_value = self, status, value
         return back
 
 
-class Returned(JobReturn):
+class LazyJobReturn(JobReturn):
     """A job's return, whose configurations are composed when somebody asks for them."""
 
-    job: Planned
+    job: PlannedJob
 
     def __getattribute__(self, name: str) -> Any:
         if name == "cfg":

@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 from dlx.errors import UsageError
 from dlx.job import Job, Stopped
 from dlx.types import Count
-from dlx.vectorized.composing import install
-from dlx.vectorized.groups import kind, unfit
-from dlx.vectorized.jobs import Planned
+from dlx.vectorized.composing import install_composer
+from dlx.vectorized.groups import explain_unfit, make_stack_key
+from dlx.vectorized.jobs import PlannedJob
 
 
 class Vectorized(Launcher):
@@ -39,7 +39,7 @@ class Vectorized(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hear what is to be launched."""
         self.context, self.task, self.config = hydra_context, task_function, config
-        self.composer = install(
+        self.composer = install_composer(
             hydra_context.config_loader, task_function.own if isinstance(task_function, Job) else ()
         )
 
@@ -63,10 +63,10 @@ class Vectorized(Launcher):
         for group, reason in self._groups(jobs):
             left: Mapping[int, str | None] = {job.number: reason for job in group}
             if reason is None:
-                from dlx.vectorized.group import Group
+                from dlx.vectorized.group import JobGroup
 
                 assert isinstance(self.task, Job)
-                made = Group(group, self.task, self.context, self.most, self.compile).run()
+                made = JobGroup(group, self.task, self.context, self.most, self.compile).run()
                 returns |= made.returns
                 left = made.left
             for job in group:
@@ -77,14 +77,14 @@ class Vectorized(Launcher):
             print(f"vectorized: {count} job{'s' * (count > 1)} ran alone: {why}", file=sys.stderr)
         return [returns[job.number] for job in jobs]
 
-    def _groups(self, jobs: list[Planned]) -> list[tuple[list[Planned], str | None]]:
+    def _groups(self, jobs: list[PlannedJob]) -> list[tuple[list[PlannedJob], str | None]]:
         """Jobs that may be one stack, and those that may not, with the reason."""
-        groups: dict[str, list[Planned]] = {}
+        groups: dict[str, list[PlannedJob]] = {}
         for job in jobs:
-            why = "the task is not dlx's own" if not isinstance(self.task, Job) else unfit(job.config)
+            why = "the task is not dlx's own" if not isinstance(self.task, Job) else explain_unfit(job.config)
             why = why or (None if job.at_once else "hydra.job.chdir and env_set are for one job at a time")
-            groups.setdefault(f"alone: {why}" if why else kind(job.config), []).append(job)
-        found: list[tuple[list[Planned], str | None]] = []
+            groups.setdefault(f"alone: {why}" if why else make_stack_key(job.config), []).append(job)
+        found: list[tuple[list[PlannedJob], str | None]] = []
         for key, group in groups.items():
             why = key.removeprefix("alone: ") if key.startswith("alone: ") else None
             if why is None and len(group) == 1:
@@ -92,7 +92,7 @@ class Vectorized(Launcher):
             found.append((group, why))
         return found
 
-    def _run(self, job: Planned) -> JobReturn:
+    def _run(self, job: PlannedJob) -> JobReturn:
         """An ordinary job, in this process."""
         back = run_job(
             hydra_context=self.context,

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from dlx.tasks.task import Task
 from dlx.vectorized.stack import Stack
-from dlx.vectorized.stacked_loader import Streams
+from dlx.vectorized.stacked_loader import StackedLoader
 from dlx.vectorized.trial import Trial
 
 
-def measure(stack: Stack, trials: Sequence[Trial], streams: Streams, split: str) -> list[dict[str, float]]:
+def evaluate_trials(
+    stack: Stack, trials: Sequence[Trial], streams: StackedLoader, split: str
+) -> list[dict[str, float]]:
     """Metrics of each trial, every example weighted alike."""
     sums: dict[str, Tensor] = {}
     examples = 0
@@ -23,10 +25,12 @@ def measure(stack: Stack, trials: Sequence[Trial], streams: Streams, split: str)
             total = value.to(wide).sum(1) if value.ndim > 1 else value.to(wide) * size
             sums[name] = sums[name] + total if name in sums else total
     means = {name: total.cpu().double() / max(examples, 1) for name, total in sums.items()}
-    return [_finished(trial, {name: mean[k] for name, mean in means.items()}, split) for k, trial in enumerate(trials)]
+    return [
+        _finish_metrics(trial, {name: mean[k] for name, mean in means.items()}, split) for k, trial in enumerate(trials)
+    ]
 
 
-def _finished(trial: Trial, means: dict[str, Tensor], split: str) -> dict[str, float]:
+def _finish_metrics(trial: Trial, means: dict[str, Tensor], split: str) -> dict[str, float]:
     task, model = trial.parts.task, trial.parts.model
     final = task.finish(means)
     if type(task).whole is not Task.whole:  # what only a whole split defines is asked of each by itself

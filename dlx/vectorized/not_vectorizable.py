@@ -1,5 +1,5 @@
 """Why trials are not trained together."""
 
 
-class Unstacked(Exception):
+class NotVectorizable(Exception):
     """Trials cannot be one stack; they run as ordinary jobs, and the message says why."""

@@ -14,17 +14,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from dlx.vectorized.not_vectorizable import Unstacked
-from dlx.vectorized.op_replacements import STAND_INS
+from dlx.vectorized.not_vectorizable import NotVectorizable
+from dlx.vectorized.op_replacements import OP_REPLACEMENTS
 
-Played = Callable[..., tuple[Tensor, ...]]
-Memory = dict[Any, list[Tensor]]  # by shape and kind
+Replay = Callable[..., tuple[Tensor, ...]]
+MemoryPool = dict[Any, list[Tensor]]  # by shape and kind
 aten = torch.ops.aten
-ASKING = {aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default}  # for memory, whatever is in it
+ALLOCATIONS = {
+    aten.empty.memory_format,
+    aten.new_empty.default,
+    aten.empty_like.default,
+}  # for memory, whatever is in it
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, inputs: Sequence[Tensor], memory: Memory) -> None:
+    def __init__(self, inputs: Sequence[Tensor], memory: MemoryPool) -> None:
         super().__init__()
         self.memory, self.asked = memory, Counter[Any]()
         self.names = {id(tensor): f"a{i}" for i, tensor in enumerate(inputs)}
@@ -35,11 +39,11 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is aten._local_scalar_dense.default:
-            raise Unstacked("their step asks for a number's value on the way")
+            raise NotVectorizable("their step asks for a number's value on the way")
         given = tree_map(self._name, (args, kwargs))
-        func = STAND_INS.get(func, func)  # what follows goes by how its answer lies in memory
+        func = OP_REPLACEMENTS.get(func, func)  # what follows goes by how its answer lies in memory
         out = func(*args, **kwargs)
-        if func in ASKING:
+        if func in ALLOCATIONS:
             return self._lasting(out)
         if getattr(func, "is_view", False) and str(given[0][0]) in self.constants:
             tree_map(self._name, out)  # a view of what stays stays
@@ -71,15 +75,15 @@ class _Recorder(TorchDispatchMode):
                 self.names[id(value)] = name = f"c{len(self.kept)}"
                 self.constants[name] = value
                 self.kept.append(value)
-            return _Text(self.names[id(value)])
+            return _SourceText(self.names[id(value)])
         written = value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value))
-        return _Text(repr(value)) if written else self._held(value)
+        return _SourceText(repr(value)) if written else self._held(value)
 
-    def _held(self, value: Any) -> "_Text":
+    def _held(self, value: Any) -> "_SourceText":
         name = f"c{len(self.kept)}"
         self.kept.append(value)
         self.constants[name] = value
-        return _Text(name)
+        return _SourceText(name)
 
 
 # torch marks the method as not to be compiled, and the mark loads the compiler when the method is first called.
@@ -88,14 +92,16 @@ _Recorder.__torch_dispatch__ = getattr(  # type: ignore[method-assign]
 )
 
 
-class _Text(str):
+class _SourceText(str):
     """Source text of an argument."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
-def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], memory: Memory | None = None) -> Played:
+def record_ops(
+    function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], memory: MemoryPool | None = None
+) -> Replay:
     """What `function` does to tensors such as these, as one that does just that.
 
     Args:
@@ -110,16 +116,16 @@ def record(function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], 
     with recorder:
         out = [tensor.clone() for tensor in function(*inputs)]  # the next play would write into it
     answers = [str(recorder._name(tensor)) for tensor in out]
-    return _compiled(recorder, len(inputs), answers)
+    return _compile_replay(recorder, len(inputs), answers)
 
 
-def _compiled(recorder: _Recorder, count: int, answers: list[str]) -> Played:
+def _compile_replay(recorder: _Recorder, count: int, answers: list[str]) -> Replay:
     """The recorded calls as a Python function, but for those that nobody needs; tensors go after their last use."""
     needed, lines = set(answers), []
     for number, (func, args, kwargs, made) in reversed(list(enumerate(recorder.calls))):
         if not (needed & {*made} or (hasattr(func, "_schema") and func._schema.is_mutable)):
             continue
-        used = {str(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, _Text)}
+        used = {str(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, _SourceText)}
         last = [name for name in sorted((used | {*made}) - needed) if name.startswith("v")]
         needed |= used
         name = f"f{number}"
@@ -132,5 +138,5 @@ def _compiled(recorder: _Recorder, count: int, answers: list[str]) -> Played:
     source.append(f"    return ({''.join(f'{answer}, ' for answer in answers)})")
     space = dict(recorder.constants)
     exec("\n".join(source), space)
-    played: Played = space["played"]
+    played: Replay = space["played"]
     return played

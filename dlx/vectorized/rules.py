@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlx.optimizers.graves_rmsprop import GravesRMSprop
-from dlx.vectorized.not_vectorizable import Unstacked
+from dlx.vectorized.not_vectorizable import NotVectorizable
 
 Numbers = Mapping[str, Any]  # of a rule: a number, or a column (K, 1) where the trials have different ones
 
@@ -45,13 +45,13 @@ class Rule:
         raise NotImplementedError
 
 
-def decayed(p: Tensor, g: Tensor, n: Numbers) -> Tensor:
+def add_weight_decay(p: Tensor, g: Tensor, n: Numbers) -> Tensor:
     """The gradient with that of a squared norm."""
     decay = n["weight_decay"]
-    return g if _zero(decay) else g + decay * p
+    return g if _is_zero(decay) else g + decay * p
 
 
-def _zero(number: Any) -> bool:
+def _is_zero(number: Any) -> bool:
     return not isinstance(number, Tensor) and number == 0
 
 
@@ -72,12 +72,12 @@ class SGD(Rule):
         return bool(group["momentum"])
 
     def __call__(self, p: Tensor, g: Tensor, s: Mapping[str, Tensor], t: Tensor, n: Numbers) -> None:
-        g = decayed(p, g, n)
+        g = add_weight_decay(p, g, n)
         if self.moves:
             v, momentum = s["momentum_buffer"], n["momentum"]
             moved = momentum * v + (1 - n["dampening"]) * g
             # torch starts the velocity at the first gradient, undamped; while there is no momentum it leaves it alone
-            moved = moved if _zero(n["dampening"]) else torch.where(t == 1, g, moved)
+            moved = moved if _is_zero(n["dampening"]) else torch.where(t == 1, g, moved)
             on = torch.as_tensor(momentum) != 0
             v.copy_(torch.where(on, moved, v))
             g = g + momentum * v if self.group["nesterov"] else torch.where(on, v, g)
@@ -94,10 +94,10 @@ class Adam(Rule):
     def __call__(self, p: Tensor, g: Tensor, s: Mapping[str, Tensor], t: Tensor, n: Numbers) -> None:
         m, v, beta1, beta2, eps = s["exp_avg"], s["exp_avg_sq"], n["beta1"], n["beta2"], n["eps"]
         if self.group.get("decoupled_weight_decay"):
-            if not _zero(n["weight_decay"]):
+            if not _is_zero(n["weight_decay"]):
                 p.mul_(1 - n["lr"] * n["weight_decay"])
         else:
-            g = decayed(p, g, n)
+            g = add_weight_decay(p, g, n)
         if self.kernel and p.is_cpu and not any(isinstance(number, Tensor) for number in (beta1, beta2, eps)):
             # torch's kernel knows one rate: with that of 1 and from zero it gives the direction.
             way = torch.zeros_like(p)
@@ -129,7 +129,7 @@ class RMSprop(Rule):
         return slot != "momentum_buffer" or bool(group["momentum"])
 
     def __call__(self, p: Tensor, g: Tensor, s: Mapping[str, Tensor], t: Tensor, n: Numbers) -> None:
-        g, v, alpha = decayed(p, g, n), s["square_avg"], n["alpha"]
+        g, v, alpha = add_weight_decay(p, g, n), s["square_avg"], n["alpha"]
         v.mul_(alpha).add_((1 - alpha) * g.square())
         if self.group["centered"]:
             s["grad_avg"].lerp_(g, 1 - alpha)
@@ -150,7 +150,7 @@ class Adagrad(Rule):
     slots = ("sum",)
 
     def __call__(self, p: Tensor, g: Tensor, s: Mapping[str, Tensor], t: Tensor, n: Numbers) -> None:
-        g = decayed(p, g, n)
+        g = add_weight_decay(p, g, n)
         s["sum"].add_(g.square())
         p.sub_(n["lr"] / (1 + (t - 1) * n["lr_decay"]) * g / (s["sum"].sqrt() + n["eps"]))
 
@@ -163,7 +163,7 @@ class Adadelta(Rule):
     slots = ("square_avg", "acc_delta")
 
     def __call__(self, p: Tensor, g: Tensor, s: Mapping[str, Tensor], t: Tensor, n: Numbers) -> None:
-        g, v, u, rho = decayed(p, g, n), s["square_avg"], s["acc_delta"], n["rho"]
+        g, v, u, rho = add_weight_decay(p, g, n), s["square_avg"], s["acc_delta"], n["rho"]
         v.mul_(rho).add_((1 - rho) * g.square())
         change = (u + n["eps"]).sqrt() / (v + n["eps"]).sqrt() * g
         u.mul_(rho).add_((1 - rho) * change.square())
@@ -193,16 +193,18 @@ RULES: dict[type[torch.optim.Optimizer], type[Rule]] = {
     torch.optim.Adadelta: Adadelta,
     GravesRMSprop: Graves,
 }
-KERNELS = ("foreach", "fused", "capturable", "differentiable")  # how torch computes it, not what
+KERNEL_SWITCHES = ("foreach", "fused", "capturable", "differentiable")  # how torch computes it, not what
 
 
-def settings(group: Mapping[str, Any]) -> dict[str, Any]:
+def get_hyperparameters(group: Mapping[str, Any]) -> dict[str, Any]:
     """A parameter group's numbers and switches, by one name each."""
-    found = {key: value for key, value in group.items() if key not in ("params", "initial_lr", "betas", *KERNELS)}
+    found = {
+        key: value for key, value in group.items() if key not in ("params", "initial_lr", "betas", *KERNEL_SWITCHES)
+    }
     return found | (dict(zip(("beta1", "beta2"), group["betas"], strict=True)) if "betas" in group else {})
 
 
-def rule(optimizers: Sequence[torch.optim.Optimizer], moving: bool) -> Rule:
+def make_rule(optimizers: Sequence[torch.optim.Optimizer], moving: bool) -> Rule:
     """The rule of these trials' optimizers.
 
     Args:
@@ -214,13 +216,13 @@ def rule(optimizers: Sequence[torch.optim.Optimizer], moving: bool) -> Rule:
     """
     kind = type(optimizers[0])
     if kind not in RULES or any(type(other) is not kind for other in optimizers):
-        raise Unstacked(f"the optimizer {kind.__name__} has no stacked form")
+        raise NotVectorizable(f"the optimizer {kind.__name__} has no stacked form")
     if any(len(optimizer.param_groups) > 1 for optimizer in optimizers):
-        raise Unstacked("the optimizer has several parameter groups")
+        raise NotVectorizable("the optimizer has several parameter groups")
     found, groups = RULES[kind], [optimizer.param_groups[0] for optimizer in optimizers]
-    for name, value in settings(groups[0]).items():
+    for name, value in get_hyperparameters(groups[0]).items():
         if name in ("amsgrad", "maximize", "foreach") and value:
-            raise Unstacked(f"optimizer.{name} has no stacked form")
-        if name not in found.numbers and any(settings(group)[name] != value for group in groups):
-            raise Unstacked(f"optimizer.{name} differs")
+            raise NotVectorizable(f"optimizer.{name} has no stacked form")
+        if name not in found.numbers and any(get_hyperparameters(group)[name] != value for group in groups):
+            raise NotVectorizable(f"optimizer.{name} differs")
     return found(groups, moving) if found in (SGD, RMSprop) else found(groups)

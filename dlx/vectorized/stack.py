@@ -12,10 +12,10 @@ from dlx.batch import Batch
 from dlx.loggers.tensorboard.histogram import encode_rows
 from dlx.models.layers import penalised
 from dlx.tasks.task import Task
-from dlx.vectorized.not_vectorizable import Unstacked
-from dlx.vectorized.numbers import numbers
-from dlx.vectorized.op_replacements import Plainly
-from dlx.vectorized.through_time import sweep_all
+from dlx.vectorized.not_vectorizable import NotVectorizable
+from dlx.vectorized.numbers import find_free_numbers
+from dlx.vectorized.op_replacements import PlainCrossEntropy
+from dlx.vectorized.through_time import install_stacked_cells
 
 Tensors = Sequence[Tensor]
 
@@ -40,19 +40,19 @@ class Stack:
         first = self.models[0]
         self.device = next(first.parameters()).device
         model = copy.deepcopy(first)
-        self.numbers = numbers(model, self.models, self.device)
+        self.numbers = find_free_numbers(model, self.models, self.device)
         for number in self.numbers:
             number.put(number.values[0])
-        self.swept = sweep_all(model)
-        self.template = Asked(model, task)
+        self.swept = install_stacked_cells(model)
+        self.template = LossAndMetrics(model, task)
         named = [dict(one.named_parameters()) for one in self.models]
         self.names = [name for name, p in named[0].items() if p.requires_grad]
         self.shapes = [named[0][name].shape for name in self.names]
         self.sizes = [shape.numel() for shape in self.shapes]
         if not self.names:
-            raise Unstacked("nothing in them learns by gradients")
+            raise NotVectorizable("nothing in them learns by gradients")
         if len({named[0][name].dtype for name in self.names}) > 1:
-            raise Unstacked("their weights are of several types")
+            raise NotVectorizable("their weights are of several types")
         self.weights = self.rows([[one[name] for name in self.names] for one in named])
         fixed = {name: torch.stack([one[name].detach() for one in named]) for name in named[0].keys() - {*self.names}}
         buffers = {
@@ -111,7 +111,7 @@ class Stack:
         Args:
             weights: (K, *shape) of each learning parameter.
             fixed, buffers: as in the attributes of these names, in their order.
-            values: of `numbers`, (K,) each.
+            values: of `find_free_numbers`, (K,) each.
             batch: of all models, or, if `own`, (K, batch, …) with one for each.
             own: see above.
         """
@@ -158,7 +158,7 @@ class Stack:
         return answer(list(weights), list(fixed), list(buffers), list(values), *parts)
 
 
-class Asked(nn.Module):
+class LossAndMetrics(nn.Module):
     """The loss or the metrics as what a module returns, so that `functional_call` can swap the model's tensors."""
 
     def __init__(self, model: nn.Module, task: Task) -> None:
@@ -167,7 +167,7 @@ class Asked(nn.Module):
 
     def forward(self, what: str, batch: Batch) -> Any:
         """`loss`, 0-d, with the penalties, or the `metrics` of each example."""
-        with Plainly():
+        with PlainCrossEntropy():
             if what == "metrics":
                 return self.task.metrics(self.model, batch)
             loss = self.task.loss(self.model, batch)

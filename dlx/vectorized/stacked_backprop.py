@@ -16,12 +16,15 @@ from dlx.batch import Batch
 from dlx.models.layers import Regularized, constrained
 from dlx.procedures.backprop import Backprop
 from dlx.vectorized.engine import Engine
-from dlx.vectorized.not_vectorizable import Unstacked
-from dlx.vectorized.recording import Memory, Played, record
+from dlx.vectorized.not_vectorizable import NotVectorizable
+from dlx.vectorized.recording import MemoryPool, Replay, record_ops
 from dlx.vectorized.trial import Trial
 
-LOOKED_AT = 50  # steps whose time tells what the others will take
-SAVED, COMPILING = 0.4, 15.0  # part of a step's time that compiling saves; seconds that it takes at first
+TIMED_STEPS = 50  # steps whose time tells what the others will take
+COMPILE_SAVING, COMPILE_SECONDS = (
+    0.4,
+    15.0,
+)  # part of a step's time that compiling saves; seconds that it takes at first
 
 
 class StackedBackprop(Engine):
@@ -40,14 +43,14 @@ class StackedBackprop(Engine):
         first = self.procedures[0]
         for name, what in (("compile", first.compile), ("diagnose", first.diagnose), ("clip_value", first.clip_value)):
             if what is not None:
-                raise Unstacked(f"procedure.{name} has no stacked form")
+                raise NotVectorizable(f"procedure.{name} has no stacked form")
         if first.accumulate > 1:
-            raise Unstacked("procedure.accumulate has no stacked form")
+            raise NotVectorizable("procedure.accumulate has no stacked form")
         super().__init__(trials, self.procedures)  # type: ignore[arg-type]
         self.watch, self.clip_norm = first.watch, first.clip_norm
         self.bounds = self._bounds()
-        self.graphs: dict[Any, Played] = {}
-        self.memory: Memory = {}
+        self.graphs: dict[Any, Replay] = {}
+        self.memory: MemoryPool = {}
         self.compile = False if self.stack.swept else compile  # what is written out leaves a compiler nothing
         self.full = trials[0].parts.data.batch
         trainer = trials[0].member
@@ -85,10 +88,10 @@ class StackedBackprop(Engine):
         if self.begun is None:
             self.begun, self.beginning = self._clock(), self.steps
         taken = self.steps - self.beginning
-        if taken < LOOKED_AT:
+        if taken < TIMED_STEPS:
             return False
         left = (self.last - self.steps) * (self._clock() - self.begun) / taken
-        if left * SAVED < COMPILING:
+        if left * COMPILE_SAVING < COMPILE_SECONDS:
             self.compile = False
         return bool(self.compile)
 
@@ -101,13 +104,13 @@ class StackedBackprop(Engine):
         tensors = (self.slots, self.columns, stack.fixed, stack.buffers)
         return [stack.weights, self.counter, *(t for named in tensors for t in named.values()), *values]
 
-    def _graph(self, batch: Batch, own: bool, watched: bool) -> Played:
+    def _graph(self, batch: Batch, own: bool, watched: bool) -> Replay:
         key = batch.x.shape, own, watched
         if key not in self.graphs:
             self.graphs[key] = self.trace(batch, own, watched)
         return self.graphs[key]
 
-    def trace(self, batch: Batch, own: bool, watched: bool) -> Played:
+    def trace(self, batch: Batch, own: bool, watched: bool) -> Replay:
         """The step as plain operators.
 
         Raises:
@@ -117,12 +120,12 @@ class StackedBackprop(Engine):
         try:
             with torch.random.fork_rng(), torch.enable_grad():
                 inputs = [tensor.clone() for tensor in self._inputs(batch)]
-                return record(lambda *given: self._step(given, own, watched), inputs, self.memory)
-        except Unstacked:
+                return record_ops(lambda *given: self._step(given, own, watched), inputs, self.memory)
+        except NotVectorizable:
             raise
         except Exception as error:  # vmap refuses in many ways what it cannot batch
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise Unstacked(f"their step cannot be batched ({type(error).__name__}: {reason[:160]})") from error
+            raise NotVectorizable(f"their step cannot be batched ({type(error).__name__}: {reason[:160]})") from error
         finally:
             torch.backends.mkldnn.set_flags(_enabled=onednn)
 
@@ -139,7 +142,7 @@ class StackedBackprop(Engine):
         losses, moved = stack.losses(leaves, fixed, buffers, values, Batch(*rest), own)
         grads = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         if any(grad is None for grad in grads):
-            raise Unstacked("the loss does not reach all of their weights")
+            raise NotVectorizable("the loss does not reach all of their weights")
         with torch.no_grad():
             g = torch.cat([grad.reshape(len(stack), -1) for grad in grads], 1)
             norms = []
@@ -161,7 +164,7 @@ class StackedBackprop(Engine):
         per_trial = [constrained(procedure.model) for procedure in self.procedures]
         for twins in zip(*per_trial, strict=True):
             if not isinstance(twins[0], Regularized):
-                raise Unstacked(f"{type(twins[0]).__name__} is constrained after each step")
+                raise NotVectorizable(f"{type(twins[0]).__name__} is constrained after each step")
             (place,) = (i for i, p in enumerate(self.procedures[0].params) if p is twins[0].weight)
             found[place] = twins[0].units, torch.tensor([float(twin.max_norm) for twin in twins])
         return found

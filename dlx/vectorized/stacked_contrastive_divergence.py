@@ -15,11 +15,11 @@ from dlx.models.boltzmann.units import Binary, Units
 from dlx.procedures.chains import Persistent, Restarted
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.vectorized.engine import Engine
-from dlx.vectorized.not_vectorizable import Unstacked
+from dlx.vectorized.not_vectorizable import NotVectorizable
 from dlx.vectorized.trial import Trial
 
 
-class StackedContrast(Engine):
+class StackedContrastiveDivergence(Engine):
     """What `ContrastiveDivergence` does at a step, for K machines at once: CD-k, or persistent chains.
 
     Args:
@@ -34,9 +34,9 @@ class StackedContrast(Engine):
         self.procedures = [cast(ContrastiveDivergence, trial.parts.procedure) for trial in trials]
         first, model = self.procedures[0], trials[0].parts.model
         if type(model) is not RBM or not all(first.learns):
-            raise Unstacked(f"contrastive divergence of {type(model).__name__} has no stacked form")
+            raise NotVectorizable(f"contrastive divergence of {type(model).__name__} has no stacked form")
         if type(first.chains) not in (Restarted, Persistent):
-            raise Unstacked("fast weights and tempered chains have no stacked form")
+            raise NotVectorizable("fast weights and tempered chains have no stacked form")
         super().__init__(trials, self.procedures)
         self.visible, self.hidden, self.shape = model.visible_kind, model.hidden_kind, model.shape
         self.chains, self.target, self.pull = first.chains, first.sparsity_target, first.sparsity_weight

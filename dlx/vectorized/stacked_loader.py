@@ -8,10 +8,10 @@ from torch import Tensor
 from dlx.batch import Batch
 from dlx.datasets.dataset import Generated
 from dlx.datasets.loader import Loader
-from dlx.vectorized.not_vectorizable import Unstacked
+from dlx.vectorized.not_vectorizable import NotVectorizable
 
 
-class Streams:
+class StackedLoader:
     """The loaders of K trials; those that are alike are one and the same object.
 
     Args:
@@ -28,11 +28,11 @@ class Streams:
         first = self.loaders[0]
         for loader in self.loaders:
             if any(lengths is not None for lengths in loader._lengths.values()):
-                raise Unstacked("their sequences have different lengths")
+                raise NotVectorizable("their sequences have different lengths")
             if isinstance(loader.dataset.splits["train"], Generated):
-                raise Unstacked("their data are made anew for each batch")
-            if _sizes(loader) != _sizes(first):
-                raise Unstacked("their data have different sizes")
+                raise NotVectorizable("their data are made anew for each batch")
+            if _get_split_sizes(loader) != _get_split_sizes(first):
+                raise NotVectorizable("their data have different sizes")
 
     def train(self, epoch: int) -> Iterator[Batch]:
         """One pass; batches as `Stack` wants them."""
@@ -58,5 +58,5 @@ class Streams:
         return torch.stack([parts[place] for place in self.places])  # type: ignore[misc]
 
 
-def _sizes(loader: Loader) -> dict[str, int]:
+def _get_split_sizes(loader: Loader) -> dict[str, int]:
     return {name: len(split) for name, split in loader.dataset.splits.items()}

@@ -12,12 +12,12 @@ from dlx.errors import Interrupted
 from dlx.hardware.signals import Interrupt, catch_interrupts
 from dlx.terminal.progress import Progress
 from dlx.vectorized.engine import Engine
-from dlx.vectorized.measure import measure
-from dlx.vectorized.stacked_loader import Streams
+from dlx.vectorized.measure import evaluate_trials
+from dlx.vectorized.stacked_loader import StackedLoader
 from dlx.vectorized.trial import Trial
 
 
-class Together:
+class StackedTrainer:
     """Passes over the training split for all trials, until each is at its own end.
 
     A trial that stops early or fails is let go at once. Its row stays in the stack until half of the rows are idle;
@@ -34,7 +34,7 @@ class Together:
         self,
         trials: Sequence[Trial],
         make: Callable[[Sequence[int]], Engine],
-        streams: Callable[[Sequence[int]], Streams],
+        streams: Callable[[Sequence[int]], StackedLoader],
         progress: Progress,
     ) -> None:
         self.trials, self.make, self.streams_of, self.progress = list(trials), make, streams, progress
@@ -133,7 +133,7 @@ class Together:
         if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.passes):
             members = [self.trials[k] for k in self.rows]
             present = [split for split in self.splits if self.streams.loaders[0].has(split)]
-            measured = {split: measure(self.engine.stack, members, self.streams, split) for split in present}
+            measured = {split: evaluate_trials(self.engine.stack, members, self.streams, split) for split in present}
         histograms = cache(self.engine.stack.histograms)  # of all, when the first asks
         for row, k in enumerate(self.rows):
             trial = self.trials[k]

@@ -21,15 +21,15 @@ from dlx.vectorized.cells import GRU, LSTM, Cell, Elman, GRUBefore
 Tensors = tuple[Tensor, ...]
 
 
-def sweep_all(template: nn.Module) -> bool:
+def install_stacked_cells(template: nn.Module) -> bool:
     """Let a template's recurrent layers compute those of all trials at once, where there is a cell; whether any do."""
-    found = [(layers, _cell(layers)) for layers in template.modules() if isinstance(layers, Layers)]
+    found = [(layers, _make_cell(layers)) for layers in template.modules() if isinstance(layers, Layers)]
     for layers, cell in found:
-        layers.batched = None if cell is None else partial(_sweep, cell)
+        layers.batched = None if cell is None else partial(_unroll_trial, cell)
     return any(cell is not None for _, cell in found)
 
 
-def _cell(layers: Layers) -> Cell | None:
+def _make_cell(layers: Layers) -> Cell | None:
     made, rnn = layers.cell, layers.rnn
     if layers.batch_norms is not None or rnn.proj_size:
         return None
@@ -39,14 +39,14 @@ def _cell(layers: Layers) -> Cell | None:
     return kinds[made]() if made in kinds else None
 
 
-def _sweep(cell: Cell, weights: Weights, x: Tensor, *start: Tensor) -> tuple[Tensor, State]:
+def _unroll_trial(cell: Cell, weights: Weights, x: Tensor, *start: Tensor) -> tuple[Tensor, State]:
     """All states h (B, T, H) of one trial of many, and those after the last step, as `Layers` wants them."""
-    h, *after = _OfOne.apply(cell, cell.matrix(weights), x.permute(1, 2, 0), *(part.mT for part in start))
+    h, *after = _UnrollTrial.apply(cell, cell.matrix(weights), x.permute(1, 2, 0), *(part.mT for part in start))
     return h.permute(2, 0, 1), tuple(part.mT for part in (h[-1], *after))
 
 
-class _OfOne(torch.autograd.Function):
-    """As `_Sweep`, of one trial, without K: what `vmap` exchanges for that of all."""
+class _UnrollTrial(torch.autograd.Function):
+    """As `_UnrollAll`, of one trial, without K: what `vmap` exchanges for that of all."""
 
     @staticmethod
     def forward(cell: Cell, M: Tensor, x: Tensor, *start: Tensor) -> Any:
@@ -62,11 +62,11 @@ class _OfOne(torch.autograd.Function):
         for tensor, dim in zip(tensors, in_dims[1:], strict=True):
             whole.append(tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0))
         M, x, *start = whole
-        h, *after = _Sweep.apply(cell, M, x.transpose(0, 1), *start)
+        h, *after = _UnrollAll.apply(cell, M, x.transpose(0, 1), *start)
         return (h, *after), (1, *[0] * len(after))
 
 
-class _Sweep(torch.autograd.Function):
+class _UnrollAll(torch.autograd.Function):
     """`apply(cell, M, x, h_0, …)`: all states h (T, K, H, B), and what else there is of states after the last step.
 
     Args:

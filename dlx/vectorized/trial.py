@@ -17,10 +17,10 @@ from dlx.terminal.progress import Progress
 from dlx.training.checkpoint import Checkpoints
 from dlx.training.trainer import Trainer
 
-WRITTEN_EVERY = 2.0  # seconds
+CHECK_EVERY = 2.0  # seconds
 
 
-class Member(Trainer):
+class TrialTrainer(Trainer):
     """A trainer whose steps and validations are made elsewhere; all that follows from them is its own.
 
     Args:
@@ -51,7 +51,7 @@ class Member(Trainer):
     def _check(self) -> None:
         """As a lone run's, but what is finite is written each second or so, not fifty steps at a time."""
         now = time.monotonic()
-        if self.finite and now - self.written_at < WRITTEN_EVERY:
+        if self.finite and now - self.written_at < CHECK_EVERY:
             return
         self.written_at = now
         super()._check()
@@ -67,7 +67,7 @@ class Member(Trainer):
             super().pictures()
 
     def content(self) -> dict[str, Any]:
-        found: dict[str, Any] = owned({**super().content(), "random": self._drawn()})
+        found: dict[str, Any] = clone_tensors({**super().content(), "random": self._drawn()})
         return found
 
     def _drawn(self) -> dict[str, Any]:
@@ -98,14 +98,14 @@ class Member(Trainer):
             set_random_state(before)
 
 
-def owned(content: Any) -> Any:
+def clone_tensors(content: Any) -> Any:
     """The same with tensors of its own: of a view torch would save the whole stack."""
     if isinstance(content, Tensor):
         return content.detach().clone()
     if isinstance(content, dict):
-        return {name: owned(value) for name, value in content.items()}
+        return {name: clone_tensors(value) for name, value in content.items()}
     if isinstance(content, list):
-        return [owned(value) for value in content]
+        return [clone_tensors(value) for value in content]
     return content
 
 
@@ -116,12 +116,12 @@ class Trial:
         parts: as `assemble` made them.
         directory: of the run.
         about: what `run.json` says beside what is measured.
-        random: see `Member`.
+        random: see `TrialTrainer`.
     """
 
     def __init__(self, parts: Parts, directory: Path, about: dict[str, Any], random: dict[str, Any]) -> None:
         self.parts, self.directory, self.about = parts, directory, about
-        self.member = Member(parts.trainer, random)
+        self.member = TrialTrainer(parts.trainer, random)
         self.metrics: dict[str, float] | None = None
         self.error: BaseException | None = None
         self.ended = False
