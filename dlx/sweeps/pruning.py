@@ -29,9 +29,8 @@ class PruningCallback:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = open_storage(self.sweep, fsync=False)
-        return optuna.load_study(
-            study_name=STUDY_NAME, storage=storage, pruner=make_pruner(self.record.prune, self.epochs)
-        ), storage
+        pruner = make_pruner(self.record.prune, self.epochs)
+        return optuna.load_study(study_name=STUDY_NAME, storage=storage, pruner=pruner), storage
 
     def __call__(self, epoch: int, metrics: Mapping[str, float], monitor: str) -> bool:
         """Report the metric of a validation. Returns whether to prune the trial."""
@@ -42,6 +41,6 @@ class PruningCallback:
         study, storage = self._study
         trial = storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(STUDY_NAME), self.number)
         storage.set_trial_intermediate_value(trial, epoch, value)
-        return epoch < self.epochs and bool(
-            study.pruner.prune(study, storage.get_trial(trial))
-        )  # after the last epoch it is finished anyway
+        if epoch >= self.epochs:  # it is finished anyway
+            return False
+        return bool(study.pruner.prune(study, storage.get_trial(trial)))

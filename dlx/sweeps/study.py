@@ -1,6 +1,6 @@
 """The trials of a sweep, kept by Optuna in a journal file that several processes, on several machines, write to.
 
-The next trial is chosen under one lock: a trial whose process has died is taken over, stored point gets all its seeds,
+The next trial is chosen under one lock: a trial whose process has died is taken over, every point gets all its seeds,
 a grid goes through its points in order, and a point of a space that can be counted is run once.
 """
 
@@ -189,7 +189,7 @@ class Study:
         )
 
     def _record_duplicate(self, number: int, twin: "FrozenTrial") -> None:
-        """Give a proposal that repeats a trial that trial's value, so that the sampler learns it; it does not count."""
+        """Tell the sampler, for a proposal that repeats a trial, that trial's value; the proposal does not count."""
         self.storage.set_trial_user_attr(self._get_trial_id(number), "same_as", twin.number)
         if twin.state.name == "COMPLETE":
             self.optuna_study.tell(number, twin.value)

@@ -1,10 +1,10 @@
-"""Which jobs of a sweep can be one stack, told from their configurations."""
+"""Decide from their configurations which jobs of a sweep can be one stack."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-# Numbers of a model that trials of one stack may differ in: how it begins, and what regularizes it.
+# Numbers of a model that trials of one stack may differ in: its initialization and its regularization.
 FREE_NUMBERS = {
     *("l1", "l2", "bias_l1", "bias_l2", "max_norm"),
     *("kernel_init", "bias_init", "recurrent_init"),
@@ -14,10 +14,10 @@ STACKED_PROCEDURES = ("dlx.procedures.backprop.Backprop", "dlx.procedures.contra
 
 
 def explain_unfit(config: Mapping[str, Any]) -> str | None:
-    """Why a job cannot be part of any stack; None if it may be.
+    """Say why a job cannot be part of any stack; None if it may be.
 
     Args:
-        config: of the job, resolved.
+        config: the job's configuration, resolved.
     """
     procedure, trainer = config["procedure"], config["trainer"]
     if procedure["_target_"] not in STACKED_PROCEDURES:
@@ -33,7 +33,7 @@ def explain_unfit(config: Mapping[str, Any]) -> str | None:
 
 
 def make_stack_key(config: Mapping[str, Any]) -> str:
-    """What jobs of one stack have in common, as text: everything but seeds and numbers."""
+    """Return what jobs of one stack have in common, as text: everything but seeds and numbers."""
     optimizer = {key: value for key, value in config["optimizer"].items() if isinstance(value, str | bool | None)}
     trainer = {key: value for key, value in config["trainer"].items() if key not in ("patience", "min_delta")}
     dataset = {key: value for key, value in config["dataset"].items() if key != "seed"}
@@ -48,7 +48,7 @@ def make_stack_key(config: Mapping[str, Any]) -> str:
 
 
 def make_data_key(config: Mapping[str, Any]) -> str:
-    """What trials that share their batches have in common, as text."""
+    """Return what trials that share their batches have in common, as text."""
     parts = {key: config[key] for key in ("dataset", "seed", "trainer")}
     targets = [config[key]["_target_"] for key in ("model", "procedure")]
     return json.dumps([parts, targets], sort_keys=True, default=str)
@@ -62,7 +62,7 @@ def has_declared_sizes(config: Mapping[str, Any]) -> bool:
 
 
 def _drop_free_numbers(node: Any) -> Any:
-    """A model's configuration without its free numbers."""
+    """Return a model's configuration without its free numbers."""
     if isinstance(node, dict):
         return {key: _drop_free_numbers(value) for key, value in node.items() if key not in FREE_NUMBERS}
     return [_drop_free_numbers(value) for value in node] if isinstance(node, list) else node

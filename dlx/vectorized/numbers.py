@@ -1,7 +1,7 @@
 """Numbers of a model that differ between trials, as tensors with one value for each.
 
 A penalty's weight or a dropout's rate is a Python number in a module. Where the trials of a stack have different ones,
-the stack's template holds a tensor in its place, which `vmap` hands each trial its own of.
+the stack's template holds a tensor in its place, of which `vmap` gives each trial its own value.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from dlx.models.autoencoders.sparse_autoencoder import SparseAutoencoder
 from dlx.models.layers import Regularized
 from dlx.vectorized.not_vectorizable import NotVectorizable
 
-# Numbers, by the class that has them; everything else that two modules hold must be equal.
+# Numbers that may differ, by class; everything else that two modules hold must be equal.
 FREE_NUMBERS: dict[type, tuple[str, ...]] = {
     DenoisingAutoencoder: ("level",),
     SparseAutoencoder: ("weight", "target"),
@@ -26,9 +26,9 @@ MODULE_ATTRIBUTES = ("_parameters", "_buffers", "_modules", "training", "call_su
 
 
 class FreeNumber(NamedTuple):
-    """One place in the template, and its value in each trial."""
+    """A place in the template, and its value in each trial."""
 
-    put: Callable[[Any], None]
+    set: Callable[[Any], None]
     values: Tensor  # (K,)
 
 
@@ -40,7 +40,7 @@ class TensorDropout(nn.Module):
         self.p: Any = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """x with a part p of its elements zero, and the others larger by 1 / (1 - p)."""
+        """Return x with a part p of its elements zero, and the others scaled by 1 / (1 - p)."""
         return x * (torch.rand_like(x) >= self.p) / (1 - self.p) if self.training else x
 
 
@@ -48,14 +48,14 @@ def find_free_numbers(template: nn.Module, models: Sequence[nn.Module], device: 
     """Compare the trials' models, and find the numbers in which they differ.
 
     Args:
-        template: a copy of the first; dropout layers of different rates are exchanged in it.
-        models: of the trials.
+        template: a copy of the first; dropout layers of different rates are replaced in it.
+        models: the trials' models.
         device: of the values.
 
     Raises:
-        Unstacked: they differ in something else.
+        NotVectorizable: they differ in something else.
     """
-    found = []
+    numbers = []
     trees = [list(model.named_modules()) for model in models]
     if len({tuple((name, type(module)) for name, module in tree) for tree in trees}) > 1:
         raise NotVectorizable("they have different layers")
@@ -65,12 +65,16 @@ def find_free_numbers(template: nn.Module, models: Sequence[nn.Module], device: 
         if any(shape != shapes[0] for shape in shapes):
             raise NotVectorizable(f"{name or 'the model'} has weights of different shapes")
         for key, values in _find_differences(modules, name):
-            found.append(FreeNumber(_make_setter(template, name, place, key), torch.tensor(values, device=device)))
-    return found
+            numbers.append(FreeNumber(_make_setter(template, name, place, key), torch.tensor(values, device=device)))
+    return numbers
 
 
 def _find_differences(modules: list[nn.Module], name: str) -> list[tuple[Any, list[float]]]:
-    """Attributes of one module in all trials that are not the same number in all of them, and their values."""
+    """Return the attributes of one module whose numbers differ between trials, and their values.
+
+    Raises:
+        NotVectorizable: something else differs.
+    """
     found: list[tuple[Any, list[float]]] = []
     free = next((keys for kind, keys in FREE_NUMBERS.items() if isinstance(modules[0], kind)), ())
     for key, value in vars(modules[0]).items():
@@ -80,7 +84,7 @@ def _find_differences(modules: list[nn.Module], name: str) -> list[tuple[Any, li
         if key in free or (key == "p" and isinstance(modules[0], nn.Dropout)):
             found.append((key, values))  # type: ignore[arg-type]
         elif key == "max_norm" and isinstance(modules[0], Regularized) and None not in values:
-            continue  # read where the constraint is applied
+            continue  # the engine reads it where it applies the constraint
         elif key == "penalties" and isinstance(modules[0], Regularized):
             for part in value:
                 for place in (0, 1):
@@ -93,6 +97,7 @@ def _find_differences(modules: list[nn.Module], name: str) -> list[tuple[Any, li
 
 
 def _are_equal(values: list[Any]) -> bool:
+    """Whether an attribute is the same in all trials."""
     first = values[0]
     if isinstance(first, Tensor | nn.Module) or callable(first):
         return True  # weights are compared by their shapes, modules and functions by what made them
@@ -103,18 +108,19 @@ def _are_equal(values: list[Any]) -> bool:
 
 
 def _make_setter(template: nn.Module, name: str, module: Any, key: Any) -> Callable[[Any], None]:
+    """Return a function that sets an attribute of the template's module."""
     if isinstance(key, tuple):
         part, place = key
 
-        def put(value: Any) -> None:
+        def set_penalty(value: Any) -> None:
             weights = list(module.penalties[part])
             weights[place] = value
             module.penalties = {**module.penalties, part: tuple(weights)}
 
-        return put
+        return set_penalty
     if isinstance(module, nn.Dropout):
-        parent, _, own = name.rpartition(".")
-        dropped = TensorDropout(module.p)
-        setattr(template.get_submodule(parent), own, dropped)
-        return lambda value: setattr(dropped, key, value)
+        parent, _, child = name.rpartition(".")
+        dropout = TensorDropout(module.p)
+        setattr(template.get_submodule(parent), child, dropout)
+        return lambda value: setattr(dropout, key, value)
     return lambda value: setattr(module, key, value)

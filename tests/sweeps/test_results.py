@@ -18,7 +18,7 @@ from tests.verbs import dlx, fake
 def test_groups_are_means_and_standard_deviations():
     values = np.random.default_rng(0).normal(size=(3, 5))
     rows = [({"a": i}, values[i, j], f"{i}{j}") for j in range(5) for i in range(3)]
-    found = group_runs([({"a": 1}, math.nan, "x"), *rows, ({"a": 9}, math.nan, "y")], least=True)
+    found = group_runs([({"a": 1}, math.nan, "x"), *rows, ({"a": 9}, math.nan, "y")], lower_is_better=True)
     assert [one.settings["a"] for one in found] == [*np.argsort(values.mean(1)), 9]
     for one in found[:3]:
         own = values[one.settings["a"]]

@@ -35,13 +35,13 @@ def test_losses_and_gradients_are_those_of_each_alone(kind, shape, own):
         x, y = x[:1].expand_as(x), y[:1].expand_as(y)
     expected = [_loss_and_gradient(model, task, Batch(x[k], y[k])) for k, model in enumerate(models)]
     stack = Stack(models, task)
-    assert stack.swept == ("projection" not in kind)
-    leaves = [piece.detach().requires_grad_() for piece in stack.pieces(stack.weights)]
+    assert stack.has_stacked_cells == ("projection" not in kind)
+    leaves = [piece.detach().requires_grad_() for piece in stack.split_rows(stack.weights)]
     batch = Batch(x, y) if own else Batch(x[0], y[0])
     buffers = [buffer.clone() for buffer in stack.buffers.values()]
 
     def step(*leaves):
-        losses, _ = stack.losses(leaves, [], buffers, [], batch, own)
+        losses, _ = stack.compute_losses(leaves, [], buffers, [], batch, own)
         return losses, *torch.autograd.grad(losses.sum(), leaves)
 
     played = record_ops(step, leaves)
