@@ -20,11 +20,7 @@ from dlx.vectorized.op_replacements import OP_REPLACEMENTS
 Replay = Callable[..., tuple[Tensor, ...]]
 MemoryPool = dict[Any, list[Tensor]]  # by shape, strides, type and device
 aten = torch.ops.aten
-ALLOCATIONS = {
-    aten.empty.memory_format,
-    aten.new_empty.default,
-    aten.empty_like.default,
-}  # they allocate memory, whatever is in it
+ALLOCATIONS = {aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default}  # of uninitialized memory
 
 
 class _Recorder(TorchDispatchMode):

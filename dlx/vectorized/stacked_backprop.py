@@ -21,10 +21,8 @@ from dlx.vectorized.recording import MemoryPool, Replay, record_ops
 from dlx.vectorized.trial import Trial
 
 TIMED_STEPS = 50  # steps whose time predicts that of the others
-COMPILE_SAVING, COMPILE_SECONDS = (
-    0.4,
-    15.0,
-)  # share of a step's time that it saves; what it costs
+COMPILE_SAVING = 0.4  # share of a step's time that compiling saves
+COMPILE_SECONDS = 15.0  # what it costs at first
 
 
 class StackedBackprop(Engine):
@@ -51,9 +49,8 @@ class StackedBackprop(Engine):
         self.max_norms = self._find_max_norms()
         self.graphs: dict[Any, Replay] = {}
         self.memory: MemoryPool = {}
-        self.compile = (
-            False if self.stack.has_stacked_cells else compile
-        )  # the written-out cells leave a compiler nothing
+        # The written-out cells leave a compiler nothing to improve.
+        self.compile = False if self.stack.has_stacked_cells else compile
         self.full_batch = trials[0].parts.data.batch
         trainer = trials[0].member
         planned = trainer.epochs * trials[0].parts.data.steps
@@ -71,11 +68,8 @@ class StackedBackprop(Engine):
         if full and self.compile and self.compiled_graph is None and self._should_compile():
             self.compiled_graph = CompiledGraph(self, batch, per_trial)
         with torch.no_grad():
-            graph = (
-                self.compiled_graph
-                if full and self.compiled_graph is not None
-                else self._get_graph(batch, per_trial, with_norms)
-            )
+            compiled = self.compiled_graph if full else None
+            graph = compiled if compiled is not None else self._get_graph(batch, per_trial, with_norms)
             losses, *norms = graph(*self._list_inputs(batch))
         self.finish_step()
         return {"loss": losses, **({"gradient_norm": norms[0]} if with_norms else {})}
