@@ -77,7 +77,7 @@ def _check_settings(sweeper: Mapping[str, Any]) -> None:
         is_valid = isinstance(value, int) and not isinstance(value, bool) and value >= lowest
         if not is_valid and value is not None and (name, value) != ("batch", "auto"):
             raise UsageError(
-                f"hydra.sweeper.{name}={value} was given; needed: a whole number of at lowest {lowest}; "
+                f"hydra.sweeper.{name}={value} was given; needed: a whole number of at least {lowest}; "
                 f"type hydra.sweeper.{name}={DEFAULT_TRIALS if name == 'trials' else lowest}"
             )
     for package in ("optuna", *(["cmaes"] if sweeper.get("sampler") == "cmaes" else [])):
