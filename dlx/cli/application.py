@@ -22,7 +22,7 @@ from dlx.job import Job, Stopped, existing
 from dlx.runs.failures import FAILED, failures
 from dlx.runs.rundir import near
 from dlx.sweeps.plugins import goes_on, train_trial
-from dlx.sweeps.space import spelled, swept
+from dlx.sweeps.space import expand_log, find_swept_keys
 
 SEARCHING = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # options of `dlx sweep`
 
@@ -94,7 +94,7 @@ def run(words: Sequence[str]) -> int:
     directory: Path | None = None
     sweep: Path | None = None
     if not (args.shell_completion or args.hydra_help) or problems:
-        args.overrides = [spelled(word) for word in args.overrides]
+        args.overrides = [expand_log(word) for word in args.overrides]
         prepared = compose_checked(args.overrides, where, args.multirun, problems)
         args.overrides = prepared.overrides
         if args.package:
@@ -109,10 +109,10 @@ def run(words: Sequence[str]) -> int:
             args.overrides = _fixed(args.overrides, key, directory)
             job = Job(existing(directory.absolute()), tuple(list_own_packages()), train_trial=train_trial)
             if prepared.multirun:
-                from dlx.sweeps.plugins import reachable, register
+                from dlx.sweeps.plugins import check_launcher, register_plugins
 
-                reachable(prepared.config.hydra)
-                register(prepared.config.hydra)
+                check_launcher(prepared.config.hydra)
+                register_plugins(prepared.config.hydra)
                 sweep = directory.absolute()
                 if goes_on(prepared.config.hydra):
                     _agreed(prepared, directory)
@@ -133,16 +133,16 @@ def run(words: Sequence[str]) -> int:
                 raise
     if sweep is None or goes_on(prepared.config.hydra):  # a search has told of itself
         return 0
-    return _summary(sweep, swept(prepared.overrides))
+    return _summary(sweep, find_swept_keys(prepared.overrides))
 
 
 def _agreed(prepared: Composition, directory: Path) -> None:
     """Refuse a search that is not good before Hydra composes it once more."""
-    from dlx.sweeps.settings import agreed
+    from dlx.sweeps.settings import resolve_settings
 
     words = [word for word in prepared.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
     if not any("glob(" in word for word in words):  # only Hydra's own loader knows what that stands for
-        agreed(prepared.config, words, directory)
+        resolve_settings(prepared.config, words, directory)
 
 
 def _check_package(package: str, prepared: Composition) -> None:

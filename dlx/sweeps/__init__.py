@@ -1,1 +1,1 @@
-"""Many trainings as one experiment: sweepers and launchers behind Hydra's plugin interface, and what comes of them."""
+"""Many trainings as one experiment: sweepers and launchers behind Hydra's plugin interface, and their results."""

@@ -1,4 +1,4 @@
-"""`dlx runs --by`: runs grouped by some of their settings, mean and standard deviation of each group."""
+"""`dlx runs --by`: group runs by some of their settings, and give each group's mean and standard deviation."""
 
 import difflib
 import math
@@ -11,66 +11,67 @@ from dlx.runs.query import key_metric
 from dlx.runs.rundir import Run
 from dlx.runs.saved import config_of, flat
 from dlx.sweeps import groups, objective
-from dlx.sweeps.record import read
+from dlx.sweeps.record import read_record
 from dlx.terminal import terminal
 
-Found = Sequence[tuple[Run, dict[str, Any]]]  # runs, and the content of run.json
+RunsWithContent = Sequence[tuple[Run, dict[str, Any]]]  # runs, and the content of run.json
 
 
-def table(
-    found: Found, keys: Sequence[str], metric: str | None, root: Path, as_json: bool, figure: Path | None
+def print_groups(
+    runs: RunsWithContent, keys: Sequence[str], metric: str | None, root: Path, as_json: bool, figure: Path | None
 ) -> None:
-    """Print the groups, the best first.
+    """Print the groups as a table or as JSON, the best first, and draw them where that is asked for.
 
     Args:
-        found: the runs.
-        keys: of run.json or the configuration: `model`, `optimizer.lr`.
-        metric: what is averaged; None takes what the sweep optimised, else what stands for the first run.
+        runs: the runs, and their run.json.
+        keys: keys of run.json or of the configuration: `model`, `optimizer.lr`.
+        metric: the metric to average; None takes what the sweep optimised, else the first run's key metric.
         root: the sweep's directory.
-        as_json: print one JSON list instead.
-        figure: a file to draw them to.
+        as_json: print one JSON list instead of a table.
+        figure: a file to draw the groups to.
 
     Raises:
-        UsageError: a key or the metric is not there.
+        UsageError: there are no runs, or none has a key or the metric.
     """
-    if not found:
+    if not runs:
         raise UsageError(f"there is no run below {root}/ to group; type dlx sweep NAME …, or dlx train")
-    record = read(root) if metric is None else None
-    name, least = (record.metric, record.mode == "min") if record else _metric(found, metric)
+    record = read_record(root) if metric is None else None
+    name, lower_is_better = (record.metric, record.mode == "min") if record else _choose_metric(runs, metric)
     rows = []
-    for run, about in found:
-        done = about.get("status") == "finished"
+    for run, about in runs:
+        is_finished = about.get("status") == "finished"
         metrics = about.get("metrics") or {}
-        value = objective.value(metrics, name, record.own) if record else metrics.get(name)
-        shown = float(value) if done and isinstance(value, int | float) else math.nan
-        rows.append((_settings(run, about, keys), shown, str(about.get("id"))))
-    _check(found, keys, [settings for settings, _, _ in rows])
-    made = groups.grouped(
-        [({key: _plain(settings.get(key)) for key in keys}, value, name) for settings, value, name in rows], least
+        value = objective.get_final_value(metrics, name, record.own) if record else metrics.get(name)
+        final = float(value) if is_finished and isinstance(value, int | float) else math.nan
+        rows.append((_get_settings(run, about, keys), final, str(about.get("id"))))
+    _check_keys(runs, keys, [settings for settings, _, _ in rows])
+    grouped = groups.group_runs(
+        [({key: _to_json_value(settings.get(key)) for key in keys}, value, name) for settings, value, name in rows],
+        lower_is_better,
     )
     if figure is not None:
-        from dlx.sweeps.figures import bars
+        from dlx.sweeps.figures import draw_groups
 
-        bars(made, name, figure)
+        draw_groups(grouped, name, figure)
         terminal.print_note(f"drawn to {figure}")
     if as_json:
-        terminal.print_json([group.document(name) for group in made])
+        terminal.print_json([group.to_dict(name) for group in grouped])
     else:
-        terminal.print_table(groups.rows(made, name))
+        terminal.print_table(groups.make_rows(grouped, name))
 
 
-def _metric(found: Found, metric: str | None) -> tuple[str, bool]:
-    """The metric's name, and whether less is better."""
-    names = sorted({name for _, about in found for name in about.get("metrics") or {}})
-    name = metric or next((known for _, about in found if (known := key_metric(about.get("metrics") or {}))), None)
+def _choose_metric(runs: RunsWithContent, metric: str | None) -> tuple[str, bool]:
+    """Return the metric's name, and whether lower is better."""
+    names = sorted({name for _, about in runs for name in about.get("metrics") or {}})
+    name = metric or next((known for _, about in runs if (known := key_metric(about.get("metrics") or {}))), None)
     if name is None or name not in names:
         given = f"--best {name} was given; " if name else ""
         raise UsageError(f"{given}these runs have {', '.join(names) or 'no metrics yet'}")
-    return name, objective.lower(name)
+    return name, objective.is_lower_better(name)
 
 
-def _settings(run: Run, about: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """What a run has of the keys: a group's choice by its name, else what the configuration says."""
+def _get_settings(run: Run, about: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Return a run's values of the keys: a config group's choice by its name, else what the configuration says."""
     settings = {key: about[key] for key in keys if isinstance(about.get(key), str | int | float | bool)}
     if len(settings) < len(keys):
         known = flat(config_of(run))
@@ -78,16 +79,17 @@ def _settings(run: Run, about: dict[str, Any], keys: Sequence[str]) -> dict[str,
     return settings
 
 
-def _check(found: Found, keys: Sequence[str], settings: Sequence[dict[str, Any]]) -> None:
-    """Refuse a key that none of the runs has; where some have it, the others stand without."""
+def _check_keys(runs: RunsWithContent, keys: Sequence[str], settings: Sequence[dict[str, Any]]) -> None:
+    """Refuse a key that none of the runs has; where some have it, the others go without."""
     for key in keys:
         if not any(key in one for one in settings):
-            known = {name: None for run, about in found for name in [*about, *flat(config_of(run))]}
+            known = {name: None for run, about in runs for name in [*about, *flat(config_of(run))]}
             inner = [name for name in known if name.startswith(f"{key}.")]
             near = difflib.get_close_matches(key, inner or known, n=1) or inner[:1]
             hint = f"did you mean {near[0]}?" if near else "type dlx compare RUN to see its keys"
             raise UsageError(f"--by {key} was given; no run has such a key; {hint}")
 
 
-def _plain(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
+    """Return a value as a scalar that JSON can hold."""
     return value if isinstance(value, str | int | float | bool | None) else str(value).replace(" ", "")

@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but what is averaged over: mean and standard deviation, the best group first."""
+"""Groups of runs that have the same settings: mean and standard deviation of a metric, the best group first."""
 
 import math
 import statistics
@@ -12,67 +12,67 @@ class Group:
     """Runs with the same settings."""
 
     settings: dict[str, Any]
-    values: list[float] = field(default_factory=list)  # of the runs that came to one
-    runs: list[str] = field(default_factory=list)  # what they are called, those without a value last
-    without: int = 0  # runs that came to none: failed, pruned, under way
+    values: list[float] = field(default_factory=list)  # of the runs that have the metric
+    runs: list[str] = field(default_factory=list)  # their names, those without a value last
+    n_without_value: int = 0  # how many have no value: failed, pruned, running
 
     @property
     def mean(self) -> float:
-        """Of the values; NaN without any."""
+        """Mean of the values; NaN without any."""
         return statistics.fmean(self.values) if self.values else math.nan
 
     @property
-    def sd(self) -> float | None:
-        """Standard deviation over the runs (n - 1); None for one alone."""
+    def std(self) -> float | None:
+        """Sample standard deviation (n - 1) of the values; None for fewer than two."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def __str__(self) -> str:
         if not self.values:
             return ""
-        return f"{self.mean:.4g}" + (f" ± {self.sd:.2g}" if self.sd is not None else "")
+        return f"{self.mean:.4g}" + (f" ± {self.std:.2g}" if self.std is not None else "")
 
-    def document(self, metric: str) -> dict[str, Any]:
-        """As `--json` gives it."""
+    def to_dict(self, metric: str) -> dict[str, Any]:
+        """Return the group as `--json` prints it."""
         return {
             "settings": self.settings,
             "metric": metric,
             "mean": self.mean,
-            "sd": self.sd,
+            "sd": self.std,
             "values": self.values,
             "runs": self.runs,
-            "without": self.without,
+            "without": self.n_without_value,
         }
 
 
-def grouped(rows: Sequence[tuple[Mapping[str, Any], float, str]], least: bool) -> list[Group]:
-    """Groups, the best first; those that came to nothing last.
+def group_runs(rows: Sequence[tuple[Mapping[str, Any], float, str]], lower_is_better: bool) -> list[Group]:
+    """Group runs by their settings. Returns the groups, the best first, those without a value last.
 
     Args:
-        rows: of each run its settings, what it came to (NaN for nothing) and its name.
-        least: whether less is better.
+        rows: settings, value (NaN for none) and name of each run.
+        lower_is_better: the direction of the metric.
     """
-    found: dict[str, Group] = {}
+    groups: dict[str, Group] = {}
     for settings, value, name in rows:
-        group = found.setdefault(repr(sorted(settings.items())), Group(dict(settings)))
+        group = groups.setdefault(repr(sorted(settings.items())), Group(dict(settings)))
         if math.isfinite(value):
             group.runs.insert(len(group.values), name)
             group.values.append(value)
         else:
             group.runs.append(name)
-            group.without += 1
-    sign = 1 if least else -1
-    return sorted(found.values(), key=lambda one: sign * one.mean if one.values else math.inf)
+            group.n_without_value += 1
+    sign = 1 if lower_is_better else -1
+    return sorted(groups.values(), key=lambda one: sign * one.mean if one.values else math.inf)
 
 
-def rows(groups: Sequence[Group], metric: str) -> list[dict[str, Any]]:
-    """Groups as a table shows them."""
-    spoilt = any(one.without for one in groups)
+def make_rows(groups: Sequence[Group], metric: str) -> list[dict[str, Any]]:
+    """Return the groups as rows of a table."""
+    some_without_value = any(one.n_without_value for one in groups)
     return [
         {
             **one.settings,
             metric: str(one),
             "runs": len(one.values),
-            **({"without": one.without or None} if spoilt else {}),
+            **({"without": one.n_without_value or None} if some_without_value else {}),
         }
         for one in groups
     ]

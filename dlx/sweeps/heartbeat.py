@@ -1,4 +1,4 @@
-"""Which process runs a trial, and whether it still does: asked of this machine, or by a sign of life on another one."""
+"""Whether the process that owns a trial is alive: asked of this machine, or by its heartbeat on another one."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from types import TracebackType
 from dlx.runs.rundir import now
 from dlx.runs.status import alive
 
-EVERY, SILENT = 10.0, 120.0  # seconds between signs of life, and after how many without one nobody is there
+INTERVAL, TIMEOUT = 10.0, 120.0  # seconds between beats, and without a beat until a process counts as dead
 
 
-class Owner:
-    """A process that works on a sweep, and its sign of life: a file in the sweep's directory.
+class Heartbeat:
+    """A process' sign of life while it works on a sweep: a file in `workers/` that it touches every few seconds.
 
     Args:
-        directory: of the sweep.
+        directory: the sweep's directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -26,44 +26,45 @@ class Owner:
         self.name = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._stop = threading.Event()
 
-    def __enter__(self) -> "Owner":
+    def __enter__(self) -> "Heartbeat":
         self.folder.mkdir(parents=True, exist_ok=True)
         about = {"host": platform.node(), "pid": os.getpid(), "started": now()}
         (self.folder / self.name).write_text(json.dumps(about), encoding="utf-8")
-        threading.Thread(target=self._live, daemon=True).start()
+        threading.Thread(target=self._beat, daemon=True).start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
         (self.folder / self.name).unlink(missing_ok=True)
 
-    def _live(self) -> None:
-        while not self._stop.wait(EVERY):
+    def _beat(self) -> None:
+        """Touch the file until the process ends."""
+        while not self._stop.wait(INTERVAL):
             try:
                 (self.folder / self.name).touch()
-            except OSError:  # a full disk is told by what trains
+            except OSError:  # a full disk is reported by the training itself
                 return
 
-    def gone(self, name: str | None) -> bool:
-        """Whether another owner, of that name, has ended."""
+    def is_dead(self, name: str | None) -> bool:
+        """Whether the process with the heartbeat of this name has ended."""
         if name == self.name:
             return False
         file = self.folder / str(name)
         try:
             about = json.loads(file.read_text(encoding="utf-8"))
-            silent = _clock(self.folder / self.name) - file.stat().st_mtime
-        except (OSError, ValueError):  # removed at its end
+            silence = _get_file_system_time(self.folder / self.name) - file.stat().st_mtime
+        except (OSError, ValueError):  # it removes the file when it ends
             return True
-        return not alive(about) if about.get("host") == platform.node() else silent > SILENT
+        return not alive(about) if about.get("host") == platform.node() else silence > TIMEOUT
 
 
-def _clock(file: Path) -> float:
-    """The time by the file system's clock, which several machines share."""
+def _get_file_system_time(file: Path) -> float:
+    """Return the time by the file system's clock, which several machines share."""
     file.touch()
     return file.stat().st_mtime
 
 
-def running_here(about: dict[str, object]) -> bool:
-    """Whether a run's own process goes on, on this machine: a launcher's may have outlived the sweep."""
+def is_running_here(about: dict[str, object]) -> bool:
+    """Whether a run's own process is alive on this machine: a launcher's worker may have outlived the sweep."""
     here = about.get("host") == platform.node()
     return about.get("status") == "running" and here and alive(about)

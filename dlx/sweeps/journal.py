@@ -1,6 +1,6 @@
-"""A journal for many small values: handed to the operating system, not forced to the disk.
+"""Optuna's journal file without fsync, for many small values; and the repair of a journal after a kill.
 
-Forcing takes 7 ms each time here, more than an epoch of a small network; what a power cut may take are intermediate
+An fsync takes 7 ms each time here, more than an epoch of a small network; what a power cut may lose are intermediate
 values, which only a pruner looks at.
 """
 
@@ -13,12 +13,12 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from dlx.errors import UsageError
 
 
-class QuickBackend(JournalFileBackend):
+class UnsyncedJournalBackend(JournalFileBackend):
     """Optuna's journal file without fsync.
 
     Args:
-        file_path: of the journal.
-        lock_obj: that all who write to it share.
+        file_path: the journal.
+        lock_obj: the lock that all its writers share.
     """
 
     def __init__(self, file_path: str, lock_obj: JournalFileOpenLock) -> None:
@@ -35,33 +35,33 @@ class QuickBackend(JournalFileBackend):
             self._own_lock.release()
 
 
-def mend(file: Path, lock: JournalFileOpenLock) -> None:
-    """Cut off the last line where a process was killed over it: the next one would be written behind its half.
+def repair_journal(file: Path, lock: JournalFileOpenLock) -> None:
+    """Cut off a last line that a killed process left half written: the next one would be appended to it.
 
     Args:
         file: the journal, which need not be there yet.
-        lock: that all who write to it share.
+        lock: the lock that all its writers share.
 
     Raises:
-        UsageError: it is damaged elsewhere, or gone though there are runs.
+        UsageError: the journal is damaged elsewhere, or missing though there are runs.
     """
     runs = f"its runs are as they were (dlx runs --sweep {file.parent.name}); type another name for a new sweep"
     lock.acquire()
     try:
         content = file.read_bytes() if file.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        if not whole and any(file.parent.glob("*/run.json")):
+        complete = content[: content.rfind(b"\n") + 1]
+        if not complete and any(file.parent.glob("*/run.json")):
             raise UsageError(f"{file} has none of the sweep's trials; needed: the file as it was written; {runs}")
-        for number, line in enumerate(whole.splitlines(), 1):
+        for number, line in enumerate(complete.splitlines(), 1):
             try:
                 json.loads(line)
             except ValueError as error:
                 raise UsageError(
                     f"{file}:{number} cannot be read; needed: the file as it was written; {runs}"
                 ) from error
-        if len(whole) < len(content):
+        if len(complete) < len(content):
             with file.open("r+b") as journal:
-                journal.truncate(len(whole))
+                journal.truncate(len(complete))
     except OSError as error:
         raise UsageError(
             f"{file} cannot be read: {error.strerror}; needed: the file as it was written; {runs}"

@@ -1,6 +1,6 @@
-"""dlx's own launchers and sweepers, known to Hydra when they are chosen.
+"""dlx's own launchers and sweepers, registered with Hydra when they are chosen.
 
-Hydra builds plugins of the package `hydra_plugins` alone, which an application has no share in. So each of ours has a
+Hydra builds plugins of the package `hydra_plugins` only, which belongs to no application. So each of ours has a
 name there, `hydra_plugins.dlx.NAME`, which `conf/hydra/launcher` and `conf/hydra/sweeper` give as their `_target_`.
 """
 
@@ -21,8 +21,8 @@ PLUGINS = {  # the name after PACKAGE, and where its class is
 }
 
 
-def register(hydra: DictConfig) -> None:
-    """Make the launcher and the sweeper that a configuration names known to Hydra, where they are ours.
+def register_plugins(hydra: DictConfig) -> None:
+    """Register the launcher and the sweeper that a configuration names with Hydra, where they are ours.
 
     Args:
         hydra: Hydra's own node of the configuration.
@@ -35,11 +35,11 @@ def register(hydra: DictConfig) -> None:
             register_plugin(name, getattr(importlib.import_module(module), kind))
 
 
-def reachable(hydra: DictConfig) -> None:
-    """Refuse a cluster's launcher where there is no cluster, before anything is made.
+def check_launcher(hydra: DictConfig) -> None:
+    """Refuse a cluster's launcher where there is no cluster, before anything is written.
 
     Raises:
-        UsageError: SLURM's commands are not here.
+        UsageError: SLURM's commands are not installed.
     """
     if str(hydra.launcher.get("_target_")).endswith(".SlurmLauncher") and shutil.which("srun") is None:
         raise UsageError(
@@ -54,7 +54,7 @@ def goes_on(hydra: DictConfig) -> bool:
 
 
 def train_trial(config: DictConfig, hydra: Any) -> dict[str, float]:
-    """Train one trial of a search; torch is imported only by the process that does."""
-    from dlx.sweeps.trial import run
+    """Train one trial of a search; torch is imported only in the process that does."""
+    from dlx.sweeps.trial import run_trial
 
-    return run(config, hydra)
+    return run_trial(config, hydra)

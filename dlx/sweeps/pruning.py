@@ -1,4 +1,4 @@
-"""What a pruner sees of a training under way, and says of it."""
+"""Report a running trial's validations to Optuna's pruner, and stop the trial where it says so."""
 
 import math
 from collections.abc import Mapping
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from dlx.sweeps.record import Record
-from dlx.sweeps.study import NAME, pruner, storage
+from dlx.sweeps.study import STUDY_NAME, make_pruner, open_storage
 
 
-class Pruning:
+class PruningCallback:
     """Reports every validation's metric to Optuna and asks its pruner whether to go on.
 
     Args:
         sweep: the sweep's directory.
-        number: of the trial.
+        number: the trial's number.
         record: the sweep's settings.
         epochs: of the whole run.
     """
@@ -28,15 +28,19 @@ class Pruning:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        kept = storage(self.sweep, quick=True)
-        return optuna.load_study(study_name=NAME, storage=kept, pruner=pruner(self.record.prune, self.epochs)), kept
+        storage = open_storage(self.sweep, fsync=False)
+        pruner = make_pruner(self.record.prune, self.epochs)
+        return optuna.load_study(study_name=STUDY_NAME, storage=storage, pruner=pruner), storage
 
     def __call__(self, epoch: int, metrics: Mapping[str, float], monitor: str) -> bool:
+        """Report the metric of a validation. Returns whether to prune the trial."""
         name = monitor if self.record.own else f"val/{self.record.metric.partition('/')[2]}"
         value = metrics.get(name)
         if value is None or not math.isfinite(value):
             return False
-        study, kept = self._study
-        trial = kept.get_trial_id_from_study_id_trial_number(kept.get_study_id_from_name(NAME), self.number)
-        kept.set_trial_intermediate_value(trial, epoch, value)
-        return epoch < self.epochs and bool(study.pruner.prune(study, kept.get_trial(trial)))  # else it is done
+        study, storage = self._study
+        trial = storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(STUDY_NAME), self.number)
+        storage.set_trial_intermediate_value(trial, epoch, value)
+        if epoch >= self.epochs:  # it is finished anyway
+            return False
+        return bool(study.pruner.prune(study, storage.get_trial(trial)))

@@ -1,4 +1,4 @@
-"""`sweep.json`: what a sweep was begun with, so that the same command goes on with it and another one is refused."""
+"""`sweep.json`: the settings that a sweep was begun with; the same command continues it, another one is refused."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from dlx.errors import UsageError
 
 FILE = "sweep.json"
 ROOT = Path("outputs/sweeps")
-TRIALS = 20  # unless told otherwise
+DEFAULT_TRIALS = 20
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Record:
     """A sweep's settings.
 
     Args:
-        overrides: the space and what is fixed, Hydra's own left out.
+        overrides: the search space and the fixed values, without Hydra's own.
         trials: how many runs in all.
-        metric: what is optimised.
-        own: it was not asked for: each run's own monitored metric counts.
+        metric: the metric to optimise.
+        own: the metric was not asked for: each run's own monitored metric counts.
         mode: max or min.
         sampler: tpe, random, grid or cmaes.
         prune: median, asha or hyperband; None for none.
         seed: of the sampler.
-        command: that began it.
+        command: the command that began the sweep.
     """
 
     overrides: tuple[str, ...]
@@ -47,38 +47,39 @@ class Record:
     command: str = field(default_factory=lambda: shlex.join(["dlx", *sys.argv[1:]]), compare=False)
 
     def write(self, directory: Path) -> None:
-        """Replace `sweep.json`, whole or not at all."""
+        """Replace `sweep.json` atomically."""
         directory.mkdir(parents=True, exist_ok=True)
         aside = directory / f".{FILE}.{platform.node()}.{os.getpid()}"  # two may begin at once
         aside.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         aside.replace(directory / FILE)
 
-    def going_on(self, begun: "Record", directory: Path) -> "Record":
-        """This record after an earlier one of the same sweep: the more trials count.
+    def continue_from(self, earlier: "Record", directory: Path) -> "Record":
+        """Return the earlier record of the same sweep, with the larger number of trials.
 
         Raises:
-            UsageError: it is another sweep; every difference is named.
+            UsageError: the settings differ; the message names every difference.
         """
-        differing = [
-            f"  {name}: {before} → {now}" for name, before, now in _differences(begun.overrides, self.overrides)
+        differences = [
+            f"  {name}: {before} → {now}" for name, before, now in _find_differences(earlier.overrides, self.overrides)
         ]
         for name in ("metric", "sampler", "prune", "seed"):
-            before, now = getattr(begun, name), getattr(self, name)
+            before, now = getattr(earlier, name), getattr(self, name)
             if before != now:
-                differing.append(f"  --{name}: {before or 'none'} → {now or 'none'}")
-        if differing:
+                differences.append(f"  --{name}: {before or 'none'} → {now or 'none'}")
+        if differences:
             raise UsageError(
-                f"the sweep in {directory} was begun otherwise:\n" + "\n".join(differing) + "\n"
-                f"needed: the same; type {_again(directory)} to go on with it, or another name for a new one"
+                f"the sweep in {directory} was begun otherwise:\n" + "\n".join(differences) + "\n"
+                f"needed: the same; type {_describe_continue_command(directory)} to go on with it, "
+                "or another name for a new one"
             )
-        return replace(begun, trials=max(begun.trials, self.trials))
+        return replace(earlier, trials=max(earlier.trials, self.trials))
 
 
-def read(directory: Path) -> Record | None:
-    """The record of a sweep, None where there is none.
+def read_record(directory: Path) -> Record | None:
+    """Read a sweep's `sweep.json`. Returns None where there is none.
 
     Raises:
-        UsageError: it is not one.
+        UsageError: the file cannot be read.
     """
     file = directory / FILE
     try:
@@ -90,14 +91,15 @@ def read(directory: Path) -> Record | None:
         raise UsageError(f"{file} is not what a sweep is recorded in ({error}); type another name") from error
 
 
-def _again(directory: Path) -> str:
-    named = directory.absolute() == (ROOT / directory.name).absolute()
-    return f"dlx sweep {directory.name}" if named else f"its own command, which {FILE} holds,"
+def _describe_continue_command(directory: Path) -> str:
+    """Say which command continues the sweep, for an error."""
+    is_named = directory.absolute() == (ROOT / directory.name).absolute()
+    return f"dlx sweep {directory.name}" if is_named else f"its own command, which {FILE} holds,"
 
 
-def _differences(before: Sequence[str], now: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Keys that are given otherwise: name, and both values as they were typed; `1e-3` and `0.001` are the same."""
-    old, new = _parsed(before), _parsed(now)
+def _find_differences(before: Sequence[str], now: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return the keys whose values differ, with both as they were typed; `1e-3` and `0.001` are the same."""
+    old, new = _parse_overrides(before), _parse_overrides(now)
     return [
         (key, old[key][1] if key in old else "not given", new[key][1] if key in new else "not given")
         for key in dict.fromkeys([*old, *new])
@@ -105,14 +107,15 @@ def _differences(before: Sequence[str], now: Sequence[str]) -> list[tuple[str, s
     ]
 
 
-def _parsed(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
-    parsed = OverridesParser.create().parse_overrides(list(words))
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """Return each key's value, to compare by, and as it was typed."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
     return {
         one.key_or_group: (
             (one.is_delete(), one.value_type, one.value()),
             restore_log_sweeps(word.partition("=")[2]) or "taken away",
         )
-        for one, word in zip(parsed, words, strict=True)
+        for one, word in zip(parsed, overrides, strict=True)
     }
 
 

@@ -1,4 +1,4 @@
-"""Where jobs run at once on this machine: one slot for each GPU, or for each share of the processor's cores."""
+"""Slots for jobs that run at once on this machine: one for each GPU, or for each share of the processor's cores."""
 
 import os
 import shutil
@@ -8,43 +8,44 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Slot:
-    """What one worker process sees of the machine.
+    """One worker process' share of the machine.
 
     Args:
-        threads: that it may keep busy.
-        gpu: what CUDA_VISIBLE_DEVICES is to be; None leaves it as it is.
+        threads: how many it may keep busy.
+        gpu: the value for CUDA_VISIBLE_DEVICES; None leaves it as it is.
     """
 
     threads: int
     gpu: str | None = None
 
+    @property
     def environment(self) -> dict[str, str]:
-        """Variables for the worker, to be set before it imports torch."""
+        """Environment variables for the worker, to be set before it imports torch."""
         share = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         return share if self.gpu is None else {**share, "CUDA_VISIBLE_DEVICES": self.gpu}
 
 
-def slots(jobs: int | None, device: str = "auto") -> list[Slot]:
-    """The slots of this machine.
+def make_slots(jobs: int | None, device: str = "auto") -> list[Slot]:
+    """Divide this machine into slots.
 
     Args:
-        jobs: how many; None for one a GPU, or one a core where there is no GPU.
+        jobs: how many slots; None for one a GPU, or one a core where there is no GPU.
         device: `trainer.device` of the jobs; GPUs are shared out for auto and cuda only.
     """
-    here = cores()
-    found = gpus() if device in ("auto", "cuda") else []
-    number = jobs or len(found) or here
-    threads = max(here // number, 1)
-    return [Slot(threads, found[i % len(found)] if found else None) for i in range(number)]
+    n_cores = count_cores()
+    devices = list_gpus() if device in ("auto", "cuda") else []
+    n_slots = jobs or len(devices) or n_cores
+    threads = max(n_cores // n_slots, 1)
+    return [Slot(threads, devices[i % len(devices)] if devices else None) for i in range(n_slots)]
 
 
-def cores() -> int:
-    """That this process may use."""
+def count_cores() -> int:
+    """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gpus() -> list[str]:
-    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes; torch is not imported."""
+def list_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; torch is not imported."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
@@ -52,7 +53,7 @@ def gpus() -> list[str]:
     if program is None:
         return []
     try:
-        told = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=True)
+        listing = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [str(n) for n, _ in enumerate(line for line in told.stdout.splitlines() if line.startswith("GPU "))]
+    return [str(n) for n, _ in enumerate(line for line in listing.stdout.splitlines() if line.startswith("GPU "))]

@@ -1,7 +1,7 @@
-"""What a sweep varies: Hydra's override grammar read as a search space.
+"""The search space of a sweep: Hydra's override grammar read as dimensions.
 
-Lists, `choice` and groups are categories, `range` a grid of numbers, `interval` all numbers between two, on a
-logarithmic scale if tagged `log`, whole ones within `int(…)`. Several seeds are no dimension: every point is run with
+Lists, `choice` and config groups are categories, `range` is a grid of numbers, `interval` all numbers between two, on a
+logarithmic scale if tagged `log`, integers within `int(…)`. Several seeds are no dimension: every point is run with
 each of them.
 """
 
@@ -23,8 +23,8 @@ Point = Mapping[str, Any]  # a value for each dimension, by its name
 _LOG = re.compile(r"(?<![\w.])log\(\s*(?P<ends>[^(),]+,[^(),]+)\)")
 
 
-def spelled(word: str) -> str:
-    """An override with `log(a,b)` as Hydra spells it, `tag(log,interval(a,b))`."""
+def expand_log(word: str) -> str:
+    """Rewrite an override's `log(a,b)` in Hydra's grammar, `tag(log,interval(a,b))`."""
     key, equals, value = word.partition("=")
     if "'" in value or '"' in value:
         return word
@@ -33,20 +33,20 @@ def spelled(word: str) -> str:
 
 @dataclass(frozen=True)
 class Choices:
-    """One of several values, as text."""
+    """A categorical dimension: one of several values, as text."""
 
     name: str
     key: str  # as Hydra wants it, prefixes included
     values: tuple[str, ...]
 
-    def word(self, value: Any) -> str:
-        """The override that sets a value."""
+    def make_override(self, value: Any) -> str:
+        """Return the override that sets a value."""
         return f"{self.key}={value}"
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number between two, both included."""
+    """A numerical dimension: a number between two, both included."""
 
     name: str
     key: str
@@ -56,20 +56,20 @@ class Numbers:
     log: bool = False
 
     @property
-    def whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+    def is_integer(self) -> bool:
+        """Whether only integers are meant."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @cached_property
     def values(self) -> tuple[float, ...] | None:
-        """All of them, where they can be counted."""
-        if self.step is None and not self.whole:
+        """All values, None where they cannot be counted."""
+        if self.step is None and not self.is_integer:
             return None
         step = self.step or 1
         return tuple(self.low + i * step for i in range(math.floor((self.high - self.low) / step + 1e-9) + 1))
 
-    def word(self, value: Any) -> str:
-        """The override that sets a value."""
+    def make_override(self, value: Any) -> str:
+        """Return the override that sets a value."""
         return f"{self.key}={value!r}"
 
 
@@ -78,12 +78,12 @@ Dimension = Choices | Numbers
 
 @dataclass(frozen=True)
 class Space:
-    """The overrides of a sweep, sorted.
+    """A sweep's overrides, by what they vary.
 
     Args:
-        fixed: those of one value.
-        dimensions: those that vary.
-        seeds: of every point, as text; empty where the seed is not swept.
+        fixed: the overrides of one value.
+        dimensions: what varies.
+        seeds: the seeds of every point, as text; empty where the seed is not swept.
     """
 
     fixed: tuple[str, ...] = ()
@@ -91,51 +91,51 @@ class Space:
     seeds: tuple[str, ...] = ()
 
     @property
-    def points(self) -> int | None:
-        """How many there are, None where they cannot be counted."""
+    def n_points(self) -> int | None:
+        """How many points there are, None where they cannot be counted."""
         sizes = [len(d.values) if d.values is not None else None for d in self.dimensions]
         return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
     @property
-    def runs(self) -> int | None:
-        """How many runs are all of it: every point with every seed; None where they cannot be counted."""
-        return None if self.points is None else self.points * max(len(self.seeds), 1)
+    def n_runs(self) -> int | None:
+        """How many runs the whole space takes, every point with every seed; None where they cannot be counted."""
+        return None if self.n_points is None else self.n_points * max(len(self.seeds), 1)
 
-    def point(self, index: int) -> dict[str, Any]:
-        """One of them, the last dimension varying fastest, as in a product."""
-        found = {}
+    def get_point(self, index: int) -> dict[str, Any]:
+        """Return a point by its index, the last dimension varying fastest, as in `itertools.product`."""
+        point = {}
         for dimension in reversed(self.dimensions):
             assert dimension.values is not None
             index, place = divmod(index, len(dimension.values))
-            found[dimension.name] = dimension.values[place]
-        return {dimension.name: found[dimension.name] for dimension in self.dimensions}
+            point[dimension.name] = dimension.values[place]
+        return {dimension.name: point[dimension.name] for dimension in self.dimensions}
 
-    def words(self, point: Point, seed: str | None = None) -> list[str]:
-        """The overrides of one run."""
-        varied = [dimension.word(point[dimension.name]) for dimension in self.dimensions]
+    def make_overrides(self, point: Point, seed: str | None = None) -> list[str]:
+        """Return the overrides of one run."""
+        varied = [dimension.make_override(point[dimension.name]) for dimension in self.dimensions]
         return [*self.fixed, *varied, *([f"seed={seed}"] if seed is not None else [])]
 
 
-def space(words: Sequence[str], parser: OverridesParser | None = None) -> Space:
-    """Overrides as a search space.
+def parse_space(words: Sequence[str], parser: OverridesParser | None = None) -> Space:
+    """Read overrides as a search space.
 
     Args:
-        words: without mistakes, Hydra's own left out.
-        parser: knows the groups, for `glob`.
+        words: valid overrides, without Hydra's own.
+        parser: knows the config groups, for `glob`.
 
     Raises:
-        UsageError: nothing varies, or not in a way that can be searched.
+        UsageError: nothing varies, a key is given twice, or an interval's ends are wrong.
     """
     fixed, dimensions, seeds = [], [], tuple[str, ...]()
     overrides = (parser or OverridesParser.create()).parse_overrides(list(words))
-    _once(overrides)
+    _check_repeated_keys(overrides)
     for override in overrides:
         if not override.is_sweep_override():
             fixed.append(override.input_line or "")
         elif override.key_or_group == "seed":
-            seeds = _seeds(override)
+            seeds = _parse_seeds(override)
         else:
-            dimensions.append(_dimension(override))
+            dimensions.append(_parse_dimension(override))
     if not dimensions and not seeds:
         raise UsageError(
             f"{' '.join(words) or 'nothing'} was given, in which nothing varies; needed: a space to search; "
@@ -144,39 +144,41 @@ def space(words: Sequence[str], parser: OverridesParser | None = None) -> Space:
     return Space(tuple(fixed), tuple(dimensions), seeds)
 
 
-def _once(overrides: Sequence[Override]) -> None:
-    """Refuse several words for a key that varies: which of them is meant?"""
+def _check_repeated_keys(overrides: Sequence[Override]) -> None:
+    """Refuse several overrides of a key that varies: which of them is meant?"""
     given: dict[str, list[Override]] = {}
     for one in overrides:
         given.setdefault(one.get_key_element(), []).append(one)
-    for those in given.values():
-        varied = [one for one in those if one.is_sweep_override()]
-        if len(those) > 1 and varied:
-            words = " and ".join(restore_log_sweeps(one.input_line or "") for one in those)
+    for repeated in given.values():
+        varied = [one for one in repeated if one.is_sweep_override()]
+        if len(repeated) > 1 and varied:
+            words = " and ".join(restore_log_sweeps(one.input_line or "") for one in repeated)
             last = restore_log_sweeps(varied[-1].input_line or "")
             raise UsageError(f"{words} were given; needed: one of them; type '{last}'")
 
 
-def swept(words: Sequence[str]) -> list[str]:
-    """The keys and groups that take several values in turn; Hydra's own left out."""
+def find_swept_keys(words: Sequence[str]) -> list[str]:
+    """Return the keys and groups that take several values in turn, without Hydra's own."""
     parsed = OverridesParser.create().parse_overrides(list(words))
     return [one.key_or_group for one in parsed if one.is_sweep_override() and not one.is_hydra_override()]
 
 
-def _seeds(override: Override) -> tuple[str, ...]:
+def _parse_seeds(override: Override) -> tuple[str, ...]:
+    """Return the seeds of a swept `seed`, as text."""
     if not override.is_discrete_sweep():
         raise UsageError(f"{override.input_line} was given; needed: single seeds; type seed=1,2,3 or seed=range(3)")
     return tuple(dict.fromkeys(override.sweep_string_iterator()))
 
 
-def _dimension(override: Override) -> Dimension:
+def _parse_dimension(override: Override) -> Dimension:
+    """Return the dimension that a sweeping override describes."""
     name, key, value = override.key_or_group, override.get_key_element(), override.value()
     assert not isinstance(value, str | int | float | bool | list | dict | None)
     log = "log" in getattr(value, "tags", ())
     if isinstance(value, IntervalSweep):
         low, high = value.start, value.end
         assert low is not None and high is not None  # noqa: PT018
-        _ordered(override, low, high, log)
+        _check_bounds(override, low, high, log)
         return Numbers(name, key, low, high, None, log)
     if isinstance(value, RangeSweep) and not log:
         numbers = sorted(value.range())
@@ -185,7 +187,8 @@ def _dimension(override: Override) -> Dimension:
     return Choices(name, key, tuple(dict.fromkeys(override.sweep_string_iterator())))
 
 
-def _ordered(override: Override, low: float, high: float, log: bool) -> None:
+def _check_bounds(override: Override, low: float, high: float, log: bool) -> None:
+    """Refuse an interval whose ends are in the wrong order, equal, or not positive on a logarithmic scale."""
     given = restore_log_sweeps(override.input_line or "")
     if low >= high:
         scale = "log" if log else "interval"
@@ -198,7 +201,7 @@ def _ordered(override: Override, low: float, high: float, log: bool) -> None:
         )
 
 
-def counted(space: Space) -> Iterator[dict[str, Any]]:
-    """Every point of a space that can be counted, in order."""
-    for index in range(space.points or 0):
-        yield space.point(index)
+def iterate_points(space: Space) -> Iterator[dict[str, Any]]:
+    """Yield every point of a space that can be counted, in order."""
+    for index in range(space.n_points or 0):
+        yield space.get_point(index)

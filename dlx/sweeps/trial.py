@@ -1,4 +1,4 @@
-"""One trial of a sweep, in whatever process the launcher has chosen: begun, or gone on with where it was killed."""
+"""Run one trial of a sweep, in whatever process the launcher has chosen: begin it, or resume it where it was killed."""
 
 from pathlib import Path
 from typing import Any
@@ -9,41 +9,41 @@ from dlx.errors import UsageError
 from dlx.run import composed, resume, train_in
 from dlx.runs.rundir import Run
 from dlx.runs.saved import config_of
-from dlx.sweeps.pruning import Pruning
-from dlx.sweeps.record import read
+from dlx.sweeps.pruning import PruningCallback
+from dlx.sweeps.record import read_record
 from dlx.terminal.progress import Progress
 
 
-def run(config: DictConfig, hydra: Any) -> dict[str, float]:
+def run_trial(config: DictConfig, hydra: Any) -> dict[str, float]:
     """Train in the trial's own directory. Returns the final metrics.
 
     Args:
-        config: composed.
+        config: the composed configuration.
         hydra: Hydra's node, whose sweeper knows the trial's number.
     """
     directory, about = Path(hydra.runtime.output_dir), composed(hydra)
     sweep = Path(hydra.runtime.cwd, hydra.sweep.dir)
-    record = read(sweep)
+    record = read_record(sweep)
     assert record is not None
     quiet = Progress(quiet=True)
-    watch = Pruning(sweep, int(hydra.sweeper.trial), record, config.trainer.epochs) if record.prune else None
-    begun = Run(directory)
-    if not _begun(begun):
-        return train_in(directory, config, about, quiet, watch).read()["metrics"]
-    if begun.read().get("status") not in ("finished", "pruned"):
-        saved = config_of(begun)
+    pruning = PruningCallback(sweep, int(hydra.sweeper.trial), record, config.trainer.epochs) if record.prune else None
+    run = Run(directory)
+    if not _has_begun(run):
+        return train_in(directory, config, about, quiet, pruning).read()["metrics"]
+    if run.read().get("status") not in ("finished", "pruned"):
+        saved = config_of(run)
         saved.allow = config.get("allow") or []
-        resume(begun, saved, quiet, watch)
-    return begun.read()["metrics"]
+        resume(run, saved, quiet, pruning)
+    return run.read()["metrics"]
 
 
-def _begun(run: Run) -> bool:
-    """Whether there is a run to go on with; what a process was killed over before that is cleared away."""
+def _has_begun(run: Run) -> bool:
+    """Whether there is a run to resume; a run.json that a killed process left without one is removed."""
     try:
-        known = bool(run.read())
+        has_begun = bool(run.read())
         config_of(run)
     except UsageError:
-        known = False
-    if not known:
+        has_begun = False
+    if not has_begun:
         run.file.unlink(missing_ok=True)
-    return known
+    return has_begun

@@ -1,7 +1,7 @@
-"""A launcher's process: started once, it runs one job after another, so that torch is imported once.
+"""A launcher's worker process: started once, it runs one job after another, so that torch is imported once.
 
-It leaves the terminal's process group, so that a Ctrl-C reaches the launcher alone, which has every job save; and it
-stops by itself, saving, when the launcher is gone.
+It leaves the terminal's process group, so that a Ctrl-C reaches only the launcher, which has every job save; and it
+saves and stops by itself when the launcher is gone.
 """
 
 import contextlib
@@ -26,74 +26,76 @@ from dlx.errors import Interrupted
 from dlx.job import Job, Stopped
 
 
-def work(tasks: Connection, answers: Connection, environment: dict[str, str], setting: bytes) -> None:
-    """Run the jobs that come, until none come any more.
+def run_jobs(tasks: Connection, results: Connection, environment: dict[str, str], hydra_state: bytes) -> None:
+    """Run jobs until no more come.
 
     Args:
-        tasks: numbers and overrides of jobs; its end means that the launcher is gone.
-        answers: where what came of each is sent.
-        environment: of this process.
-        setting: Hydra's context, configuration, task function and state, pickled.
+        tasks: receives the jobs' numbers and overrides; its end means that the launcher is gone.
+        results: sends each job's result.
+        environment: variables of this process.
+        hydra_state: Hydra's context, configuration, task function and singletons, pickled.
     """
     os.environ.update(environment)
     if hasattr(os, "setsid"):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)  # training hears it by itself, and saves
+    signal.signal(signal.SIGTERM, _raise_interrupt)  # a training handles it by itself, and saves
     with contextlib.suppress(KeyboardInterrupt):
-        import dlx.run  # noqa: F401 - while the launcher prepares the first job
+        import dlx.run  # noqa: F401 - while the launcher composes the first job
 
-        Plugins.instance()  # knows the sources of configuration files, and defines classes that the next line needs
-        context, config, task, state = pickle.loads(setting)
+        Plugins.instance()  # finds the config sources, and defines classes that the next line needs
+        context, config, task, singletons = pickle.loads(hydra_state)
         task = replace(task, quiet=True) if isinstance(task, Job) else task
-        coming = Coming(tasks)
-        while (job := coming.next()) is not None:
-            answer = _answer(context, config, task, state, *job)
-            coming.busy = False
+        jobs = JobQueue(tasks)
+        while (job := jobs.get()) is not None:
+            result = _run_job(context, config, task, singletons, *job)
+            jobs.is_busy = False
             with contextlib.suppress(OSError):  # the launcher is gone
-                answers.send_bytes(answer)
+                results.send_bytes(result)
 
 
-def _stop(number: int, frame: Any) -> None:
+def _raise_interrupt(number: int, frame: Any) -> None:
+    """Handle a signal by raising KeyboardInterrupt."""
     raise KeyboardInterrupt
 
 
-class Coming:
-    """The jobs that come; when none can come any more, the one under way is told to save and stop.
+class JobQueue:
+    """The jobs that the launcher sends; when it is gone, the running one is told to save and stop.
 
     Args:
-        tasks: where they come from.
+        tasks: receives them.
     """
 
     def __init__(self, tasks: Connection) -> None:
-        self.tasks, self.busy = tasks, False
+        self.tasks, self.is_busy = tasks, False
         self.jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def next(self) -> Any:
-        """The next one; None at the end."""
+    def get(self) -> Any:
+        """Wait for the next job. Returns None at the end."""
         job = self.jobs.get()
-        self.busy = job is not None
+        self.is_busy = job is not None
         return job
 
     def _listen(self) -> None:
+        """Queue what the launcher sends, until it is gone."""
         with contextlib.suppress(EOFError, OSError):
             while True:
                 self.jobs.put(self.tasks.recv())
         self.jobs.put(None)
-        if self.busy:
+        if self.is_busy:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def states() -> dict[type, Any]:
-    """What a job's composition reads of Hydra's state."""
+def get_hydra_state() -> dict[type, Any]:
+    """Return the singletons that Hydra reads when it composes a job."""
     return {kind: kind.instance() for kind in (JobRuntime, VersionBase)}
 
 
-def _answer(context: Any, config: Any, task: Any, state: Any, number: int, overrides: Sequence[str]) -> bytes:
-    """One job. Returns its JobReturn, or an Interrupted, pickled."""
+def _run_job(context: Any, config: Any, task: Any, singletons: Any, number: int, overrides: Sequence[str]) -> bytes:
+    """Run one job. Returns its JobReturn, or an Interrupted, pickled."""
     setup_globals()
-    for kind, one in state.items():
+    for kind, one in singletons.items():
         Singleton._instances[kind] = one
     try:
         composed = context.config_loader.load_sweep_config(config, list(overrides))
@@ -101,7 +103,7 @@ def _answer(context: Any, config: Any, task: Any, state: Any, number: int, overr
             composed.hydra.job.id = str(number)
             composed.hydra.job.num = number
         HydraConfig.instance().set_config(composed)
-        done = run_job(
+        result = run_job(
             hydra_context=context,
             task_function=task,
             config=composed,
@@ -113,11 +115,11 @@ def _answer(context: Any, config: Any, task: Any, state: Any, number: int, overr
     except KeyboardInterrupt:
         return pickle.dumps(Interrupted("stopped before there was anything to save"))
     except Exception as error:
-        done = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
-        done.return_value = error
-    done.cfg = done.hydra_cfg = None  # the launcher knows them
+        result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
+        result.return_value = error
+    result.cfg = result.hydra_cfg = None  # the launcher knows them
     try:
-        return pickle.dumps(done)
-    except Exception:  # an error that cannot be sent as it is
-        done.return_value = RuntimeError(f"{type(done._return_value).__name__}: {done._return_value}")
-        return pickle.dumps(done)
+        return pickle.dumps(result)
+    except Exception:  # an error that cannot be pickled
+        result.return_value = RuntimeError(f"{type(result._return_value).__name__}: {result._return_value}")
+        return pickle.dumps(result)

@@ -1,1 +1,1 @@
-"""Many small trainings as one stacked model: alike but for their seeds and numbers, they take their steps together."""
+"""Many small trainings as one stacked model: alike but for their seeds and numbers, they step together."""

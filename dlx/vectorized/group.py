@@ -1,4 +1,4 @@
-"""Jobs of one kind, from their configurations to what they came to."""
+"""Train a group of jobs as stacks, from their configurations to their results."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -24,35 +24,35 @@ from dlx.run import to_dict
 from dlx.runs.rundir import near
 from dlx.terminal.progress import Progress
 from dlx.vectorized.engine import Engine
-from dlx.vectorized.groups import data, declared
-from dlx.vectorized.jobs import Planned, current
-from dlx.vectorized.not_vectorizable import Unstacked
+from dlx.vectorized.groups import has_declared_sizes, make_data_key
+from dlx.vectorized.jobs import PlannedJob, use_hydra_config
+from dlx.vectorized.not_vectorizable import NotVectorizable
 from dlx.vectorized.stacked_backprop import StackedBackprop
-from dlx.vectorized.stacked_contrastive_divergence import StackedContrast
-from dlx.vectorized.stacked_loader import Streams
-from dlx.vectorized.stacked_trainer import Together
+from dlx.vectorized.stacked_contrastive_divergence import StackedContrastiveDivergence
+from dlx.vectorized.stacked_loader import StackedLoader
+from dlx.vectorized.stacked_trainer import StackedTrainer
 from dlx.vectorized.trial import Trial
 
 ENGINES: dict[type[Procedure], Callable[[Sequence[Trial], bool | Literal["auto"]], Engine]] = {
     Backprop: StackedBackprop,
-    ContrastiveDivergence: StackedContrast,
+    ContrastiveDivergence: StackedContrastiveDivergence,
 }
 
 
-class Group:
-    """Jobs that may be one stack.
+class JobGroup:
+    """Jobs whose configurations may be one stack.
 
     Args:
-        jobs: of one kind.
-        task: what Hydra would call for each.
+        jobs: the jobs, alike but for seeds and numbers.
+        task: the function that Hydra would call for each.
         context: Hydra's.
-        most: trials in one stack.
+        most: how many trials one stack may have.
         compile: see the launcher.
     """
 
     def __init__(
         self,
-        jobs: Sequence[Planned],
+        jobs: Sequence[PlannedJob],
         task: Job,
         context: HydraContext,
         most: int,
@@ -60,127 +60,138 @@ class Group:
     ) -> None:
         self.jobs, self.task, self.context = list(jobs), task, context
         self.most, self.compile = most, compile
-        self.heard = bool(context.callbacks.callbacks)  # whether anybody listens
+        self.has_callbacks = bool(context.callbacks.callbacks)
         self.returns: dict[int, JobReturn] = {}
-        self.left: dict[int, str] = {}  # jobs that were not run, and why
-        self.known: dict[str, tuple[Dataset, Loader]] = {}  # data that is loaded
+        self.not_stacked: dict[int, str] = {}  # jobs that were not run, and why
+        self.loaded: dict[str, tuple[Dataset, Loader]] = {}
 
-    def run(self) -> "Group":
-        """Train them; afterwards `returns` and `left` say what became of each.
+    def run(self) -> "JobGroup":
+        """Train the jobs; afterwards each is in `returns` or in `not_stacked`.
 
         Raises:
             Stopped: SIGINT or SIGTERM came.
         """
         for start in range(0, len(self.jobs), self.most):
-            trials = self._assembled(self.jobs[start : start + self.most])
-            alike: dict[Any, list[tuple[Planned, Trial]]] = {}
+            trials = self._assemble(self.jobs[start : start + self.most])
+            stacks: dict[Any, list[tuple[PlannedJob, Trial]]] = {}
             for job, trial in trials:
-                alike.setdefault(_structure(trial.parts.model), []).append((job, trial))
-            for together in alike.values():
-                jobs = [job for job, _ in together]
+                stacks.setdefault(_get_structure(trial.parts.model), []).append((job, trial))
+            for stack in stacks.values():
+                jobs = [job for job, _ in stack]
                 try:
-                    if len(together) == 1:
-                        raise Unstacked("no other job has a model of its kind")
-                    self._train(jobs, [trial for _, trial in together])
-                except Unstacked as why:
-                    self.left.update({job.number: str(why) for job in jobs})
+                    if len(stack) == 1:
+                        raise NotVectorizable("no other job has a model of its kind")
+                    self._train_stack(jobs, [trial for _, trial in stack])
+                except NotVectorizable as why:
+                    self.not_stacked.update({job.number: str(why) for job in jobs})
         return self
 
-    def _assembled(self, jobs: Sequence[Planned]) -> list[tuple[Planned, Trial]]:
-        """Trials whose parts are built; what refuses its values has failed."""
-        found = []
+    def _assemble(self, jobs: Sequence[PlannedJob]) -> list[tuple[PlannedJob, Trial]]:
+        """Build the trials' parts. A job whose parts refuse their values has failed."""
+        trials = []
         for job in jobs:
             try:
-                found.append((job, self._trial(job)))
+                trials.append((job, self._make_trial(job)))
             except Exception as error:
-                self._failed(job, error)
-        return found
+                self._record_failure(job, error)
+        return trials
 
-    def _trial(self, job: Planned) -> Trial:
-        key = data(job.config)
-        loaded, batches = self.known.get(key, (None, None))
-        if declared(job.config):
+    def _make_trial(self, job: PlannedJob) -> Trial:
+        """Build one trial; trials of the same data share it."""
+        key = make_data_key(job.config)
+        loaded, batches = self.loaded.get(key, (None, None))
+        if has_declared_sizes(job.config):
             parts = assemble(ResolvedConfig(job.config), fresh=True, loaded=loaded, data=batches)
-        else:  # interpolations wait for sizes that only the data tell
-            with current(job.full):
-                parts = assemble(job.unresolved(), fresh=True, loaded=loaded, data=batches)
+        else:  # interpolations need sizes that only the data have
+            with use_hydra_config(job.full):
+                parts = assemble(job.get_task_config(), fresh=True, loaded=loaded, data=batches)
             parts = parts._replace(config=ResolvedConfig(to_dict(parts.config)))
-        self.known[key] = parts.dataset, parts.data
+        self.loaded[key] = parts.dataset, parts.data
         prepare(parts)
         return Trial(parts, job.directory, job.about, get_random_state())
 
-    def _train(self, jobs: list[Planned], trials: list[Trial]) -> None:
-        def engine(rows: Sequence[int]) -> Engine:
+    def _train_stack(self, jobs: list[PlannedJob], trials: list[Trial]) -> None:
+        """Train trials as one stack.
+
+        Raises:
+            NotVectorizable: they cannot be; nothing is written.
+        """
+
+        def make_engine(rows: Sequence[int]) -> Engine:
             return ENGINES[type(trials[0].parts.procedure)]([trials[k] for k in rows], self.compile)
 
-        def streams(rows: Sequence[int]) -> Streams:
-            return Streams([trials[k].parts.data for k in rows])
+        def make_loader(rows: Sequence[int]) -> StackedLoader:
+            return StackedLoader([trials[k].parts.data for k in rows])
 
         everyone = range(len(trials))
         started, first = time.monotonic(), trials[0].parts
-        _tune([trial.parts for trial in trials])
-        batches, made = streams(everyone), engine(everyone)
-        made.try_out(next(batches.train(0)), batches.own)
+        _choose_threads_and_precision([trial.parts for trial in trials])
+        loader, engine = make_loader(everyone), make_engine(everyone)
+        engine.check_step(next(loader.train(0)), loader.per_trial)
         progress = Progress()
         progress.print_line(f"{len(trials)} trials, trained together:")
         about = {**jobs[0].about, **describe(first)}
         progress.show_plan(about, first.config, first.data.steps)
         for job, trial in zip(jobs, trials, strict=True):
-            with trial.failing():
-                job.note()
-                if self.heard:
+            with trial.catch_failure():
+                job.write_hydra_files()
+                if self.has_callbacks:
                     self.context.callbacks.on_job_start(config=job.full, task_function=self.task)
                 trial.open()
         try:
-            Together(trials, engine, streams, progress).run(made)
+            StackedTrainer(trials, make_engine, make_loader, progress).run(engine)
         except Interrupted as stop:
             raise Stopped(stop) from stop
-        except Exception as error:  # of the step itself: it is everybody's
+        except Exception as error:  # of the step itself: it is every trial's
             for trial in trials:
                 if not trial.ended:
                     trial.fail(error)
         for job, trial in zip(jobs, trials, strict=True):
-            self._returned(job, trial)
-        self._summary(trials, progress, time.monotonic() - started)
+            self._record_result(job, trial)
+        self._print_summary(trials, progress, time.monotonic() - started)
 
-    def _returned(self, job: Planned, trial: Trial) -> None:
+    def _record_result(self, job: PlannedJob, trial: Trial) -> None:
+        """Record a trial's objective, or its failure, as its job's return."""
         if trial.error is None:
             assert trial.metrics is not None
-            back = job.returned(objective(trial.metrics), JobStatus.COMPLETED)
-            self._tell(job, back)
+            result = job.make_return(objective(trial.metrics), JobStatus.COMPLETED)
+            self._record_return(job, result)
         elif not isinstance(trial.error, Interrupted):
-            self._failed(job, trial.error)
+            self._record_failure(job, trial.error)
 
-    def _failed(self, job: Planned, error: BaseException) -> None:
+    def _record_failure(self, job: PlannedJob, error: BaseException) -> None:
+        """Record an error as a job's return, as a job of its own would."""
         assert isinstance(error, Exception)
         self.task.failed(job.directory, job.full.hydra, error)
-        self._tell(job, job.returned(error, JobStatus.FAILED))
+        self._record_return(job, job.make_return(error, JobStatus.FAILED))
 
-    def _tell(self, job: Planned, back: JobReturn) -> None:
-        self.returns[job.number] = back
-        if self.heard:
-            self.context.callbacks.on_job_end(config=job.full, job_return=back)
+    def _record_return(self, job: PlannedJob, result: JobReturn) -> None:
+        """Keep a job's return, and call Hydra's callbacks."""
+        self.returns[job.number] = result
+        if self.has_callbacks:
+            self.context.callbacks.on_job_end(config=job.full, job_return=result)
 
-    def _summary(self, trials: Sequence[Trial], progress: Progress, seconds: float) -> None:
-        done = [trial for trial in trials if trial.metrics is not None]
+    def _print_summary(self, trials: Sequence[Trial], progress: Progress, seconds: float) -> None:
+        """Print how many trials finished, in what time and where."""
+        finished = [trial for trial in trials if trial.metrics is not None]
         place = near(trials[0].directory.parent)
-        progress.print_line(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
+        progress.print_line(f"{len(finished)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
 
 
-def _tune(parts: Sequence[Parts]) -> None:
-    """Choose threads and kernels by the size of a stack's step, where a lone run would choose by its own."""
+def _choose_threads_and_precision(parts: Sequence[Parts]) -> None:
+    """Choose threads and the precision of products by the size of a stack's step, as a single run does by its own."""
     first = parts[0]
     weights = sum(p.numel() for p in first.model.parameters())
     chosen: dict[str, Any] = {"threads": choose_threads(first.trainer.threads, len(parts) * first.data.batch * weights)}
     if first.trainer.matmul == "auto" and first.trainer.device.type == "cpu":
-        # Batched products of middling size took 1.2 of the time through oneDNN, single ones 0.85.
+        # Batched products of medium size took 1.2 of the time through oneDNN, single ones 0.85.
         torch.set_float32_matmul_precision("highest")
         chosen["matmul"] = "highest"
     for one in parts:
         one.machine.update(chosen)
 
 
-def _structure(model: nn.Module) -> Any:
-    """What the models of one stack have in common."""
+def _get_structure(model: nn.Module) -> Any:
+    """Return what the models of one stack must have in common: modules, and the parameters' shapes."""
     modules = tuple((name, type(module)) for name, module in model.named_modules())
     return modules, tuple((name, p.shape, p.requires_grad) for name, p in model.named_parameters())

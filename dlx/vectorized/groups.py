@@ -1,26 +1,26 @@
-"""Which jobs of a sweep can be one stack, told from their configurations."""
+"""Decide from their configurations which jobs of a sweep can be one stack."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-# Numbers of a model that trials of one stack may differ in: how it begins, and what regularizes it.
-FREE = {
+# Numbers of a model that trials of one stack may differ in: its initialization and its regularization.
+FREE_NUMBERS = {
     *("l1", "l2", "bias_l1", "bias_l2", "max_norm"),
     *("kernel_init", "bias_init", "recurrent_init"),
     *("dropout", "input_dropout", "level", "weight", "target"),
 }
-STACKED = ("dlx.procedures.backprop.Backprop", "dlx.procedures.contrastive_divergence.ContrastiveDivergence")
+STACKED_PROCEDURES = ("dlx.procedures.backprop.Backprop", "dlx.procedures.contrastive_divergence.ContrastiveDivergence")
 
 
-def unfit(config: Mapping[str, Any]) -> str | None:
-    """Why a job cannot be part of any stack; None if it may be.
+def explain_unfit(config: Mapping[str, Any]) -> str | None:
+    """Say why a job cannot be part of any stack; None if it may be.
 
     Args:
-        config: of the job, resolved.
+        config: the job's configuration, resolved.
     """
     procedure, trainer = config["procedure"], config["trainer"]
-    if procedure["_target_"] not in STACKED:
+    if procedure["_target_"] not in STACKED_PROCEDURES:
         return f"procedure {procedure['_target_'].rpartition('.')[2]} has no stacked form"
     for name, wanted in (("precision", "32"), ("compile", "False")):
         if str(trainer[name]) != wanted:
@@ -32,32 +32,37 @@ def unfit(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def kind(config: Mapping[str, Any]) -> str:
-    """What jobs of one stack have in common, as text: everything but seeds and numbers."""
+def make_stack_key(config: Mapping[str, Any]) -> str:
+    """Return what jobs of one stack have in common, as text: everything but seeds and numbers."""
     optimizer = {key: value for key, value in config["optimizer"].items() if isinstance(value, str | bool | None)}
     trainer = {key: value for key, value in config["trainer"].items() if key not in ("patience", "min_delta")}
     dataset = {key: value for key, value in config["dataset"].items() if key != "seed"}
-    fixed = {"optimizer": optimizer, "trainer": trainer, "dataset": dataset, "model": _bound(config["model"])}
+    fixed = {
+        "optimizer": optimizer,
+        "trainer": trainer,
+        "dataset": dataset,
+        "model": _drop_free_numbers(config["model"]),
+    }
     rest = {key: value for key, value in config.items() if key not in ("seed", "scheduler", *fixed)}
     return json.dumps({**rest, **fixed}, sort_keys=True, default=str)
 
 
-def data(config: Mapping[str, Any]) -> str:
-    """What trials that share their batches have in common, as text."""
+def make_data_key(config: Mapping[str, Any]) -> str:
+    """Return what trials that share their batches have in common, as text."""
     parts = {key: config[key] for key in ("dataset", "seed", "trainer")}
     targets = [config[key]["_target_"] for key in ("model", "procedure")]
     return json.dumps([parts, targets], sort_keys=True, default=str)
 
 
-def declared(config: Mapping[str, Any]) -> bool:
+def has_declared_sizes(config: Mapping[str, Any]) -> bool:
     """Whether all sizes are known before the data are loaded."""
     dataset = config["dataset"]
     wanted = ("shape", "outputs", *(("symbols",) if "symbols" in dataset else ()))
     return all(dataset.get(name) is not None for name in wanted)
 
 
-def _bound(node: Any) -> Any:
-    """A model's configuration without its free numbers."""
+def _drop_free_numbers(node: Any) -> Any:
+    """Return a model's configuration without its free numbers."""
     if isinstance(node, dict):
-        return {key: _bound(value) for key, value in node.items() if key not in FREE}
-    return [_bound(value) for value in node] if isinstance(node, list) else node
+        return {key: _drop_free_numbers(value) for key, value in node.items() if key not in FREE_NUMBERS}
+    return [_drop_free_numbers(value) for value in node] if isinstance(node, list) else node

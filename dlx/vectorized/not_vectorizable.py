@@ -1,5 +1,5 @@
-"""Why trials are not trained together."""
+"""The error that says why trials cannot be trained as one stack."""
 
 
-class Unstacked(Exception):
-    """Trials cannot be one stack; they run as ordinary jobs, and the message says why."""
+class NotVectorizable(Exception):
+    """Raised where trials cannot be one stack: they run as ordinary jobs, and the message says why."""

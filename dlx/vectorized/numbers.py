@@ -1,7 +1,7 @@
 """Numbers of a model that differ between trials, as tensors with one value for each.
 
 A penalty's weight or a dropout's rate is a Python number in a module. Where the trials of a stack have different ones,
-the stack's template holds a tensor in its place, which `vmap` hands each trial its own of.
+the stack's template holds a tensor in its place, of which `vmap` gives each trial its own value.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,25 +14,25 @@ from dlx.models.autoencoders.contractive_autoencoder import ContractiveAutoencod
 from dlx.models.autoencoders.denoising_autoencoder import DenoisingAutoencoder
 from dlx.models.autoencoders.sparse_autoencoder import SparseAutoencoder
 from dlx.models.layers import Regularized
-from dlx.vectorized.not_vectorizable import Unstacked
+from dlx.vectorized.not_vectorizable import NotVectorizable
 
-# Numbers, by the class that has them; everything else that two modules hold must be equal.
-FREE: dict[type, tuple[str, ...]] = {
+# Numbers that may differ, by class; everything else that two modules hold must be equal.
+FREE_NUMBERS: dict[type, tuple[str, ...]] = {
     DenoisingAutoencoder: ("level",),
     SparseAutoencoder: ("weight", "target"),
     ContractiveAutoencoder: ("weight",),
 }
-OWN = ("_parameters", "_buffers", "_modules", "training", "call_super_init")
+MODULE_ATTRIBUTES = ("_parameters", "_buffers", "_modules", "training", "call_super_init")
 
 
-class Number(NamedTuple):
-    """One place in the template, and its value in each trial."""
+class FreeNumber(NamedTuple):
+    """A place in the template, and its value in each trial."""
 
-    put: Callable[[Any], None]
+    set: Callable[[Any], None]
     values: Tensor  # (K,)
 
 
-class Dropped(nn.Module):
+class TensorDropout(nn.Module):
     """Dropout whose rate may be a tensor."""
 
     def __init__(self, p: float) -> None:
@@ -40,47 +40,51 @@ class Dropped(nn.Module):
         self.p: Any = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """x with a part p of its elements zero, and the others larger by 1 / (1 - p)."""
+        """Return x with a part p of its elements zero, and the others scaled by 1 / (1 - p)."""
         return x * (torch.rand_like(x) >= self.p) / (1 - self.p) if self.training else x
 
 
-def numbers(template: nn.Module, models: Sequence[nn.Module], device: torch.device) -> list[Number]:
+def find_free_numbers(template: nn.Module, models: Sequence[nn.Module], device: torch.device) -> list[FreeNumber]:
     """Compare the trials' models, and find the numbers in which they differ.
 
     Args:
-        template: a copy of the first; dropout layers of different rates are exchanged in it.
-        models: of the trials.
+        template: a copy of the first; dropout layers of different rates are replaced in it.
+        models: the trials' models.
         device: of the values.
 
     Raises:
-        Unstacked: they differ in something else.
+        NotVectorizable: they differ in something else.
     """
-    found = []
+    numbers = []
     trees = [list(model.named_modules()) for model in models]
     if len({tuple((name, type(module)) for name, module in tree) for tree in trees}) > 1:
-        raise Unstacked("they have different layers")
+        raise NotVectorizable("they have different layers")
     for (name, place), *twins in zip(list(template.named_modules()), *trees, strict=True):
         modules = [module for _, module in twins]
         shapes = [[(n, p.shape, p.requires_grad) for n, p in m.named_parameters(recurse=False)] for m in modules]
         if any(shape != shapes[0] for shape in shapes):
-            raise Unstacked(f"{name or 'the model'} has weights of different shapes")
-        for key, values in _differences(modules, name):
-            found.append(Number(_putter(template, name, place, key), torch.tensor(values, device=device)))
-    return found
+            raise NotVectorizable(f"{name or 'the model'} has weights of different shapes")
+        for key, values in _find_differences(modules, name):
+            numbers.append(FreeNumber(_make_setter(template, name, place, key), torch.tensor(values, device=device)))
+    return numbers
 
 
-def _differences(modules: list[nn.Module], name: str) -> list[tuple[Any, list[float]]]:
-    """Attributes of one module in all trials that are not the same number in all of them, and their values."""
+def _find_differences(modules: list[nn.Module], name: str) -> list[tuple[Any, list[float]]]:
+    """Return the attributes of one module whose numbers differ between trials, and their values.
+
+    Raises:
+        NotVectorizable: something else differs.
+    """
     found: list[tuple[Any, list[float]]] = []
-    free = next((keys for kind, keys in FREE.items() if isinstance(modules[0], kind)), ())
+    free = next((keys for kind, keys in FREE_NUMBERS.items() if isinstance(modules[0], kind)), ())
     for key, value in vars(modules[0]).items():
         values = [vars(module).get(key) for module in modules]
-        if key in OWN or key.startswith(("_forward", "_backward", "_flat")) or _alike(values):
+        if key in MODULE_ATTRIBUTES or key.startswith(("_forward", "_backward", "_flat")) or _are_equal(values):
             continue
         if key in free or (key == "p" and isinstance(modules[0], nn.Dropout)):
             found.append((key, values))  # type: ignore[arg-type]
         elif key == "max_norm" and isinstance(modules[0], Regularized) and None not in values:
-            continue  # read where the constraint is applied
+            continue  # the engine reads it where it applies the constraint
         elif key == "penalties" and isinstance(modules[0], Regularized):
             for part in value:
                 for place in (0, 1):
@@ -88,11 +92,12 @@ def _differences(modules: list[nn.Module], name: str) -> list[tuple[Any, list[fl
                     if len(set(weights)) > 1:
                         found.append(((part, place), weights))
         else:
-            raise Unstacked(f"{name or 'the model'}.{key} differs")
+            raise NotVectorizable(f"{name or 'the model'}.{key} differs")
     return found
 
 
-def _alike(values: list[Any]) -> bool:
+def _are_equal(values: list[Any]) -> bool:
+    """Whether an attribute is the same in all trials."""
     first = values[0]
     if isinstance(first, Tensor | nn.Module) or callable(first):
         return True  # weights are compared by their shapes, modules and functions by what made them
@@ -102,19 +107,20 @@ def _alike(values: list[Any]) -> bool:
         return False
 
 
-def _putter(template: nn.Module, name: str, module: Any, key: Any) -> Callable[[Any], None]:
+def _make_setter(template: nn.Module, name: str, module: Any, key: Any) -> Callable[[Any], None]:
+    """Return a function that sets an attribute of the template's module."""
     if isinstance(key, tuple):
         part, place = key
 
-        def put(value: Any) -> None:
+        def set_penalty(value: Any) -> None:
             weights = list(module.penalties[part])
             weights[place] = value
             module.penalties = {**module.penalties, part: tuple(weights)}
 
-        return put
+        return set_penalty
     if isinstance(module, nn.Dropout):
-        parent, _, own = name.rpartition(".")
-        dropped = Dropped(module.p)
-        setattr(template.get_submodule(parent), own, dropped)
-        return lambda value: setattr(dropped, key, value)
+        parent, _, child = name.rpartition(".")
+        dropout = TensorDropout(module.p)
+        setattr(template.get_submodule(parent), child, dropout)
+        return lambda value: setattr(dropout, key, value)
     return lambda value: setattr(module, key, value)

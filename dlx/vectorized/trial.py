@@ -1,4 +1,4 @@
-"""One trial of a stack: a run like any other, but for who takes its steps."""
+"""One trial of a stack: a run like any other, except that the stack takes its steps."""
 
 import contextlib
 import time
@@ -17,30 +17,30 @@ from dlx.terminal.progress import Progress
 from dlx.training.checkpoint import Checkpoints
 from dlx.training.trainer import Trainer
 
-WRITTEN_EVERY = 2.0  # seconds
+CHECK_EVERY = 2.0  # seconds between checks, while the losses are finite
 
 
-class Member(Trainer):
-    """A trainer whose steps and validations are made elsewhere; all that follows from them is its own.
+class TrialTrainer(Trainer):
+    """A trainer whose steps and validations the stack computes; all that follows from them it does itself.
 
     Args:
         trainer: as it was built.
-        random: the random numbers' state where a lone run would take its first step.
+        random: the random state with which a run alone would take its first step.
     """
 
     def __init__(self, trainer: Trainer, random: dict[str, Any]) -> None:
         self.__dict__.update(trainer.__dict__)
-        self.generator = torch.Generator(self.device)  # of what the steps draw, as a lone run draws it
+        self.generator = torch.Generator(self.device)  # the steps draw from it, as those of a run alone
         self.random = random
-        self._heed()
-        self.measured: dict[str, dict[str, float]] = {}  # by split: what the stack found
-        self.histograms: Callable[[], Mapping[str, bytes | None]] = dict  # of the weights, from the stack
-        self._drawing = False
-        self.finite = True  # all that the steps gave since the last look
-        self.written_at = time.monotonic()
+        self._restore_generator()
+        self.stack_metrics: dict[str, dict[str, float]] = {}  # by split, as the stack computed them
+        self.get_stack_histograms: Callable[[], Mapping[str, bytes | None]] = dict  # of the weights
+        self._in_random_state = False
+        self.is_finite = True  # whether all values of the steps since the last log are
+        self.checked_at = time.monotonic()
 
-    def took(self, steps: Sequence[Mapping[str, Tensor]]) -> None:
-        """Count and log what each of some steps gave, values 0-d on the processor."""
+    def record_steps(self, steps: Sequence[Mapping[str, Tensor]]) -> None:
+        """Count steps and log their values, 0-d on the CPU."""
         log = self.logger.scalars
         for values in steps:
             self.step += 1
@@ -49,86 +49,86 @@ class Member(Trainer):
             log("train", values, self.step)
 
     def _check(self) -> None:
-        """As a lone run's, but what is finite is written each second or so, not fifty steps at a time."""
+        """Check as a run alone does, but every few seconds while all is finite, not every so many steps."""
         now = time.monotonic()
-        if self.finite and now - self.written_at < WRITTEN_EVERY:
+        if self.is_finite and now - self.checked_at < CHECK_EVERY:
             return
-        self.written_at = now
+        self.checked_at = now
         super()._check()
 
     def evaluate(self, split: str) -> dict[str, float]:
-        return self.measured[split] if split in self.measured else super().evaluate(split)
+        return self.stack_metrics[split] if split in self.stack_metrics else super().evaluate(split)
 
     def _histograms(self) -> Mapping[str, bytes | None]:
-        return self.histograms()
+        return self.get_stack_histograms()
 
     def pictures(self) -> None:
-        with self.drawing():
+        with self.use_random_state():
             super().pictures()
 
     def content(self) -> dict[str, Any]:
-        found: dict[str, Any] = owned({**super().content(), "random": self._drawn()})
-        return found
+        content: dict[str, Any] = clone_tensors({**super().content(), "random": self._get_random_state()})
+        return content
 
-    def _drawn(self) -> dict[str, Any]:
-        """The random numbers' state after what the generator has drawn."""
+    def _get_random_state(self) -> dict[str, Any]:
+        """Return the random state after what the generator has drawn."""
         state = self.generator.get_state()
         if self.device.type == "cuda":
             return {**self.random, "cuda": [state]}
         return {**self.random, "torch": state}
 
-    def _heed(self) -> None:
-        """Let the generator go on from the random numbers' state."""
+    def _restore_generator(self) -> None:
+        """Set the generator to the random state."""
         cuda = self.device.type == "cuda"
         self.generator.set_state(self.random["cuda"][0] if cuda else self.random["torch"])
 
     @contextlib.contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Draw this trial's random numbers for a while."""
-        if self._drawing:
+    def use_random_state(self) -> Iterator[None]:
+        """Draw this trial's random numbers within the block."""
+        if self._in_random_state:
             yield
             return
-        before, self._drawing = get_random_state(), True
-        set_random_state(self._drawn())
+        before, self._in_random_state = get_random_state(), True
+        set_random_state(self._get_random_state())
         try:
             yield
         finally:
-            self.random, self._drawing = get_random_state(), False
-            self._heed()
+            self.random, self._in_random_state = get_random_state(), False
+            self._restore_generator()
             set_random_state(before)
 
 
-def owned(content: Any) -> Any:
-    """The same with tensors of its own: of a view torch would save the whole stack."""
+def clone_tensors(content: Any) -> Any:
+    """Return a copy with tensors of its own: of a view torch would save the whole stack."""
     if isinstance(content, Tensor):
         return content.detach().clone()
     if isinstance(content, dict):
-        return {name: owned(value) for name, value in content.items()}
+        return {name: clone_tensors(value) for name, value in content.items()}
     if isinstance(content, list):
-        return [owned(value) for value in content]
+        return [clone_tensors(value) for value in content]
     return content
 
 
 class Trial:
-    """A run directory, and what is written into it.
+    """A trial's parts, and the run directory that they write.
 
     Args:
-        parts: as `assemble` made them.
+        parts: as `assemble` returns them.
         directory: of the run.
-        about: what `run.json` says beside what is measured.
-        random: see `Member`.
+        about: what `run.json` says besides metrics.
+        random: see `TrialTrainer`.
     """
 
     def __init__(self, parts: Parts, directory: Path, about: dict[str, Any], random: dict[str, Any]) -> None:
         self.parts, self.directory, self.about = parts, directory, about
-        self.member = Member(parts.trainer, random)
+        self.member = TrialTrainer(parts.trainer, random)
         self.metrics: dict[str, float] | None = None
         self.error: BaseException | None = None
         self.ended = False
         self._closing = contextlib.ExitStack()
 
     def open(self) -> None:
-        """Make the run, and write what stands in it before the first step.
+        """Create the run, and write what it holds before the first step.
 
         Raises:
             UsageError: the directory holds a run already, or cannot be written.
@@ -143,34 +143,35 @@ class Trial:
         member.logger = member.make_logger(self.directory)
         self._closing.callback(member.logger.close)
         member.logger.hparams(to_dict(parts.config))
-        with member.drawing():
+        with member.use_random_state():
             introduce(parts, member.logger)
         parts.model.train()
         member.saved_at = time.monotonic()
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether the training is at its end."""
         return self.member._over()
 
     def end(self) -> None:
-        """The last checkpoint, the test split, the pictures; the run is finished."""
+        """Finish the run: save the last checkpoint, evaluate the test split, draw the pictures."""
         member = self.member
         member.finished = True
-        member.measured.clear()
-        with self.failing():
+        member.stack_metrics.clear()
+        with self.catch_failure():
             member._save()
-            with member.drawing():
-                self.metrics = finish(self.run, self._as_member(), member.logger)
+            with member.use_random_state():
+                self.metrics = finish(self.run, self._get_parts(), member.logger)
             self.ended = True
             self._closing.close()
 
-    def _as_member(self) -> Parts:
+    def _get_parts(self) -> Parts:
+        """Return the parts with the trial's own trainer."""
         return self.parts._replace(trainer=self.member)
 
     @contextlib.contextmanager
-    def failing(self) -> Iterator[None]:
-        """What goes wrong here is this trial's own failure: its run is closed with it, and the others go on."""
+    def catch_failure(self) -> Iterator[None]:
+        """Close this trial's run with an error that is raised within the block; the others go on."""
         try:
             yield
         except Exception as error:
@@ -181,5 +182,5 @@ class Trial:
         self.ended, self.error = True, error
         try:
             self._closing.__exit__(type(error), error, error.__traceback__)
-        except Exception as explained_error:  # memory that ran out, in words
+        except Exception as explained_error:  # out of memory, explained
             self.error = explained_error

@@ -50,17 +50,17 @@ def test_a_launcher_of_ours_is_known_by_its_name(monkeypatch, main):
 
 
 def test_slots_share_out_cores_and_gpus(monkeypatch):
-    monkeypatch.setattr(slots, "cores", lambda: 8)
+    monkeypatch.setattr(slots, "count_cores", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert slots.slots(2) == [slots.Slot(4), slots.Slot(4)]
-    assert len(slots.slots(None)) == 8
-    assert {one.threads for one in slots.slots(16)} == {1}
-    assert "CUDA_VISIBLE_DEVICES" not in slots.slots(2)[0].environment()
+    assert slots.make_slots(2) == [slots.Slot(4), slots.Slot(4)]
+    assert len(slots.make_slots(None)) == 8
+    assert {one.threads for one in slots.make_slots(16)} == {1}
+    assert "CUDA_VISIBLE_DEVICES" not in slots.make_slots(2)[0].environment
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-ab")
-    assert [one.gpu for one in slots.slots(None)] == ["3", "GPU-ab"]
-    assert [one.gpu for one in slots.slots(3)] == ["3", "GPU-ab", "3"]
-    assert [one.environment()["CUDA_VISIBLE_DEVICES"] for one in slots.slots(None, "cuda")] == ["3", "GPU-ab"]
-    assert [one.gpu for one in slots.slots(2, "cpu")] == [None, None]
+    assert [one.gpu for one in slots.make_slots(None)] == ["3", "GPU-ab"]
+    assert [one.gpu for one in slots.make_slots(3)] == ["3", "GPU-ab", "3"]
+    assert [one.environment["CUDA_VISIBLE_DEVICES"] for one in slots.make_slots(None, "cuda")] == ["3", "GPU-ab"]
+    assert [one.gpu for one in slots.make_slots(2, "cpu")] == [None, None]
 
 
 MODEL = """
@@ -100,7 +100,7 @@ def net(tmp_path, monkeypatch):
 
 
 def test_processes_outlive_a_killed_job_and_take_the_next(main, net, monkeypatch):
-    monkeypatch.setattr(slots, "cores", lambda: 4)
+    monkeypatch.setattr(slots, "count_cores", lambda: 4)
     code, told = main("hydra/launcher=processes", "hydra.launcher.jobs=2", "model=net", "seed=range(6)", *SHORT)
     assert code == 3
     assert "2 of the sweep's jobs failed" in told

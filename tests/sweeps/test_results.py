@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dlx.errors import UsageError
-from dlx.sweeps.groups import grouped
-from dlx.sweeps.space import space
+from dlx.sweeps.groups import group_runs
+from dlx.sweeps.space import parse_space
 from dlx.terminal.plot import DOTS, plot
 from tests.verbs import dlx, fake
 
@@ -18,13 +18,13 @@ from tests.verbs import dlx, fake
 def test_groups_are_means_and_standard_deviations():
     values = np.random.default_rng(0).normal(size=(3, 5))
     rows = [({"a": i}, values[i, j], f"{i}{j}") for j in range(5) for i in range(3)]
-    found = grouped([({"a": 1}, math.nan, "x"), *rows, ({"a": 9}, math.nan, "y")], least=True)
+    found = group_runs([({"a": 1}, math.nan, "x"), *rows, ({"a": 9}, math.nan, "y")], lower_is_better=True)
     assert [one.settings["a"] for one in found] == [*np.argsort(values.mean(1)), 9]
     for one in found[:3]:
         own = values[one.settings["a"]]
         assert one.mean == pytest.approx(own.mean())
-        assert one.sd == pytest.approx(own.std(ddof=1))
-    assert [one.without for one in found] == [int(one.settings["a"] in (1, 9)) for one in found]
+        assert one.std == pytest.approx(own.std(ddof=1))
+    assert [one.n_without_value for one in found] == [int(one.settings["a"] in (1, 9)) for one in found]
     assert str(found[-1]) == ""
     assert next(one for one in found if one.settings["a"] == 1).runs == ["10", "11", "12", "13", "14", "x"]
 
@@ -32,17 +32,17 @@ def test_groups_are_means_and_standard_deviations():
 def test_the_best_is_of_the_best_mean(tmp_path):
     from optuna.trial import create_trial
 
-    from dlx.sweeps.results import best
-    from dlx.sweeps.study import distribution
+    from dlx.sweeps.results import find_best_trial
+    from dlx.sweeps.study import make_distribution
 
-    searched = space(["a=x,y", "seed=1,2"])
-    kinds = {one.name: distribution(one) for one in searched.dimensions}
+    searched = parse_space(["a=x,y", "seed=1,2"])
+    kinds = {one.name: make_distribution(one) for one in searched.dimensions}
     came = {("x", 1): 0.9, ("x", 2): 0.1, ("y", 1): 0.6, ("y", 2): 0.7}
     trials = [create_trial(params={"a": a}, distributions=kinds, value=value) for (a, _), value in came.items()]
     for number, one in enumerate(trials):
         one.number = number
     study = SimpleNamespace(space=searched, record=SimpleNamespace(mode="max"))
-    assert best(study, trials).number == 3  # not the luckiest of all
+    assert find_best_trial(study, trials).number == 3  # not the luckiest of all
 
 
 @pytest.fixture
@@ -131,25 +131,25 @@ def test_figures_and_importance(tmp_path):
 
     from dlx.sweeps import figures
     from dlx.sweeps.record import Record
-    from dlx.sweeps.space import space, spelled
-    from dlx.sweeps.study import distribution
+    from dlx.sweeps.space import expand_log, parse_space
+    from dlx.sweeps.study import make_distribution
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found = space([spelled(word) for word in ("a=log(1e-4,1)", "b=range(1,9)", "c=x,y", "seed=1")])
+    found = parse_space([expand_log(word) for word in ("a=log(1e-4,1)", "b=range(1,9)", "c=x,y", "seed=1")])
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(25):
-        trial = study.ask({one.name: distribution(one) for one in found.dimensions})
+        trial = study.ask({one.name: make_distribution(one) for one in found.dimensions})
         study.tell(trial, (math.log10(trial.params["a"]) + 2) ** 2 + 0.01 * trial.params["b"])
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
 
     class Sweep:
-        directory, optuna, space = tmp_path, study, found
+        directory, optuna_study, space = tmp_path, study, found
         record = Record((), 26, "val/loss", False, "min", "random", None, 0)
 
-    drawn = figures.draw(Sweep(), study.trials)
+    drawn = figures.draw_figures(Sweep(), study.trials)
     assert [file.name for file in drawn] == ["history.png", "parallel_coordinates.png", "importance.png"]
     assert all(file.read_bytes()[:4] == b"\x89PNG" for file in drawn)
-    assert figures._history(Sweep(), study.trials).axes[0].get_xlim()[1] > 25  # the one that failed is to be seen
-    shares = figures.importance(Sweep(), study.trials[:25])
+    assert figures._draw_history(Sweep(), study.trials).axes[0].get_xlim()[1] > 25  # the one that failed is to be seen
+    shares = figures.compute_importance(Sweep(), study.trials[:25])
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["a"] > 0.8

@@ -154,14 +154,14 @@ def test_a_trial_that_was_interrupted_goes_on_alone(train, resume, monkeypatch, 
     """As if it had never been one of many: dlx resume knows nothing of stacks."""
     from dlx.vectorized.engine import Engine
 
-    stepped = Engine.stepped
+    stepped = Engine.finish_step
 
     def interrupting(self):
         stepped(self)
         if self.steps == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Engine, "stepped", interrupting)
+    monkeypatch.setattr(Engine, "finish_step", interrupting)
     hidden = "model.hidden=[8]" if model == "mlp" else "model.hidden=8"
     runs = sweep(f"model={model}", hidden, "optimizer.lr=0.01,0.02", quick=SHORT, code=130)
     assert [run.read()["status"] for run in runs] == ["interrupted"] * 2

@@ -9,8 +9,8 @@ from dlx.models.recurrent.gru import GRU
 from dlx.models.recurrent.lstm import LSTM
 from dlx.tasks.classification import Classification
 from dlx.vectorized.cells import tanh
-from dlx.vectorized.op_replacements import STAND_INS
-from dlx.vectorized.recording import record
+from dlx.vectorized.op_replacements import OP_REPLACEMENTS
+from dlx.vectorized.recording import record_ops
 from dlx.vectorized.stack import Stack
 
 K, B, T, H = 3, 5, 7, 4
@@ -35,16 +35,16 @@ def test_losses_and_gradients_are_those_of_each_alone(kind, shape, own):
         x, y = x[:1].expand_as(x), y[:1].expand_as(y)
     expected = [_loss_and_gradient(model, task, Batch(x[k], y[k])) for k, model in enumerate(models)]
     stack = Stack(models, task)
-    assert stack.swept == ("projection" not in kind)
-    leaves = [piece.detach().requires_grad_() for piece in stack.pieces(stack.weights)]
+    assert stack.has_stacked_cells == ("projection" not in kind)
+    leaves = [piece.detach().requires_grad_() for piece in stack.split_rows(stack.weights)]
     batch = Batch(x, y) if own else Batch(x[0], y[0])
     buffers = [buffer.clone() for buffer in stack.buffers.values()]
 
     def step(*leaves):
-        losses, _ = stack.losses(leaves, [], buffers, [], batch, own)
+        losses, _ = stack.compute_losses(leaves, [], buffers, [], batch, own)
         return losses, *torch.autograd.grad(losses.sum(), leaves)
 
-    played = record(step, leaves)
+    played = record_ops(step, leaves)
     for _ in range(2):  # in the same memory
         with torch.no_grad():
             losses, *grads = played(*leaves)
@@ -76,7 +76,7 @@ def test_the_gradient_of_one_step_lies_as_that_step_does(dim):
     for order in ((0, 1), (1, 0)):
         left = [n for i, n in enumerate(sizes) if i != dim % 3]
         grad = torch.randn([left[i] for i in order]).permute(order)
-        found = STAND_INS[op](grad, sizes, dim, 1)
+        found = OP_REPLACEMENTS[op](grad, sizes, dim, 1)
         assert torch.equal(found, op(grad, sizes, dim, 1))
         assert found.select(dim, 0).stride() == grad.stride()
 
@@ -87,7 +87,7 @@ def test_recordings_share_memory_and_what_they_return_is_kept():
         return [torch.add(x, x, out=out)]
 
     memory, x = {}, torch.ones(3)
-    first, second = (record(doubled, [x], memory) for _ in range(2))
+    first, second = (record_ops(doubled, [x], memory) for _ in range(2))
     (a,), (b,) = first(x), second(3 * x)
     assert a.tolist() == [2, 2, 2]
     assert b.tolist() == [6, 6, 6]

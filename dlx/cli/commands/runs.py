@@ -10,7 +10,7 @@ from dlx.errors import UsageError
 from dlx.runs.query import key_metric
 from dlx.runs.rundir import ROOT, Run, runs
 from dlx.runs.status import status
-from dlx.sweeps.objective import lower
+from dlx.sweeps.objective import is_lower_better
 
 
 @click.command("runs")
@@ -42,9 +42,9 @@ def command(
     found = [(run, about) for run in runs(root) if (about := _read(run)) and _fits(run, about, wanted)]
     found.sort(key=lambda pair: str(pair[1].get("started", "")), reverse=True)
     if by is not None:
-        from dlx.sweeps.aggregate import table
+        from dlx.sweeps.aggregate import print_groups
 
-        table(
+        print_groups(
             [(run, about) for run, about in found], [key.strip() for key in by.split(",")], best, root, as_json, figure
         )
         return
@@ -82,9 +82,9 @@ def _sweep(name: str) -> Path:
 
 def _searched(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> str | None:
     """What a sweep's runs came to, by the name that run.json has for it; None of a plain multirun."""
-    from dlx.sweeps.record import read
+    from dlx.sweeps.record import read_record
 
-    record = read(root)
+    record = read_record(root)
     names = {name for _, about in found for name in about.get("metrics", {})}
     metric = record.metric if record else ""
     return next((name for name in (metric.replace("val/", "val/best_", 1), metric) if name in names), None)
@@ -137,7 +137,7 @@ def _ranked(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[
     if metric not in names:
         raise UsageError(f"--best {metric} was given; these runs have {', '.join(names) or 'no metrics yet'}")
     having = [pair for pair in found if isinstance(pair[1]["metrics"].get(metric), int | float)]
-    return sorted(having, key=lambda pair: pair[1]["metrics"][metric], reverse=not lower(metric))
+    return sorted(having, key=lambda pair: pair[1]["metrics"][metric], reverse=not is_lower_better(metric))
 
 
 def _local(started: str | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
-from dlx.sweeps.record import ROOT, read
+from dlx.sweeps.record import ROOT, read_record
 from dlx.sweeps.settings import PRUNERS, SAMPLERS
 
 
@@ -54,7 +54,7 @@ def command(
             f"type dlx sweep {better}"
         )
     directory = ROOT / name
-    begun = read(directory)
+    begun = read_record(directory)
     words = list(overrides)
     if not any(not word.lstrip("+~").startswith("hydra") for word in words):
         if begun is None:

@@ -14,8 +14,8 @@ import pytest
 from dlx.config.compose import compose
 from dlx.errors import UsageError
 from dlx.runs.rundir import runs
-from dlx.sweeps.objective import chosen, value
-from dlx.sweeps.space import Choices, Numbers, space, spelled
+from dlx.sweeps.objective import choose_metric, get_final_value
+from dlx.sweeps.space import Choices, Numbers, expand_log, parse_space
 
 QUIET = ("trainer.device=cpu", "trainer.logger.tensorboard=false")
 TINY = ("dataset=iris", "model.hidden=[4]", "trainer.epochs=2", *QUIET)
@@ -67,7 +67,7 @@ def trials(name):
 def test_hydras_grammar_is_a_space():
     words = "a=log(1e-4,1e-1) b=int(log(1,64)) c=interval(0,1) d=range(1,8,3) e=x,y f=[1],[2,3] g=shuffle(1,2)"
     more = "h=range(0.5,2,0.5) i=7 seed=range(3) j=tag(log,int(interval(2,9)))"
-    found = space([spelled(word) for word in f"{words} {more}".split()])
+    found = parse_space([expand_log(word) for word in f"{words} {more}".split()])
     by = {one.name: one for one in found.dimensions}
     assert by["a"] == Numbers("a", "a", 1e-4, 1e-1, None, True)
     assert by["b"] == Numbers("b", "b", 1, 64, None, True)
@@ -77,11 +77,11 @@ def test_hydras_grammar_is_a_space():
     assert by["f"].values == ("[1]", "[2,3]")
     assert sorted(by["g"].values) == ["1", "2"]
     assert by["h"].values == (0.5, 1.0, 1.5)
-    assert by["j"].whole
+    assert by["j"].is_integer
     assert found.fixed == ("i=7",)
     assert found.seeds == ("0", "1", "2")
-    assert found.points is None
-    assert spelled("note='log(1,2)'") == "note='log(1,2)'"
+    assert found.n_points is None
+    assert expand_log("note='log(1,2)'") == "note='log(1,2)'"
 
 
 def test_points_are_hydras_product():
@@ -89,25 +89,25 @@ def test_points_are_hydras_product():
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     words = ["a=1,2", "b=x", "c=range(3)", "d=[1],[2]"]
-    found = space(words)
+    found = parse_space(words)
     (batch,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)
-    assert found.points == len(batch) == 12
-    ours = [found.words(found.point(index)) for index in range(12)]
+    assert found.n_points == len(batch) == 12
+    ours = [found.make_overrides(found.get_point(index)) for index in range(12)]
     assert sorted(map(sorted, ours)) == sorted(map(sorted, batch))
 
 
 def test_what_is_optimised():
     mlp = compose([])
-    assert chosen(mlp, None) == ("val/accuracy", "max")
-    assert chosen(mlp, "test/error") == ("test/error", "min")
-    assert chosen(mlp, "val/top5_accuracy") == ("val/top5_accuracy", "max")
-    assert chosen(compose(["model=rbm"]), "val/pseudo_log_likelihood") == ("val/pseudo_log_likelihood", "max")
+    assert choose_metric(mlp, None) == ("val/accuracy", "max")
+    assert choose_metric(mlp, "test/error") == ("test/error", "min")
+    assert choose_metric(mlp, "val/top5_accuracy") == ("val/top5_accuracy", "max")
+    assert choose_metric(compose(["model=rbm"]), "val/pseudo_log_likelihood") == ("val/pseudo_log_likelihood", "max")
     with pytest.raises(UsageError, match="type --metric val/NAME"):
-        chosen(compose(["model=gan", "dataset=ring"]), None)
-    assert value({"val/best_accuracy": 0.9, "val/accuracy": 0.8}, "val/accuracy") == 0.9
-    assert value({"val/loss": 0.3}, "val/loss") == 0.3
-    assert math.isnan(value({"val/best_x": 0.9}, "val/accuracy"))
-    assert value({"val/best_x": 0.9}, "val/accuracy", own=True) == 0.9
+        choose_metric(compose(["model=gan", "dataset=ring"]), None)
+    assert get_final_value({"val/best_accuracy": 0.9, "val/accuracy": 0.8}, "val/accuracy") == 0.9
+    assert get_final_value({"val/loss": 0.3}, "val/loss") == 0.3
+    assert math.isnan(get_final_value({"val/best_x": 0.9}, "val/accuracy"))
+    assert get_final_value({"val/best_x": 0.9}, "val/accuracy", own=True) == 0.9
 
 
 LR = "optimizer.lr=log(1e-3,1e-1)"
@@ -354,7 +354,7 @@ def test_a_metric_that_no_run_has_ends_the_sweep(sweep):
 def test_whether_another_process_is_gone(tmp_path):
     import platform
 
-    from dlx.sweeps.heartbeat import SILENT, Owner
+    from dlx.sweeps.heartbeat import TIMEOUT, Heartbeat
 
     def another(host, pid, silent=0.0):
         file = tmp_path / "workers" / f"{host}-{pid}"
@@ -364,15 +364,15 @@ def test_whether_another_process_is_gone(tmp_path):
 
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    with Owner(tmp_path) as owner:
-        assert not owner.gone(owner.name)
-        assert owner.gone(None)
-        assert owner.gone("no-such-1")
-        assert owner.gone(another(platform.node(), ended.pid))
-        assert not owner.gone(another(platform.node(), os.getpid()))
-        assert not owner.gone(another("elsewhere", 1, SILENT / 2))
-        assert owner.gone(another("elsewhere", 2, SILENT * 2))
-    assert not (tmp_path / "workers" / owner.name).exists()
+    with Heartbeat(tmp_path) as heartbeat:
+        assert not heartbeat.is_dead(heartbeat.name)
+        assert heartbeat.is_dead(None)
+        assert heartbeat.is_dead("no-such-1")
+        assert heartbeat.is_dead(another(platform.node(), ended.pid))
+        assert not heartbeat.is_dead(another(platform.node(), os.getpid()))
+        assert not heartbeat.is_dead(another("elsewhere", 1, TIMEOUT / 2))
+        assert heartbeat.is_dead(another("elsewhere", 2, TIMEOUT * 2))
+    assert not (tmp_path / "workers" / heartbeat.name).exists()
 
 
 def wait_for(condition, seconds=300):
