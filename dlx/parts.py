@@ -37,7 +37,7 @@ from dlx.runs.saved import LOOKING, copied
 from dlx.runs.trust import trusted
 from dlx.tasks.task import Task, first, reads_lengths
 from dlx.training import batch_size, checkpoint
-from dlx.training.batch_size import Found
+from dlx.training.batch_size import BatchSizeResult
 from dlx.training.trainer import Trainer
 
 Which = Literal["best", "last"]  # checkpoint
@@ -55,7 +55,7 @@ class Parts(NamedTuple):
     data: Loader
     beginning: Beginning  # weights from elsewhere, and what does not learn
     machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
-    batch: Found | None = None  # where trainer.batch=auto asked for it
+    batch: BatchSizeResult | None = None  # where trainer.batch=auto asked for it
 
 
 def assemble(
@@ -81,7 +81,7 @@ def assemble(
     file = tensor_file.find(config.get("pretrained")) if fresh else None
     seed_everything(config.seed)
     trainer: Trainer = build(config, "trainer")
-    if current_group().world > 1 and trainer.device.type == "cuda":
+    if current_group().world_size > 1 and trainer.device.type == "cuda":
         torch.cuda.set_device(trainer.device)  # where NCCL works
     dataset: Dataset = loaded or build(config, "dataset")
     if loaded is None:
@@ -98,13 +98,13 @@ def assemble(
         from dlx.interpretability.visuals import suits
 
         suits(model, dataset, trainer.visuals, trainer.device)
-    found: Found | None = None
+    found: BatchSizeResult | None = None
     if trainer.batch == "auto":
         found = current_group().broadcast_result(lambda: _search(config, fresh, dataset, task, model, trainer))
     if found is not None:
         trainer.batch = config.trainer.batch = found.size  # what is saved is a number
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
-    if current_group().world > 1 and trainer.sync_batch_norm:
+    if current_group().world_size > 1 and trainer.sync_batch_norm:
         model = convert_batch_norm(model, trainer.device)
     if trainer.compile:
         model.compile()
@@ -126,7 +126,7 @@ def _learner(
     each = trainer.batch
     data = data or Loader(
         dataset,
-        batch=batch or (each if each == "full" else each * current_group().world),
+        batch=batch or (each if each == "full" else each * current_group().world_size),
         device=trainer.device,
         seed=config.seed,
         memory=trainer.memory,
@@ -142,7 +142,7 @@ def _learner(
         total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
     )
     data.shuffle = data.shuffle and procedure.shuffle
-    procedure.scaler = trainer.loss_scale()
+    procedure.scaler = trainer.make_loss_scale()
     procedure.strategy = trainer.strategy
     procedure.bind(model, task)
     return data, procedure
@@ -161,7 +161,7 @@ def make_scheduler(config: DictConfig | Plain, updates: int) -> Any:
 
 def _search(
     config: DictConfig | Plain, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
-) -> Found:
+) -> BatchSizeResult:
     """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
 
     Raises:
@@ -186,7 +186,7 @@ def _search(
 
     warm = 1 + int(config.procedure.get("accumulate", 1))
     precision = partial(autocast, trainer.device, trainer.precision)  # type: ignore[arg-type]
-    return batch_size.search(make, examples, trainer.device, precision, warm)
+    return batch_size.find_batch_size(make, examples, trainer.device, precision, warm)
 
 
 def _complete(config: DictConfig | Plain, dataset: Dataset) -> None:
@@ -222,7 +222,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         **parts.beginning.about(),
-        **(parts.batch.about() if parts.batch else {}),
+        **(parts.batch.run_metadata() if parts.batch else {}),
         **several(parts),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
@@ -230,7 +230,7 @@ def describe(parts: Parts) -> dict[str, Any]:
 
 def several(parts: Parts) -> dict[str, Any]:
     """How many processes learn together, and from how many examples at a step; nothing for one by itself."""
-    world, batch = current_group().world, parts.data.batch
+    world, batch = current_group().world_size, parts.data.batch
     strategy, each = parts.trainer.strategy, parts.trainer.batch
     are_several = world > 1 or (strategy and isinstance(each, int) and batch != min(each, parts.data.examples))
     return {"processes": world, "global_batch": batch} if are_several else {}

@@ -94,7 +94,7 @@ class Loader:
         """One pass over the training split, without its first `start` batches; the others are exactly the same."""
         if start >= self.steps:
             return
-        if self.group.world > 1:
+        if self.group.world_size > 1:
             yield from self._portions(epoch, start)
             return
         yield from self._batches(self._order(epoch), self.examples, epoch, start, self.batch)

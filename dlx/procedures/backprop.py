@@ -85,7 +85,7 @@ class Backprop(Procedure):
         if type(task).loss is Task.loss:
             raise task.lossless()
         self.penalised, self.constrained = penalised(model), constrained(model)
-        self.shared = self._shared(model) if current_group().world > 1 else None
+        self.shared = self._shared(model) if current_group().world_size > 1 else None
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = made(self.make_optimizer, self.params)
         self.schedule = self.make_schedule(self.optimizer) if self.make_schedule else None
@@ -226,7 +226,7 @@ class Backprop(Procedure):
         plain = self.accumulate == 1 and self.clip_value is None and self.scaler is None
         small = sum(p.numel() for p in self.params) < 1e5 and self.params[0].device.type == "cpu"
         suits = plain and small and type(self.optimizer).__name__ in COMPILABLE and not _has_kernels(self.model)
-        if self.compile or not suits or current_group().world > 1 or steps < 400_000:
+        if self.compile or not suits or current_group().world_size > 1 or steps < 400_000:
             return None
         return f"procedure.compile=step would pay over {steps:,} steps: seconds to compile, then 0.6 of the time"
 
@@ -237,9 +237,9 @@ class Backprop(Procedure):
 
     def state_dict(self) -> dict[str, Any]:
         with undecorated():
-            optimizer = gather_full_tensors(self.optimizer.state_dict(), current_group().world)
+            optimizer = gather_full_tensors(self.optimizer.state_dict(), current_group().world_size)
         gathered = self.gathered
-        if current_group().world > 1 and gathered and self.shared is None:
+        if current_group().world_size > 1 and gathered and self.shared is None:
             gathered = self.gathered = current_group().sum_gradients(gathered)
             self._keep()
         return {
@@ -248,7 +248,7 @@ class Backprop(Procedure):
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "updates": self.updates,
-            "gathered": gather_full_tensors(gathered, current_group().world),
+            "gathered": gather_full_tensors(gathered, current_group().world_size),
             "waiting": self.waiting,
             "micro_batch": self.micro.size,
             **({} if self.diagnosis is None else {"diagnosis": self.diagnosis.state_dict()}),
@@ -256,7 +256,7 @@ class Backprop(Procedure):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(shard_like(state["optimizer"], self.params, current_group().world))
+        self.optimizer.load_state_dict(shard_like(state["optimizer"], self.params, current_group().world_size))
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
         if self.scaler:

@@ -11,7 +11,7 @@ from dlx.errors import UsageError
 from dlx.figures import figures
 from dlx.figures.plane import map_of
 from dlx.hardware.device import autocast
-from dlx.hardware.out_of_memory import fitting
+from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.hardware.random_state import seed_everything
 from dlx.parts import Parts
 from dlx.trained import trained
@@ -107,7 +107,7 @@ def _each(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -> Tensor
 
     seed_everything(parts.config.seed)
     with autocast(device, parts.trainer.precision):  # type: ignore[arg-type]
-        values: Tensor = fitting(parts.data, all_of_them)
+        values: Tensor = retry_on_oom(parts.data, all_of_them)
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 

@@ -40,7 +40,7 @@ class Together:
         self.trials, self.make, self.streams_of, self.progress = list(trials), make, streams, progress
         first = self.trials[0].member
         self.every, self.splits, self.validate_every = first.logger.every, first.splits, first.validate_every
-        self.passes, self.max_steps, self.steps = first.passes, first.max_steps, first.data.steps
+        self.passes, self.max_steps, self.steps = first.total_epochs, first.max_steps, first.data.steps
         self.epoch = self.step = 0
         self.taken: list[Mapping[str, Tensor]] = []  # steps that nobody has logged yet
 
@@ -109,7 +109,7 @@ class Together:
             if trial.ended:
                 continue
             with trial.failing():
-                member._check()
+                member._check_finite()
                 if saving and time.monotonic() - member.saved_at > member.save_every:
                     self.engine.publish(row)
                     member._save()
