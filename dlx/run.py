@@ -156,7 +156,7 @@ def _learn(
 def introduce(parts: Parts, logger: Logger) -> None:
     """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
     logger.config(written(parts.config))
-    if logger.draws("graph"):
+    if logger.is_enabled("graph"):
         state = get_random_state()  # a model that draws must not learn otherwise for having been drawn
         parts.model.eval()
         logger.graph(parts.model, first(parts.data.split("train"), 1))

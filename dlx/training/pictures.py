@@ -36,14 +36,14 @@ def log_pictures(
         dataset, accepted = data.dataset, inspect.signature(draw_own).parameters
         names = {"symbols": dataset.vocabulary or dataset.names, "classes": dataset.names}
         pictures.update(draw_own(**{name: value for name, value in names.items() if name in accepted}))
-    if visuals and logger.draws("images"):
+    if visuals and logger.is_enabled("images"):
         from dlx.interpretability.visuals import watch
 
         seen = watch(model, data.dataset, split, visuals, device)
         pictures.update({f"visuals/{name}": picture for name, picture in seen.items()})
     for name, picture in pictures.items():
         logger.images(name, picture, step)
-    if logger.draws("embedding") and callable(getattr(model, "encode", None)):
+    if logger.is_enabled("embedding") and callable(getattr(model, "encode", None)):
         _log_embedding(model, data, split, logger)
     model.train(training)
 

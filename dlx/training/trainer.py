@@ -16,7 +16,7 @@ from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.hardware.signals import Interrupt, catch_interrupts
 from dlx.loggers.run_logger import Logger
-from dlx.loggers.tensorboard.histogram import weights
+from dlx.loggers.tensorboard.histogram import encode_parameters
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
@@ -194,8 +194,8 @@ class Trainer:
         rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
         with current_group().full_parameters(self.model):
-            self.logger.parameters(self._encode_histograms, self.step)
-        if self.logger.draws("images"):
+            self.logger.histograms(self._encode_histograms, self.step)
+        if self.logger.is_enabled("images"):
             for name, picture in self.procedure.pictures().items():
                 self.logger.images(name, picture, self.step)
         self._check_finite()
@@ -226,7 +226,7 @@ class Trainer:
 
     def _encode_histograms(self) -> Mapping[str, bytes | None]:
         """Return the histograms of the weights, by name, for TensorBoard."""
-        return weights(self.model)
+        return encode_parameters(self.model)
 
     def _average_sums(self) -> None:
         """Replace every rank's sums by their mean over the ranks."""

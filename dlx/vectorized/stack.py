@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from dlx.batch import Batch
-from dlx.loggers.tensorboard.histogram import encode_rows
+from dlx.loggers.tensorboard.histogram import encode_histograms
 from dlx.models.layers import penalised
 from dlx.tasks.task import Task
 from dlx.vectorized.not_vectorizable import Unstacked
@@ -96,7 +96,7 @@ class Stack:
         pieces = dict(zip(self.names, self.pieces(self.weights), strict=True)) | self.fixed
         found: list[dict[str, bytes]] = [{} for _ in self.models]
         for name, _ in self.models[0].named_parameters():
-            for own, proto in zip(found, encode_rows(pieces[name]), strict=True):
+            for own, proto in zip(found, encode_histograms(pieces[name]), strict=True):
                 if proto is not None:
                     own[name] = proto
         return found

@@ -36,7 +36,7 @@ def test_words_and_tags_stand_at_a_tagger_s_tables(monkeypatch):
     tagger = HMMTagger([5], 2, symbols=3)
     data = SimpleNamespace(dataset=SimpleNamespace(vocabulary=["<unk>", "a", "b"], names=["N", "V"]))
     data.has, data.split = (lambda name: True), (lambda name: [])
-    logger = SimpleNamespace(images=lambda *given: None, draws=lambda what: False)
+    logger = SimpleNamespace(images=lambda *given: None, is_enabled=lambda what: False)
     pictures.log_pictures(tagger, SimpleNamespace(pictures=lambda *given: {}), data, logger, 0, [], torch.device("cpu"))
     table, *names = seen["p(symbol | state)"]
     assert torch.equal(table, tagger.chain.log_emission.softmax(1))

@@ -139,7 +139,7 @@ def test_odd_encodings(encoding: str) -> None:
 def test_training_goes_on_when_nobody_reads() -> None:
     script = """
 import sys
-from dlx.logs.progress import Progress
+from dlx.terminal.progress import Progress
 progress = Progress()
 sys.stdin.readline()  # until the reader is gone
 for epoch in range(1000):

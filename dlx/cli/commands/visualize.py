@@ -96,7 +96,7 @@ def _keep(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
             if about.get("status") == "running":  # TensorBoard would not come back to the file being written
                 written += "; TensorBoard gets them once the run is over"
             else:
-                file = EventFile(run.directory, more=True)
+                file = EventFile(run.directory, append=True)
                 for (name, content), picture in zip(data.items(), pictures.values(), strict=True):
                     file.image(name, content, tuple(picture.shape), int(about.get("step", 0)))
                 file.close()
