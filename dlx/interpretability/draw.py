@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dlx.figures.contact_sheet import BAD, GOOD, Text, coloured, columns, grey_to_rgb, strips
-from dlx.figures.figures import FAINT, grid
+from dlx.figures.contact_sheet import BAD, GOOD, Text, apply_colormap, draw_columns, draw_strips, grey_to_rgb
+from dlx.figures.figures import FAINT, make_grid
 from dlx.interpretability.activations import activations, toned
 from dlx.interpretability.choice import Choice, check, convolutions, last_convolution, pick, spread
 from dlx.interpretability.deconvnet import deconvnet
@@ -58,11 +58,11 @@ def _filters(subject: Subject, choice: Choice) -> Pictures:
         tiles = filters(module, whole)[:MOST, :MOST]
         w = tiles.shape[-1]
         if whole:
-            pictures[f"filters/{name}"] = grid(tiles[:, 0], scale=max(1, round(48 / w)), between=1.0)
+            pictures[f"filters/{name}"] = make_grid(tiles[:, 0], scale=max(1, round(48 / w)), between=1.0)
         else:
             across = tiles.shape[1]
             scale = max(1, min(12, (1200 // across - 1) // w))
-            pictures[f"filters/{name}"] = grid(tiles.flatten(0, 1), across, 1 if scale < 6 else 2, scale, 1.0)
+            pictures[f"filters/{name}"] = make_grid(tiles.flatten(0, 1), across, 1 if scale < 6 else 2, scale, 1.0)
     return pictures
 
 
@@ -75,7 +75,7 @@ def _activations(subject: Subject, choice: Choice) -> Pictures:
         parts = [toned(maps[i].float().reshape(*maps.shape[1:], *[1] * (4 - maps.ndim))).cpu() for maps in found]
         names = [f"{layer.name}  {'×'.join(map(str, layer.shape))}" for layer in wanted]
         few = [part[: MOST if part.shape[-1] > 1 else 4 * MOST] for part in parts]
-        pictures[f"activations/{i}"] = strips(few, names, subject.shown[i], below)
+        pictures[f"activations/{i}"] = draw_strips(few, names, subject.shown[i], below)
     return pictures
 
 
@@ -98,7 +98,7 @@ def _deconvnet(subject: Subject, choice: Choice) -> Pictures:
         maps = LAYERS if unit is None else torch.full((len(subject.x), 1), unit, device=subject.x.device)
         rows = list(deconvnet(subject.model, subject.x, layer, maps).unbind(1))
         names, title = list(ORDINALS) if unit is None else [f"map {unit}"], f"deconvnet/{layer.name}"
-    return {title: columns([subject.shown, *map(_signed, rows)], ["image", *names[: len(rows)]], _labels(subject))}
+    return {title: draw_columns([subject.shown, *map(_signed, rows)], ["image", *names[: len(rows)]], _labels(subject))}
 
 
 def _signed(pixels: Tensor) -> Tensor:
@@ -111,8 +111,8 @@ def _signed(pixels: Tensor) -> Tensor:
 def _saliency(subject: Subject, choice: Choice) -> Pictures:
     maps = saliency(subject.model, subject.x, _target(subject, choice)).float().cpu()
     bright = maps.flatten(1).quantile(0.995, dim=1).clamp(min=1e-12)  # a single pixel shall not darken all others
-    rows = [subject.shown, coloured((maps / bright[:, None, None]).clamp(max=1))]
-    return {"saliency": columns(rows, ["image", "saliency"], _labels(subject, choice))}
+    rows = [subject.shown, apply_colormap((maps / bright[:, None, None]).clamp(max=1))]
+    return {"saliency": draw_columns(rows, ["image", "saliency"], _labels(subject, choice))}
 
 
 def _grad_cam(subject: Subject, choice: Choice) -> Pictures:
@@ -120,8 +120,8 @@ def _grad_cam(subject: Subject, choice: Choice) -> Pictures:
     cam = grad_cam(subject.model, subject.x, _target(subject, choice), layer)
     maps = enlarged(cam, (subject.x.shape[2], subject.x.shape[3])).float().cpu()
     heat = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
-    rows = [subject.shown, _over(subject.shown, coloured(heat, "turbo"), 0.3 + 0.4 * heat[:, None])]
-    return {"grad_cam": columns(rows, ["image", f"Grad-CAM, {layer.name}"], _labels(subject, choice))}
+    rows = [subject.shown, _over(subject.shown, apply_colormap(heat, "turbo"), 0.3 + 0.4 * heat[:, None])]
+    return {"grad_cam": draw_columns(rows, ["image", f"Grad-CAM, {layer.name}"], _labels(subject, choice))}
 
 
 def _over(images: Tensor, colours: Tensor, share: float | Tensor) -> Tensor:
@@ -134,12 +134,12 @@ def _occlusion(subject: Subject, choice: Choice) -> Pictures:
     stride = max(1, size // 4)
     drops = occlusion(subject.model, subject.x, _target(subject, choice), size, stride, grey).float().cpu()
     largest = drops.abs().amax((1, 2), keepdim=True).clamp(min=1e-12)
-    rows = [subject.shown, _over(subject.shown, coloured(0.5 + drops / largest / 2, "coolwarm"), 0.75)]
+    rows = [subject.shown, _over(subject.shown, apply_colormap(0.5 + drops / largest / 2, "coolwarm"), 0.75)]
     below = [
         [*texts, Text(f"drop {'< 1' if drop.max() < 0.01 else f'up to {100 * float(drop.max()):.0f}'} %", FAINT)]
         for texts, drop in zip(_labels(subject, choice), drops, strict=True)
     ]
-    return {"occlusion": columns(rows, ["image", f"occlusion, {size}×{size}"], below)}
+    return {"occlusion": draw_columns(rows, ["image", f"occlusion, {size}×{size}"], below)}
 
 
 def _maximization(subject: Subject, choice: Choice) -> Pictures:
@@ -160,7 +160,7 @@ def _maximization(subject: Subject, choice: Choice) -> Pictures:
     names = [subject.name(k) if picked is None else f"{picked.name} {k}" for k in wanted.tolist()]
     below = [[Text(name), Text(f"{a:.1f} to {b:.1f}")] for name, a, b in zip(names, before, after, strict=True)]
     title = "maximization" + (f"/{picked.name}" if picked is not None else "")
-    return {title: columns(rows, [], below)}
+    return {title: draw_columns(rows, [], below)}
 
 
 def _target(subject: Subject, choice: Choice) -> Tensor:

@@ -187,7 +187,7 @@ class Logger:
         if self.directory is None or not self.is_enabled("images"):
             return
         picture = picture if picture.ndim == 3 else picture[None]
-        data = figures.png(picture)
+        data = figures.encode_png(picture)
         path = self.directory / "figures" / f"{name.replace('/', '_')}.png"
         with self._writing(path):
             figures.save_png(path, data)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlx.errors import UsageError
-from dlx.figures.axes import axes_of
+from dlx.figures.axes import make_axes
 from dlx.sweeps.groups import Group
 from dlx.sweeps.space import Numbers
 from dlx.sweeps.study import Study
@@ -52,7 +52,7 @@ def importance(study: Study, done: "Sequence[FrozenTrial]") -> dict[str, float]:
 
 def _history(study: Study, trials: "Sequence[FrozenTrial]") -> Any:
     """Every trial's value in turn, the best so far, and the trials that came to none."""
-    figure, axes = axes_of(SIZE, f"{study.directory.name}: {study.record.metric}")
+    figure, axes = make_axes(SIZE, f"{study.directory.name}: {study.record.metric}")
     done = [one for one in trials if one.state.name == "COMPLETE" and one.value is not None]
     values = [one.value or 0.0 for one in done]
     better = max if study.record.mode == "max" else min
@@ -76,7 +76,7 @@ def _history(study: Study, trials: "Sequence[FrozenTrial]") -> Any:
 
 def _importance(study: Study, weights: dict[str, float]) -> Any:
     names = sorted(weights, key=lambda name: weights[name])
-    figure, axes = axes_of(
+    figure, axes = make_axes(
         (7.2, 1.4 + 0.4 * len(names)), f"{study.directory.name}: what {study.record.metric} depends on"
     )
     bars = axes.barh(names, [weights[name] for name in names], color="C0", height=0.6)
@@ -94,7 +94,7 @@ def _parallel(study: Study, done: "Sequence[FrozenTrial]") -> Any:
 
     dimensions = study.space.dimensions
     columns = [_column(one, [trial.params[one.name] for trial in done]) for one in dimensions]
-    figure, axes = axes_of(
+    figure, axes = make_axes(
         (max(7.2, 1.9 * len(columns)), 4.5), f"{study.directory.name}: {study.record.metric} of {len(done)} trials"
     )
     axes.grid(False)
@@ -147,7 +147,7 @@ def bars(made: Sequence[Group], metric: str, file: Path, most: int = 30) -> None
         raise UsageError(f"--figure {file} was given; needed: .png, .pdf or .svg; type --figure {file.stem}.png")
     shown = [group for group in made if group.values][:most]
     names = ["  ".join(f"{key.rpartition('.')[2]}={terminal.text(v)}" for key, v in g.settings.items()) for g in shown]
-    figure, axes = axes_of((7.2, 1.4 + 0.34 * len(shown)), metric)
+    figure, axes = make_axes((7.2, 1.4 + 0.34 * len(shown)), metric)
     for row, group in enumerate(shown):
         axes.errorbar(group.mean, row, xerr=group.sd or 0, fmt="o", color="C0", capsize=4, markersize=6, linewidth=1.6)
         axes.scatter(group.values, [row] * len(group.values), s=10, color=INK, alpha=0.5, linewidths=0, zorder=3)

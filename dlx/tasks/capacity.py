@@ -74,7 +74,7 @@ class Capacity(Recall):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """As `recall`, with the curve of overlaps."""
-        from dlx.figures.figures import lines
+        from dlx.figures.figures import plot_lines
 
         if not self.curve:
             self.whole(model, batches)
@@ -87,5 +87,5 @@ class Capacity(Recall):
         if expected is not None:
             curves["N → ∞ (Amit, Gutfreund, Sompolinsky 1985)"] = expected
         across, up = "load: patterns / units", "mean overlap with the stored pattern"
-        drawn = lines(curves, "How much is still known", across, up, points=["simulated"])
+        drawn = plot_lines(curves, "How much is still known", across, up, points=["simulated"])
         return {**super().pictures(model, batches), "capacity": drawn}

@@ -82,17 +82,17 @@ class Clustering(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """The split in the plane of its two first principal components, by cluster and by label; centres as images."""
-        from dlx.figures.figures import grid, scatter
+        from dlx.figures.figures import make_grid, plot_scatter
 
         x, clusters, labels = divide(model, batches)
         points = plane(x[: self.sample])
-        drawn = {"clusters": scatter(points, clusters[: self.sample], title="clusters")}
+        drawn = {"clusters": plot_scatter(points, clusters[: self.sample], title="clusters")}
         if labels is not None:
-            drawn["labels"] = scatter(points, labels[: self.sample], self.names, title="labels")
+            drawn["labels"] = plot_scatter(points, labels[: self.sample], self.names, title="labels")
         centres = getattr(model, "centres", None)
         if centres is not None and len(self.shape) == 3 and self.shape[0] in (1, 3):
             low, high = x.min(), x.max()  # the data's range, whatever its scaling
-            drawn["centres"] = grid(((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1))
+            drawn["centres"] = make_grid(((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1))
         return drawn
 
 

@@ -156,16 +156,16 @@ class Density(Task):
         x = first(batches, 10)
         if x.ndim != 4:
             return {}
-        from dlx.figures.figures import grid
+        from dlx.figures.figures import make_grid
 
         drawn = {}
         sample: Any = getattr(model, "sample", None)
         if callable(sample):
-            drawn["samples"] = grid(sample(self.pictured).clamp(0, 1).cpu())
+            drawn["samples"] = make_grid(sample(self.pictured).clamp(0, 1).cpu())
         reconstruct: Any = getattr(model, "reconstruct", None)
         if callable(reconstruct):
             both = torch.cat([x, reconstruct(x)]).clamp(0, 1).cpu()
-            drawn["reconstructions"] = grid(both, columns=len(x))
+            drawn["reconstructions"] = make_grid(both, columns=len(x))
         return drawn
 
 

@@ -107,10 +107,10 @@ class Reconstruction(Task):
         """Examples above their reconstructions, ways from code to code, and the codes as a map coloured by class."""
         drawn = {}
         if callable(getattr(model, "encode", None)):
-            from dlx.figures.plane import map_of
+            from dlx.figures.plane import plot_codes
 
             examples, labels = _examples(batches)
-            codes = map_of(model.encode(examples), labels, self.names)  # type: ignore[operator]
+            codes = plot_codes(model.encode(examples), labels, self.names)  # type: ignore[operator]
             drawn = {} if codes is None else {"latent_map": codes}
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return drawn
@@ -122,7 +122,7 @@ class Reconstruction(Task):
             from dlx.figures import figures
 
             shown = ((images.cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-            return figures.grid(shown, columns=columns)
+            return figures.make_grid(shown, columns=columns)
 
         drawn["reconstructions"] = grid(torch.cat([some, reconstruct(model, some).to(x.dtype)]), len(some))
         if callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None)):

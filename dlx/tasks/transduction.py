@@ -75,13 +75,13 @@ class Transduction(StepTask):
 
         Of a model that can tell (`trace(x)`, tables (rows, T) by name, of one sequence x) the tables follow.
         """
-        from dlx.figures.panels import asked, panels
+        from dlx.figures.panels import mask_negative, plot_panels
 
         batch = max(islice(batches, 16), key=lambda batch: batch.x.shape[1])
         steps = self.pairs(batch).cut(0, int(batch.lengths[0]) if batch.lengths is not None else batch.x.shape[1])
         x, y = steps.x[0], steps.y[0].float()
         scores = stepped(model).steps(x[None])[0][0]
         outputs = scores.sigmoid().float().where(y >= 0, torch.nan)
-        shown = {"inputs": x.float().T, "targets": asked(y), "outputs": outputs.T}
+        shown = {"inputs": x.float().T, "targets": mask_negative(y), "outputs": outputs.T}
         trace = getattr(model, "trace", None)
-        return {"sequence": panels({**shown, **(trace(x) if callable(trace) else {})})}
+        return {"sequence": plot_panels({**shown, **(trace(x) if callable(trace) else {})})}

@@ -524,45 +524,45 @@ assert not heavy, heavy
 
 
 def test_grid_places_pictures_row_by_row() -> None:
-    sheet = figures.grid(torch.arange(5).view(5, 1, 1, 1).expand(5, 1, 2, 3) / 5, columns=2, padding=1, scale=1)
+    sheet = figures.make_grid(torch.arange(5).view(5, 1, 1, 1).expand(5, 1, 2, 3) / 5, columns=2, padding=1, scale=1)
     assert sheet.shape == (1, 3 * 3 + 1, 2 * 4 + 1)
     assert [[round(sheet[0, 1 + 3 * i, 1 + 4 * j].item(), 1) for j in range(2)] for i in range(3)] == [
         [0.0, 0.2],
         [0.4, 0.6],
         [0.8, 0.5],
     ]
-    assert figures.grid(torch.full((2, 8, 8), 255, dtype=torch.uint8)).max() == 1
+    assert figures.make_grid(torch.full((2, 8, 8), 255, dtype=torch.uint8)).max() == 1
 
 
 def test_filters_are_scaled_each_for_itself() -> None:
-    sheet = figures.filters(torch.tensor([[1.0, 0, -1, 0], [100, 0, -100, 0]]), (2, 2))
+    sheet = figures.plot_filters(torch.tensor([[1.0, 0, -1, 0], [100, 0, -100, 0]]), (2, 2))
     assert set(sheet.unique().tolist()) == {0.0, 0.5, 1.0}
-    assert figures.filters(torch.randn(4, 8, 3, 3)).shape[0] == 1
-    assert figures.filters(torch.randn(4, 3, 5, 5)).shape[0] == 3
-    assert figures.filters(torch.zeros(2, 4), (2, 2)).isfinite().all()
+    assert figures.plot_filters(torch.randn(4, 8, 3, 3)).shape[0] == 1
+    assert figures.plot_filters(torch.randn(4, 3, 5, 5)).shape[0] == 3
+    assert figures.plot_filters(torch.zeros(2, 4), (2, 2)).isfinite().all()
 
 
 def test_drawn_figures_are_pictures_and_leave_matplotlib_alone(tmp_path: Path) -> None:
     counts = torch.tensor([[5, 1], [0, 3]])
     x = torch.linspace(0, 1, 20)
     drawn = [
-        figures.confusion_matrix(counts),
-        figures.confusion_matrix(counts, ["a long name that is cut", "b"]),
-        figures.confusion_matrix(torch.eye(100, dtype=torch.int64)),
-        figures.scatter(torch.randn(50, 2), torch.arange(50) % 12),
-        figures.scatter(torch.randn(50, 2)),
-        figures.lines({"one": (x, x.square()), "two": (x, x + 1)}, "title", "x", "y", logarithmic=True),
+        figures.plot_confusion_matrix(counts),
+        figures.plot_confusion_matrix(counts, ["a long name that is cut", "b"]),
+        figures.plot_confusion_matrix(torch.eye(100, dtype=torch.int64)),
+        figures.plot_scatter(torch.randn(50, 2), torch.arange(50) % 12),
+        figures.plot_scatter(torch.randn(50, 2)),
+        figures.plot_lines({"one": (x, x.square()), "two": (x, x + 1)}, "title", "x", "y", logarithmic=True),
     ]
     for picture in drawn:
         assert picture.shape[0] == 3
-        assert 0 <= figures.unit(picture).min() < figures.unit(picture).max() <= 1
+        assert 0 <= figures.to_unit_range(picture).min() < figures.to_unit_range(picture).max() <= 1
         figures.save_png(tmp_path / "figures" / "picture.png", picture)
     assert "matplotlib.pyplot" not in sys.modules
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["picture.png"]
 
 
 def test_confusion_matrix_colours_rows_by_share() -> None:
-    same = figures.confusion_matrix(torch.tensor([[90, 10], [9, 1]]))
+    same = figures.plot_confusion_matrix(torch.tensor([[90, 10], [9, 1]]))
     blue, orange = (same[2] > same[0] + 0.2).sum(), (same[0] > same[2] + 0.2).sum()
     assert blue > 0  # 90 of 100 right
     assert orange > 0  # 9 of 10 wrong

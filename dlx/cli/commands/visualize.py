@@ -86,7 +86,7 @@ def _keep(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
     from dlx.terminal import terminal
 
     folder = output or run.directory / "figures"
-    data = {f"visuals/{name}": figures.png(picture) for name, picture in pictures.items()}
+    data = {f"visuals/{name}": figures.encode_png(picture) for name, picture in pictures.items()}
     try:
         for name, content in data.items():
             figures.save_png(folder / f"{name.replace('/', '_')}.png", content)

@@ -145,12 +145,12 @@ class Prototypes(nn.Module):
 
         Where examples are images, also the graph with each prototype's picture in its place.
         """
-        from dlx.figures.networks import network
+        from dlx.figures.networks import plot_network
 
         places, edges = self.projected(self.centres.flatten(1)), self.edges
-        drawn = {"graph": network(places, edges, data=self.shown)}
+        drawn = {"graph": plot_network(places, edges, data=self.shown)}
         if self.pictured is not None:
-            drawn["prototypes"] = network(places, edges, images=self.pictured)
+            drawn["prototypes"] = plot_network(places, edges, images=self.pictured)
         return drawn
 
 

@@ -118,7 +118,7 @@ class Generation(Task):
         if real.ndim == 2 and real.shape[1] == 2:
             made = _draw(model, len(real), real.device)
             which = torch.arange(2).repeat_interleave(torch.tensor([len(real), len(made)]))
-            return {"samples": figures.scatter(torch.cat([real, made]), which, ["data", "samples"])}
+            return {"samples": figures.plot_scatter(torch.cat([real, made]), which, ["data", "samples"])}
         return {}
 
 

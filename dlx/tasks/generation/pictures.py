@@ -11,7 +11,7 @@ from dlx.figures import figures
 def sheet(images: Tensor, like: Tensor, columns: int | None = None) -> Tensor:
     """Images (n, C, H, W) side by side, in the intensities of the data `like`, whatever their scaling."""
     low, high = like.amin(), like.amax()
-    return figures.grid(((images - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).cpu(), columns)
+    return figures.make_grid(((images - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).cpu(), columns)
 
 
 def rows_of(classes: int, pictured: int, device: torch.device) -> Tensor:
