@@ -95,9 +95,9 @@ def assemble(
     input_range.admit(dataset, model)
     beginning = pretrained.begin(model, config, file)
     if trainer.visuals:
-        from dlx.interpretability.visuals import suits
+        from dlx.interpretability.visuals import check_methods
 
-        suits(model, dataset, trainer.visuals, trainer.device)
+        check_methods(model, dataset, trainer.visuals, trainer.device)
     found: BatchSizeResult | None = None
     if trainer.batch == "auto":
         found = current_group().broadcast_result(lambda: _search(config, fresh, dataset, task, model, trainer))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
-from dlx.interpretability.choice import label as numbered
+from dlx.interpretability.choice import parse_class as numbered
 from dlx.parts import Parts
 
 ROW = 8  # samples of each class where no number was asked for

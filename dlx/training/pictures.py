@@ -37,9 +37,9 @@ def log_pictures(
         names = {"symbols": dataset.vocabulary or dataset.names, "classes": dataset.names}
         pictures.update(draw_own(**{name: value for name, value in names.items() if name in accepted}))
     if visuals and logger.is_enabled("images"):
-        from dlx.interpretability.visuals import watch
+        from dlx.interpretability.visuals import draw_during_training
 
-        seen = watch(model, data.dataset, split, visuals, device)
+        seen = draw_during_training(model, data.dataset, split, visuals, device)
         pictures.update({f"visuals/{name}": picture for name, picture in seen.items()})
     for name, picture in pictures.items():
         logger.images(name, picture, step)

@@ -59,7 +59,7 @@ def command(
         terminal.note(given.note)
     if given is not None and len(given.x) > number:
         terminal.note(f"{number} of {len(given.x)} examples are shown; type -n {len(given.x)} for all")
-    asked = choice.Choice(layer, choice.label(label, dataset.names, dataset.classes), unit)
+    asked = choice.Choice(layer, choice.parse_class(label, dataset.names, dataset.classes), unit)
     raw = None if given is None else given.x
     seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number)
     for reason in seen.skipped:
