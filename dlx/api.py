@@ -97,7 +97,7 @@ class Trained:
         return next(iter(self.predictions(x).values()))
 
     def predictions(self, x: Any) -> dict[str, Any]:
-        """As `predict`, with everything that the task tells: for classes, `parse_class` and `probability`."""
+        """As `predict`, with everything that the task tells: for classes, `label` and `probability`."""
         dataset = self.parts.dataset
         given = read(Path(x), dataset) if isinstance(x, str | Path) else several(x, dataset)
         columns = trained.predict(self.parts, given.x, given.lengths)

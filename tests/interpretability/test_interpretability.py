@@ -72,7 +72,7 @@ def test_grad_cam_is_captums(name):
     from captum.attr import LayerAttribution, LayerGradCam
 
     model, x, y = made(name)
-    for layer in (found for found in list_layers(model, x) if found.convolution):
+    for layer in (found for found in list_layers(model, x) if found.is_convolution):
         method = LayerGradCam(model, layer.module)
         truth = method.attribute(x, target=y, relu_attributions=True)[:, 0].detach()
         mine = grad_cam(model, x, y, layer)
