@@ -82,11 +82,11 @@ class DistributedGradients:
 
 def _has_unused_parameters(group: SingleProcess, objective: nn.Module, batch: Batch, params: Sequence[Tensor]) -> bool:
     """Return whether the loss leaves out parameters on any rank: waiting for their gradients would never end."""
-    state, kept = get_random_state(), {name: b.clone() for name, b in objective.named_buffers()}
+    state, buffers = get_random_state(), {name: b.clone() for name, b in objective.named_buffers()}
     grads = torch.autograd.grad(objective(batch), params, allow_unused=True)
     set_random_state(state)
     for name, buffer in objective.named_buffers():
-        buffer.copy_(kept[name])
+        buffer.copy_(buffers[name])
     return bool(group.any_rank(torch.tensor([any(g is None for g in grads)])))
 
 

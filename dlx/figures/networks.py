@@ -32,9 +32,9 @@ def plot_network(
         return _plot_images(at, pairs, images, title)
     figure, axes = make_axes((SIDE, SIDE), title)
     if data is not None:
-        seen = data.detach().float().cpu()
-        seen = seen[seen.isfinite().all(1)]
-        axes.scatter(*seen.T.numpy(), s=min(max(6000 / max(len(seen), 1), 4), 20), color="0.75", linewidths=0)
+        finite = data.detach().float().cpu()
+        finite = finite[finite.isfinite().all(1)]
+        axes.scatter(*finite.T.numpy(), s=min(max(6000 / max(len(finite), 1), 4), 20), color="0.75", linewidths=0)
     axes.add_collection(LineCollection(list(at[pairs].numpy()), colors="C0", linewidths=1.4, zorder=2))
     axes.scatter(*at.T.numpy(), s=min(max(2400 / max(len(at), 1), 10), 40), color="C3", linewidths=0, zorder=3)
     axes.set_aspect("equal", adjustable="datalim")
@@ -110,13 +110,13 @@ def plot_lattice(places: Tensor, values: Mapping[str, Tensor], hexagonal: bool =
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
     figure = Figure(figsize=(side * columns, side * rows), dpi=120, layout=layout)
     for axes, (name, value) in zip(figure.subplots(rows, columns, squeeze=False).flat, values.items(), strict=False):
-        drawn = PolyCollection(list(outlines), array=value.detach().float().cpu().numpy(), cmap="viridis")
-        drawn.set_edgecolor("face")
-        axes.add_collection(drawn)
+        cells = PolyCollection(list(outlines), array=value.detach().float().cpu().numpy(), cmap="viridis")
+        cells.set_edgecolor("face")
+        axes.add_collection(cells)
         axes.autoscale_view()
         axes.set_aspect("equal")
         axes.set_title(name)
-        figure.colorbar(drawn, ax=axes, shrink=0.7)
+        figure.colorbar(cells, ax=axes, shrink=0.7)
     for axes in figure.axes[: rows * columns]:
         axes.set_axis_off()
     return render_figure(figure)

@@ -67,7 +67,7 @@ def _count_cores() -> int:
 
 
 def choose_matmul_precision(
-    wanted: Literal["auto", "highest", "high", "medium"], model: nn.Module, batch: int, where: torch.device
+    wanted: Literal["auto", "highest", "high", "medium"], model: nn.Module, batch: int, device: torch.device
 ) -> str:
     """Set and return torch's precision of float32 matrix products.
 
@@ -78,9 +78,9 @@ def choose_matmul_precision(
     On a GPU all but "highest" round the factors to TF32's ten bits, in matrix products and in convolutions; "auto"
     keeps torch's default, which does so in convolutions alone.
     """
-    if where.type == "cuda":
+    if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = wanted != "highest"
-    if wanted == "auto" and where.type != "cpu":
+    if wanted == "auto" and device.type != "cpu":
         wanted = "highest"
     elif wanted == "auto":
         tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}  # looked up, not multiplied
@@ -99,36 +99,36 @@ def _is_amd_without_amx() -> bool:
     return "AuthenticAMD" in text and "amx_tile" not in text
 
 
-def apply_channels_last(wanted: bool | Literal["auto"], model: nn.Module, where: torch.device, precision: str) -> bool:
+def apply_channels_last(wanted: bool | Literal["auto"], model: nn.Module, device: torch.device, precision: str) -> bool:
     """Convert a model's convolutions to the memory format (batch, height, width, channels), and say whether it was.
 
     Only the weights are converted: every convolution then computes and returns its output in that format. A step took
     0.74-0.87 of the time on a processor in float32, 0.74-0.99 in bfloat16; on a GPU the half-precision kernels want it.
     """
     if wanted == "auto":
-        is_faster = where.type == "cpu" or (where.type == "cuda" and precision != "32")
+        is_faster = device.type == "cpu" or (device.type == "cuda" and precision != "32")
         wanted = is_faster and any(isinstance(module, nn.Conv2d) for module in model.modules())
     if wanted:
         model.to(memory_format=torch.channels_last)
     return bool(wanted)
 
 
-def choose_cudnn_benchmark(model: nn.Module, where: torch.device) -> bool:
+def choose_cudnn_benchmark(model: nn.Module, device: torch.device) -> bool:
     """Let cuDNN time its algorithms on the first batch of each shape and keep the fastest, for convolutions on a GPU.
 
     Images have one size, so this happens for a few batches only: training's, its last one and evaluation's. Sequences
     come in many lengths, each of which would be timed. Two runs may pick different algorithms, which round differently.
     """
-    on = where.type == "cuda" and any(isinstance(module, nn.Conv2d) for module in model.modules())
+    on = device.type == "cuda" and any(isinstance(module, nn.Conv2d) for module in model.modules())
     torch.backends.cudnn.benchmark = on
     return on
 
 
-def autocast(where: torch.device, precision: Literal["32", "bf16", "16"]) -> contextlib.AbstractContextManager[Any]:
+def autocast(device: torch.device, precision: Literal["32", "bf16", "16"]) -> contextlib.AbstractContextManager[Any]:
     """Return the context in which a step or an evaluation runs."""
     if precision == "32":
         return contextlib.nullcontext()
     # Without the cache: autocast keeps each weight's low-precision copy until the context ends, so every step of a pass
     # would compute with the weights of its first.
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    return torch.autocast(where.type, dtype=dtype, cache_enabled=False)
+    return torch.autocast(device.type, dtype=dtype, cache_enabled=False)

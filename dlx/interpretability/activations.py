@@ -9,9 +9,9 @@ from dlx.interpretability.layers import Layer, forward
 
 
 @torch.no_grad()
-def activations(model: nn.Module, x: Tensor, wanted: Sequence[Layer]) -> list[Tensor]:
+def activations(model: nn.Module, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
     """Return the output of each layer for x (batch, *shape): (batch, *layer.shape) each."""
-    return forward(model, x, wanted).outputs
+    return forward(model, x, layers).outputs
 
 
 def to_grey(maps: Tensor) -> Tensor:

@@ -70,13 +70,13 @@ def deconvnet(model: nn.Module, x: Tensor, layer: Layer, maps: Tensor | int = 1)
     with Deconvolution():
         _, (A,) = forward(model, x, [layer])
     flat = A.detach().reshape(*A.shape[:2], -1)  # (B, K, places)
-    wanted = select_strongest(flat, maps) if isinstance(maps, int) else maps
+    indices = select_strongest(flat, maps) if isinstance(maps, int) else maps
     rows = torch.arange(len(flat), device=flat.device)
-    seen = []
-    for unit in wanted.T:  # (B,)
+    projections = []
+    for unit in indices.T:  # (B,)
         values, places = flat[rows, unit].max(1)
         signal = torch.zeros_like(flat)
         signal[rows, unit, places] = values.clamp(min=0)
         (pixels,) = torch.autograd.grad(A, x, signal.view_as(A), retain_graph=True)
-        seen.append(pixels)
-    return torch.stack(seen, 1)
+        projections.append(pixels)
+    return torch.stack(projections, 1)

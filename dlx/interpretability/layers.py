@@ -64,28 +64,28 @@ def list_layers(model: nn.Module, x: Tensor) -> list[Layer]:
     return layers
 
 
-def forward(model: nn.Module, x: Tensor, wanted: Sequence[Layer] = ()) -> ForwardPass:
+def forward(model: nn.Module, x: Tensor, layers: Sequence[Layer] = ()) -> ForwardPass:
     """Run a forward pass and keep the outputs of some layers, before anything changes them in place.
 
     Args:
         model: in evaluation mode.
         x: (batch, *shape); gradients flow back into it and into the outputs if it requires them.
-        wanted: layers whose outputs are kept.
+        layers: whose outputs are kept.
     """
     outputs: dict[int, Tensor] = {}
     calls: dict[nn.Module, int] = {}
 
     def keep(module: nn.Module, _: Any, output: Any) -> Any:
         call = calls[module] = calls.get(module, -1) + 1
-        for place, layer in enumerate(wanted):
+        for place, layer in enumerate(layers):
             if layer.module is module and layer.call == call:
                 outputs[place] = output
                 output = output.clone()  # later layers may write into this one
         return output
 
-    with forward_hooks({layer.module for layer in wanted}, keep):
+    with forward_hooks({layer.module for layer in layers}, keep):
         (_, scores), *_ = answers(model(x.clone()))  # a model's first operation may be in place
-    return ForwardPass(scores, [outputs[place] for place in range(len(wanted))])
+    return ForwardPass(scores, [outputs[place] for place in range(len(layers))])
 
 
 @contextmanager

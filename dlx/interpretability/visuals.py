@@ -53,17 +53,17 @@ def visualize(
     pictures: Pictures = {}
     skipped: list[str] = []
     with preserve_state(model):
-        seen = make_subject(model, dataset, raw[:number], y, device)
-        select_layer(seen, choice)
+        subject = make_subject(model, dataset, raw[:number], y, device)
+        select_layer(subject, choice)
         for method in METHODS if "all" in methods else methods:
             try:
-                check_method(method, seen, choice)
+                check_method(method, subject, choice)
             except UsageError as error:
                 if "all" not in methods:
                     raise
                 skipped.append(str(error))
             else:
-                pictures.update(draw(method, seen, choice))
+                pictures.update(draw(method, subject, choice))
     if not pictures:
         raise UsageError(
             f"no method suits the model {type(model).__name__}; needed: a network of layers, best a classifier, "
@@ -78,10 +78,10 @@ def draw_during_training(
     """Draw pictures of a model in training, with the first examples of a split, without affecting the training."""
     pictures: Pictures = {}
     with preserve_state(model):
-        seen = _make_subject(model, dataset, split, DEFAULT_EXAMPLES, device)
+        subject = _make_subject(model, dataset, split, DEFAULT_EXAMPLES, device)
         for method in methods:
             one = method == "activations"  # a picture for each example
-            pictures.update(draw(method, _make_subject(model, dataset, split, 1, device) if one else seen))
+            pictures.update(draw(method, _make_subject(model, dataset, split, 1, device) if one else subject))
     return pictures
 
 
@@ -92,9 +92,9 @@ def check_methods(model: nn.Module, dataset: Dataset, methods: Sequence[str], de
         UsageError: the message says what the method needs.
     """
     with preserve_state(model):
-        seen = _make_subject(model, dataset, "train", 1, device)
+        subject = _make_subject(model, dataset, "train", 1, device)
         for method in methods:
-            check_method(method, seen, Choice())
+            check_method(method, subject, Choice())
 
 
 def _make_subject(model: nn.Module, dataset: Dataset, split: str, number: int, device: torch.device) -> Subject:

@@ -39,8 +39,8 @@ def log_pictures(
     if visuals and logger.is_enabled("images"):
         from dlx.interpretability.visuals import draw_during_training
 
-        seen = draw_during_training(model, data.dataset, split, visuals, device)
-        pictures.update({f"visuals/{name}": picture for name, picture in seen.items()})
+        visuals_by_name = draw_during_training(model, data.dataset, split, visuals, device)
+        pictures.update({f"visuals/{name}": picture for name, picture in visuals_by_name.items()})
     for name, picture in pictures.items():
         logger.images(name, picture, step)
     if logger.is_enabled("embedding") and callable(getattr(model, "encode", None)):
