@@ -144,7 +144,7 @@ class Trained:
 
         dataset = self.parts.dataset
         raw = None if x is None else (read(Path(x), dataset).x if isinstance(x, str | Path) else examples(x, dataset))
-        number = choice.label(None if label is None else str(label), dataset.names, dataset.classes)
+        number = choice.parse_class(None if label is None else str(label), dataset.names, dataset.classes)
         model, dataset, device = self.parts.model, self.parts.dataset, self.parts.trainer.device
         asked = choice.Choice(layer, number, unit)
         return visualize(model, dataset, device, methods or ("all",), asked, raw, n).pictures

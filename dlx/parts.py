@@ -38,7 +38,7 @@ from dlx.runs.saved import LOOKING, copied
 from dlx.runs.trust import trusted
 from dlx.tasks.task import Task, accepts_lengths, take_inputs
 from dlx.training import batch_size, checkpoint
-from dlx.training.batch_size import Found
+from dlx.training.batch_size import BatchSizeResult
 from dlx.training.trainer import Trainer
 
 Which = Literal["best", "last"]  # checkpoint
@@ -56,7 +56,7 @@ class Parts(NamedTuple):
     data: Loader
     pretrained_init: PretrainedInit  # weights from elsewhere, and what does not learn
     machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
-    batch: Found | None = None  # where trainer.batch=auto asked for it
+    batch: BatchSizeResult | None = None  # where trainer.batch=auto asked for it
 
 
 def assemble(
@@ -82,7 +82,7 @@ def assemble(
     file = tensor_file.find_tensor_file(config.get("pretrained")) if fresh else None
     seed_everything(config.seed)
     trainer: Trainer = build(config, "trainer")
-    if current_group().world > 1 and trainer.device.type == "cuda":
+    if current_group().world_size > 1 and trainer.device.type == "cuda":
         torch.cuda.set_device(trainer.device)  # where NCCL works
     dataset: Dataset = loaded or build(config, "dataset")
     if loaded is None:
@@ -96,16 +96,16 @@ def assemble(
     input_range.validate_inputs(dataset, model)
     pretrained_init = pretrained.load_and_freeze(model, config, file)
     if trainer.visuals:
-        from dlx.interpretability.visuals import suits
+        from dlx.interpretability.visuals import check_methods
 
-        suits(model, dataset, trainer.visuals, trainer.device)
-    found: Found | None = None
+        check_methods(model, dataset, trainer.visuals, trainer.device)
+    found: BatchSizeResult | None = None
     if trainer.batch == "auto":
         found = current_group().broadcast_result(lambda: _search(config, fresh, dataset, task, model, trainer))
     if found is not None:
         trainer.batch = config.trainer.batch = found.size  # what is saved is a number
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
-    if current_group().world > 1 and trainer.sync_batch_norm:
+    if current_group().world_size > 1 and trainer.sync_batch_norm:
         model = convert_batch_norm(model, trainer.device)
     if trainer.compile:
         model.compile()
@@ -127,7 +127,7 @@ def _learner(
     each = trainer.batch
     data = data or Loader(
         dataset,
-        batch=batch or (each if each == "full" else each * current_group().world),
+        batch=batch or (each if each == "full" else each * current_group().world_size),
         device=trainer.device,
         seed=config.seed,
         memory=trainer.memory,
@@ -143,7 +143,7 @@ def _learner(
         total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
     )
     data.shuffle = data.shuffle and procedure.shuffle
-    procedure.scaler = trainer.loss_scale()
+    procedure.scaler = trainer.make_loss_scale()
     procedure.strategy = trainer.strategy
     procedure.bind(model, task)
     return data, procedure
@@ -162,7 +162,7 @@ def make_scheduler(config: DictConfig | ResolvedConfig, updates: int) -> Any:
 
 def _search(
     config: DictConfig | ResolvedConfig, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
-) -> Found:
+) -> BatchSizeResult:
     """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
 
     Raises:
@@ -187,7 +187,7 @@ def _search(
 
     warm = 1 + int(config.procedure.get("accumulate", 1))
     precision = partial(autocast, trainer.device, trainer.precision)  # type: ignore[arg-type]
-    return batch_size.search(make, examples, trainer.device, precision, warm)
+    return batch_size.find_batch_size(make, examples, trainer.device, precision, warm)
 
 
 def _complete(config: DictConfig | ResolvedConfig, dataset: Dataset) -> None:
@@ -223,7 +223,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         **parts.pretrained_init.to_dict(),
-        **(parts.batch.about() if parts.batch else {}),
+        **(parts.batch.run_metadata() if parts.batch else {}),
         **several(parts),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
@@ -231,7 +231,7 @@ def describe(parts: Parts) -> dict[str, Any]:
 
 def several(parts: Parts) -> dict[str, Any]:
     """How many processes learn together, and from how many examples at a step; nothing for one by itself."""
-    world, batch = current_group().world, parts.data.batch
+    world, batch = current_group().world_size, parts.data.batch
     strategy, each = parts.trainer.strategy, parts.trainer.batch
     are_several = world > 1 or (strategy and isinstance(each, int) and batch != min(each, parts.data.examples))
     return {"processes": world, "global_batch": batch} if are_several else {}

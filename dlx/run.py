@@ -16,14 +16,14 @@ from dlx.config.resolved import to_yaml as resolved_to_yaml
 from dlx.distributed.group import current_group
 from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
-from dlx.hardware.out_of_memory import explained
+from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
 from dlx.parts import Parts, assemble, describe, prepare, several
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
-from dlx.training.callbacks import Watch
+from dlx.training.callbacks import ValidationCallback
 from dlx.training.checkpoint import Checkpoints, load
 from dlx.training.trainer import Trainer
 
@@ -41,7 +41,7 @@ def train_in(
     config: DictConfig,
     about: dict[str, Any],
     progress: Progress | None = None,
-    watch: Watch | None = None,
+    watch: ValidationCallback | None = None,
 ) -> Run:
     """Train what a configuration describes, in `directory`. Bad data or values leave no directory behind.
 
@@ -79,7 +79,9 @@ def created(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     return run
 
 
-def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch: Watch | None = None) -> Run:
+def resume(
+    run: Run, config: DictConfig, progress: Progress | None = None, watch: ValidationCallback | None = None
+) -> Run:
     """Go on in the same run directory, from its newest whole checkpoint; from the beginning if none was saved yet."""
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
@@ -87,8 +89,8 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch
     parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch))
     note: str | None = "no checkpoint had been saved: beginning anew"
     if saved:
-        where = parts.trainer.device if group.world == 1 else "cpu"
-        content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).resume(where))
+        where = parts.trainer.device if group.world_size == 1 else "cpu"
+        content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).load_latest(where))
         parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
     with claimed(run.directory):  # dlx runs asks whether the process lives
@@ -117,12 +119,12 @@ def _learn(
     resumed: bool = False,
     note: str | None = None,
     progress: Progress | None = None,
-    watch: Watch | None = None,
+    watch: ValidationCallback | None = None,
 ) -> None:
     """Fit, measure the test split once, and close the run's books whatever happens."""
     trainer, started = parts.trainer, time.monotonic()
     group = current_group()
-    trainer.watch = watch
+    trainer.validation_callback = watch
     progress = progress or Progress(quiet=group.rank > 0)
     directory = None if group.rank else run.directory
     logger = trainer.make_logger(directory, resume_step=trainer.step if resumed else None)
@@ -133,7 +135,7 @@ def _learn(
     notes = filter(None, (str(parts.pretrained_init), str(parts.batch or ""), note))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
-    with books(run, trainer, started), group.explain_lost_rank(), explained():
+    with books(run, trainer, started), group.explain_lost_rank(), explain_oom():
         try:
             logger.hparams(to_dict(parts.config))
             if not resumed:
@@ -155,7 +157,7 @@ def _learn(
 def introduce(parts: Parts, logger: Logger) -> None:
     """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
     logger.config(to_yaml(parts.config))
-    if logger.draws("graph"):
+    if logger.is_enabled("graph"):
         state = get_random_state()  # a model that draws must not learn otherwise for having been drawn
         parts.model.eval()
         logger.graph(parts.model, take_inputs(parts.data.split("train"), 1))
@@ -186,7 +188,7 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
     metrics = dict(trainer.latest)
     best = run.checkpoints / "best.pt"
     if trainer.best is not None and group.broadcast(best.exists()):
-        where = trainer.device if group.world == 1 else "cpu"
+        where = trainer.device if group.world_size == 1 else "cpu"
         group.load(parts.model, group.broadcast_result(lambda: load(best, where)["model"]))
         metrics[f"val/best_{parts.task.monitor}"] = trainer.best
     if trainer.test and parts.data.has_split("test"):
@@ -196,7 +198,7 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
     run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
     logger.hparams(to_dict(parts.config), metrics)
     with group.full_parameters(parts.model):
-        trainer.pictures()
+        trainer.log_pictures()
     return metrics
 
 

@@ -100,8 +100,8 @@ def run(words: Sequence[str]) -> int:
         if args.package:
             _check_package(args.package, prepared)
         if not (args.cfg or args.info):
-            processes.check(prepared.config.trainer, prepared.multirun)
-            count = launch.wanted(prepared.config.trainer)
+            processes.check_strategy(prepared.config.trainer, prepared.multirun)
+            count = launch.count_processes_to_launch(prepared.config.trainer)
             if count > 1:
                 return launch.launch(words, count)
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"

@@ -37,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except Exception as error:
         show_error(error)
         code = 1
-    if processes.world() > 1:
+    if processes.world_size() > 1:
         from dlx.cli.worker import release_workers
 
         release_workers(code)

@@ -102,7 +102,7 @@ class Loader:
         """Iterate once over the training split, without its first `start` batches; the others are exactly the same."""
         if start >= self.steps:
             return
-        if self.group.world > 1:
+        if self.group.world_size > 1:
             yield from self._local_batches(epoch, start)
             return
         yield from self._batches(self._make_order(epoch), self.examples, epoch, start, self.batch)

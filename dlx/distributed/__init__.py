@@ -1,1 +1,1 @@
-"""Several processes that train one model: who they are, what they exchange, and what happens when one is lost."""
+"""Train one model in several processes: the group, its collectives, and the loss of a process."""

@@ -1,6 +1,6 @@
 """Batch normalization over the examples of all ranks.
 
-torch's SyncBatchNorm does so on GPUs and refuses the processor, for which the same equations are written out here.
+torch's SyncBatchNorm works on GPUs only; the same equations are written out here for the processor.
 """
 
 from typing import Any, cast
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from dlx.distributed.group import current_group
 
-PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+TORCH_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over the ranks; the gradient of what each rank makes of it comes back as their sum."""
+class _AllReduceSum(torch.autograd.Function):
+    """The sum over the ranks; its gradient is the sum of the ranks' gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -26,14 +26,14 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _Sum.apply(grads[0])  # its own adjoint, so that a gradient's penalty may be differentiated too
+        return _AllReduceSum.apply(grads[0])  # self-adjoint, so that a gradient penalty may be differentiated too
 
 
 class SyncBatchNorm(nn.Module):
     """(x - E x) / √(Var x + ε) · γ + β, E and Var over the whole step; in evaluation the running means.
 
     Args:
-        norm: the layer whose place it takes, with its parameters and buffers.
+        norm: the layer that it replaces, whose parameters and buffers it takes.
     """
 
     weight: Tensor | None
@@ -44,8 +44,8 @@ class SyncBatchNorm(nn.Module):
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
-        given = cast(Any, norm)
-        self.eps, self.momentum = given.eps, given.momentum
+        replaced = cast(Any, norm)
+        self.eps, self.momentum = replaced.eps, replaced.momentum
         for name, p in norm._parameters.items():
             self.register_parameter(name, p)
         for name, buffer in norm._buffers.items():
@@ -53,24 +53,24 @@ class SyncBatchNorm(nn.Module):
         self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or current_group().world == 1:
-            return self._plain(x)
+        if not self.training or current_group().world_size == 1:
+            return self._normalize_locally(x)
         dims = [d for d in range(x.ndim) if d != 1]
         count = x.numel() / x.shape[1]
-        # A step too small to be divided is seen by all ranks: the means are the same, and each counts once.
-        sums = _Sum.apply(torch.cat([x.sum(dims), x.new_tensor([count])]))
+        # A step too small to be divided is seen by all ranks: the means are the same whatever the weight.
+        sums = _AllReduceSum.apply(torch.cat([x.sum(dims), x.new_tensor([count])]))
         shape = [1, -1] + [1] * (x.ndim - 2)
         n, mean = sums[-1], sums[:-1] / sums[-1]
         centred = x - mean.view(shape)
-        variance = _Sum.apply(centred.square().sum(dims)) / n
+        variance = _AllReduceSum.apply(centred.square().sum(dims)) / n
         if self.running_mean is not None and self.running_var is not None:
-            self._follow(mean.detach(), variance.detach() * (n / (n - 1)))
+            self._update_running_stats(mean.detach(), variance.detach() * (n / (n - 1)))
         y = centred * (variance + self.eps).rsqrt().view(shape)
         if self.weight is not None:
             y = y * self.weight.view(shape)
         return y if self.bias is None else y + self.bias.view(shape)
 
-    def _plain(self, x: Tensor) -> Tensor:
+    def _normalize_locally(self, x: Tensor) -> Tensor:
         momentum = self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
@@ -81,7 +81,7 @@ class SyncBatchNorm(nn.Module):
         )
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_stats(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         momentum = self.momentum
@@ -93,13 +93,13 @@ class SyncBatchNorm(nn.Module):
 
 
 def convert_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
-    """Put synchronised layers in the place of torch's batch normalizations; parameters and their names stay.
+    """Replace torch's batch normalizations by synchronised ones; parameters and their names stay.
 
-    Those that are frozen use their running means, and keep them.
+    Frozen ones are left alone: they use their running means and keep them.
     """
-    made = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else SyncBatchNorm
+    convert = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else SyncBatchNorm
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child) in PLAIN and "train" not in vars(child):
-                setattr(module, name, made(child))
+            if type(child) in TORCH_LAYERS and "train" not in vars(child):
+                setattr(module, name, convert(child))
     return model

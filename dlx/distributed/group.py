@@ -1,7 +1,7 @@
-"""What the processes of one run exchange. Without torchrun there is one, and nothing is exchanged.
+"""The group of processes of one run and its collectives. Without torchrun it is a single process.
 
-Every rank does the same at the same time: it builds the same parts, walks through the same steps and epochs, and
-measures the same splits, each its own share of the examples. Only the first writes and tells.
+Every rank does the same at the same time: it builds the same parts, goes through the same steps and epochs, and
+measures the same splits, each its own share of the examples. Only rank 0 writes files and prints.
 """
 
 import contextlib
@@ -17,99 +17,99 @@ Gradients = Any  # a tensor for each parameter, None where the loss does not rea
 
 
 class SingleProcess:
-    """The group of a single process: everything is here already."""
+    """The group of a single process, whose collectives return their arguments; also the interface of all groups."""
 
-    rank, world = 0, 1
-    counts_here = True  # what is here of this step; not what other ranks see too
-    fraction = 1.0  # of this step's examples, which are here
+    rank, world_size = 0, 1
+    owns_examples = True  # whether this rank's examples of the step count; False where another rank counts the same
+    fraction = 1.0  # this rank's share of the step's examples
 
     def local_range(self, examples: int) -> tuple[int, int]:
-        """Which of so many examples of a step are this rank's: those from … to …."""
+        """Return the first of this rank's examples of a step and the one after the last."""
         return 0, examples
 
     def run_on_all_ranks(self, act: Callable[[], T]) -> T:
-        """What each rank does by itself and may fail at; one that fails stops all of them, before the next exchange."""
+        """Call `act` on every rank and return its result; if it fails on one, all raise before the next collective."""
         return act()
 
     def broadcast(self, value: T) -> T:
-        """The first rank's value."""
+        """Return rank 0's value on all ranks."""
         return value
 
     def broadcast_result(self, act: Callable[[], T]) -> T:
-        """What the first rank makes, while the others wait. It does so as if it were alone."""
+        """Call `act` on rank 0 alone, as a single process, and return its result on all ranks."""
         return act()
 
     def all_gather(self, value: T) -> list[T]:
-        """Every rank's value, in their order."""
+        """Return every rank's value, by rank."""
         return [value]
 
     def local_main_first(self, act: Callable[[], None]) -> None:
-        """The first process of each machine acts before the others there, who find what it has downloaded."""
+        """Call `act` on each machine's first rank before its others, which then find what was downloaded."""
         act()
 
     def weight_by_examples(self, loss: Tensor) -> Tensor:
-        """A rank's mean loss, 0-d, as its part of the loss over all examples of the step."""
+        """Return a rank's mean loss, 0-d, times the rank's share of the step's examples."""
         return loss
 
     def sum_gradients(self, gradients: Gradients) -> Gradients:
-        """The sums over the ranks of gradients of weighed losses."""
+        """Return the sums over the ranks of the gradients of weighted losses."""
         return gradients
 
     def average_gradients(self, gradients: Gradients) -> Gradients:
-        """The gradient over all examples of the step, of those over each rank's."""
+        """Return the gradients over all examples of the step, given those over each rank's."""
         return gradients
 
     def all_reduce(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Sums over the ranks, by name."""
+        """Return the sums over the ranks, by name."""
         return values
 
     def any_rank(self, flags: Tensor) -> Tensor:
-        """Which of the flags are set anywhere."""
+        """Return which of the flags are set on any rank."""
         return flags
 
     def weight_values(self, step: Callable[[Any], dict[str, Tensor]]) -> Callable[[Any], dict[str, Tensor]]:
-        """A procedure's step whose values, averaged over the ranks, are those of the whole batch."""
+        """Wrap a procedure's step so that its values, averaged over the ranks, are those of the whole batch."""
         return step
 
     def should_stop(self, interrupt: Interrupt, step: int) -> bool:
-        """Whether to stop after this step."""
+        """Return whether all ranks are to stop after this step."""
         return bool(interrupt)
 
     def mean(self, numbers: Sequence[float]) -> list[float]:
-        """The ranks' mean of each number."""
+        """Return the mean over the ranks of each number."""
         return list(numbers)
 
     def sync_parameters(self, model: nn.Module, seed: int) -> None:
-        """Before the first step: one model, and for each rank its own draws."""
+        """Copy rank 0's model to all ranks and give each rank its own random numbers, before the first step."""
 
     def sync_buffers(self, model: nn.Module) -> None:
-        """Take the first rank's buffers: those that saw other examples differ."""
+        """Copy rank 0's buffers to all ranks: ranks that saw other examples have other ones."""
 
     def state(self, model: nn.Module) -> dict[str, Any]:
-        """The model's state, whole, in plain tensors."""
+        """Return the model's full state in plain tensors."""
         return model.state_dict()
 
     def load(self, model: nn.Module, state: Mapping[str, Any]) -> None:
-        """Undo `state`."""
+        """Load what `state` returned."""
         model.load_state_dict(state)
 
     def full_parameters(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-        """While it lasts, the model's parameters are whole, though each rank may keep but a part of them."""
+        """Gather the model's full parameters within the context, if each rank keeps only a shard of them."""
         return contextlib.nullcontext()
 
     def gather_rank_state(self, own: dict[str, Any]) -> dict[str, Any]:
-        """What a checkpoint keeps of every rank."""
+        """Return the entries of a checkpoint that differ between ranks, those of all of them."""
         return {}
 
     def select_rank_state(self, content: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
-        """What is this rank's of a checkpoint, of however many ranks it was."""
+        """Return this rank's part of a checkpoint, which may be of another number of ranks."""
         return content
 
     def disable_collectives(self) -> None:
-        """Exchange nothing any more, whatever is still to be written: the others may not be there."""
+        """Act as a single process from now on, whatever is still to be written: the others may be gone."""
 
     def explain_lost_rank(self) -> contextlib.AbstractContextManager[Any]:
-        """Say which rank was lost where an exchange fails for that."""
+        """Name the lost rank in the error of a collective that fails for it."""
         return contextlib.nullcontext()
 
 
@@ -123,7 +123,7 @@ def current_group() -> SingleProcess:
 
 
 def set_current_group(group: SingleProcess) -> None:
-    """Make this process a member of `group`, which has met."""
+    """Make `group`, whose processes have met, this process's group."""
     global _current, _joined
     _current, _joined = group, True
 
@@ -135,7 +135,7 @@ def has_joined() -> bool:
 
 @contextlib.contextmanager
 def single_process() -> Iterator[None]:
-    """Act as a single process for a while."""
+    """Act as a single process within the context."""
     global _current
     before, _current = _current, SingleProcess()
     try:

@@ -1,4 +1,4 @@
-"""Meet the other processes that torchrun started, and part from them."""
+"""Join and leave the group of processes that torchrun started."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ Message = tuple[str, dict[str, Any]] | int  # a verb and its configuration, or t
 
 
 def join_group() -> SingleProcess:
-    """Meet the other processes that torchrun started; at a second call nothing happens.
+    """Join the group of processes that torchrun started, once, and return it.
 
     Raises:
-        TrainingError: they do not come.
+        TrainingError: the others do not join.
     """
-    if not has_joined() and processes.world() > 1:
+    if not has_joined() and processes.world_size() > 1:
         from dlx.distributed.process_group import ProcessGroup
 
         set_current_group(ProcessGroup())
@@ -25,22 +25,22 @@ def join_group() -> SingleProcess:
 
 
 def broadcast_job(verb: str, config: DictConfig) -> SingleProcess:
-    """Meet the other ranks, if there are any, and tell them what to do; they are told already.
+    """Join the other ranks, if there are any, and send them rank 0's command; the other ranks have received it.
 
     Raises:
-        UsageError: the configuration is one for a single process.
+        UsageError: the configuration does not fit the number of processes.
     """
-    processes.check(config.trainer)
+    processes.check_strategy(config.trainer)
     group = join_group()
-    if group.world > 1 and group.rank == 0:
-        plain: Any = OmegaConf.to_container(config)  # interpolations wait for the data, as here
-        group.broadcast((verb, plain))
+    if group.world_size > 1 and group.rank == 0:
+        container: Any = OmegaConf.to_container(config)  # interpolations are resolved with the data, as on this rank
+        group.broadcast((verb, container))
     return group
 
 
 def leave_after_barrier() -> None:
-    """Part from the others, once all are there."""
-    if current_group().world > 1:
+    """Wait for all ranks, then leave the group."""
+    if current_group().world_size > 1:
         dist.barrier()
         dist.destroy_process_group()
         leave_group()

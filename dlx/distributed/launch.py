@@ -1,4 +1,4 @@
-"""`trainer.processes`: dlx starts torchrun by itself, on one machine."""
+"""`trainer.processes`: start several processes on this machine, as torchrun does."""
 
 import logging
 import os
@@ -11,21 +11,24 @@ from dlx.errors import UsageError
 from dlx.hardware import processes
 
 
-def wanted(trainer: Mapping[str, Any]) -> int:
-    """How many processes this one should start and wait for; 1 where it is itself one of them, or the only one.
+def count_processes_to_launch(trainer: Mapping[str, Any]) -> int:
+    """Return how many processes to start and wait for; 1 if this process is one of a group, or the only one.
+
+    Args:
+        trainer: the configuration's `trainer`.
 
     Raises:
-        UsageError: several, and no strategy by which they would learn together.
+        UsageError: several processes without a strategy.
     """
     count, strategy = trainer.get("processes", "auto"), trainer.get("strategy")
-    if processes.world() > 1:
+    if processes.world_size() > 1:
         return 1
     if not strategy:
         if count in ("auto", 1):
             return 1
         raise UsageError(
-            f"trainer.processes={count} was given, and trainer.strategy is null; needed: one by which they learn "
-            f"together; type trainer=ddp trainer.processes={count}"
+            f"trainer.processes={count} was given, and trainer.strategy is null; needed: a strategy by which they "
+            f"train together; type trainer=ddp trainer.processes={count}"
         )
     if count != "auto":
         return int(count)
@@ -37,14 +40,14 @@ def wanted(trainer: Mapping[str, Any]) -> int:
 
 
 def launch(words: Sequence[str], count: int) -> int:
-    """Run `dlx WORDS` in so many processes, as `torchrun --standalone` does. Returns the exit code."""
+    """Run `dlx WORDS` in `count` processes, as `torchrun --standalone` does, and return the exit code."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for name in ("", ".agent.server.api"):  # what went wrong is told by the ranks; the agent's has a level of its own
+    for name in ("", ".agent.server.api"):  # the ranks report errors; the agent's logger has a level of its own
         logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun; trainer.threads decides in the end
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does; trainer.threads overrides it
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

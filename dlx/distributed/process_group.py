@@ -1,4 +1,4 @@
-"""One of several processes: gradients go over NCCL between GPUs, everything else over gloo."""
+"""The group of several processes: gradients go over NCCL between GPUs, everything else over gloo."""
 
 import contextlib
 import signal
@@ -20,47 +20,51 @@ from dlx.hardware.random_state import get_random_state, seed_everything, set_ran
 from dlx.hardware.signals import Interrupt, catch_interrupts
 
 T = TypeVar("T")
-PAUSE = 0.5  # seconds between two questions whether somebody was told to stop
+STOP_POLL_SECONDS = 0.5  # between two exchanges of whether any rank was told to stop
 
 
 class ProcessGroup(SingleProcess):
-    """One of several processes. Gradients go over NCCL between GPUs, everything else over gloo."""
+    """This process's view of a group of several. Gradients go over NCCL between GPUs, everything else over gloo."""
 
     def __init__(self) -> None:
-        self.rank, self.world = processes.rank(), processes.world()
-        store, rank, world = next(dist.rendezvous("env://"))
+        self.rank, self.world_size = processes.rank(), processes.world_size()
+        store, rank, world_size = next(dist.rendezvous("env://"))
         # Without a name torch takes both: NCCL for tensors on GPUs, gloo for those on the processor.
-        dist.init_process_group(None if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world)
-        self.failures = failures.Failures(store, self.rank, self.world)
-        self.fraction, self.counts_here = 1 / self.world, True
-        self.next, self.asked, self.asked_at = 0, 0, time.monotonic()
+        dist.init_process_group(
+            None if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world_size
+        )
+        self.failures = failures.Failures(store, self.rank, self.world_size)
+        self.fraction, self.owns_examples = 1 / self.world_size, True
+        self.next_poll, self.polled_step, self.polled_at = 0, 0, time.monotonic()
 
     def local_range(self, examples: int) -> tuple[int, int]:
-        """Nearly equal ones. Too few to be divided are seen by all ranks, and weigh in each as if they were not."""
-        if examples < self.world:
-            self.fraction, self.counts_here = 1 / self.world, self.rank == 0
+        """Return nearly equal shares. Too few examples to be divided go to all ranks, each with an equal weight."""
+        if examples < self.world_size:
+            self.fraction, self.owns_examples = 1 / self.world_size, self.rank == 0
             return 0, examples
-        low, high = (examples * rank // self.world for rank in (self.rank, self.rank + 1))
-        self.fraction, self.counts_here = (high - low) / examples, True
+        low, high = (examples * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        self.fraction, self.owns_examples = (high - low) / examples, True
         return low, high
 
     # -- objects -----------------------------------------------------------------------------------------------------
 
     def run_on_all_ranks(self, act: Callable[[], T]) -> T:
-        made: Any = None
-        own: Exception | None = None
+        result: Any = None
+        own_error: Exception | None = None
         try:
-            made = act()
+            result = act()
         except Exception as error:
-            own = error
-        about = None if own is None else (failures.describe_error(own), getattr(own, "exit_code", 1))
-        found = self.all_gather(about)
-        if own is not None:
-            raise own
-        for rank, problem in enumerate(found):
+            own_error = error
+        described = None
+        if own_error is not None:
+            described = (failures.describe_error(own_error), getattr(own_error, "exit_code", 1))
+        errors = self.all_gather(described)
+        if own_error is not None:
+            raise own_error
+        for rank, problem in enumerate(errors):
             if problem is not None:
                 raise _rebuild_error(f"rank {rank}: {problem[0]}", problem[1])
-        return made
+        return result
 
     def broadcast(self, value: T) -> T:
         box = [value if self.rank == 0 else None]
@@ -68,21 +72,21 @@ class ProcessGroup(SingleProcess):
         return box[0]  # type: ignore[return-value]
 
     def broadcast_result(self, act: Callable[[], T]) -> T:
-        def made() -> Any:
+        def act_on_first() -> Any:
             if self.rank:
                 return None
             with single_process():
                 return act()
 
-        return self.broadcast(self.run_on_all_ranks(made))
+        return self.broadcast(self.run_on_all_ranks(act_on_first))
 
     def all_gather(self, value: T) -> list[T]:
-        boxes: list[Any] = [None] * self.world
+        boxes: list[Any] = [None] * self.world_size
         dist.all_gather_object(boxes, value)
         return boxes
 
     def local_main_first(self, act: Callable[[], None]) -> None:
-        if processes.local() == 0:
+        if processes.local_rank() == 0:
             self.run_on_all_ranks(act)
             self.run_on_all_ranks(lambda: None)
         else:
@@ -98,7 +102,7 @@ class ProcessGroup(SingleProcess):
         return self.sum_gradients(torch._foreach_mul(list(gradients), self.fraction))
 
     def sum_gradients(self, gradients: Gradients) -> Gradients:
-        """In one exchange, as a bucket of DistributedDataParallel's."""
+        """Sum all gradients in one collective, as a bucket of DistributedDataParallel's."""
         reached = [g for g in gradients if g is not None]
         flat = torch.cat([g.reshape(-1) for g in reached])
         dist.all_reduce(flat)
@@ -117,29 +121,29 @@ class ProcessGroup(SingleProcess):
         return numbers.bool()
 
     def weight_values(self, step: Callable[[Any], dict[str, Tensor]]) -> Callable[[Any], dict[str, Tensor]]:
-        def weighed(batch: Any) -> dict[str, Tensor]:
-            values, weight = step(batch), self.fraction * self.world
+        def weighted_step(batch: Any) -> dict[str, Tensor]:
+            values, weight = step(batch), self.fraction * self.world_size
             return values if weight == 1 else {name: value * weight for name, value in values.items()}
 
-        return weighed
+        return weighted_step
 
     def should_stop(self, interrupt: Interrupt, step: int) -> bool:
-        """All ranks stop after the same step: they ask each other twice a second, at steps that all of them know."""
-        if step < self.next:
+        """Return whether any rank was told to stop: all ask at the same steps, about twice a second."""
+        if step < self.next_poll:
             return False
         now = time.monotonic()
-        pace = (now - self.asked_at) / max(step - self.asked, 1)
-        told = torch.tensor([float(bool(interrupt)), pace], dtype=torch.float64)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
-        self.next = step + int(min(max(PAUSE / max(float(told[1]), 1e-6), 1), 10_000))
-        self.asked, self.asked_at = step, now
-        return bool(told[0])
+        pace = (now - self.polled_at) / max(step - self.polled_step, 1)
+        highest = torch.tensor([float(bool(interrupt)), pace], dtype=torch.float64)
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        self.next_poll = step + int(min(max(STOP_POLL_SECONDS / max(float(highest[1]), 1e-6), 1), 10_000))
+        self.polled_step, self.polled_at = step, now
+        return bool(highest[0])
 
     def mean(self, numbers: Sequence[float]) -> list[float]:
-        found = self.all_gather(list(numbers))
-        if len({len(row) for row in found}) > 1:  # one of them measured something that another had too little data for
-            return found[0]
-        return [sum(column) / self.world for column in zip(*found, strict=True)]
+        rows = self.all_gather(list(numbers))
+        if len({len(row) for row in rows}) > 1:  # one rank measured something for which another had too little data
+            return rows[0]
+        return [sum(column) / self.world_size for column in zip(*rows, strict=True)]
 
     # -- the model -----------------------------------------------------------------------------------------------------
 
@@ -157,14 +161,14 @@ class ProcessGroup(SingleProcess):
 
         for tensor in tensors:
             if not isinstance(tensor, DTensor):
-                dense = tensor.detach().contiguous()  # a convolution's may lie in another order
+                dense = tensor.detach().contiguous()  # a convolution's may have another memory format
                 dist.broadcast(dense, src=0)
                 if dense.data_ptr() != tensor.data_ptr():
                     tensor.data.copy_(dense)
 
     def state(self, model: nn.Module) -> dict[str, Any]:
         self.sync_buffers(model)
-        return gather_full_tensors(model.state_dict(), self.world)
+        return gather_full_tensors(model.state_dict(), self.world_size)
 
     def load(self, model: nn.Module, state: Mapping[str, Any]) -> None:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
@@ -190,8 +194,8 @@ class ProcessGroup(SingleProcess):
             return content
         mine = ranks[self.rank % len(ranks)] if ranks else {}
         procedure = {**content["procedure"], **mine.get("procedure", {})}
-        random = mine.get("random") if len(ranks) == self.world or self.rank == 0 else None
-        if random is None:  # one more rank than there were: draws that nobody else has
+        random = mine.get("random") if len(ranks) == self.world_size or self.rank == 0 else None
+        if random is None:  # more ranks than there were: a seed that no other rank has
             state = get_random_state()
             seed_everything(_mix_seeds(seed, self.rank, content["trainer"]["step"]))
             random = get_random_state()
@@ -203,9 +207,8 @@ class ProcessGroup(SingleProcess):
 
     @contextlib.contextmanager
     def explain_lost_rank(self) -> Iterator[None]:
-        before = (
-            _ignore_sigterm()
-        )  # torchrun ends all when one is lost: the books are closed first, and what happened is told
+        # torchrun ends all ranks when one is lost: the run is recorded and the error reported first.
+        before = _ignore_sigterm()
         with catch_interrupts():
             try:
                 yield
@@ -213,15 +216,15 @@ class ProcessGroup(SingleProcess):
                 raise
             except Exception as error:
                 if not failures.is_lost_rank(error):
-                    self.failures.tell(error)
+                    self.failures.report(error)
                     raise
-                raise TrainingError(self.failures.cause(error)) from error
+                raise TrainingError(self.failures.find_cause(error)) from error
         if before is not None:
             signal.signal(signal.SIGTERM, before)
 
 
 def _ignore_sigterm() -> Any:
-    """Ignore SIGTERM, in the main thread. Returns what heeded it before."""
+    """Ignore SIGTERM, in the main thread, and return its earlier handler."""
     with contextlib.suppress(ValueError):
         return signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return None

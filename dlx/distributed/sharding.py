@@ -13,14 +13,14 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(p, DTensor) for p in model.parameters())
 
 
-def gather_full_tensors(state: Any, world: int) -> Any:
+def gather_full_tensors(state: Any, world_size: int) -> Any:
     """Return a state with its sharded tensors put together again.
 
     Args:
         state: nested dictionaries and lists of tensors.
-        world: processes; of one nothing is sharded.
+        world_size: number of processes; with one nothing is sharded.
     """
-    if world == 1:
+    if world_size == 1:
         return state
     from torch.distributed.tensor import DTensor
     from torch.utils._pytree import tree_map_only
@@ -28,21 +28,21 @@ def gather_full_tensors(state: Any, world: int) -> Any:
     return tree_map_only(DTensor, DTensor.full_tensor, state)
 
 
-def shard_like(state: Any, params: Sequence[Tensor], world: int) -> Any:
-    """Return an optimizer's full state, cut as its parameters are.
+def shard_like(state: Any, params: Sequence[Tensor], world_size: int) -> Any:
+    """Return an optimizer's full state, sharded as its parameters are.
 
     Args:
-        state: whole, as `gather_full_tensors` returns it.
+        state: full, as `gather_full_tensors` returns it.
         params: of the optimizer, in its order.
-        world: processes; of one nothing is sharded.
+        world_size: number of processes; with one nothing is sharded.
     """
-    if world == 1:
+    if world_size == 1:
         return state
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    def cut(value: Any, p: Tensor) -> Any:
+    def shard_value(value: Any, p: Tensor) -> Any:
         alike = isinstance(p, DTensor) and isinstance(value, Tensor) and value.shape == p.shape
         return distribute_tensor(value, p.device_mesh, p.placements) if alike else value  # type: ignore[attr-defined]
 
-    slots = {i: {name: cut(v, params[i]) for name, v in slot.items()} for i, slot in state["state"].items()}
+    slots = {i: {name: shard_value(v, params[i]) for name, v in slot.items()} for i, slot in state["state"].items()}
     return {**state, "state": slots}

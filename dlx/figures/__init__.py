@@ -1,1 +1,1 @@
-"""Pictures as tensors, and figures drawn with matplotlib."""
+"""Make pictures as tensors, and figures with matplotlib."""

@@ -1,10 +1,10 @@
-"""Axes of a figure as all of dlx's look; no torch."""
+"""Make matplotlib axes in dlx's style, without torch."""
 
 from typing import Any
 
 
-def axes_of(size: tuple[float, float], title: str) -> tuple[Any, Any]:
-    """A figure of our own, in inches, and its axes: matplotlib's state for windows stays untouched."""
+def make_axes(size: tuple[float, float], title: str) -> tuple[Any, Any]:
+    """Return a new figure, its size in inches, and its axes; pyplot's global state is not touched."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 

@@ -1,4 +1,4 @@
-"""Pictures as tensors, (C, H, W) in [0, 1] or uint8: what tasks and models show of themselves."""
+"""Make the pictures of tasks and models as tensors, (C, H, W) in [0, 1] or uint8."""
 
 import io
 import math
@@ -9,31 +9,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlx.figures.axes import axes_of
+from dlx.figures.axes import make_axes
 
-# ColorBrewer's Blues and Oranges, every other step, as RGB: a cell that is right, and one that is wrong.
-RIGHT = ((247, 251, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))
-WRONG = ((255, 255, 255), (253, 208, 162), (253, 141, 60), (217, 72, 1), (127, 39, 4))
+# ColorBrewer's Blues and Oranges, every other step, as RGB: for right and for wrong cells.
+RIGHT_COLOURS = ((247, 251, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))
+WRONG_COLOURS = ((255, 255, 255), (253, 208, 162), (253, 141, 60), (217, 72, 1), (127, 39, 4))
 INK, FAINT = (34, 34, 34), (120, 120, 120)
 
 
-def grid(
+def make_grid(
     images: Tensor,
     columns: int | None = None,
     padding: int = 2,
     scale: int | None = None,
     between: float = 0.5,
 ) -> Tensor:
-    """Pictures side by side, (C, H, W).
+    """Arrange images in a grid, (C, H, W).
 
     Args:
         images: (N, C, H, W), or (N, H, W), float in [0, 1] or uint8.
         columns: of the grid; about as many as rows if None.
-        padding: pixels around each picture.
-        scale: how many pixels wide one pixel becomes; if None, so many that a picture has at least 32.
-        between: what is around the pictures, from black to white.
+        padding: pixels around each image.
+        scale: factor of enlargement, a whole number; if None, so that an image is at least 32 pixels wide.
+        between: brightness around the images, from 0 (black) to 1 (white).
     """
-    images = unit(images)
+    images = to_unit_range(images)
     if images.ndim == 3:
         images = images[:, None]
     if scale is None:
@@ -49,30 +49,30 @@ def grid(
     return torch.nn.functional.pad(sheet, (padding, 0, padding, 0), value=between)
 
 
-def filters(weights: Tensor, shape: Sequence[int] | None = None, limit: int = 100) -> Tensor:
-    """What units look for, each scaled by its own largest weight; a weight of zero is grey. (C, H, W).
+def plot_filters(weights: Tensor, shape: Sequence[int] | None = None, limit: int = 100) -> Tensor:
+    """Plot units' weights as images, (C, H, W): each scaled by its own largest weight, a weight of zero is grey.
 
     Args:
         weights: (N, D), one unit a row, or (N, C, h, w).
         shape: of one input, (h, w) or (C, h, w); may be None for the second kind.
-        limit: of the units shown.
+        limit: of the number of units.
     """
     weights = weights[:limit].detach().float().cpu()
     if shape is not None:
         weights = weights.reshape(len(weights), *shape)
     if weights.ndim == 3:
         weights = weights[:, None]
-    if weights.shape[1] not in (1, 3):  # neither grey nor coloured: every channel for itself
+    if weights.shape[1] not in (1, 3):  # neither grey nor coloured: every channel on its own
         weights = weights.flatten(0, 1)[:limit, None]
     largest = weights.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    return grid(0.5 + weights / largest / 2, between=1.0)
+    return make_grid(0.5 + weights / largest / 2, between=1.0)
 
 
-def confusion_matrix(counts: Tensor, names: Sequence[str] | None = None) -> Tensor:
-    """Counts of (true, predicted) pairs as a table, (3, H, W).
+def plot_confusion_matrix(counts: Tensor, names: Sequence[str] | None = None) -> Tensor:
+    """Plot counts of (true, predicted) pairs as a table, (3, H, W).
 
     Colours show shares of a row: blue on the diagonal, orange off it, there by the square root so that rare errors are
-    seen. The column on the right gives the recall of each class. Beyond 40 classes the numbers are left out.
+    visible. The column on the right gives the recall of each class. Beyond 40 classes the numbers are left out.
 
     Args:
         counts: (K, K) integers, rows true, columns predicted.
@@ -82,7 +82,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str] | None = None) -> Tens
 
     K = len(counts)
     table = counts.tolist()
-    labels = [_short(str(name)) for name in (names or range(K))]
+    labels = [_truncate(str(name)) for name in (names or range(K))]
     sums = [max(sum(row), 1) for row in table]
     recalls = [f"{100 * table[k][k] / sums[k]:.1f} %" for k in range(K)]
     written = K <= 40
@@ -102,7 +102,8 @@ def confusion_matrix(counts: Tensor, names: Sequence[str] | None = None) -> Tens
         y = top + i * cell
         for j in range(K):
             share = table[i][j] / sums[i]
-            colour = _shade(RIGHT, share) if i == j else _shade(WRONG, math.sqrt(share))
+            scale, at = (RIGHT_COLOURS, share) if i == j else (WRONG_COLOURS, math.sqrt(share))
+            colour = _interpolate_colour(scale, at)
             x = left + j * cell
             gap = 1 if cell > 8 else 0
             draw.rectangle((x, y, x + cell - 1 - gap, y + cell - 1 - gap), fill=colour)
@@ -112,29 +113,31 @@ def confusion_matrix(counts: Tensor, names: Sequence[str] | None = None) -> Tens
         if i % every == 0:
             draw.text((left - 8, y + cell / 2), labels[i], fill=INK, font=font, anchor="rm")
             draw.text((width - 10, y + cell / 2), recalls[i], fill=FAINT, font=font, anchor="rm")
-            _write(picture, (left + i * cell + cell / 2, top + K * cell + 6), labels[i], font, turned)
+            _draw_text(picture, (left + i * cell + cell / 2, top + K * cell + 6), labels[i], font, turned)
     draw.rectangle((left - 1, top - 1, left + K * cell, top + K * cell), outline=FAINT)
     foot = picture.height - 8
     draw.text((left + K * cell / 2, foot), "predicted", fill=INK, font=big, anchor="ms")
     draw.text((width - 10, foot), "recall", fill=FAINT, font=font, anchor="rs")
-    _write(picture, (10 + size / 2, top + K * cell / 2), "true", big, turned=True, centred=True)
-    return from_pil(picture)
+    _draw_text(picture, (10 + size / 2, top + K * cell / 2), "true", big, turned=True, centred=True)
+    return pil_to_tensor(picture)
 
 
-def _short(name: str, most: int = 16) -> str:
+def _truncate(name: str, most: int = 16) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _shade(scale: Sequence[tuple[int, int, int]], share: float) -> tuple[int, int, int]:
-    """The colour at a place in [0, 1] of a scale."""
+def _interpolate_colour(scale: Sequence[tuple[int, int, int]], share: float) -> tuple[int, int, int]:
+    """Return the colour at a place in [0, 1] of a scale."""
     at = min(max(share, 0.0), 1.0) * (len(scale) - 1)
     low = min(int(at), len(scale) - 2)
     red, green, blue = (round(a + (b - a) * (at - low)) for a, b in zip(scale[low], scale[low + 1], strict=True))
     return red, green, blue
 
 
-def _write(picture: Any, place: tuple[float, float], text: str, font: Any, turned: bool, centred: bool = False) -> None:
-    """Text whose middle of the top, or own middle if `centred`, is at `place`; turned, it reads upwards."""
+def _draw_text(
+    picture: Any, place: tuple[float, float], text: str, font: Any, turned: bool, centred: bool = False
+) -> None:
+    """Draw text with the middle of its top, or its centre if `centred`, at `place`; turned, it reads upwards."""
     from PIL import Image, ImageDraw
 
     left, top, right, bottom = font.getbbox(text)
@@ -146,10 +149,10 @@ def _write(picture: Any, place: tuple[float, float], text: str, font: Any, turne
     picture.paste(note, (round(x - note.width / 2), round(y - note.height / 2 if centred else y)))
 
 
-def scatter(
+def plot_scatter(
     points: Tensor, labels: Tensor | None = None, names: Sequence[str] | None = None, title: str = ""
 ) -> Tensor:
-    """Points in the plane, coloured by class, (3, H, W).
+    """Plot points in the plane, coloured by class, (3, H, W).
 
     Args:
         points: (N, 2).
@@ -157,7 +160,7 @@ def scatter(
         names: of the classes, for the legend; numbers if None.
         title: above the picture.
     """
-    figure, axes = axes_of((6.4, 6.0), title)
+    figure, axes = make_axes((6.4, 6.0), title)
     x, y = points.detach().float().cpu().T.numpy()
     size = min(max(12000 / max(len(x), 1), 6), 40)  # points squared
     if labels is None:
@@ -165,16 +168,16 @@ def scatter(
     else:
         label = labels.detach().cpu().numpy()
         classes = sorted(set(label.tolist()))
-        for k, colour in zip(classes, _colours(len(classes)), strict=True):
+        for k, colour in zip(classes, _make_colours(len(classes)), strict=True):
             name = str(names[k]) if names is not None and k < len(names) else str(k)
             axes.scatter(*(v[label == k] for v in (x, y)), s=size, color=colour, alpha=0.8, linewidths=0, label=name)
         if 1 < len(classes) <= 26:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, markerscale=1.6)
     axes.set_aspect("equal", adjustable="datalim")
-    return _drawn(figure)
+    return render_figure(figure)
 
 
-def lines(
+def plot_lines(
     curves: Mapping[str, tuple[Any, Any]],
     title: str = "",
     x: str = "",
@@ -182,20 +185,20 @@ def lines(
     logarithmic: bool = False,
     points: Collection[str] = (),
 ) -> Tensor:
-    """Curves, (3, H, W).
+    """Plot curves, (3, H, W).
 
     Args:
-        curves: by name, the x and y of each: tensors, arrays or lists of equal length.
+        curves: x and y by name: tensors, arrays or lists of equal length.
         title: above the picture.
-        x: name of the horizontal axis.
-        y: name of the vertical axis.
-        logarithmic: the vertical axis.
-        points: names of the curves that are marked where they were measured.
+        x: label of the horizontal axis.
+        y: label of the vertical axis.
+        logarithmic: make the vertical axis logarithmic.
+        points: names of the curves whose points are marked.
     """
-    figure, axes = axes_of((7.2, 4.5), title)
-    for (name, (across, up)), colour in zip(curves.items(), _colours(len(curves)), strict=True):
+    figure, axes = make_axes((7.2, 4.5), title)
+    for (name, (across, up)), colour in zip(curves.items(), _make_colours(len(curves)), strict=True):
         marker = "o" if name in points else None
-        axes.plot(_plain(across), _plain(up), label=name, color=colour, linewidth=1.8, marker=marker)
+        axes.plot(_to_numpy(across), _to_numpy(up), label=name, color=colour, linewidth=1.8, marker=marker)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.margins(x=0.01)
@@ -205,14 +208,14 @@ def lines(
         axes.set_yscale("log")
     if len(curves) > 1 or (len(curves) == 1 and not y):
         axes.legend(frameon=False)
-    return _drawn(figure)
+    return render_figure(figure)
 
 
-def _plain(values: Any) -> Any:
+def _to_numpy(values: Any) -> Any:
     return values.detach().float().cpu().numpy() if isinstance(values, Tensor) else values
 
 
-def _colours(number: int) -> list[Any]:
+def _make_colours(number: int) -> list[Any]:
     from matplotlib import colormaps
 
     if number <= 10:
@@ -220,7 +223,8 @@ def _colours(number: int) -> list[Any]:
     return [colormaps["turbo"](0.04 + 0.92 * k / (number - 1)) for k in range(number)]
 
 
-def _drawn(figure: Any) -> Tensor:
+def render_figure(figure: Any) -> Tensor:
+    """Render a matplotlib figure, (3, H, W) in [0, 1]."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -230,22 +234,22 @@ def _drawn(figure: Any) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
-def unit(picture: Tensor) -> Tensor:
-    """On the processor, as float32 in [0, 1]: uint8 is divided by 255, what is not finite becomes 0."""
+def to_unit_range(picture: Tensor) -> Tensor:
+    """Return a picture on the processor as float32 in [0, 1]: uint8 is divided by 255, NaN becomes 0."""
     picture = picture.detach().cpu()
     if picture.dtype == torch.uint8:
         return picture.float() / 255
     return picture.float().nan_to_num(0.0, 1.0, 0.0).clamp(0, 1)
 
 
-def from_pil(picture: Any) -> Tensor:
-    """A Pillow image of kind RGB as a tensor, uint8."""
+def pil_to_tensor(picture: Any) -> Tensor:
+    """Return an RGB image of Pillow's as a tensor, (3, H, W) uint8."""
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1)
 
 
-def png(picture: Tensor) -> bytes:
-    """A PNG file's bytes.
+def encode_png(picture: Tensor) -> bytes:
+    """Encode a picture as the bytes of a PNG file.
 
     Args:
         picture: (C, H, W) with C of 1 (grey), 3 or 4, or (H, W); float in [0, 1] or uint8.
@@ -253,7 +257,7 @@ def png(picture: Tensor) -> bytes:
     from PIL import Image
 
     picture = picture if picture.ndim == 3 else picture[None]
-    pixels = picture.detach().cpu() if picture.dtype == torch.uint8 else (unit(picture) * 255).round().byte()
+    pixels = picture.detach().cpu() if picture.dtype == torch.uint8 else (to_unit_range(picture) * 255).round().byte()
     C, H, W = pixels.shape
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[C]
     out = io.BytesIO()
@@ -266,12 +270,12 @@ def png(picture: Tensor) -> bytes:
 
 
 def save_png(path: Path, picture: Tensor | bytes) -> None:
-    """Write a picture, or a PNG's bytes, whole or not at all.
+    """Write a picture, or a PNG's bytes, atomically.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.new")
-    aside.write_bytes(picture if isinstance(picture, bytes) else png(picture))
+    aside.write_bytes(picture if isinstance(picture, bytes) else encode_png(picture))
     aside.replace(path)

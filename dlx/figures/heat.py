@@ -1,4 +1,4 @@
-"""A table of probabilities as a picture whose rows and columns have names."""
+"""Plot a table of probabilities with named rows and columns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 from torch import Tensor
 
 from dlx.figures import figures
-from dlx.figures.axes import axes_of
+from dlx.figures.axes import make_axes
 
-SMALL, LARGE = 0.55, 0.28  # inches of a cell, with its number written in it or not
-WRITTEN = 12  # columns, at most, of a table with numbers
-WIDE, HIGH = 9.0, 6.0  # inches, at most, of all cells
-NAMED = 64  # names of an axis, at most
-SHOWN = {"\n": "\\n", "\t": "\\t", "\r": "\\r", " ": "␣"}  # characters that would not be seen
+NUMBERED_CELL, PLAIN_CELL = 0.55, 0.28  # inches of a cell, with its number written in it or not
+MAX_NUMBERED = 12  # rows and columns of a table with numbers in its cells
+MAX_WIDTH, MAX_HEIGHT = 9.0, 6.0  # inches, at most, of all cells
+MAX_NAMES = 64  # of an axis
+VISIBLE_CHARACTERS = {"\n": "\\n", "\t": "\\t", "\r": "\\r", " ": "␣"}  # for characters that are invisible
 
 
-def heat(
+def plot_heatmap(
     table: Tensor,
     title: str,
     across: str,
@@ -23,19 +23,19 @@ def heat(
     columns: Sequence[str] | None = None,
     rows: Sequence[str] | None = None,
 ) -> Tensor:
-    """Probabilities from white, 0, to dark blue, the largest; numbers stand in the cells of a small table. (3, H, W).
+    """Plot probabilities from white, 0, to dark blue, the largest, with numbers in a small table's cells: (3, H, W).
 
     Args:
         table: (R, C), not negative.
-        title: above it.
-        across, down: what columns and rows are.
-        columns, rows: their names; None counts them from 0.
+        title: above the table.
+        across, down: labels of the axes.
+        columns, rows: names of the columns and rows; None numbers them from 0.
     """
     R, C = table.shape
-    written = max(R, C) <= WRITTEN
-    cell = SMALL if written else LARGE
-    size = (min(C * cell, WIDE) + 1.9, min(max(R * cell, 0.8), HIGH) + 1.3)
-    figure, axes = axes_of((max(size[0], 4.2), size[1]), title)
+    written = max(R, C) <= MAX_NUMBERED
+    cell = NUMBERED_CELL if written else PLAIN_CELL
+    size = (min(C * cell, MAX_WIDTH) + 1.9, min(max(R * cell, 0.8), MAX_HEIGHT) + 1.3)
+    figure, axes = make_axes((max(size[0], 4.2), size[1]), title)
     axes.grid(False)
     axes.spines[["top", "right"]].set_visible(True)
     values = table.detach().double().cpu()
@@ -43,8 +43,8 @@ def heat(
     shades = axes.imshow(values.numpy(), cmap="Blues", vmin=0, vmax=top, aspect="auto", interpolation="nearest")
     axes.set_xlabel(across)
     axes.set_ylabel(down)
-    _ticks(axes.xaxis, columns, C, 5 if written else 2)
-    _ticks(axes.yaxis, rows, R)
+    _set_ticks(axes.xaxis, columns, C, 5 if written else 2)
+    _set_ticks(axes.yaxis, rows, R)
     if written:
         for i, row in enumerate(values.tolist()):
             for j, value in enumerate(row):
@@ -52,16 +52,16 @@ def heat(
                 axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=10)
     else:
         figure.colorbar(shades, ax=axes, label="probability")
-    return figures._drawn(figure)
+    return figures.render_figure(figure)
 
 
-def _ticks(axis: Any, names: Sequence[str] | None, number: int, room: int | None = None) -> None:
-    """Names at an axis, turned where one has more characters than there is room for; else whole numbers."""
+def _set_ticks(axis: Any, names: Sequence[str] | None, number: int, room: int | None = None) -> None:
+    """Label an axis with names, turned where one has more than `room` characters; with whole numbers if None."""
     from matplotlib.ticker import MaxNLocator
 
-    if names is None or len(names) != number or number > NAMED:
+    if names is None or len(names) != number or number > MAX_NAMES:
         axis.set_major_locator(MaxNLocator(min(number, 16), integer=True))
         return
-    shown = [SHOWN.get(name, name if len(name) <= 12 else name[:11] + "…") for name in names]
+    shown = [VISIBLE_CHARACTERS.get(name, name if len(name) <= 12 else name[:11] + "…") for name in names]
     turned = room is not None and max(map(len, shown)) > room
     axis.set_ticks(range(number), shown, rotation=90 if turned else 0)

@@ -1,4 +1,4 @@
-"""Tables of numbers over time, one below the other: what goes into a network, what comes out, what happens between."""
+"""Plot tables of numbers over time, one below the other: a network's inputs, its outputs and its inner states."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,28 +10,28 @@ from torch import Tensor
 from dlx.figures import figures
 
 WIDTH = 7.2  # inches of a column
-ROW = 0.09  # inches of a table's row, where all are to be told apart
-LEAST, MOST, MOST_OF_MANY = 0.5, 2.6, 5.2  # inches of a table; of one of more than MANY rows
-MANY = 150
+ROW_HEIGHT = 0.09  # inches of a table's row, enough to tell rows apart
+MIN_HEIGHT, MAX_HEIGHT, MAX_HEIGHT_OF_MANY = 0.5, 2.6, 5.2  # inches of a table; of one of more than MANY_ROWS
+MANY_ROWS = 150
 GAP = 0.5  # inches from a table to the next
-ONE = 3  # tables that stand in one column
+MAX_SINGLE_COLUMN = 3  # tables in one column
 
 
-def panels(tables: Mapping[str, Tensor], title: str = "") -> Tensor:
-    """Tables with one time axis, (3, H, W).
+def plot_panels(tables: Mapping[str, Tensor], title: str = "") -> Tensor:
+    """Plot tables with a common time axis, (3, H, W).
 
-    Zeros to ones are drawn from white to black; tables with other numbers from blue (below 0) over white to red. What
-    is NaN stays grey: nothing is there.
+    Tables without negative numbers are drawn from white to black, others from blue (below 0) over white to red. NaN is
+    grey: there is no value.
 
     Args:
-        tables: by name, (rows, T) each, from top to bottom; more than ONE of them in two columns, both filled.
-        title: above all.
+        tables: by name, (rows, T) each, from top to bottom; more than MAX_SINGLE_COLUMN of them in two columns.
+        title: above all tables.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    names, heights = list(tables), [_height(table) for table in tables.values()]
-    cut = _cut(heights)
+    names, heights = list(tables), [_choose_height(table) for table in tables.values()]
+    cut = _split_columns(heights)
     columns = [column for column in (range(cut), range(cut, len(names))) if column]
     figure = Figure(
         figsize=(WIDTH * len(columns), max(sum(heights[i] + GAP for i in column) for column in columns) + 0.4),
@@ -43,24 +43,24 @@ def panels(tables: Mapping[str, Tensor], title: str = "") -> Tensor:
         side = sides[j].subgridspec(len(column), 1, height_ratios=[heights[i] for i in column])
         places = side.subplots(squeeze=False)
         for i, axes in zip(column, places[:, 0], strict=True):
-            _draw(axes, names[i], tables[names[i]].detach().float().cpu(), last=i == column[-1])
+            _draw_table(axes, names[i], tables[names[i]].detach().float().cpu(), last=i == column[-1])
     figure.suptitle(title, fontsize=11)
-    return figures._drawn(figure)
+    return figures.render_figure(figure)
 
 
-def _height(table: Tensor) -> float:
-    return min(max(len(table) * ROW, LEAST), MOST if len(table) <= MANY else MOST_OF_MANY)
+def _choose_height(table: Tensor) -> float:
+    return min(max(len(table) * ROW_HEIGHT, MIN_HEIGHT), MAX_HEIGHT if len(table) <= MANY_ROWS else MAX_HEIGHT_OF_MANY)
 
 
-def _cut(heights: Sequence[float]) -> int:
-    """How many of the tables the first column takes, so that the higher one is as low as it can be."""
-    if len(heights) <= ONE:
+def _split_columns(heights: Sequence[float]) -> int:
+    """Return how many tables to put into the first column, so that the higher column is as low as possible."""
+    if len(heights) <= MAX_SINGLE_COLUMN:
         return len(heights)
     spans = [height + GAP for height in heights]
     return min(range(1, len(spans)), key=lambda n: max(sum(spans[:n]), sum(spans[n:])))
 
 
-def _draw(axes: Any, name: str, table: Tensor, last: bool) -> None:
+def _draw_table(axes: Any, name: str, table: Tensor, last: bool) -> None:
     from matplotlib import colormaps
 
     known = table[~table.isnan()]
@@ -75,6 +75,6 @@ def _draw(axes: Any, name: str, table: Tensor, last: bool) -> None:
         axes.set_xlabel("step", fontsize=9)
 
 
-def asked(y: Tensor) -> Tensor:
-    """Targets (T, outputs) as a table (outputs, T): NaN where they are negative."""
+def mask_negative(y: Tensor) -> Tensor:
+    """Turn targets (T, outputs) into a table (outputs, T), NaN where they are negative."""
     return torch.where(y < 0, math.nan, y).T

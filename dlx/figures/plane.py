@@ -1,4 +1,4 @@
-"""Codes of any size as points in the plane: as they are, or along their first two principal components."""
+"""Plot codes of any size in the plane: as they are, or along their first two principal components."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from torch import Tensor
 from dlx.figures import figures
 
 
-def map_of(codes: Tensor, labels: Tensor | None = None, names: Sequence[str] | None = None) -> Tensor | None:
-    """Codes as a map coloured by class, (3, H, W); None for codes of one dimension.
+def plot_codes(codes: Tensor, labels: Tensor | None = None, names: Sequence[str] | None = None) -> Tensor | None:
+    """Plot codes coloured by class, (3, H, W); None for codes of one dimension and fewer than three of them.
 
     Args:
         codes: (n, ...); each is flattened.
@@ -20,16 +20,19 @@ def map_of(codes: Tensor, labels: Tensor | None = None, names: Sequence[str] | N
     if codes.shape[1] < 2 or len(codes) < 3:
         return None
     if codes.shape[1] == 2:
-        return figures.scatter(codes, labels, names)
-    points, share = principal(codes)
+        return figures.plot_scatter(codes, labels, names)
+    points, share = project_to_plane(codes)
     title = f"two principal components of {codes.shape[1]}: {100 * share:.0f} % of the variance"
-    return figures.scatter(points, labels, names, title)
+    return figures.plot_scatter(points, labels, names, title)
 
 
-def principal(codes: Tensor) -> tuple[Tensor, float]:
-    """Coordinates (n, 2) of codes (n, D) along their first two principal components, and the variance's share in them.
+def project_to_plane(codes: Tensor) -> tuple[Tensor, float]:
+    """Project codes (n, D) onto their first two principal components.
 
-    A component's sign is chosen so that its largest entry is positive: two epochs then lie alike.
+    A component's sign is chosen so that its largest entry is positive: the plots of two epochs are then alike.
+
+    Returns:
+        Coordinates (n, 2), and the components' share of the variance.
     """
     centred = (codes - codes.mean(0)).double()
     values, vectors = torch.linalg.eigh(centred.T @ centred)

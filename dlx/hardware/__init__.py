@@ -1,1 +1,1 @@
-"""What a run needs to know of its machine: devices, memory, processes, random-number state, signals."""
+"""Query and control the machine: devices, memory, processes, random-number state, signals."""

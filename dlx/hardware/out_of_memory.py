@@ -1,4 +1,4 @@
-"""Memory that does not suffice: how it shows, and how work is done in smaller parts."""
+"""Recognise and explain errors of memory that ran out, and repeat work in smaller batches."""
 
 import contextlib
 import re
@@ -11,36 +11,36 @@ from dlx.batch import Batch
 from dlx.errors import TrainingError
 
 T = TypeVar("T")
-# What libraries say: CUDA and Metal; torch's allocator; C++; cuDNN and cuBLAS; oneDNN, which says no more than this.
-SIGNS = re.compile(
+# Messages of CUDA and Metal; torch's allocator; C++; cuDNN and cuBLAS; oneDNN, which says no more than this.
+OOM_MESSAGES = re.compile(
     r"out of memory|can't allocate memory|bad_alloc|_ALLOC_FAILED|could not create a (primitive|memory object)(?! desc)"
 )
 
 
-class Evaluating(Protocol):
-    """What cuts a split into batches for evaluation."""
+class EvaluationBatches(Protocol):
+    """Cuts a split into batches for evaluation."""
 
     eval_batch: int  # examples at once
 
 
-def exhausted(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on a processor."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on a GPU or on a processor."""
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and SIGNS.search(str(error)) is not None
+        isinstance(error, RuntimeError) and OOM_MESSAGES.search(str(error)) is not None
     )
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Say what helps where memory runs out and nothing was done about it.
+def explain_oom() -> Iterator[None]:
+    """Replace a library's out-of-memory error by one that says what helps.
 
     Raises:
-        TrainingError: instead of the library's error.
+        TrainingError: memory ran out within the context.
     """
     try:
         yield
     except RuntimeError as error:
-        if not exhausted(error):
+        if not is_out_of_memory(error):
             raise
         raise TrainingError(
             f"memory ran out ({str(error).splitlines()[0][:200]}); what helps, in this order: a smaller "
@@ -48,25 +48,25 @@ def explained() -> Iterator[None]:
         ) from error
 
 
-def release() -> None:
-    """Give back what a step that failed had reserved. Its tensors went with its error: nothing is left to collect."""
+def empty_cache() -> None:
+    """Release what a failed step had reserved on the GPU. Its tensors went with its error: no garbage is left."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
-def fitting(data: Evaluating, compute: Callable[[], T]) -> T:
-    """What `compute` makes of `data`; where memory runs out, again with half as many examples at once, for good."""
+def retry_on_oom(data: EvaluationBatches, compute: Callable[[], T]) -> T:
+    """Return `compute()`; where memory runs out, halve `data`'s evaluation batch for good and try again."""
     while True:
         try:
             return compute()
         except RuntimeError as error:
-            if not exhausted(error) or data.eval_batch == 1:
+            if not is_out_of_memory(error) or data.eval_batch == 1:
                 raise
-        release()  # here the error, and with it what the computation held, is gone
+        empty_cache()  # here the error, and with it what the computation held, is gone
         data.eval_batch //= 2
 
 
-def parts(batch: Batch, size: int) -> Iterator[Batch]:
-    """Views of `size` examples each, of the last one what is left."""
+def split_batch(batch: Batch, size: int) -> Iterator[Batch]:
+    """Yield views of `size` examples each; the last one may be smaller."""
     for start in range(0, len(batch.x), size):
         yield Batch(*(None if part is None else part[start : start + size] for part in batch))  # type: ignore[arg-type]

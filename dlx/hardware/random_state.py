@@ -1,4 +1,4 @@
-"""Seed, save and restore every random-number generator that a run draws from."""
+"""Seed, save and restore every random-number generator of a run."""
 
 import random
 from typing import Any
@@ -27,7 +27,7 @@ def get_random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Undo `get_random_state`; a GPU that is no longer there is passed over."""
+    """Restore what `get_random_state` returned; a GPU that is no longer there is skipped."""
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] and torch.cuda.is_available():
         for index, value in enumerate(state["cuda"][: torch.cuda.device_count()]):

@@ -1,4 +1,4 @@
-"""Finish the step under way when a signal asks the run to stop."""
+"""Let the training loop finish its step when a signal asks the run to stop."""
 
 import contextlib
 import signal
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Interrupt:
-    """Whether SIGINT or SIGTERM came: the loop finishes its step first. A second one stops at once."""
+    """True once SIGINT or SIGTERM has come: the loop finishes its step first. A second signal stops at once."""
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -16,7 +16,7 @@ class Interrupt:
     def __bool__(self) -> bool:
         return self.name is not None
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.name is not None:
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
@@ -24,14 +24,14 @@ class Interrupt:
 
 @contextlib.contextmanager
 def catch_interrupts() -> Iterator[Interrupt]:
-    """Hear SIGINT and SIGTERM for a while, in the main thread; elsewhere nothing changes."""
-    heard = Interrupt()
+    """Catch SIGINT and SIGTERM within the context, in the main thread; in other threads nothing changes."""
+    interrupt = Interrupt()
     before: dict[int, Any] = {}
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(ValueError):  # not the main thread: a notebook's worker, a sweep's thread
-                before[number] = signal.signal(number, heard._hear)
-        yield heard
+                before[number] = signal.signal(number, interrupt._handle)
+        yield interrupt
     finally:
-        for heeded, handler in before.items():
-            signal.signal(heeded, handler)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)

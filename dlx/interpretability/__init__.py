@@ -1,6 +1,6 @@
-"""What a network sees: one method a file, each a pure function of a model and tensors; `draw` makes pictures of them.
+"""Interpret a network: one method a file, each a pure function of a model and tensors; `draw` makes their pictures.
 
-Nothing here imports torch until a method is asked for.
+This file does not import torch.
 """
 
 METHODS = ("filters", "activations", "deconvnet", "saliency", "grad_cam", "occlusion", "maximization")

@@ -1,4 +1,4 @@
-"""Activations: what every layer makes of an image."""
+"""Activations: the outputs of every layer for an image."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from dlx.interpretability.layers import Layer, forward
 
 
 @torch.no_grad()
-def activations(model: nn.Module, x: Tensor, wanted: Sequence[Layer]) -> list[Tensor]:
-    """What each layer gives for x (batch, *shape): (batch, *layer.shape) each."""
-    return forward(model, x, wanted).outputs
+def activations(model: nn.Module, x: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
+    """Return the output of each layer for x (batch, *shape): (batch, *layer.shape) each."""
+    return forward(model, x, layers).outputs
 
 
-def toned(maps: Tensor) -> Tensor:
-    """Maps as grey tones in [0, 1], on one scale for all of them: the largest in size is 1.
+def to_grey(maps: Tensor) -> Tensor:
+    """Scale maps to grey tones in [0, 1] by the largest absolute value of all of them.
 
-    Zero is black where nothing is negative, as behind a ReLU, and mid-grey otherwise.
+    Zero is black where nothing is negative, as after a ReLU, and mid-grey otherwise.
     """
     largest = maps.abs().max().clamp(min=1e-12)
     return maps / largest if float(maps.min()) >= 0 else 0.5 + maps / largest / 2

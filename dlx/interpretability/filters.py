@@ -13,13 +13,13 @@ from torch import Tensor, nn
 def filters(
     convolution: nn.Conv2d | nn.ConvTranspose2d, colour: bool, normalise: Literal["filter", "layer"] = "filter"
 ) -> Tensor:
-    """Tiles in [0, 1] where a weight of zero is ½ and the largest in size 0 or 1.
+    """Scale weights to tiles in [0, 1]: a weight of zero is ½, the largest in absolute value 0 or 1.
 
     Args:
         convolution: its weights w become ½ + w / 2 max|w|.
-        colour: one tile a filter, of all the channels it sees (1 or 3 of them); else one tile for each channel.
-        normalise: what the largest weight is taken over: one filter, so that its tiles can be compared with each other
-            and not with another filter's, or the whole layer.
+        colour: one tile a filter, of all its input channels (1 or 3 of them); else one tile for each channel.
+        normalise: over what the largest weight is taken: one filter, so that its tiles can be compared with each other
+            but not with another filter's, or the whole layer.
 
     Returns:
         (filters, 1, C, h, w) with C of 1 or 3 if `colour`, else (filters, inputs, 1, h, w).

@@ -1,4 +1,4 @@
-"""Activation maximisation: the image that a class or a unit answers to most.
+"""Activation maximisation: the image that activates a class or a unit most.
 
 D. Erhan, Y. Bengio, A. Courville, P. Vincent, "Visualizing Higher-Layer Features of a Deep Network", 2009; for classes
 and with an L2 penalty K. Simonyan et al. 2013, https://arxiv.org/abs/1312.6034, §2; with a total-variation penalty
@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlx.interpretability.layers import Layer, chosen, forward
+from dlx.interpretability.layers import Layer, forward, select_scores
 
 
 class Ascent(NamedTuple):
-    """Where gradient ascent came to."""
+    """The results of gradient ascent."""
 
     images: Tensor  # (n, C, H, W)
-    objective: Tensor  # (steps + 1, n), from the seed on; no column ever falls
+    objective: Tensor  # (steps + 1, n), from the seed on; no column ever decreases
     activation: Tensor  # (2, n): without penalties, of the seed and of the images
 
 
@@ -37,30 +37,30 @@ def maximise(
     jitter: int = 1,
     generator: torch.Generator | None = None,
 ) -> Ascent:
-    """Climb a(x) - r (l2 mean(u²) + tv mean|∇u|), u = (x - middle) / (high - low), within [low, high].
+    """Maximise a(x) - r (l2 mean(u²) + tv mean|∇u|), u = (x - middle) / (high - low), within [low, high].
 
-    r = Σ |∂a / ∂u| at the seed is what `a` would gain were every pixel to follow its slope by the whole range: so the
-    same penalties do for a class's score and for a unit of the first layer.
+    r = Σ |∂a / ∂u| at the seed is what `a` would gain if every pixel followed its slope over the whole range: so the
+    same penalties work for a class's score and for a unit of the first layer.
 
-    A step that would not raise the objective of an image is not taken by it, and its next one is half as long; one that
-    does is followed by one a fifth longer.
+    An image does not take a step that would not raise its objective, and its next step is half as long; a step taken is
+    followed by one a fifth longer.
 
     Args:
-        activation: of images (n, C, H, W), each for itself: (n,).
-        seed: where to begin, (n, C, H, W).
+        activation: of images (n, C, H, W), each independent of the others: (n,).
+        seed: where to start, (n, C, H, W).
         low, high: the darkest and the brightest pixel, as numbers or (C, H, W).
-        steps: tried.
-        rate: length of the first step, as part of high - low, root mean square.
+        steps: number of steps tried.
+        rate: root mean square of the first step, as a share of high - low.
         l2: penalty on contrast.
         tv: penalty on differences of neighbouring pixels.
-        blur: standard deviation, in pixels, of a Gaussian through which the gradient is seen. Such a matrix is positive
-            definite, so that the direction still leads upwards.
+        blur: standard deviation, in pixels, of a Gaussian that smooths the gradient. Its matrix is positive definite,
+            so the direction is still one of ascent.
         jitter: the gradient is taken with the image shifted at random by up to so many pixels.
         generator: of the jitter.
     """
     low, high = torch.as_tensor(low, device=seed.device), torch.as_tensor(high, device=seed.device)
     span, middle = high - low, (high + low) / 2
-    reach = _slope(activation, seed).mul(span).abs().flatten(1).sum(1)
+    reach = _gradient(activation, seed).mul(span).abs().flatten(1).sum(1)
 
     def objective(x: Tensor) -> Tensor:
         u = (x - middle) / span
@@ -74,8 +74,8 @@ def maximise(
     values = [value]
     for _ in range(steps):
         shift = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist() if jitter else [0, 0]
-        slope = _slope(objective, x.roll(shift, (2, 3))).roll([-s for s in shift], (2, 3))
-        slope = smoothed(slope * span, blur)
+        slope = _gradient(objective, x.roll(shift, (2, 3))).roll([-s for s in shift], (2, 3))
+        slope = gaussian_blur(slope * span, blur)
         stuck = ((x >= high) & (slope > 0)) | ((x <= low) & (slope < 0))  # pixels that can go no further
         slope = slope.masked_fill(stuck, 0)
         size = slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
@@ -91,29 +91,29 @@ def maximise(
         return Ascent(x, torch.stack(values), torch.stack([before, activation(x)]))
 
 
-def _slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """∂f / ∂x of each image's value, (n, C, H, W)."""
+def _gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return ∂f / ∂x of each image's value, (n, C, H, W)."""
     leaf = x.detach().requires_grad_()
     return torch.autograd.grad(function(leaf).sum(), leaf)[0]
 
 
 def class_scores(model: nn.Module, target: Tensor) -> Callable[[Tensor], Tensor]:
-    """The activation to climb for classes `target` (n,) int64: scores before the softmax, as Simonyan et al. do."""
-    return lambda x: chosen(forward(model, x).scores, target)
+    """Return the activation of classes `target` (n,) int64: scores before the softmax, as in Simonyan et al."""
+    return lambda x: select_scores(forward(model, x).scores, target)
 
 
 def unit_means(model: nn.Module, layer: Layer, units: Tensor) -> Callable[[Tensor], Tensor]:
-    """The activation to climb for units or maps `units` (n,) int64 of a layer: the mean over a map's places."""
+    """Return the activation of units or maps `units` (n,) int64 of a layer: the mean over a map's places."""
 
     def activation(x: Tensor) -> Tensor:
         A = forward(model, x, [layer]).outputs[0]
-        return chosen(A.reshape(*A.shape[:2], -1).mean(2), units)
+        return select_scores(A.reshape(*A.shape[:2], -1).mean(2), units)
 
     return activation
 
 
-def smoothed(x: Tensor, sigma: float) -> Tensor:
-    """Images (n, C, H, W) convolved with a Gaussian, zero outside."""
+def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
+    """Convolve images (n, C, H, W) with a Gaussian, zero outside."""
     if sigma <= 0:
         return x
     reach = math.ceil(3 * sigma)

@@ -7,11 +7,11 @@ Saliency Maps", 2013, https://arxiv.org/abs/1312.6034, §3.
 import torch
 from torch import Tensor, nn
 
-from dlx.interpretability.layers import chosen, forward
+from dlx.interpretability.layers import forward, select_scores
 
 
 def saliency(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    """max over channels of |∂S_c / ∂x|, S_c the score of class c before the softmax.
+    """Return the maximum over channels of |∂S_c / ∂x|, S_c the score of class c before the softmax.
 
     Args:
         model: in evaluation mode, so that examples do not depend on each other.
@@ -22,6 +22,6 @@ def saliency(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
         (batch, H, W), not negative.
     """
     x = x.detach().requires_grad_()
-    scores = chosen(forward(model, x).scores, target)
+    scores = select_scores(forward(model, x).scores, target)
     (gradient,) = torch.autograd.grad(scores.sum(), x)
     return gradient.abs().amax(1)

@@ -1,4 +1,4 @@
-"""What is looked at: a model, and examples as the model sees them and as people do."""
+"""The subject of interpretation: a model, and examples as the model's input and as pictures."""
 
 from typing import NamedTuple
 
@@ -7,29 +7,29 @@ from torch import Tensor, nn
 
 from dlx.datasets.dataset import Dataset, Generated, Split
 from dlx.errors import UsageError
-from dlx.interpretability.layers import Layer, forward, layers
+from dlx.interpretability.layers import Layer, forward, list_layers
 
 
 class Subject(NamedTuple):
     """A model with a few examples, all on its device."""
 
     model: nn.Module
-    x: Tensor  # (n, C, H, W), as the model sees them
+    x: Tensor  # (n, C, H, W), scaled as the model's input
     shown: Tensor  # (n, 1 or 3, H, W) in [0, 1] on the processor
-    scores: Tensor | None  # (n, classes); None of what is no classifier
-    y: Tensor | None  # (n,) labels, where they are known
+    scores: Tensor | None  # (n, classes); None if the model is no classifier
+    y: Tensor | None  # (n,) labels, if they are known
     names: list[str] | None  # of the classes
-    low: Tensor  # (C, H, W): a black image, as the model sees it
+    low: Tensor  # (C, H, W): a black image, scaled as the model's input
     high: Tensor  # (C, H, W): a white one
     layers: list[Layer]  # in the order in which they are called
 
     def name(self, label: int) -> str:
-        """Of a class."""
+        """Return the name of a class."""
         return self.names[label] if self.names and label < len(self.names) else str(label)
 
 
-def subject(model: nn.Module, dataset: Dataset, raw: Tensor, y: Tensor | None, device: torch.device) -> Subject:
-    """Look at a model, in evaluation mode, with examples of its dataset.
+def make_subject(model: nn.Module, dataset: Dataset, raw: Tensor, y: Tensor | None, device: torch.device) -> Subject:
+    """Make the subject of a model, in evaluation mode, and examples of its dataset.
 
     Args:
         model: takes images.
@@ -39,7 +39,7 @@ def subject(model: nn.Module, dataset: Dataset, raw: Tensor, y: Tensor | None, d
         device: of the model.
 
     Raises:
-        UsageError: the data are no images, or the model is none that a gradient flows through.
+        UsageError: the data are not images, or no gradient flows through the model.
     """
     shape = tuple(dataset.shape or ())
     if len(shape) != 3:
@@ -56,30 +56,30 @@ def subject(model: nn.Module, dataset: Dataset, raw: Tensor, y: Tensor | None, d
     dark, bright = torch.zeros(1, *shape, device=device), torch.full((1, *shape), levels, device=device)
     x = dataset.transform(raw.to(device), False, None)
     with torch.no_grad():
-        given = forward(model, x).scores
-    classifies = isinstance(given, Tensor) and given.ndim == 2 and given.shape[1] == dataset.classes
+        scores = forward(model, x).scores
+    is_classifier = isinstance(scores, Tensor) and scores.ndim == 2 and scores.shape[1] == dataset.classes
     return Subject(
         model,
         x,
-        visible(raw.float().cpu() / levels),
-        given if classifies else None,
+        to_displayable(raw.float().cpu() / levels),
+        scores if is_classifier else None,
         None if y is None else y.to(device),
         dataset.names,
         dataset.transform(dark, False, None)[0],
         dataset.transform(bright, False, None)[0],
-        layers(model, x[:1]),
+        list_layers(model, x[:1]),
     )
 
 
-def visible(images: Tensor) -> Tensor:
-    """Images that can be shown: of other than 1 or 3 channels the mean over them, brought into [0, 1]."""
+def to_displayable(images: Tensor) -> Tensor:
+    """Clamp images to [0, 1], and average channels unless there are 1 or 3 of them."""
     if images.shape[1] not in (1, 3):
         images = images.mean(1, keepdim=True)
     return images.clamp(0, 1)
 
 
-def examples(dataset: Dataset, split: str, number: int) -> tuple[Tensor, Tensor | None]:
-    """The first examples of a split, raw, with their labels; of a split sorted by class the first of each in turn.
+def select_examples(dataset: Dataset, split: str, number: int) -> tuple[Tensor, Tensor | None]:
+    """Return the first raw examples of a split and their labels; of a split sorted by class, of each class in turn.
 
     Args:
         dataset: loaded.
@@ -93,9 +93,9 @@ def examples(dataset: Dataset, split: str, number: int) -> tuple[Tensor, Tensor 
         labels, rows = None, torch.arange(min(number, len(source)))
     else:
         labels, rows = source.y, torch.arange(min(number, len(source)))
-        if bool((labels.diff() >= 0).all()):  # the first ones would all be of the first class
+        if bool((labels.diff() >= 0).all()):  # the first examples would all be of the first class
             counts = labels.bincount()
-            rank = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels]  # of each within its class
+            rank = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels]  # of each example within its class
             rows = (rank * len(counts) + labels).argsort()[:number]
     x = source.x[rows] if isinstance(source, Split) else torch.stack([source.data[int(row)][0] for row in rows])
     return x, None if labels is None else labels[rows]

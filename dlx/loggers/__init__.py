@@ -1,1 +1,1 @@
-"""Where a run's measurements go: JSON lines and TensorBoard."""
+"""Log a run's measurements to JSON lines and TensorBoard."""

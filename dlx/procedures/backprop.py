@@ -85,7 +85,7 @@ class Backprop(Procedure):
         if type(task).loss is Task.loss:
             raise task.no_loss_error()
         self.penalised, self.constrained = find_penalized(model), find_constrained(model)
-        self.distributed = self._make_distributed(model) if current_group().world > 1 else None
+        self.distributed = self._make_distributed(model) if current_group().world_size > 1 else None
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.optimizer_factory, self.params)
         self.schedule = self.schedule_factory(self.optimizer) if self.schedule_factory else None
@@ -228,7 +228,7 @@ class Backprop(Procedure):
         can_compile = (
             plain and small and type(self.optimizer).__name__ in COMPILABLE and not _has_recurrent_kernels(self.model)
         )
-        if self.compile or not can_compile or current_group().world > 1 or steps < 400_000:
+        if self.compile or not can_compile or current_group().world_size > 1 or steps < 400_000:
             return None
         return f"procedure.compile=step would pay over {steps:,} steps: seconds to compile, then 0.6 of the time"
 
@@ -239,9 +239,9 @@ class Backprop(Procedure):
 
     def state_dict(self) -> dict[str, Any]:
         with without_dynamo():
-            optimizer = gather_full_tensors(self.optimizer.state_dict(), current_group().world)
+            optimizer = gather_full_tensors(self.optimizer.state_dict(), current_group().world_size)
         accumulated = self.accumulated
-        if current_group().world > 1 and accumulated and self.distributed is None:
+        if current_group().world_size > 1 and accumulated and self.distributed is None:
             accumulated = self.accumulated = current_group().sum_gradients(accumulated)
             self._keep_on_first_rank()
         return {
@@ -250,7 +250,7 @@ class Backprop(Procedure):
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "updates": self.updates,
-            "gathered": gather_full_tensors(accumulated, current_group().world),
+            "gathered": gather_full_tensors(accumulated, current_group().world_size),
             "waiting": self.accumulated_batches,
             "micro_batch": self.micro_batches.size,
             **({} if self.diagnosis is None else {"diagnosis": self.diagnosis.state_dict()}),
@@ -258,7 +258,7 @@ class Backprop(Procedure):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.optimizer.load_state_dict(shard_like(state["optimizer"], self.params, current_group().world))
+        self.optimizer.load_state_dict(shard_like(state["optimizer"], self.params, current_group().world_size))
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
         if self.scaler:

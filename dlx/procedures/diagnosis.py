@@ -51,14 +51,16 @@ class StateGradients:
         """Draw the norms over time, on a logarithmic axis; a gap where one is 0."""
         if not self.norms:
             return {}
-        from dlx.figures.figures import lines
+        from dlx.figures.figures import plot_lines
 
         curves = {
             f"‖∂L/∂{name}‖": (torch.arange(1, len(norm) + 1), norm.where(norm > 0, torch.nan))
             for name, norm in self.norms.items()
         }
         return {
-            "gradients": lines(curves, "How much the loss depends on the state at step t", "step t", logarithmic=True)
+            "gradients": plot_lines(
+                curves, "How much the loss depends on the state at step t", "step t", logarithmic=True
+            )
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -48,9 +48,9 @@ class EM(Procedure):
             {"y": require_labels(batch)} if isinstance(self.model, LearnsFromLabels) and self.model.labelled else {}
         )
         for name, value in self.learner.statistics(batch.x, batch.lengths, **labels).items():
-            value = value if current_group().counts_here else torch.zeros_like(value)
+            value = value if current_group().owns_examples else torch.zeros_like(value)
             self.counts[name] = self.counts[name] + value if name in self.counts else value
-        self.examples += len(batch.x) * current_group().counts_here
+        self.examples += len(batch.x) * current_group().owns_examples
         return {}
 
     def _reduce_counts(self) -> None:

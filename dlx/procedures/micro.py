@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dlx.batch import Batch
 from dlx.errors import TrainingError
-from dlx.hardware.out_of_memory import exhausted, parts, release
+from dlx.hardware.out_of_memory import empty_cache, is_out_of_memory, split_batch
 
 Gradient = tuple[Any, Tensor]  # the gradient of each parameter, None where the loss does not reach it, and the loss
 
@@ -39,7 +39,7 @@ class MicroBatches:
                 return self.gradient(batch)
             except RuntimeError as error:
                 self._halve(error, len(batch.x), len(batch.x))
-            release()  # here the error, and with it what the step held, is gone
+            empty_cache()  # here the error, and with it what the step held, is gone
         return self._run_in_parts(batch)
 
     def _run_in_parts(self, batch: Batch) -> Gradient:
@@ -51,11 +51,11 @@ class MicroBatches:
                 return self.gradient(batch) if size == total else self._sum_parts(batch, size)
             except RuntimeError as error:
                 self._halve(error, size, total)
-            release()
+            empty_cache()
 
     def _halve(self, error: RuntimeError, size: int, total: int) -> None:
         """Take half as many at once from now on, if it was memory that ran out with `size` of `total` examples."""
-        if not exhausted(error):
+        if not is_out_of_memory(error):
             raise error
         if size == 1:
             raise TrainingError(
@@ -71,7 +71,7 @@ class MicroBatches:
     def _sum_parts(self, batch: Batch, size: int) -> Gradient:
         total: list[Tensor | None] = []
         mean: Tensor | None = None
-        for part in parts(batch, size):
+        for part in split_batch(batch, size):
             share = len(part.x) / len(batch.x)
             grads, loss = self.gradient(part)
             mean = loss * share if mean is None else mean + loss * share

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlx.errors import UsageError
-from dlx.figures.axes import axes_of
+from dlx.figures.axes import make_axes
 from dlx.sweeps.groups import Group
 from dlx.sweeps.space import Numbers
 from dlx.sweeps.study import Study
@@ -52,7 +52,7 @@ def compute_importance(study: Study, finished: "Sequence[FrozenTrial]") -> dict[
 
 def _draw_history(study: Study, trials: "Sequence[FrozenTrial]") -> Any:
     """Draw every trial's value in turn, the best so far, and the trials without a value."""
-    figure, axes = axes_of(SIZE, f"{study.directory.name}: {study.record.metric}")
+    figure, axes = make_axes(SIZE, f"{study.directory.name}: {study.record.metric}")
     finished = [one for one in trials if one.state.name == "COMPLETE" and one.value is not None]
     values = [one.value or 0.0 for one in finished]
     better = max if study.record.mode == "max" else min
@@ -85,7 +85,7 @@ def _draw_history(study: Study, trials: "Sequence[FrozenTrial]") -> Any:
 def _draw_importance(study: Study, weights: dict[str, float]) -> Any:
     """Draw the keys' shares of the variance as bars."""
     names = sorted(weights, key=lambda name: weights[name])
-    figure, axes = axes_of(
+    figure, axes = make_axes(
         (7.2, 1.4 + 0.4 * len(names)), f"{study.directory.name}: what {study.record.metric} depends on"
     )
     bars = axes.barh(names, [weights[name] for name in names], color="C0", height=0.6)
@@ -103,7 +103,7 @@ def _draw_parallel_coordinates(study: Study, finished: "Sequence[FrozenTrial]") 
 
     dimensions = study.space.dimensions
     columns = [_scale_to_axis(one, [trial.params[one.name] for trial in finished]) for one in dimensions]
-    figure, axes = axes_of(
+    figure, axes = make_axes(
         (max(7.2, 1.9 * len(columns)), 4.5), f"{study.directory.name}: {study.record.metric} of {len(finished)} trials"
     )
     axes.grid(False)
@@ -158,7 +158,7 @@ def draw_groups(groups: Sequence[Group], metric: str, file: Path, max_groups: in
     names = [
         "  ".join(f"{key.rpartition('.')[2]}={terminal.format_cell(v)}" for key, v in g.settings.items()) for g in shown
     ]
-    figure, axes = axes_of((7.2, 1.4 + 0.34 * len(shown)), metric)
+    figure, axes = make_axes((7.2, 1.4 + 0.34 * len(shown)), metric)
     for row, group in enumerate(shown):
         axes.errorbar(group.mean, row, xerr=group.std or 0, fmt="o", color="C0", capsize=4, markersize=6, linewidth=1.6)
         axes.scatter(group.values, [row] * len(group.values), s=10, color=INK, alpha=0.5, linewidths=0, zorder=3)

@@ -74,7 +74,7 @@ class Capacity(Recall):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Draw what `recall` does, and the curve of overlaps."""
-        from dlx.figures.figures import lines
+        from dlx.figures.figures import plot_lines
 
         if not self.curve:
             self.split_metrics(model, batches)
@@ -86,5 +86,5 @@ class Capacity(Recall):
         if expected is not None:
             curves["N → ∞ (Amit, Gutfreund, Sompolinsky 1985)"] = expected
         across, up = "load: patterns / units", "mean overlap with the stored pattern"
-        figure = lines(curves, "How much is still known", across, up, points=["simulated"])
+        figure = plot_lines(curves, "How much is still known", across, up, points=["simulated"])
         return {**super().pictures(model, batches), "capacity": figure}

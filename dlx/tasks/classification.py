@@ -106,7 +106,7 @@ class Classification(Task):
         return columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        from dlx.figures.figures import confusion_matrix
+        from dlx.figures.figures import plot_confusion_matrix
 
         counts: Tensor | None = None
         for batch in batches:
@@ -114,4 +114,4 @@ class Classification(Task):
             classes = scores.shape[1]
             cells = torch.bincount(y * classes + scores.argmax(1), minlength=classes**2).view(classes, classes)
             counts = cells if counts is None else counts + cells
-        return {} if counts is None else {"confusion_matrix": confusion_matrix(counts.cpu(), self.names)}
+        return {} if counts is None else {"confusion_matrix": plot_confusion_matrix(counts.cpu(), self.names)}

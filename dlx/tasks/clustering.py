@@ -82,17 +82,19 @@ class Clustering(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Draw the split on its first two principal components, by cluster and by label, and centres as images."""
-        from dlx.figures.figures import grid, scatter
+        from dlx.figures.figures import make_grid, plot_scatter
 
         x, clusters, labels = cluster_split(model, batches)
         points = project_to_plane(x[: self.sample])
-        pictures = {"clusters": scatter(points, clusters[: self.sample], title="clusters")}
+        pictures = {"clusters": plot_scatter(points, clusters[: self.sample], title="clusters")}
         if labels is not None:
-            pictures["labels"] = scatter(points, labels[: self.sample], self.names, title="labels")
+            pictures["labels"] = plot_scatter(points, labels[: self.sample], self.names, title="labels")
         centres = model.centres if isinstance(model, Centred) else None
         if centres is not None and len(self.shape) == 3 and self.shape[0] in (1, 3):
             low, high = x.min(), x.max()  # the data's range, whatever its scaling
-            pictures["centres"] = grid(((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1))
+            pictures["centres"] = make_grid(
+                ((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+            )
         return pictures
 
 

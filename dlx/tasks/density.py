@@ -158,14 +158,14 @@ class Density(Task):
         x = take_inputs(batches, 10)
         if x.ndim != 4:
             return {}
-        from dlx.figures.figures import grid
+        from dlx.figures.figures import make_grid
 
         pictures = {}
         if isinstance(model, Sampling):
-            pictures["samples"] = grid(model.sample(self.pictured).clamp(0, 1).cpu())
+            pictures["samples"] = make_grid(model.sample(self.pictured).clamp(0, 1).cpu())
         if isinstance(model, Reconstructor):
             both = torch.cat([x, model.reconstruct(x)]).clamp(0, 1).cpu()
-            pictures["reconstructions"] = grid(both, columns=len(x))
+            pictures["reconstructions"] = make_grid(both, columns=len(x))
         return pictures
 
 

@@ -90,7 +90,7 @@ class Recall(Task):
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Draw patterns in the upper row, their cues in the middle, what was recalled below; vectors as squares."""
-        from dlx.figures.contact_sheet import Text, columns
+        from dlx.figures.contact_sheet import Text, draw_columns
 
         memory, x = as_memory(model), take_inputs(batches, self.pictured)
         patterns = memory.states(x)
@@ -100,7 +100,7 @@ class Recall(Task):
         rows = [(0.5 + states / (2 * largest)).clamp(0, 1).float().cpu() for states in (patterns, cues, recalled)]
         below = [[Text(f"m = {m:.2f}")] for m in compute_overlaps(recalled, patterns).tolist()]
         pictures = [_to_images(row, x.shape[1:]) for row in rows]
-        return {"recall": columns(pictures, ("pattern", "cue", "recall"), below, between=GREY)}
+        return {"recall": draw_columns(pictures, ("pattern", "cue", "recall"), below, between=GREY)}
 
 
 def compute_overlaps(states: Tensor, patterns: Tensor) -> Tensor:

@@ -107,10 +107,10 @@ class Reconstruction(Task):
         """Draw examples above their reconstructions, ways between codes, and a map of codes coloured by class."""
         pictures = {}
         if isinstance(model, Encoder):
-            from dlx.figures.plane import map_of
+            from dlx.figures.plane import plot_codes
 
             examples, labels = _take_examples(batches)
-            codes = map_of(model.encode(examples), labels, self.names)
+            codes = plot_codes(model.encode(examples), labels, self.names)
             pictures = {} if codes is None else {"latent_map": codes}
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return pictures
@@ -122,7 +122,7 @@ class Reconstruction(Task):
             from dlx.figures import figures
 
             shown = ((images.cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-            return figures.grid(shown, columns=columns)
+            return figures.make_grid(shown, columns=columns)
 
         pictures["reconstructions"] = grid(torch.cat([some, reconstruct(model, some).to(x.dtype)]), len(some))
         if isinstance(model, Encoder) and isinstance(model, Decoder):

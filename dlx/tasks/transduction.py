@@ -76,12 +76,12 @@ class Transduction(StepTask):
 
         Below stand the tables (rows, T), by name, that a model with `trace(x)` gives of one sequence x.
         """
-        from dlx.figures.panels import asked, panels
+        from dlx.figures.panels import mask_negative, plot_panels
 
         batch = max(islice(batches, 16), key=lambda batch: batch.x.shape[1])
         steps = self.pairs(batch).cut(0, int(batch.lengths[0]) if batch.lengths is not None else batch.x.shape[1])
         x, y = steps.x[0], steps.y[0].float()
         scores = as_step_model(model).steps(x[None])[0][0]
         outputs = scores.sigmoid().float().where(y >= 0, torch.nan)
-        shown = {"inputs": x.float().T, "targets": asked(y), "outputs": outputs.T}
-        return {"sequence": panels({**shown, **(model.trace(x) if isinstance(model, Traceable) else {})})}
+        shown = {"inputs": x.float().T, "targets": mask_negative(y), "outputs": outputs.T}
+        return {"sequence": plot_panels({**shown, **(model.trace(x) if isinstance(model, Traceable) else {})})}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
-from dlx.interpretability.choice import label as numbered
+from dlx.interpretability.choice import parse_class as numbered
 from dlx.models.interfaces import Conditional
 from dlx.parts import Parts
 

@@ -13,7 +13,7 @@ from dlx.hardware.device import autocast
 from dlx.hardware.random_state import get_random_state
 from dlx.parts import Parts, assemble
 from dlx.runs.saved import copied
-from dlx.training.batch_size import USUAL
+from dlx.training.batch_size import DEFAULT_SIZE
 from dlx.training.evaluate import evaluate
 
 EXAMPLES = 256  # learned from, and measured on
@@ -53,7 +53,7 @@ def _shorten(config: DictConfig) -> None:
     """One step on few examples, without compiling; a stratified part of the data, so that every class is there."""
     config.trainer.compile = False
     if config.trainer.batch == "auto":  # looked for when training begins
-        config.trainer.batch = USUAL
+        config.trainer.batch = DEFAULT_SIZE
     if config.trainer.batch == "full" and "limit" in config.dataset and config.dataset.limit is None:
         config.dataset.limit = EXAMPLES
 

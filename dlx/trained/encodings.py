@@ -9,9 +9,9 @@ from torch import Tensor
 from dlx.datasets.dataset import Generated, Split, Stream
 from dlx.errors import UsageError
 from dlx.figures import figures
-from dlx.figures.plane import map_of
+from dlx.figures.plane import plot_codes
 from dlx.hardware.device import autocast
-from dlx.hardware.out_of_memory import fitting
+from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.hardware.random_state import seed_everything
 from dlx.models.interfaces import Conditional
 from dlx.parts import Parts
@@ -75,14 +75,14 @@ def picture(parts: Parts, columns: dict[str, Tensor]) -> Tensor | None:
     """A map of codes, or examples above their reconstructions; None for what cannot be drawn."""
     if "code" in columns:
         labels = columns.get("label")
-        return map_of(columns["code"][:MAPPED], None if labels is None else labels[:MAPPED], parts.dataset.names)
+        return plot_codes(columns["code"][:MAPPED], None if labels is None else labels[:MAPPED], parts.dataset.names)
     x, again = columns["x"], columns["reconstruction"]
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         return None
     shown = min(PICTURED, len(x))
     both = torch.cat([x[:shown], again[:shown].to(x.dtype)]).float()
     low, high = x.min(), x.max()
-    return figures.grid(((both - low) / (high - low).clamp(min=1e-12)).clamp(0, 1), columns=shown)
+    return figures.make_grid(((both - low) / (high - low).clamp(min=1e-12)).clamp(0, 1), columns=shown)
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def _each(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -> Tensor
 
     seed_everything(parts.config.seed)
     with autocast(device, parts.trainer.precision):  # type: ignore[arg-type]
-        values: Tensor = fitting(parts.data, all_of_them)
+        values: Tensor = retry_on_oom(parts.data, all_of_them)
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
-from dlx.figures.figures import grid, save_png
+from dlx.figures.figures import make_grid, save_png
 from dlx.trained.stepwise import Steps
 
 Row = dict[str, Any]
@@ -160,14 +160,14 @@ def _pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
 def _sheet(images: Tensor, across: Tensor | None) -> Tensor:
     """Images side by side; where they have labels, a row for each, as long as the longest."""
     if across is None or len(across.unique()) == 1:
-        return grid(images)
+        return make_grid(images)
     counts = across.bincount()
     counts = counts[counts > 0]
     longest, K = int(counts.max()), len(counts)
     sheet = images.new_full((K * longest, *images.shape[1:]), 128)  # grey, as what is around them
     places = torch.cat([k * longest + torch.arange(int(count)) for k, count in enumerate(counts)])
     sheet[places] = images
-    return grid(sheet, columns=longest)
+    return make_grid(sheet, columns=longest)
 
 
 def _folder(path: Path, images: Tensor, files: Sequence[str] | None) -> list[Path]:

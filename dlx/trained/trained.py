@@ -10,7 +10,7 @@ from dlx.datasets.dataset import Dataset
 from dlx.datasets.sequences import padding
 from dlx.errors import UsageError
 from dlx.hardware.device import autocast
-from dlx.hardware.out_of_memory import fitting
+from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.hardware.random_state import seed_everything
 from dlx.models.interfaces import PartitionFunction, Sampling, StepModel
 from dlx.parts import Parts
@@ -50,7 +50,7 @@ def measure(parts: Parts, split: str) -> dict[str, float]:
         )
     seed_everything(parts.config.seed)
     with _precision(parts):
-        metrics = fitting(parts.data, lambda: evaluate(parts.model, parts.task, parts.data.split(split)))
+        metrics = retry_on_oom(parts.data, lambda: evaluate(parts.model, parts.task, parts.data.split(split)))
     return {f"{split}/{name}": value for name, value in metrics.items()}
 
 
@@ -83,7 +83,7 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
         return {name: stepwise.together(places, values) for name, values in found.items()}
 
     with _precision(parts):
-        whole = fitting(parts.data, columns)
+        whole = retry_on_oom(parts.data, columns)
     if "reconstruction" in whole:
         whole["reconstruction"] = raw(whole["reconstruction"], dataset)
     return whole

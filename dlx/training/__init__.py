@@ -1,1 +1,1 @@
-"""The training loop and what belongs to it: evaluation, checkpoints, the batch size, pictures."""
+"""The training loop, evaluation, checkpoints, the search for a batch size, and pictures."""

@@ -1,17 +1,17 @@
-"""Who looks on while a trainer trains: a sweep that prunes."""
+"""Callbacks of the trainer: a sweep prunes by one."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 
-class Watch(Protocol):
-    """Looks on from outside, and may end a training that is not worth going on with."""
+class ValidationCallback(Protocol):
+    """Called after every validation; may end the training."""
 
     def __call__(self, epoch: int, metrics: Mapping[str, float], monitor: str) -> bool:
-        """Whether to stop.
+        """Return whether to stop.
 
         Args:
-            epoch: passes finished.
-            metrics: the latest values by tag, a validation's among them.
+            epoch: epochs finished.
+            metrics: the latest values by tag, the validation's among them.
             monitor: the tag by which the best model is chosen.
         """

@@ -1,4 +1,4 @@
-"""Checkpoints: written aside and renamed, the last one kept until the new one is safe, loaded without pickle."""
+"""Save checkpoints atomically, keeping the previous one until the new one is safe, and load them without pickle."""
 
 import os
 import zipfile
@@ -14,10 +14,10 @@ FORMAT = 1
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` so that at every moment a whole file stands at `path`, or none.
+    """Write `content` atomically: at every moment `path` is a complete file, or absent.
 
     Raises:
-        TrainingError: the disk is full or not writable; what stood at `path` is still there.
+        TrainingError: the disk is full or not writable; an earlier file at `path` is untouched.
     """
     aside = path.with_name(path.name + ".new")
     try:
@@ -30,12 +30,13 @@ def save(path: Path, content: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         aside.unlink(missing_ok=True)
         raise TrainingError(
-            f"the checkpoint {path} could not be written ({_reason(error)}); the one before it is untouched; "
+            f"the checkpoint {path} could not be written ({_describe_cause(error)}); the one before it is untouched; "
             "free some space or name another hydra.run.dir, then: dlx resume " + str(path.parent.parent)
         ) from error
 
 
-def _reason(error: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
+    """Return the operating system's message beneath an error, or the error's first line."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, OSError):
@@ -48,25 +49,25 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint: tensors, numbers, strings, lists and dicts, never code.
 
     Raises:
-        UsageError: the file is missing, cut short, altered, or holds anything else.
+        UsageError: the file is missing, truncated or damaged, or holds anything else.
     """
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}; needed: a run that saved one; type dlx runs to see them")
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()  # every part against its CRC: torch itself does not look
+            broken = archive.testzip()  # checks every part's CRC: torch itself does not
         if broken is not None:
             raise UsageError(f"the checkpoint {path} is damaged: {broken} does not match its checksum")
         content = torch.load(path, map_location=device, weights_only=True)
     except UsageError:
         raise
-    except Exception as error:  # zipfile and torch.load fail in many ways on bytes that are not theirs
+    except Exception as error:  # zipfile and torch.load fail in many ways on other files' bytes
         raise UsageError(
             f"the checkpoint {path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
-            "needed: a whole file that dlx wrote, which holds tensors and numbers only"
+            "needed: a complete file written by dlx, which holds tensors and numbers only"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UsageError(f"the checkpoint {path} is not of a format that this dlx knows ({FORMAT})")
+        raise UsageError(f"the checkpoint {path} is not in a format that this version of dlx reads ({FORMAT})")
     return content
 
 
@@ -79,13 +80,17 @@ class Checkpoints:
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
-        self.pending: dict[str, Any] | None = None  # a best model that is not on the disk yet
+        self.pending: dict[str, Any] | None = None  # a best model that is not on disk yet
 
-    def best(self, model: dict[str, Tensor], about: dict[str, Any]) -> None:
-        """Note a new best model; small ones are copied in memory and written with the next `last.pt`.
+    def save_best(self, model: dict[str, Tensor], about: dict[str, Any]) -> None:
+        """Keep a new best model; a small one is copied in memory and written with the next `last.pt`.
 
         A tiny network improves at every epoch and an epoch takes milliseconds: writing each would cost more than
-        learning. `last.pt` never gets ahead of `best.pt`, so a killed run resumes with the best that it knew.
+        training. `last.pt` is never ahead of `best.pt`, so a killed run resumes with the best model of its checkpoint.
+
+        Args:
+            model: its state.
+            about: epoch, step, metric and value.
         """
         if self.directory is None:
             return
@@ -95,8 +100,8 @@ class Checkpoints:
             self.pending = None
             save(self.directory / "best.pt", {"model": model, **about})
 
-    def last(self, content: dict[str, Any]) -> None:
-        """Write `last.pt`; the one before it becomes `previous.pt`."""
+    def save_last(self, content: dict[str, Any]) -> None:
+        """Write `last.pt`; the earlier one becomes `previous.pt`."""
         if self.directory is None:
             return
         if self.pending is not None:
@@ -104,19 +109,19 @@ class Checkpoints:
             self.pending = None
         last, previous = self.directory / "last.pt", self.directory / "previous.pt"
         if last.exists():
-            # A hard link keeps the old file under both names until the new one takes the first.
+            # A hard link keeps the old file under both names until the new one replaces the first.
             previous.unlink(missing_ok=True)
             try:
                 os.link(last, previous)
-            except OSError:  # a file system without links
+            except OSError:  # a file system without hard links
                 previous.write_bytes(last.read_bytes())
         save(last, content)
 
-    def resume(self, device: torch.device | str = "cpu") -> tuple[dict[str, Any], str | None]:
-        """The newest whole checkpoint, and a note that names a damaged one that was passed over.
+    def load_latest(self, device: torch.device | str = "cpu") -> tuple[dict[str, Any], str | None]:
+        """Return the newest intact checkpoint, and a note about a damaged newer one that was skipped.
 
         Raises:
-            UsageError: none is whole.
+            UsageError: there is no intact checkpoint.
         """
         assert self.directory is not None
         try:

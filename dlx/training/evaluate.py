@@ -1,4 +1,4 @@
-"""Metrics of a model over a split: exact means, one synchronisation."""
+"""Compute a model's metrics over a split: exact means, one device synchronisation."""
 
 from collections.abc import Iterable
 
@@ -12,10 +12,10 @@ from dlx.tasks.task import Task
 
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str, float]:
-    """The task's metrics over `batches`, every example weighted alike however the batches were cut.
+    """Return the task's metrics over `batches`, every example weighted equally whatever the batch sizes.
 
-    Sums are kept in float64 on the model's device (float32 on Apple's, which has no float64) and fetched once. Several
-    processes measure every so-many-th batch each, and all of them know the result.
+    Sums are kept in float64 on the model's device (float32 on Apple's, which has no float64) and fetched once. Of
+    several processes each measures every world_size-th batch, and all of them get the result.
     """
     training, group = model.training, current_group()
     model.eval()
@@ -23,7 +23,7 @@ def evaluate(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str
     examples = 0
     try:
         for number, batch in enumerate(batches):
-            if number % group.world != group.rank:
+            if number % group.world_size != group.rank:
                 continue
             size = len(batch.x)
             examples += size
@@ -31,7 +31,7 @@ def evaluate(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str
             for name, value in task.metrics(model, batch).items():
                 total = value.to(wide).sum(0) if value.ndim else value.to(wide) * size
                 sums[name] = sums[name] + total if name in sums else total
-        sums, examples = _summed(
+        sums, examples = _add_sums(
             group.all_gather(({name: total.cpu().double() for name, total in sums.items()}, examples))
         )
         means = {name: total / max(examples, 1) for name, total in sums.items()}
@@ -43,8 +43,8 @@ def evaluate(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str
         model.train(training)
 
 
-def _summed(parts: list[tuple[dict[str, Tensor], int]]) -> tuple[dict[str, Tensor], int]:
-    """The sums of several processes, and of how many examples; a small split leaves some of them without any."""
+def _add_sums(parts: list[tuple[dict[str, Tensor], int]]) -> tuple[dict[str, Tensor], int]:
+    """Add up the ranks' sums and numbers of examples; a small split leaves some ranks without any."""
     (sums, examples), *others = parts
     for more, count in others:
         examples += count

@@ -1,4 +1,4 @@
-"""What a model and a task show of themselves, handed to the logger."""
+"""Log the pictures of a model and a task, and the projector's embedding."""
 
 import inspect
 from collections.abc import Sequence
@@ -8,44 +8,50 @@ import torch
 from torch import Tensor, nn
 
 from dlx.datasets.loader import Loader
-from dlx.hardware.out_of_memory import fitting
+from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.loggers.run_logger import Logger
 from dlx.models.interfaces import Encoder, Pictured
 from dlx.tasks.task import Task, take_inputs
 
 
 @torch.no_grad()
-def draw(
+def log_pictures(
     model: nn.Module, task: Task, data: Loader, logger: Logger, step: int, visuals: Sequence[str], device: torch.device
 ) -> None:
-    """The pictures of the model and of the task, on the validation split (the test split where there is none).
+    """Log the pictures of the model and the task on the validation split (the test split where there is none).
 
     Args:
-        visuals: of dlx.seeing, what the network sees.
+        model: put into evaluation mode meanwhile.
+        task: draws its pictures of the model's outputs.
+        data: batches of all splits.
+        logger: takes the pictures.
+        step: steps taken so far.
+        visuals: methods of `dlx.interpretability`.
+        device: of the model.
     """
     training = model.training
     model.eval()
     split = next((name for name in ("val", "test", "train") if data.has_split(name)), "train")
-    drawn = dict(fitting(data, lambda: task.pictures(model, data.split(split))))
+    pictures = dict(retry_on_oom(data, lambda: task.pictures(model, data.split(split))))
     if isinstance(model, Pictured):
-        own: Any = model.pictures
-        dataset, asked = data.dataset, inspect.signature(own).parameters
+        draw_own: Any = model.pictures
+        dataset, accepted = data.dataset, inspect.signature(draw_own).parameters
         names = {"symbols": dataset.vocabulary or dataset.names, "classes": dataset.names}
-        drawn.update(own(**{name: value for name, value in names.items() if name in asked}))
-    if visuals and logger.draws("images"):
-        from dlx.interpretability.visuals import watch
+        pictures.update(draw_own(**{name: value for name, value in names.items() if name in accepted}))
+    if visuals and logger.is_enabled("images"):
+        from dlx.interpretability.visuals import draw_during_training
 
-        seen = watch(model, data.dataset, split, visuals, device)
-        drawn.update({f"visuals/{name}": picture for name, picture in seen.items()})
-    for name, picture in drawn.items():
+        visuals_by_name = draw_during_training(model, data.dataset, split, visuals, device)
+        pictures.update({f"visuals/{name}": picture for name, picture in visuals_by_name.items()})
+    for name, picture in pictures.items():
         logger.images(name, picture, step)
-    if logger.draws("embedding") and isinstance(model, Encoder):
-        _embed(model, data, split, logger)
+    if logger.is_enabled("embedding") and isinstance(model, Encoder):
+        _log_embedding(model, data, split, logger)
     model.train(training)
 
 
-def _embed(model: nn.Module, data: Loader, split: str, logger: Logger, most: int = 1000) -> None:
-    """The model's codes of a split's first examples, for TensorBoard's projector."""
+def _log_embedding(model: nn.Module, data: Loader, split: str, logger: Logger, most: int = 1000) -> None:
+    """Log the model's codes of a split's first examples for TensorBoard's projector."""
     codes: list[Tensor] = []
     labels: list[int] = []
     for batch in data.split(split):

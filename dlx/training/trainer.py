@@ -1,4 +1,4 @@
-"""The one loop. It names no model and no way of learning."""
+"""The training loop. It knows no model and no learning procedure."""
 
 import math
 import time
@@ -12,49 +12,49 @@ from dlx.datasets.loader import Loader
 from dlx.distributed.group import current_group
 from dlx.errors import Interrupted, TrainingError
 from dlx.hardware.device import autocast, select_device
-from dlx.hardware.out_of_memory import fitting
+from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.hardware.signals import Interrupt, catch_interrupts
 from dlx.loggers.run_logger import Logger
-from dlx.loggers.tensorboard.histogram import weights
+from dlx.loggers.tensorboard.histogram import encode_parameters
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.terminal.progress import Progress
-from dlx.training.callbacks import Watch
+from dlx.training.callbacks import ValidationCallback
 from dlx.training.checkpoint import Checkpoints
 from dlx.training.evaluate import evaluate
-from dlx.training.pictures import draw
+from dlx.training.pictures import log_pictures
 from dlx.types import Count, Natural, NonNegative
 
 
 class Trainer:
-    """Passes over the training split, validates, logs, saves, and stops when it should.
+    """Train over the training split, validate, log, save checkpoints, and stop early.
 
     Args:
         epochs: passes over the training split.
         max_steps: stop after so many steps, if that comes first.
-        batch: examples in a step, of each process; `full` for all of them, `auto` for as many as fit into memory and
-            make it faster.
+        batch: examples in a step of each process; `full` for all of them, `auto` for as many as fit into memory and
+            make training faster.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: 32, or bf16 or 16 for autocast to bfloat16 or float16 (with loss scaling).
         compile: compile the model with torch.compile; `procedure.compile=step` compiles a whole step instead.
-        channels_last: memory order of convolutions; `auto` where it is faster.
-        threads: of the processor; `auto` takes one for small models, else all.
-        matmul: float32 products: `auto`, or one of torch's precisions.
-        memory: where the data lives: `auto` on the device if it fits, else `device` or `stream`.
+        channels_last: memory format of convolutions; `auto` where it is faster.
+        threads: of the processor; `auto` takes one for small models, else all cores.
+        matmul: precision of float32 matrix products: `auto`, or one of torch's.
+        memory: where the data is kept: `device`, or `stream` from the host; `auto` for the device if it fits there.
         workers: processes that load streamed data.
         validate_every: epochs between validations; 0 for none.
         evaluate: splits that are measured at each validation.
-        patience: stop early after so many validations without a better monitored metric; null for never.
-        min_delta: what counts as better.
+        patience: stop after so many validations without an improvement of the monitored metric; null for never.
+        min_delta: the smallest improvement that counts.
         test: measure the test split once, at the end, with the best model.
-        save_every: seconds between checkpoints; what a killed run loses at most.
+        save_every: seconds between checkpoints; a killed run loses no more than that.
         pictures_every: epochs between pictures; 0 for one set at the end.
-        visuals: what the network sees, drawn with the pictures; as `dlx visualize`.
-        strategy: how several processes learn together: `ddp`, each with the whole model, or `fsdp`, each with a part.
-        processes: that dlx starts on this machine where torchrun did not; `auto`, one for each GPU.
-        sync_batch_norm: normalise over the examples of all processes, not over each one's.
+        visuals: methods of `dlx visualize` that are drawn with the pictures.
+        strategy: how several processes train together: `ddp`, each with the full model, or `fsdp`, each with a shard.
+        processes: that dlx starts on this machine if torchrun did not; `auto`, one for each GPU.
+        sync_batch_norm: normalise over the examples of all processes instead of each one's.
         logger: makes the logger of a run directory.
     """
 
@@ -96,18 +96,18 @@ class Trainer:
         self.save_every, self.pictures_every, self.visuals = save_every, pictures_every, list(visuals)
         self.strategy, self.processes, self.sync_batch_norm = strategy, processes, sync_batch_norm
         self.make_logger = logger
-        self.epoch = 0  # passes finished
+        self.epoch = 0  # epochs finished
         self.step = 0  # steps taken
         self.step_in_epoch = 0
         self.best: float | None = None
         self.best_epoch = 0
         self.mark: float | None = None  # what the next validation has to beat by min_delta
-        self.waited = 0  # validations since it was set
-        self.sums: dict[str, tuple[Tensor, int]] = {}  # of this epoch's training values
+        self.waited = 0  # validations since `mark` was set
+        self.sums: dict[str, tuple[Tensor, int]] = {}  # of this epoch's training values, with their counts
         self.latest: dict[str, float] = {}
         self.finished = False
-        self.watch: Watch | None = None
-        self.pruned = False  # the watch has said stop
+        self.validation_callback: ValidationCallback | None = None
+        self.pruned = False  # the callback has ended the training
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -121,24 +121,24 @@ class Trainer:
         checkpoints: Checkpoints,
         progress: Progress,
     ) -> None:
-        """Train until the epochs, the steps, the patience or the procedure is at an end.
+        """Train until the epochs, the steps or the patience are used up, or the procedure is done.
 
         Raises:
-            TrainingError: the loss is not finite, or the disk is full; the last good checkpoint stays.
+            TrainingError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
             Interrupted: SIGINT or SIGTERM came; the step was finished and saved.
         """
         self.model, self.task, self.procedure = model, task, procedure
         self.data, self.logger, self.checkpoints, self.progress = data, logger, checkpoints, progress
         self.saved_at = time.monotonic()
         model.train()
-        progress.start(self.passes, data.steps, self.epoch, self.step_in_epoch)
+        progress.start(self.total_epochs, data.steps, self.epoch, self.step_in_epoch)
         try:
             with catch_interrupts() as interrupt:
-                while not self._over():
+                while not self._is_done():
                     started, before = time.monotonic(), self.step
-                    self._pass(interrupt)
+                    self._train_epoch(interrupt)
                     if self.step_in_epoch < data.steps:
-                        break  # max_steps ended it half way
+                        break  # max_steps ended the epoch half way
                     self._end_epoch(started, self.step - before)
                 self.finished = True
                 self._save()
@@ -146,40 +146,40 @@ class Trainer:
             progress.close()
 
     @property
-    def passes(self) -> int:
-        """Over the training split in all: those of the configuration, and what the procedure does beforehand."""
+    def total_epochs(self) -> int:
+        """Passes over the training split in all: the configured epochs and the procedure's pretraining."""
         return self.epochs + self.procedure.pretraining_epochs
 
-    def _over(self) -> bool:
+    def _is_done(self) -> bool:
         return (
             self.finished
             or self.pruned
-            or self.epoch >= self.passes
+            or self.epoch >= self.total_epochs
             or self.procedure.done
             or (self.max_steps is not None and self.step >= self.max_steps)
             or (self.patience is not None and self.waited >= self.patience)
         )
 
-    def _pass(self, interrupt: Interrupt) -> None:
-        """The rest of one epoch's steps."""
+    def _train_epoch(self, interrupt: Interrupt) -> None:
+        """Take the remaining steps of one epoch."""
         group = current_group()
-        take, log, show = group.weight_values(self.procedure.step), self.logger.scalars, self.progress.step
-        due, heard = self.logger.every, group.should_stop
+        take_step, log, show = group.weight_values(self.procedure.step), self.logger.scalars, self.progress.step
+        every, should_stop = self.logger.every, group.should_stop
         with autocast(self.device, self.precision):  # type: ignore[arg-type]
             for batch in self.data.train(self.epoch, self.step_in_epoch):
-                values = take(batch)
+                values = take_step(batch)
                 self.step += 1
                 self.step_in_epoch += 1
-                self._note(values)
+                self._accumulate(values)
                 log("train", values, self.step)
                 show(self.step_in_epoch)
-                if self.step % due == 0:
-                    self._check()
-                    self._save_in_time()
-                if heard(interrupt, self.step):
-                    self._check()
+                if self.step % every == 0:
+                    self._check_finite()
+                    self._save_if_due()
+                if should_stop(interrupt, self.step):
+                    self._check_finite()
                     self._save()
-                    by = interrupt.name or "a signal"  # that another process heard
+                    by = interrupt.name or "a signal"  # that another process received
                     raise Interrupted(f"stopped by {by} after step {self.step}; the checkpoint is saved")
                 if self.step == self.max_steps:
                     return
@@ -187,36 +187,36 @@ class Trainer:
     def _end_epoch(self, started: float, steps: int) -> None:
         with autocast(self.device, self.precision):  # type: ignore[arg-type]
             values = self.procedure.end_epoch()
-        self._note(values)
+        self._accumulate(values)
         self.epoch += 1
         self.step_in_epoch = 0
         self.logger.epoch = self.epoch
         rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
         with current_group().full_parameters(self.model):
-            self.logger.parameters(self._histograms, self.step)
-        if self.logger.draws("images"):
+            self.logger.histograms(self._encode_histograms, self.step)
+        if self.logger.is_enabled("images"):
             for name, picture in self.procedure.pictures().items():
                 self.logger.images(name, picture, self.step)
-        self._check()
-        self._share_sums()
+        self._check_finite()
+        self._average_sums()
         self.latest = {f"train/{name}": float(total) / count for name, (total, count) in self.sums.items()}
         self.sums = {}
-        if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.passes):
+        if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.total_epochs):
             self._validate()
-            self._tell()
-            if self.watch is not None:
-                self.pruned = self.watch(self.epoch, self.latest, f"val/{self.task.monitor}")
+            self._report_notices()
+            if self.validation_callback is not None:
+                self.pruned = self.validation_callback(self.epoch, self.latest, f"val/{self.task.monitor}")
         if self.pictures_every and self.epoch % self.pictures_every == 0:
             with current_group().full_parameters(self.model):
-                self.pictures()
+                self.log_pictures()
         self.progress.end_epoch(self.epoch, self.latest, time.monotonic() - started)
-        self._save_in_time()
+        self._save_if_due()
 
-    # -- what happens between steps ----------------------------------------------------------------------------------
+    # -- between steps -----------------------------------------------------------------------------------------------
 
-    def _note(self, values: dict[str, Tensor]) -> None:
-        """Add to this epoch's sums; the tensors stay where they are."""
+    def _accumulate(self, values: dict[str, Tensor]) -> None:
+        """Add a step's values to this epoch's sums; the tensors stay on their devices."""
         for name, value in values.items():
             if name in self.sums:
                 total, count = self.sums[name]
@@ -224,20 +224,20 @@ class Trainer:
             else:
                 self.sums[name] = (value, 1)
 
-    def _histograms(self) -> Mapping[str, bytes | None]:
-        """How the weights are distributed, for TensorBoard."""
-        return weights(self.model)
+    def _encode_histograms(self) -> Mapping[str, bytes | None]:
+        """Return the histograms of the weights, by name, for TensorBoard."""
+        return encode_parameters(self.model)
 
-    def _share_sums(self) -> None:
-        """Where there are several processes: the mean over them, which then is each one's."""
-        if current_group().world > 1:
+    def _average_sums(self) -> None:
+        """Replace every rank's sums by their mean over the ranks."""
+        if current_group().world_size > 1:
             numbers = current_group().mean([float(total) for total, _ in self.sums.values()])
             for (name, (_, count)), number in zip(list(self.sums.items()), numbers, strict=False):
                 self.sums[name] = (torch.tensor(number, dtype=torch.float64), count)
 
-    def _check(self) -> None:
-        """Write what was logged, and stop at the first value that is not finite."""
-        self._tell()
+    def _check_finite(self) -> None:
+        """Flush the logger and raise an error at the first training value that is not finite."""
+        self._report_notices()
         bad = self.logger.flush()
         if bad is None:
             return
@@ -249,8 +249,8 @@ class Trainer:
             "a smaller optimizer.lr=…, procedure.clip_norm=1, trainer.precision=32, dataset.scale=standard"
         )
 
-    def _tell(self) -> None:
-        """Hand on what the user should hear at once."""
+    def _report_notices(self) -> None:
+        """Print and log the procedure's notices."""
         for line in self.procedure.pop_notices():
             self.progress.print_line(line)
             self.logger.text("news", line, self.step)
@@ -263,10 +263,10 @@ class Trainer:
             self.logger.scalars(split, metrics, self.step)
             self.latest.update({f"{split}/{name}": value for name, value in metrics.items()})
             if split == "val":
-                self._judge(metrics)
+                self._track_best(metrics)
 
-    def _judge(self, metrics: dict[str, float]) -> None:
-        """Keep the best model by the monitored metric, and count how long it has stood."""
+    def _track_best(self, metrics: dict[str, float]) -> None:
+        """Save the model if its monitored metric is the best so far, and count validations without an improvement."""
         if self.epoch <= self.procedure.pretraining_epochs:
             return
         self.procedure.on_validation_end(metrics)
@@ -278,37 +278,36 @@ class Trainer:
             self.mark, self.waited = value, 0
         else:
             self.waited += 1
-        if (
-            self.best is None or sign * (value - self.best) >= 0
-        ):  # of equals the newest: on a small validation split accuracy ties early, by luck
+        # Of equals the newest: on a small validation split accuracy ties early, by luck.
+        if self.best is None or sign * (value - self.best) >= 0:
             self.best, self.best_epoch = value, self.epoch
             about = {"epoch": self.epoch, "step": self.step, "metric": f"val/{self.task.monitor}", "value": value}
-            self.checkpoints.best(current_group().state(self.model), about)
+            self.checkpoints.save_best(current_group().state(self.model), about)
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """The task's metrics on a split, with the model as it is."""
+        """Return the task's metrics on a split, with the present model."""
         current_group().sync_buffers(self.model)
         with autocast(self.device, self.precision), current_group().full_parameters(self.model):  # type: ignore[arg-type]
-            return fitting(self.data, lambda: evaluate(self.model, self.task, self.data.split(split)))
+            return retry_on_oom(self.data, lambda: evaluate(self.model, self.task, self.data.split(split)))
 
-    def pictures(self) -> None:
-        """The pictures of the model and of the task."""
-        draw(self.model, self.task, self.data, self.logger, self.step, self.visuals, self.device)
+    def log_pictures(self) -> None:
+        """Log the pictures of the model and the task."""
+        log_pictures(self.model, self.task, self.data, self.logger, self.step, self.visuals, self.device)
 
-    # -- what a resumed run needs --------------------------------------------------------------------------------
+    # -- checkpoints -------------------------------------------------------------------------------------------------
 
-    def _save_in_time(self) -> None:
+    def _save_if_due(self) -> None:
         if current_group().broadcast(time.monotonic() - self.saved_at > self.save_every):
             self._save()
 
     def _save(self) -> None:
-        self.logger.flush()  # the curves on the disk never end before the checkpoint that goes on from them
-        self.checkpoints.last(self.content())
+        self.logger.flush()  # the curves on disk never end before the checkpoint from which they are continued
+        self.checkpoints.save_last(self.make_checkpoint())
         self.saved_at = time.monotonic()
 
-    def content(self) -> dict[str, Any]:
-        """What `restore` takes up: model, procedure, the loop's place and the random numbers', whole on all ranks."""
-        self._share_sums()
+    def make_checkpoint(self) -> dict[str, Any]:
+        """Return a checkpoint for `restore`: the full state of model, procedure, loop and random numbers."""
+        self._average_sums()
         group, procedure, random = current_group(), self.procedure.state_dict(), get_random_state()
         own = {name: procedure[name] for name in self.procedure.apart if name in procedure}
         return {
@@ -320,29 +319,29 @@ class Trainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loop stands."""
+        """Return the state of the loop."""
         names = ("epoch", "step", "step_in_epoch", "best", "best_epoch", "mark", "waited", "latest")
         return {name: getattr(self, name) for name in names} | {
             "sums": {name: [torch.as_tensor(total), count] for name, (total, count) in self.sums.items()}
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
+        """Restore what `state_dict` returned."""
         for name, value in state.items():
             setattr(self, name, value)
         self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
 
     def restore(self, content: Mapping[str, Any], model: nn.Module, procedure: Procedure) -> None:
-        """Take up a checkpoint: afterwards `fit` goes on as if it had never stopped."""
+        """Load a checkpoint: afterwards `fit` continues as if it had never stopped."""
         current_group().load(model, content["model"])
         procedure.load_state_dict(content["procedure"])
         self.load_state_dict(content["trainer"])
         set_random_state(content["random"])
 
     def run_metadata(self) -> dict[str, Any]:
-        """What run.json keeps of how it went."""
+        """Return what the procedure adds to run.json."""
         return self.procedure.run_metadata() if hasattr(self, "procedure") else {}
 
-    def loss_scale(self) -> LossScale | None:
-        """Loss scaling where float16 asks for it."""
+    def make_loss_scale(self) -> LossScale | None:
+        """Return a loss scale for float16; None for other precisions."""
         return LossScale() if self.precision == "16" else None

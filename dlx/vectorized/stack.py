@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from dlx.batch import Batch
-from dlx.loggers.tensorboard.histogram import encode_rows
+from dlx.loggers.tensorboard.histogram import encode_histograms
 from dlx.models.layers import find_penalized
 from dlx.tasks.task import Task
 from dlx.vectorized.not_vectorizable import NotVectorizable
@@ -96,7 +96,7 @@ class Stack:
         pieces = dict(zip(self.names, self.split_rows(self.weights), strict=True)) | self.fixed
         histograms: list[dict[str, bytes]] = [{} for _ in self.models]
         for name, _ in self.models[0].named_parameters():
-            for of_model, proto in zip(histograms, encode_rows(pieces[name]), strict=True):
+            for of_model, proto in zip(histograms, encode_histograms(pieces[name]), strict=True):
                 if proto is not None:
                     of_model[name] = proto
         return histograms

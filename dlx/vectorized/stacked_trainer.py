@@ -41,7 +41,7 @@ class StackedTrainer:
         self.make_engine, self.make_loader = make_engine, make_loader
         first = self.trials[0].member
         self.log_every, self.splits, self.validate_every = first.logger.every, first.splits, first.validate_every
-        self.passes, self.max_steps, self.steps = first.passes, first.max_steps, first.data.steps
+        self.passes, self.max_steps, self.steps = first.total_epochs, first.max_steps, first.data.steps
         self.epoch = self.step = 0
         self.unlogged: list[Mapping[str, Tensor]] = []  # values of steps that are not logged yet
 
@@ -112,7 +112,7 @@ class StackedTrainer:
             if trial.ended:
                 continue
             with trial.catch_failure():
-                member._check()
+                member._check_finite()
                 if saving and time.monotonic() - member.saved_at > member.save_every:
                     self.engine.sync_procedure(row)
                     member._save()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlx.hardware.out_of_memory import explained
+from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.parts import Parts
 from dlx.run import books, created, finish, introduce, to_dict
@@ -45,29 +45,29 @@ class TrialTrainer(Trainer):
         for values in steps:
             self.step += 1
             self.step_in_epoch += 1
-            self._note(values)  # type: ignore[arg-type]
+            self._accumulate(values)  # type: ignore[arg-type]
             log("train", values, self.step)
 
-    def _check(self) -> None:
+    def _check_finite(self) -> None:
         """Check as a run alone does, but every few seconds while all is finite, not every so many steps."""
         now = time.monotonic()
         if self.is_finite and now - self.checked_at < CHECK_EVERY:
             return
         self.checked_at = now
-        super()._check()
+        super()._check_finite()
 
     def evaluate(self, split: str) -> dict[str, float]:
         return self.stack_metrics[split] if split in self.stack_metrics else super().evaluate(split)
 
-    def _histograms(self) -> Mapping[str, bytes | None]:
+    def _encode_histograms(self) -> Mapping[str, bytes | None]:
         return self.get_stack_histograms()
 
-    def pictures(self) -> None:
+    def log_pictures(self) -> None:
         with self.use_random_state():
-            super().pictures()
+            super().log_pictures()
 
-    def content(self) -> dict[str, Any]:
-        content: dict[str, Any] = clone_tensors({**super().content(), "random": self._get_random_state()})
+    def make_checkpoint(self) -> dict[str, Any]:
+        content: dict[str, Any] = clone_tensors({**super().make_checkpoint(), "random": self._get_random_state()})
         return content
 
     def _get_random_state(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Trial:
         parts, member = self.parts, self.member
         self.run = created(self.directory, parts, self.about)
         self._closing.enter_context(books(self.run, member, time.monotonic()))
-        self._closing.enter_context(explained())
+        self._closing.enter_context(explain_oom())
         member.model, member.task, member.procedure = parts.model, parts.task, parts.procedure
         member.data, member.progress = parts.data, Progress(quiet=True)
         member.checkpoints = Checkpoints(self.run.checkpoints)
@@ -151,7 +151,7 @@ class Trial:
     @property
     def is_over(self) -> bool:
         """Whether the training is at its end."""
-        return self.member._over()
+        return self.member._is_done()
 
     def end(self) -> None:
         """Finish the run: save the last checkpoint, evaluate the test split, draw the pictures."""

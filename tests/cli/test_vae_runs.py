@@ -260,13 +260,13 @@ def test_other_models_have_codes_too(tmp_path):
 def test_the_plane_of_codes_is_that_of_their_principal_components():
     from sklearn.decomposition import PCA
 
-    from dlx.figures.plane import map_of, principal
+    from dlx.figures.plane import plot_codes, project_to_plane
 
     codes = torch.randn(300, 6, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 7)
-    points, share = principal(codes)
+    points, share = project_to_plane(codes)
     pca = PCA(2).fit(codes.double().numpy())
     expected = pca.transform(codes.double().numpy())
     assert np.allclose(np.abs(points.numpy()), np.abs(expected), atol=1e-4)
     assert share == pytest.approx(pca.explained_variance_ratio_.sum())
-    assert map_of(codes, torch.arange(300) % 3, ["a", "b", "c"]).shape[0] == 3
-    assert map_of(codes[:, :1]) is None
+    assert plot_codes(codes, torch.arange(300) % 3, ["a", "b", "c"]).shape[0] == 3
+    assert plot_codes(codes[:, :1]) is None

@@ -10,7 +10,7 @@ from torch import nn
 
 from dlx.batch import Batch
 from dlx.errors import TrainingError
-from dlx.hardware.out_of_memory import exhausted, explained, fitting, parts
+from dlx.hardware.out_of_memory import explain_oom, is_out_of_memory, retry_on_oom, split_batch
 from dlx.procedures.backprop import Backprop
 from dlx.tasks.classification import Classification
 from dlx.training.checkpoint import load
@@ -102,17 +102,17 @@ def test_another_error_is_not_taken_for_it():
     ],
 )
 def test_how_libraries_say_it(error, ran_out):
-    assert exhausted(error) is ran_out
+    assert is_out_of_memory(error) is ran_out
 
 
 def test_what_nobody_mends_is_explained():
     with (
         pytest.raises(TrainingError, match=r"memory ran out \(CUDA out.*a smaller trainer\.batch") as told,
-        explained(),
+        explain_oom(),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory.\nA long story.")
     assert "story" not in str(told.value)
-    with pytest.raises(RuntimeError, match="mat1"), explained():
+    with pytest.raises(RuntimeError, match="mat1"), explain_oom():
         raise RuntimeError("mat1 and mat2")
 
 
@@ -129,11 +129,11 @@ def test_evaluation_in_smaller_batches_gives_the_same_numbers():
     data = SimpleNamespace(eval_batch=30)
 
     def measure():
-        return evaluate(model, Classification(), parts(whole, data.eval_batch))
+        return evaluate(model, Classification(), split_batch(whole, data.eval_batch))
 
-    expected = fitting(data, measure)
+    expected = retry_on_oom(data, measure)
     model.most = 8
-    assert fitting(data, measure) == pytest.approx(expected, rel=1e-6)
+    assert retry_on_oom(data, measure) == pytest.approx(expected, rel=1e-6)
     assert data.eval_batch == 7, "and so for the next time"
     assert model.training
 

@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from dlx.errors import UsageError
-from dlx.interpretability.activations import activations, toned
-from dlx.interpretability.choice import label
-from dlx.interpretability.deconvnet import deconvnet, strongest
+from dlx.interpretability.activations import activations, to_grey
+from dlx.interpretability.choice import parse_class
+from dlx.interpretability.deconvnet import deconvnet, select_strongest
 from dlx.interpretability.filters import filters
-from dlx.interpretability.grad_cam import enlarged, grad_cam
-from dlx.interpretability.layers import forward, layers
-from dlx.interpretability.maximization import class_scores, maximise, smoothed, unit_means
-from dlx.interpretability.occlusion import occlusion, windows
-from dlx.interpretability.preserve_state import looking
+from dlx.interpretability.grad_cam import grad_cam, upsample
+from dlx.interpretability.layers import forward, list_layers
+from dlx.interpretability.maximization import class_scores, gaussian_blur, maximise, unit_means
+from dlx.interpretability.occlusion import make_masks, occlusion
+from dlx.interpretability.preserve_state import preserve_state
 from dlx.interpretability.saliency import saliency
 from dlx.models.convolutional.lenet5.lenet5 import LeNet5
 
@@ -51,7 +51,7 @@ def made(name):
 
 
 def named(model, x, name):
-    return next(layer for layer in layers(model, x) if layer.name == name)
+    return next(layer for layer in list_layers(model, x) if layer.name == name)
 
 
 both = pytest.mark.parametrize("name", ["lenet5", "residual"])
@@ -72,7 +72,7 @@ def test_grad_cam_is_captums(name):
     from captum.attr import LayerAttribution, LayerGradCam
 
     model, x, y = made(name)
-    for layer in (found for found in layers(model, x) if found.convolution):
+    for layer in (found for found in list_layers(model, x) if found.is_convolution):
         method = LayerGradCam(model, layer.module)
         truth = method.attribute(x, target=y, relu_attributions=True)[:, 0].detach()
         mine = grad_cam(model, x, y, layer)
@@ -80,7 +80,7 @@ def test_grad_cam_is_captums(name):
         assert torch.allclose(mine, truth, atol=1e-5 * float(truth.max()), rtol=1e-5)
         size = (x.shape[2], x.shape[3])
         larger = LayerAttribution.interpolate(truth[:, None], size, "bilinear")[:, 0]
-        assert torch.allclose(enlarged(mine, size), larger, atol=1e-5 * float(truth.max()), rtol=1e-5)
+        assert torch.allclose(upsample(mine, size), larger, atol=1e-5 * float(truth.max()), rtol=1e-5)
 
 
 @both
@@ -100,7 +100,7 @@ def test_occlusion_is_captums(name, size, stride):
 
 def test_windows_cover_everything():
     for size, stride in [(3, 2), (4, 4), (9, 1), (30, 5)]:
-        covered = windows(11, 8, size, stride)
+        covered = make_masks(11, 8, size, stride)
         assert covered.any(0).all()
         assert covered[0, 0, :size, :size].all()
 
@@ -143,14 +143,14 @@ def test_deconvnet_by_hand(inplace):
     x = torch.randn(4, 3, 14, 14)
     name = "two" if inplace is None else "3"
     layer = named(model, x, name)
-    unit = strongest(forward(model, x, [layer]).outputs[0].detach(), 2)
+    unit = select_strongest(forward(model, x, [layer]).outputs[0].detach(), 2)
     found = deconvnet(model, x, layer, 2)
     for rank in range(2):
         truth = hand(x, one, two, unit[:, rank]).detach()
         assert float(truth.abs().max()) > 0
         assert torch.allclose(found[:, rank], truth, atol=1e-6)
     if inplace is not None:  # behind the ReLU and before it: a strongest activation is positive
-        behind = next(found for found in layers(model, x) if found.name == "1#2")
+        behind = next(found for found in list_layers(model, x) if found.name == "1#2")
         assert torch.allclose(deconvnet(model, x, behind, unit), found, atol=1e-6)
 
 
@@ -223,8 +223,8 @@ def test_ascent_finds_the_maximum_that_is_known():
 
 def test_smoothing_keeps_a_gradient_an_ascent_direction():
     g = torch.randn(20, 3, 9, 9, generator=torch.Generator().manual_seed(0))
-    assert ((g * smoothed(g, 1.5)).sum((1, 2, 3)) > 0).all()
-    flat = smoothed(torch.ones(1, 1, 21, 21), 1.0)
+    assert ((g * gaussian_blur(g, 1.5)).sum((1, 2, 3)) > 0).all()
+    flat = gaussian_blur(torch.ones(1, 1, 21, 21), 1.0)
     assert torch.allclose(flat[0, 0, 5:-5, 5:-5], torch.ones(11, 11))
 
 
@@ -258,7 +258,7 @@ def test_filters_of_a_transposed_convolution_are_its_outputs():
 
 def test_layers_in_order_and_their_activations():
     model, x, _ = made("residual")
-    found = layers(model, x)
+    found = list_layers(model, x)
     assert [layer.name for layer in found] == [
         *("stem", "relu", "pool", "convolutions.0", "norms.0", "relu#2"),
         *("convolutions.1", "norms.1", "relu#3", "head"),
@@ -272,8 +272,8 @@ def test_layers_in_order_and_their_activations():
     assert torch.allclose(values["pool"], pooled)
     assert torch.allclose(values["relu#2"], first)
     assert torch.allclose(values["head"], model(x))
-    assert toned(values["pool"]).max() == 1
-    assert toned(torch.tensor([-2.0, 0, 1])).tolist() == [0, 0.5, 0.75]
+    assert to_grey(values["pool"]).max() == 1
+    assert to_grey(torch.tensor([-2.0, 0, 1])).tolist() == [0, 0.5, 0.75]
 
 
 def test_a_network_that_looks_into_one_corner_is_seen_to():
@@ -299,7 +299,7 @@ def test_a_network_that_looks_into_one_corner_is_seen_to():
     corner = torch.full((1, 1, 16, 16), 0.05)
     corner[..., :5, :5] = 0.5
     y = torch.tensor([1])
-    cam = enlarged(grad_cam(model, corner, y, named(model, corner, "act")), (16, 16))
+    cam = upsample(grad_cam(model, corner, y, named(model, corner, "act")), (16, 16))
     assert cam.argmax() in [row * 16 + column for row in range(5) for column in range(5)]
     assert cam[0, :5, :5].mean() > 5 * cam[0, 8:, 8:].mean()
     slope = saliency(model, corner, y)[0]
@@ -328,9 +328,9 @@ DIGITS, IRISES = [str(i) for i in range(10)], ["setosa", "versicolor", "virginic
 )
 def test_unknown_classes_are_answered_by_those_there_are(asked, names, classes, told):
     with pytest.raises(UsageError, match=re.escape(told) + "$"):
-        label(asked, names, classes)
-    assert label("1", names, classes) == 1
-    assert label("virginica", IRISES, 3) == 2
+        parse_class(asked, names, classes)
+    assert parse_class("1", names, classes) == 1
+    assert parse_class("virginica", IRISES, 3) == 2
 
 
 def test_looking_leaves_no_trace():
@@ -339,7 +339,7 @@ def test_looking_leaves_no_trace():
     model.norms[0].eval()  # a frozen part
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
-    with torch.no_grad(), looking(model):
+    with torch.no_grad(), preserve_state(model):
         assert not model.training
         torch.rand(3)
         saliency(model, torch.rand(2, 3, 16, 16), torch.tensor([0, 1]))

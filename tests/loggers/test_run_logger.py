@@ -30,9 +30,9 @@ from torch import nn
 from dlx.errors import TrainingError, UsageError
 from dlx.figures import figures
 from dlx.loggers import jsonl
-from dlx.loggers.run_logger import Logger, flat
+from dlx.loggers.run_logger import Logger, flatten_config
 from dlx.loggers.tensorboard import events, graph
-from dlx.loggers.tensorboard.histogram import encode, encode_rows, weights
+from dlx.loggers.tensorboard.histogram import encode_histogram, encode_histograms, encode_parameters
 
 
 def accumulate(directory: Path) -> EventAccumulator:
@@ -59,7 +59,7 @@ def train(logger: Logger, first: int, last: int) -> None:
 @pytest.mark.parametrize("length", [4, 5, 8, 255, 256, 257, 1000])
 def test_checksum_is_tensorboards(length: int) -> None:
     data = np.random.default_rng(length).integers(0, 256, length, dtype=np.uint8).tobytes()
-    assert events.masked(events._state(data)) == masked_crc32c(data)
+    assert events.mask_checksum(events._crc32c_state(data)) == masked_crc32c(data)
 
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**35 - 1, 2**63 - 1, -1])
@@ -108,7 +108,7 @@ def test_pictures_text_histograms(tmp_path: Path) -> None:
     model = nn.Linear(100, 50)
     with torch.no_grad():
         model.bias.fill_(2.0)
-    logger.parameters(partial(weights, model), 3)
+    logger.histograms(partial(encode_parameters, model), 3)
     logger.close()
     read = accumulate(tmp_path)
     first, second = read.Images("task/picture")
@@ -135,27 +135,27 @@ def test_histograms_of_many_are_those_of_each() -> None:
     torch.manual_seed(0)
     rows = torch.randn(9, 40, 7)
     rows[3] = 2.0
-    for own, proto in zip(rows, encode_rows(rows), strict=True):
-        ours, theirs = HistogramProto.FromString(proto), HistogramProto.FromString(encode(own))
+    for own, proto in zip(rows, encode_histograms(rows), strict=True):
+        ours, theirs = HistogramProto.FromString(proto), HistogramProto.FromString(encode_histogram(own))
         assert (ours.min, ours.max, ours.num) == (theirs.min, theirs.max, theirs.num)
         assert (list(ours.bucket), list(ours.bucket_limit)) == (list(theirs.bucket), list(theirs.bucket_limit))
         assert (ours.sum, ours.sum_squares) == pytest.approx((theirs.sum, theirs.sum_squares), rel=1e-5, abs=1e-4)
     rows[5, 0, 0] = float("nan")
-    assert HistogramProto.FromString(encode_rows(rows)[5]).num == 279
-    assert encode_rows(torch.empty(2, 0)) == [None, None]
+    assert HistogramProto.FromString(encode_histograms(rows)[5]).num == 279
+    assert encode_histograms(torch.empty(2, 0)) == [None, None]
 
 
 def test_checksums_of_long_records_are_tensorboards() -> None:
     noise = np.random.default_rng(0).bytes(200_001)
     for size in (4, 9, 255, 256, 257, 1000, 65_536, 65_541, 200_001):
-        assert events._state(noise[:size]) ^ 0xFFFFFFFF == crc32c(noise[:size])
+        assert events._crc32c_state(noise[:size]) ^ 0xFFFFFFFF == crc32c(noise[:size])
 
 
 def test_histograms_thin_out(tmp_path: Path) -> None:
     logger = Logger(tmp_path)
     for epoch in range(1, 131):
         logger.epoch = epoch
-        logger.parameters(partial(weights, nn.Linear(1, 1)), epoch)
+        logger.histograms(partial(encode_parameters, nn.Linear(1, 1)), epoch)
     logger.close()
     steps = [point.step for point in accumulate(tmp_path).Histograms("weights/bias")]
     assert steps == [*range(1, 11), *range(20, 101, 10)]
@@ -168,7 +168,7 @@ def test_every_value_in_both_files(tmp_path: Path) -> None:
     logger = Logger(tmp_path)
     train(logger, 1, 25)
     logger.close()
-    lines = jsonl.read(tmp_path / "metrics.jsonl")
+    lines = jsonl.read_metrics(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == list(range(1, 26))
     assert [line["epoch"] for line in lines] == [*[0] * 9, *[1] * 10, *[2] * 6]
     assert [np.float32(line["train/loss"]) for line in lines] == [np.float32(1 / k) for k in range(1, 26)]
@@ -187,7 +187,7 @@ def test_one_line_a_step_across_flushes(tmp_path: Path) -> None:
     logger.scalars("train", {"loss": torch.tensor(7)}, 2)
     logger.close()
     logger.close()
-    first, second = jsonl.read(tmp_path / "metrics.jsonl")
+    first, second = jsonl.read_metrics(tmp_path / "metrics.jsonl")
     assert (first["train/loss"], first["train/lr"], first["val/accuracy"]) == (0.5 / 3, 1.0, 1.0)
     assert second["train/loss"] == 7
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
@@ -211,7 +211,7 @@ def test_tensors_of_a_device_are_fetched_together(tmp_path: Path) -> None:
         tensor = torch.tensor([value], dtype=dtype).as_subclass(Elsewhere)
         logger.scalars("train", {"there": tensor, "here": torch.tensor(float(step)), "plain": step}, step)
     logger.close()
-    lines = jsonl.read(tmp_path / "metrics.jsonl")
+    lines = jsonl.read_metrics(tmp_path / "metrics.jsonl")
     assert [np.float32(line["train/there"]) for line in lines] == [np.float32(value) for value in given]
     assert [line["train/here"] for line in lines] == [line["train/plain"] for line in lines] == [0, 1, 2, 3]
 
@@ -233,7 +233,7 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
 
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=refuse)
-    assert math.isnan(jsonl.read(tmp_path / "metrics.jsonl")[6]["train/loss"])
+    assert math.isnan(jsonl.read_metrics(tmp_path / "metrics.jsonl")[6]["train/loss"])
 
 
 @pytest.mark.parametrize("flushes", [(), (4, 8, 12)])
@@ -248,7 +248,7 @@ def test_keep_thins_what_is_written(tmp_path: Path, flushes: tuple[int, ...]) ->
             assert logger.flush() == (11 if step == 12 else None)
     assert logger.flush() == (None if flushes else 11)
     logger.close()
-    lines = jsonl.read(tmp_path / "metrics.jsonl")
+    lines = jsonl.read_metrics(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == [4, 6, 8, 12]
     assert set(lines[1]) == {"step", "epoch", "time", "train/lr", "val/loss"}
 
@@ -269,7 +269,7 @@ def test_resumed_curves_equal_uninterrupted_ones(tmp_path: Path) -> None:
     logger.close()
 
     def content(directory: Path) -> list[dict[str, float]]:
-        return [{**line, "time": 0} for line in jsonl.read(directory / "metrics.jsonl")]
+        return [{**line, "time": 0} for line in jsonl.read_metrics(directory / "metrics.jsonl")]
 
     assert content(broken) == content(whole)
     # What the server holds, without its fast loader.
@@ -290,7 +290,7 @@ def test_resume_before_the_first_step_and_without_a_file(tmp_path: Path) -> None
     logger = Logger(tmp_path, resume_step=5)
     train(logger, 6, 6)
     logger.close()
-    assert [line["step"] for line in jsonl.read(tmp_path / "metrics.jsonl")] == [6]
+    assert [line["step"] for line in jsonl.read_metrics(tmp_path / "metrics.jsonl")] == [6]
 
 
 def test_resume_goes_on_with_the_last_line(tmp_path: Path) -> None:
@@ -300,14 +300,14 @@ def test_resume_goes_on_with_the_last_line(tmp_path: Path) -> None:
     logger = Logger(tmp_path, resume_step=3)
     logger.scalars("val", {"loss": 1.0}, 3)
     logger.close()
-    assert {"train/loss", "val/loss"} < set(jsonl.read(tmp_path / "metrics.jsonl")[-1])
+    assert {"train/loss", "val/loss"} < set(jsonl.read_metrics(tmp_path / "metrics.jsonl")[-1])
 
 
 def test_nobody_flushes(tmp_path: Path) -> None:
     logger = Logger(tmp_path, every=5)
     for step in range(1, 21):
         logger.scalars("train", {"loss": 1.0}, step)
-    assert len(jsonl.read(tmp_path / "metrics.jsonl")) == 20
+    assert len(jsonl.read_metrics(tmp_path / "metrics.jsonl")) == 20
     logger.close()
 
 
@@ -377,7 +377,7 @@ def test_hparams_message(tmp_path: Path) -> None:
 
 def test_flat() -> None:
     config = {"model": {"_target_": "a.b.MLP", "hidden": [9], "_partial_": True, "none": None}, "allow": [], "x": {}}
-    assert flat(config) == {"model": "MLP", "model.hidden": [9], "allow": []}
+    assert flatten_config(config) == {"model": "MLP", "model.hidden": [9], "allow": []}
 
 
 class Branches(nn.Module):
@@ -415,7 +415,7 @@ def test_graph_shows_calls_and_shapes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", [nn.LSTM(3, 4), nn.Conv1d(5, 2, 3), nn.Embedding(5, 3)])
 def test_graph_of_torchs_modules(model: nn.Module) -> None:
     example = torch.tensor([[1, 2]]) if isinstance(model, nn.Embedding) else torch.rand(2, 5, 3)
-    nodes = graph.watch(model, example)
+    nodes = graph.trace_graph(model, example)
     assert nodes[-1].inputs
     names = {node.name for node in nodes}
     assert all(name in names for node in nodes for name in node.inputs)
@@ -461,7 +461,7 @@ def test_without_a_directory_only_checks() -> None:
     logger = Logger(None)
     logger.scalars("train", {"loss": torch.tensor(math.nan)}, 3)
     logger.images("x", torch.rand(1, 2, 2), 1)
-    logger.parameters(partial(weights, nn.Linear(1, 1)), 1)
+    logger.histograms(partial(encode_parameters, nn.Linear(1, 1)), 1)
     logger.embedding("x", torch.rand(2, 2))
     logger.hparams({}, {})
     logger.config("a: 1")
@@ -474,7 +474,7 @@ def test_everything_off(tmp_path: Path) -> None:
     logger = Logger(tmp_path, tensorboard=False, images=False, embedding=False)
     train(logger, 1, 10)
     logger.images("x", torch.rand(1, 2, 2), 1)
-    logger.parameters(partial(weights, nn.Linear(1, 1)), 1)
+    logger.histograms(partial(encode_parameters, nn.Linear(1, 1)), 1)
     logger.embedding("x", torch.rand(2, 2))
     logger.hparams({}, {})
     logger.close()
@@ -508,7 +508,7 @@ def test_unwritable_directory(tmp_path: Path) -> None:
 def test_plain_scalars_import_nothing_heavy(tmp_path: Path) -> None:
     script = f"""
 import sys
-from dlx.logs.logger import Logger
+from dlx.loggers.run_logger import Logger
 logger = Logger({str(tmp_path)!r})
 logger.scalars("train", {{"loss": 1.0}}, 1)
 logger.hparams({{"a": 1}}, {{"x": 2.0}})
@@ -524,45 +524,45 @@ assert not heavy, heavy
 
 
 def test_grid_places_pictures_row_by_row() -> None:
-    sheet = figures.grid(torch.arange(5).view(5, 1, 1, 1).expand(5, 1, 2, 3) / 5, columns=2, padding=1, scale=1)
+    sheet = figures.make_grid(torch.arange(5).view(5, 1, 1, 1).expand(5, 1, 2, 3) / 5, columns=2, padding=1, scale=1)
     assert sheet.shape == (1, 3 * 3 + 1, 2 * 4 + 1)
     assert [[round(sheet[0, 1 + 3 * i, 1 + 4 * j].item(), 1) for j in range(2)] for i in range(3)] == [
         [0.0, 0.2],
         [0.4, 0.6],
         [0.8, 0.5],
     ]
-    assert figures.grid(torch.full((2, 8, 8), 255, dtype=torch.uint8)).max() == 1
+    assert figures.make_grid(torch.full((2, 8, 8), 255, dtype=torch.uint8)).max() == 1
 
 
 def test_filters_are_scaled_each_for_itself() -> None:
-    sheet = figures.filters(torch.tensor([[1.0, 0, -1, 0], [100, 0, -100, 0]]), (2, 2))
+    sheet = figures.plot_filters(torch.tensor([[1.0, 0, -1, 0], [100, 0, -100, 0]]), (2, 2))
     assert set(sheet.unique().tolist()) == {0.0, 0.5, 1.0}
-    assert figures.filters(torch.randn(4, 8, 3, 3)).shape[0] == 1
-    assert figures.filters(torch.randn(4, 3, 5, 5)).shape[0] == 3
-    assert figures.filters(torch.zeros(2, 4), (2, 2)).isfinite().all()
+    assert figures.plot_filters(torch.randn(4, 8, 3, 3)).shape[0] == 1
+    assert figures.plot_filters(torch.randn(4, 3, 5, 5)).shape[0] == 3
+    assert figures.plot_filters(torch.zeros(2, 4), (2, 2)).isfinite().all()
 
 
 def test_drawn_figures_are_pictures_and_leave_matplotlib_alone(tmp_path: Path) -> None:
     counts = torch.tensor([[5, 1], [0, 3]])
     x = torch.linspace(0, 1, 20)
     drawn = [
-        figures.confusion_matrix(counts),
-        figures.confusion_matrix(counts, ["a long name that is cut", "b"]),
-        figures.confusion_matrix(torch.eye(100, dtype=torch.int64)),
-        figures.scatter(torch.randn(50, 2), torch.arange(50) % 12),
-        figures.scatter(torch.randn(50, 2)),
-        figures.lines({"one": (x, x.square()), "two": (x, x + 1)}, "title", "x", "y", logarithmic=True),
+        figures.plot_confusion_matrix(counts),
+        figures.plot_confusion_matrix(counts, ["a long name that is cut", "b"]),
+        figures.plot_confusion_matrix(torch.eye(100, dtype=torch.int64)),
+        figures.plot_scatter(torch.randn(50, 2), torch.arange(50) % 12),
+        figures.plot_scatter(torch.randn(50, 2)),
+        figures.plot_lines({"one": (x, x.square()), "two": (x, x + 1)}, "title", "x", "y", logarithmic=True),
     ]
     for picture in drawn:
         assert picture.shape[0] == 3
-        assert 0 <= figures.unit(picture).min() < figures.unit(picture).max() <= 1
+        assert 0 <= figures.to_unit_range(picture).min() < figures.to_unit_range(picture).max() <= 1
         figures.save_png(tmp_path / "figures" / "picture.png", picture)
     assert "matplotlib.pyplot" not in sys.modules
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["picture.png"]
 
 
 def test_confusion_matrix_colours_rows_by_share() -> None:
-    same = figures.confusion_matrix(torch.tensor([[90, 10], [9, 1]]))
+    same = figures.plot_confusion_matrix(torch.tensor([[90, 10], [9, 1]]))
     blue, orange = (same[2] > same[0] + 0.2).sum(), (same[0] > same[2] + 0.2).sum()
     assert blue > 0  # 90 of 100 right
     assert orange > 0  # 9 of 10 wrong

@@ -7,7 +7,7 @@ import torch
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.figures.networks import apart
+from dlx.figures.networks import push_apart
 from dlx.models.competitive.graph import count_components, edge_mask, make_empty_ages, update_edges
 from dlx.models.competitive.growing_neural_gas import GrowingNeuralGas
 from dlx.models.competitive.neural_gas import NeuralGas
@@ -158,8 +158,8 @@ def test_a_model_without_prototypes_is_refused():
 
 def test_pictures_are_moved_apart():
     places = torch.cat([torch.zeros(3, 2), torch.rand(6, 2, generator=torch.Generator().manual_seed(0))])
-    at = apart(places, 0.1)
+    at = push_apart(places, 0.1)
     between = (at[:, None] - at[None]).abs().amax(2) + torch.eye(9)
     assert between.min() > 0.0999
     far = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
-    assert torch.allclose(apart(far, 0.1), far, atol=1e-5)
+    assert torch.allclose(push_apart(far, 0.1), far, atol=1e-5)

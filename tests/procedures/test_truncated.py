@@ -9,7 +9,7 @@ from torch import nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.loggers.jsonl import read
+from dlx.loggers.jsonl import read_metrics
 from dlx.models.mlp import MLP
 from dlx.models.recurrent.elman import Elman
 from dlx.models.recurrent.gru import GRU
@@ -178,7 +178,7 @@ def test_resumed_equals_uninterrupted(train, resume, tmp_path):
     one, two = (load(run.checkpoints / "last.pt") for run in (straight, stopped))
     assert all(same(one[part], two[part]) for part in ("model", "procedure", "trainer", "random"))
     assert (stopped.directory / "figures" / "gradients.png").exists()
-    told = [read(run.directory / "metrics.jsonl")[-1] for run in (straight, stopped)]
+    told = [read_metrics(run.directory / "metrics.jsonl")[-1] for run in (straight, stopped)]
     assert told[0]["train/gradient_first"] == told[1]["train/gradient_first"]
     assert straight.read()["metrics"]["train/gradient_last"] > 0
 

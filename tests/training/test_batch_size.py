@@ -11,11 +11,11 @@ from dlx.batch import Batch
 from dlx.config.compose import compose
 from dlx.errors import TrainingError, UsageError
 from dlx.hardware.device import autocast
-from dlx.hardware.memory_probe import Room
+from dlx.hardware.memory_probe import MemoryProbe
 from dlx.parts import assemble
 from dlx.procedures.backprop import Backprop
 from dlx.tasks.classification import Classification
-from dlx.training.batch_size import FIRST, HEADROOM, Found, largest, search
+from dlx.training.batch_size import FIRST_SIZE, HEADROOM, BatchSizeResult, find_batch_size, search_sizes
 from dlx.training.checkpoint import load
 from tests.conftest import same
 
@@ -36,42 +36,42 @@ def machine(fixed, each, parallel, free=None):
 
 def test_it_ends_where_larger_batches_are_no_faster():
     tried, measure = machine(0, 1, parallel=100)
-    found = largest(measure, 10**6, None)
-    assert (found.size, found.ended) == (128, "speed")
+    found = search_sizes(measure, 10**6, None)
+    assert (found.size, found.limited_by) == (128, "speed")
     assert tried == [8, 16, 32, 64, 128, 256, 512]
     assert found.rates[64] == 0.64
 
 
 def test_one_disturbed_measurement_does_not_end_it():
     _, clear = machine(0, 1, parallel=1000)
-    found = largest(lambda size: (1e-3, 1) if size == 64 else clear(size), 10**6, None)
+    found = search_sizes(lambda size: (1e-3, 1) if size == 64 else clear(size), 10**6, None)
     assert found.size == 1024
 
 
 def test_it_ends_with_the_examples():
     tried, measure = machine(0, 1, parallel=10**9)
-    found = largest(measure, 100, None)
-    assert (found.size, found.ended) == (100, "examples")
+    found = search_sizes(measure, 100, None)
+    assert (found.size, found.limited_by) == (100, "examples")
     assert tried == [8, 16, 32, 64, 100]
-    assert largest(measure, 5, None).size == 5
+    assert search_sizes(measure, 5, None).size == 5
 
 
 def test_it_leaves_headroom_and_tries_nothing_that_will_not_fit():
     """A processor's memory that runs out ends the process: what is too large must not be tried."""
     free = 1000
     tried, measure = machine(100, 5, parallel=10**9, free=free)
-    found = largest(measure, 10**6, free)
-    assert (found.size, found.ended) == (128, "memory")
+    found = search_sizes(measure, 10**6, free)
+    assert (found.size, found.limited_by) == (128, "memory")
     assert tried[-1] == 128
     assert 100 + 5 * 128 <= HEADROOM * free < 100 + 5 * 256
 
 
 def test_small_memory():
     tried, measure = machine(0, 10, parallel=1, free=25)
-    assert largest(measure, 10**6, None) == Found(2, "memory", {2: 1.0})
+    assert search_sizes(measure, 10**6, None) == BatchSizeResult(2, "memory", {2: 1.0})
     assert tried == [8, 4, 2]
     with pytest.raises(TrainingError, match=r"single example.*trainer\.precision=bf16"):
-        largest(lambda size: None, 10**6, None)
+        search_sizes(lambda size: None, 10**6, None)
 
 
 class Tight(nn.Module):
@@ -94,21 +94,21 @@ def test_memory_that_runs_out_in_a_step_ends_it():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     device = torch.device("cpu")
-    found = search(make, 1000, device, partial(autocast, device, "32"))
+    found = find_batch_size(make, 1000, device, partial(autocast, device, "32"))
     assert found.size in (8, 16)
     assert max(found.rates) == 16
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_room_sees_what_was_taken():
-    room = Room(torch.device("cpu"))
-    if room.free is None:
+    probe = MemoryProbe(torch.device("cpu"))
+    if probe.free is None:
         pytest.skip("this system does not tell how much memory is free")
     size = 50_000_000
     torch.zeros(size, dtype=torch.uint8).add_(1)
-    assert room.taken() > 0.9 * size
-    room.clear()
-    assert room.taken() < 0.5 * size, "the peak begins anew"
+    assert probe.peak_bytes() > 0.9 * size
+    probe.reset()
+    assert probe.peak_bytes() < 0.5 * size, "the peak begins anew"
 
 
 def test_the_run_is_as_if_its_batch_had_been_typed(train, capsys):
@@ -140,7 +140,7 @@ def test_resume_goes_on_with_what_was_found(train, resume):
 @pytest.mark.parametrize("model", ["gan", "rbm", "lenet5"])
 def test_other_procedures_and_networks(train, model):
     run = train("run", f"model={model}", *SHORT[:3], "trainer.max_steps=1", "scheduler=constant")
-    assert run.read()["batch"]["size"] >= FIRST
+    assert run.read()["batch"]["size"] >= FIRST_SIZE
 
 
 def test_a_schedule_that_counts_steps_is_no_obstacle(train):
@@ -161,7 +161,7 @@ def test_a_run_that_has_begun_keeps_its_batch():
 
 
 def test_what_is_said_of_the_rate():
-    said = str(Found(256, "speed", {256: 1000.0}))
+    said = str(BatchSizeResult(256, "speed", {256: 1000.0}))
     assert "larger ones are no faster" in said
     assert "multiplied by 4 for SGD, by 2 for Adam" in said
-    assert "rate" not in str(Found(64, "speed", {64: 1000.0}))
+    assert "rate" not in str(BatchSizeResult(64, "speed", {64: 1000.0}))

@@ -49,11 +49,11 @@ def test_code_is_never_run(tmp_path):
 
 def test_previous_is_used_when_the_last_is_damaged(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.last({"n": 1})
-    checkpoints.last({"n": 2})
-    assert checkpoints.resume() == ({"format": 1, "n": 2}, None)
+    checkpoints.save_last({"n": 1})
+    checkpoints.save_last({"n": 2})
+    assert checkpoints.load_latest() == ({"format": 1, "n": 2}, None)
     (tmp_path / "last.pt").write_bytes(b"half a file")
-    content, note = checkpoints.resume()
+    content, note = checkpoints.load_latest()
     assert content["n"] == 1
     assert note is not None
     assert "last.pt" in note
@@ -63,9 +63,9 @@ def test_previous_is_used_when_the_last_is_damaged(tmp_path):
 def test_best_is_written_with_the_next_last(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     w = torch.ones(2)
-    checkpoints.best({"w": w}, {"epoch": 1})
+    checkpoints.save_best({"w": w}, {"epoch": 1})
     w.zero_()  # learning goes on; the best stays as it was
-    checkpoints.last({"n": 1})
+    checkpoints.save_last({"n": 1})
     assert torch.equal(load(tmp_path / "best.pt")["model"]["w"], torch.ones(2))
 
 

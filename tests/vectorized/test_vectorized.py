@@ -62,7 +62,7 @@ def compare(run, lone, tolerance=2e-4):
         k: v for k, v in expected.items() if k not in apart
     }
     close(about["metrics"], expected["metrics"], tolerance)
-    ours, theirs = (jsonl.read(one.directory / "metrics.jsonl") for one in (run, lone))
+    ours, theirs = (jsonl.read_metrics(one.directory / "metrics.jsonl") for one in (run, lone))
     strip = [[{k: v for k, v in line.items() if k not in UNLIKE} for line in lines] for lines in (ours, theirs)]
     close(*strip, tolerance)
     for name in ("last", "best"):

@@ -120,7 +120,9 @@ def _values(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, 
     """Training loss and the validation split's metrics: by tag and run, one value an epoch."""
     from dlx.loggers import jsonl
 
-    records = {label: jsonl.read(run.directory / "metrics.jsonl") for label, run in zip(labels, found, strict=True)}
+    records = {
+        label: jsonl.read_metrics(run.directory / "metrics.jsonl") for label, run in zip(labels, found, strict=True)
+    }
     tags = {tag for run in records.values() for one in run for tag in one}
     return {
         tag: {label: _epochs(run, tag) for label, run in records.items()}

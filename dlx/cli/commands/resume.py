@@ -35,12 +35,12 @@ def command(run: str, overrides: tuple[str, ...]) -> None:
             f"wait for it, or stop it: kill -INT {about.get('pid')} lets it save"
         )
     config = stretched(found, trusted(found, overrides, RUNNING, "resume"))
-    processes.check(config.trainer)
+    processes.check_strategy(config.trainer)
     nothing = _nothing_left(found, about, config)
     if nothing:
         print(nothing)
         return
-    count = launch.wanted(config.trainer)
+    count = launch.count_processes_to_launch(config.trainer)
     if count > 1:
         sys.exit(launch.launch(["resume", run, *overrides], count))
     from dlx.run import resume
@@ -54,7 +54,7 @@ def _nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | 
         return None
     from dlx.training.checkpoint import Checkpoints
 
-    content, _ = Checkpoints(run.checkpoints).resume()
+    content, _ = Checkpoints(run.checkpoints).load_latest()
     if content["procedure"].get("done"):
         return "nothing left to do: another pass would change nothing; type dlx train … for a new run"
     again = f"type dlx resume {run.directory}"

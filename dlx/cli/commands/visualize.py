@@ -59,7 +59,7 @@ def command(
         terminal.print_note(given.note)
     if given is not None and len(given.x) > number:
         terminal.print_note(f"{number} of {len(given.x)} examples are shown; type -n {len(given.x)} for all")
-    asked = choice.Choice(layer, choice.label(label, dataset.names, dataset.classes), unit)
+    asked = choice.Choice(layer, choice.parse_class(label, dataset.names, dataset.classes), unit)
     raw = None if given is None else given.x
     seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number)
     for reason in seen.skipped:
@@ -86,7 +86,7 @@ def _keep(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
     from dlx.terminal import terminal
 
     folder = output or run.directory / "figures"
-    data = {f"visuals/{name}": figures.png(picture) for name, picture in pictures.items()}
+    data = {f"visuals/{name}": figures.encode_png(picture) for name, picture in pictures.items()}
     try:
         for name, content in data.items():
             figures.save_png(folder / f"{name.replace('/', '_')}.png", content)
@@ -96,7 +96,7 @@ def _keep(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
             if about.get("status") == "running":  # TensorBoard would not come back to the file being written
                 written += "; TensorBoard gets them once the run is over"
             else:
-                file = EventFile(run.directory, more=True)
+                file = EventFile(run.directory, append=True)
                 for (name, content), picture in zip(data.items(), pictures.values(), strict=True):
                     file.image(name, content, tuple(picture.shape), int(about.get("step", 0)))
                 file.close()

@@ -1,1 +1,1 @@
-"""TensorBoard's event files, graphs, histograms and projector files, written without TensorBoard."""
+"""Write TensorBoard's event files, graphs, histograms and projector files without TensorBoard."""

@@ -1,8 +1,8 @@
-"""TensorBoard's event files, written without TensorBoard.
+"""Write TensorBoard's event files without TensorBoard.
 
-A file is a row of TFRecords (length, checksum, bytes, checksum), each holding one `Event` protobuf message. Scalars,
-the many, are laid out by numpy a block at a time; everything else is put together field by field. Field numbers are
-those of TensorBoard's event.proto, summary.proto, tensor.proto and hparams/plugin_data.proto.
+A file is a sequence of TFRecords (length, checksum, bytes, checksum), each holding one `Event` protobuf message.
+Scalars, by far the most, are laid out by numpy a block at a time; everything else is encoded field by field. Field
+numbers are those of TensorBoard's event.proto, summary.proto, tensor.proto and hparams/plugin_data.proto.
 """
 
 import os
@@ -19,11 +19,11 @@ import numpy as np
 Point = tuple[str, int, float, float]  # tag, step (below 2³⁵), seconds since 1970, value
 Value = bytes | str | float | int | bool
 
-_BLOCK = 256  # bytes that the checksum takes at a time
-# What stands at the end of every scalar's record, so that only the beginning depends on the tag. Field order is free.
+_BLOCK = 256  # bytes of which the checksum is computed at a time
+# The end of every scalar's record, so that only the beginning depends on the tag. Field order is free.
 _TAIL = np.dtype(
     [
-        ("value", "<f4"),  # Summary.Value.simple_value; its key is the last byte of the beginning
+        ("value", "<f4"),  # Summary.Value.simple_value; its key is the last byte before the tail
         ("time_key", "u1"),
         ("time", "<f8"),  # Event.wall_time
         ("step_key", "u1"),
@@ -31,14 +31,14 @@ _TAIL = np.dtype(
         ("checksum", "<u4"),
     ]
 )
-_TAIL_BYTES = _TAIL.itemsize - 4  # that the checksum covers
+_TAIL_BYTES = _TAIL.itemsize - 4  # covered by the checksum
 
 
 # -- protobuf's wire format and the records' checksum ----------------------------------------------------------------
 
 
-def varint(number: int) -> bytes:
-    """An integer as protobuf writes it, seven bits a byte, the low ones first."""
+def encode_varint(number: int) -> bytes:
+    """Encode an integer as protobuf does, seven bits a byte, the low ones first."""
     number &= (1 << 64) - 1  # negative ones are written as 64 bits
     out = bytearray()
     while number > 127:
@@ -49,18 +49,18 @@ def varint(number: int) -> bytes:
 
 
 def field(number: int, value: Value) -> bytes:
-    """One protobuf field: text and messages with their length, floats as doubles, integers and booleans as varints."""
+    """Encode a protobuf field: text and messages with their length, floats as doubles, ints and bools as varints."""
     if isinstance(value, float):
-        return varint(number << 3 | 1) + struct.pack("<d", value)
+        return encode_varint(number << 3 | 1) + struct.pack("<d", value)
     if isinstance(value, int):
-        return varint(number << 3) + varint(value)
+        return encode_varint(number << 3) + encode_varint(value)
     data = value.encode() if isinstance(value, str) else value
-    return varint(number << 3 | 2) + varint(len(data)) + data
+    return encode_varint(number << 3 | 2) + encode_varint(len(data)) + data
 
 
 @cache
-def _effects() -> np.ndarray:  # (_BLOCK, 256) uint32
-    """[d, b]: what a byte b with d bytes after it adds (exclusive or) to a CRC-32C, which is linear in its input."""
+def _byte_table() -> np.ndarray:  # (_BLOCK, 256) uint32
+    """Return at [d, b] what a byte b followed by d bytes adds (xor) to a CRC-32C, which is linear in its input."""
     table = np.empty((_BLOCK, 256), np.uint32)
     table[0] = np.arange(256)
     for _ in range(8):
@@ -71,30 +71,30 @@ def _effects() -> np.ndarray:  # (_BLOCK, 256) uint32
 
 
 @cache
-def _carried() -> list[list[int]]:
-    """What each byte of the register, the low one first, adds to it a block later."""
-    table: list[list[int]] = _effects()[:-5:-1].tolist()
+def _register_table() -> list[list[int]]:
+    """Return what each byte of the register, the low one first, adds to it a block later."""
+    table: list[list[int]] = _byte_table()[:-5:-1].tolist()
     return table
 
 
-def _state(data: bytes) -> int:
-    """The CRC-32C register after at least four bytes, before its last inversion."""
+def _crc32c_state(data: bytes) -> int:
+    """Return the CRC-32C register after at least four bytes, before the final inversion."""
     padded = np.zeros(-(-len(data) // _BLOCK) * _BLOCK, np.uint8)  # leading zeros leave a register of zero alone
     message = padded[len(padded) - len(data) :]
     message[:] = np.frombuffer(data, np.uint8)
     message[:4] ^= 255  # the register starts as all ones
     blocks, distance = padded.reshape(-1, _BLOCK), np.arange(_BLOCK)[::-1]
-    first, second, third, fourth = _carried()
+    first, second, third, fourth = _register_table()
     state = 0
     for start in range(0, len(blocks), _BLOCK):
-        added = np.bitwise_xor.reduce(_effects()[distance, blocks[start : start + _BLOCK]], axis=1)
+        added = np.bitwise_xor.reduce(_byte_table()[distance, blocks[start : start + _BLOCK]], axis=1)
         for own in added.tolist():
             state = own ^ first[state & 255] ^ second[state >> 8 & 255] ^ third[state >> 16 & 255] ^ fourth[state >> 24]
     return state
 
 
-def masked(state: Any) -> Any:
-    """TFRecord's checksum from the register (int or uint32 array): inverted, rotated by 15 bits, a constant added."""
+def mask_checksum(state: Any) -> Any:
+    """Turn the register (int or uint32 array) into TFRecord's checksum: invert, rotate by 15 bits, add a constant."""
     if isinstance(state, int):
         state ^= 0xFFFFFFFF
         return ((state >> 15 | state << 17) + 0xA282EAD8) & 0xFFFFFFFF
@@ -103,26 +103,26 @@ def masked(state: Any) -> Any:
 
 
 @lru_cache(4096)
-def _opening(length: int) -> bytes:
+def _encode_length(length: int) -> bytes:
     size = struct.pack("<Q", length)
-    return size + struct.pack("<I", masked(_state(size)))
+    return size + struct.pack("<I", mask_checksum(_crc32c_state(size)))
 
 
-def record(data: bytes) -> bytes:
-    """A TFRecord around `data`, of at least four bytes."""
-    return _opening(len(data)) + data + struct.pack("<I", masked(_state(data)))
+def encode_record(data: bytes) -> bytes:
+    """Wrap `data`, of at least four bytes, in a TFRecord."""
+    return _encode_length(len(data)) + data + struct.pack("<I", mask_checksum(_crc32c_state(data)))
 
 
 # -- the messages ------------------------------------------------------------------------------------------------------
 
 
-def _metadata(plugin: str, content: bytes = b"") -> bytes:
-    """Summary.Value.metadata: which of TensorBoard's plugins shows the value."""
+def _encode_metadata(plugin: str, content: bytes = b"") -> bytes:
+    """Encode Summary.Value.metadata: which of TensorBoard's plugins shows the value."""
     return field(9, field(1, field(1, plugin) + field(2, content)))
 
 
-def _setting(value: Any) -> bytes:
-    """A google.protobuf.Value: what is neither a number, a boolean nor text becomes text."""
+def _encode_value(value: Any) -> bytes:
+    """Encode a google.protobuf.Value; anything but numbers, booleans and text becomes text."""
     if isinstance(value, bool):
         return field(4, value)
     if isinstance(value, int | float):
@@ -138,14 +138,14 @@ class EventFile:
 
     Args:
         directory: of the run; it exists.
-        purge_step: of a resumed run: TensorBoard shall forget what earlier files hold from this step on.
-        more: what is written only adds to the files of a run that is over: all that they hold stays.
+        purge_step: of a resumed run: TensorBoard drops what earlier files hold from this step on.
+        append: add to the files of a finished run: TensorBoard keeps all that they hold.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
 
-    def __init__(self, directory: Path, purge_step: int | None = None, more: bool = False) -> None:
+    def __init__(self, directory: Path, purge_step: int | None = None, append: bool = False) -> None:
         earlier = sorted(directory.glob("events.out.tfevents.*"))
         now = int(time.time())
         if earlier:  # TensorBoard reads a run's files in the order of their names
@@ -156,8 +156,8 @@ class EventFile:
         self._event(field(3, "brain.Event:2"), step=0)
         if purge_step is not None:
             for path in earlier:
-                _forget(path, b"_hparams_/")  # else TensorBoard keeps to the first session's
-        if not more:  # SessionLog.status = START. The second and later ones purge, so the first file needs one too.
+                _drop_records(path, b"_hparams_/")  # else TensorBoard shows the first session's
+        if not append:  # SessionLog.status = START. The second and later ones purge, so the first file needs one too.
             self._event(field(7, field(1, 1)), step=purge_step or 0)
         self.flush()
 
@@ -175,62 +175,62 @@ class EventFile:
         number = np.asarray(steps, np.int64)[:, None] >> np.arange(0, 35, 7)
         tail["step"] = number & 127 | [128, 128, 128, 128, 0]
         covered = tail.view(np.uint8).reshape(len(tags), -1)[:, :_TAIL_BYTES]
-        state = np.bitwise_xor.reduce(_effects()[np.arange(_TAIL_BYTES)[::-1], covered], axis=1)
-        tail["checksum"] = masked(state ^ np.array([start for _, start in heads], np.uint32))
+        state = np.bitwise_xor.reduce(_byte_table()[np.arange(_TAIL_BYTES)[::-1], covered], axis=1)
+        tail["checksum"] = mask_checksum(state ^ np.array([start for _, start in heads], np.uint32))
         tails = tail.view(f"V{_TAIL.itemsize}").tolist()
         self._file.write(
             b"".join([part for (head, _), rest in zip(heads, tails, strict=True) for part in (head, rest)])
         )
 
     def _head(self, tag: str) -> tuple[bytes, int]:
-        """The beginning of every record of a tag, and the checksum's register for it with a tail of zeros."""
+        """Return the start of every record of a tag, and the checksum's register for it with a tail of zeros."""
         name = field(1, tag)
-        value = varint(1 << 3 | 2) + varint(len(name) + 5) + name + bytes([2 << 3 | 5])
-        begun = varint(5 << 3 | 2) + varint(len(value) + 4) + value
-        head = _opening(len(begun) + _TAIL_BYTES) + begun
-        self._heads[tag] = head, _state(begun + bytes(_TAIL_BYTES))
+        value = encode_varint(1 << 3 | 2) + encode_varint(len(name) + 5) + name + bytes([2 << 3 | 5])
+        summary = encode_varint(5 << 3 | 2) + encode_varint(len(value) + 4) + value
+        head = _encode_length(len(summary) + _TAIL_BYTES) + summary
+        self._heads[tag] = head, _crc32c_state(summary + bytes(_TAIL_BYTES))
         return self._heads[tag]
 
     def image(self, tag: str, png: bytes, size: tuple[int, int, int], step: int) -> None:
-        """A PNG; `size` is (channels, height, width)."""
+        """Write a PNG; `size` is (channels, height, width)."""
         channels, height, width = size
         self._summary(tag, field(4, field(1, height) + field(2, width) + field(3, channels) + field(4, png)), step)
 
     def histograms(self, protos: Mapping[str, bytes], step: int) -> None:
-        """HistogramProtos by their tags, such as `dlx.loggers.tensorboard.histogram` makes."""
+        """Write HistogramProtos by their tags, as `dlx.loggers.tensorboard.histogram` encodes them."""
         values = [field(1, field(1, tag) + field(5, proto)) for tag, proto in protos.items()]
         self._event(field(5, b"".join(values)), step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
-        """Text, shown as Markdown."""
+        """Write text, shown as Markdown."""
         shape = field(2, field(2, field(1, 1)))  # one string
-        self._summary(tag, field(8, field(1, 7) + shape + field(8, markdown)) + _metadata("text"), step)
+        self._summary(tag, field(8, field(1, 7) + shape + field(8, markdown)) + _encode_metadata("text"), step)
 
     def graph(self, proto: bytes) -> None:
-        """A GraphDef."""
+        """Write a GraphDef."""
         self._event(field(4, proto), step=0)
 
     def session_start(self, settings: Mapping[str, Any], started: float) -> None:
-        """The hyperparameters of this run: a row of the HParams tab."""
-        pairs = [field(1, field(1, name) + field(2, _setting(value))) for name, value in settings.items()]
+        """Write the run's hyperparameters, which begins its row of the HParams tab."""
+        pairs = [field(1, field(1, name) + field(2, _encode_value(value))) for name, value in settings.items()]
         self._session("session_start_info", field(3, b"".join(pairs) + field(5, started)))
 
     def session_end(self, succeeded: bool) -> None:
-        """How the run ended."""
+        """Write how the run ended."""
         self._session("session_end_info", field(4, field(1, 1 if succeeded else 2) + field(2, time.time())))
 
     def _session(self, name: str, info: bytes) -> None:
         empty = field(8, field(1, 1) + field(2, field(2, field(1, 0))))  # a float tensor of shape (0,)
-        self._summary(f"_hparams_/{name}", empty + _metadata("hparams", info), step=0)
+        self._summary(f"_hparams_/{name}", empty + _encode_metadata("hparams", info), step=0)
 
     def _summary(self, tag: str, value: bytes, step: int) -> None:
         self._event(field(5, field(1, field(1, tag) + value)), step)
 
     def _event(self, content: bytes, step: int) -> None:
-        self._file.write(record(field(1, time.time()) + field(2, step) + content))
+        self._file.write(encode_record(field(1, time.time()) + field(2, step) + content))
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
+        """Pass everything to the operating system."""
         self._file.flush()
 
     def close(self) -> None:
@@ -238,8 +238,8 @@ class EventFile:
         self._file.close()
 
 
-def _forget(path: Path, needle: bytes) -> None:
-    """Rewrite an event file without the records that hold `needle`, and without a last one cut short."""
+def _drop_records(path: Path, needle: bytes) -> None:
+    """Rewrite an event file without the records that contain `needle`, and without a truncated last one."""
     data = path.read_bytes()
     kept, at = [], 0
     while at + 12 <= len(data):

@@ -1,7 +1,7 @@
-"""A model's graph for TensorBoard: one forward pass, watched.
+"""Record a model's graph for TensorBoard during one forward pass.
 
-Every torch function that the pass calls becomes a node, within the modules that it was called in, with the shapes of
-what it gives. Unlike a trace this needs no compiler, gives no warnings and follows any Python.
+Every torch function called becomes a node, within the modules that called it, with the shapes of its results. Unlike
+torch.jit.trace this needs no compiler, gives no warnings and follows any Python.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from dlx.loggers.tensorboard.events import field
 
 
 class Node(NamedTuple):
-    """One call: its scoped name, the function, the names of the nodes it reads, and the shapes it gives."""
+    """One call: its scoped name, the function, the names of its input nodes, and the shapes of its results."""
 
     name: str
     function: str
@@ -27,31 +27,31 @@ class Node(NamedTuple):
 
 
 @torch.no_grad()
-def watch(model: nn.Module, example: Tensor, limit: int = 3000) -> list[Node]:
-    """The nodes of one forward pass in evaluation mode, the first `limit` of them for long loops.
+def trace_graph(model: nn.Module, example: Tensor, limit: int = 3000) -> list[Node]:
+    """Return the nodes of one forward pass in evaluation mode, at most `limit` of them.
 
-    Neither the model's mode nor torch's random numbers are changed.
+    The model's mode and torch's random numbers are restored.
 
     Args:
         model: called on the example alone.
         example: (batch, *shape), on the model's device.
-        limit: of the nodes.
+        limit: of the number of nodes, for long loops.
     """
     training = model.training
     devices = [example.device] if example.device.type == "cuda" else []
-    watcher = _Watcher(model, example, limit)
-    with torch.random.fork_rng(devices), watcher.scoped():
+    tracer = _GraphTracer(model, example, limit)
+    with torch.random.fork_rng(devices), tracer.track_scopes():
         model.eval()
         try:
-            with watcher:
+            with tracer:
                 out = model.forward(example)  # not model(): that may be compiled
         finally:
             model.train(training)
-    inputs = [name for tensor in _tensors(out) if (name := watcher.names.get(id(tensor)))]
-    return [*watcher.nodes, Node("output", "output", inputs, [tuple(tensor.shape) for tensor in _tensors(out)])]
+    inputs = [name for tensor in _find_tensors(out) if (name := tracer.names.get(id(tensor)))]
+    return [*tracer.nodes, Node("output", "output", inputs, [tuple(tensor.shape) for tensor in _find_tensors(out)])]
 
 
-class _Watcher(TorchFunctionMode):
+class _GraphTracer(TorchFunctionMode):
     def __init__(self, model: nn.Module, example: Tensor, limit: int) -> None:
         super().__init__()
         self.limit = limit
@@ -64,8 +64,8 @@ class _Watcher(TorchFunctionMode):
         self.kept: list[Any] = [example]  # alive, so that no identity is used twice
 
     @contextlib.contextmanager
-    def scoped(self) -> Iterator[None]:
-        """Know which module is running."""
+    def track_scopes(self) -> Iterator[None]:
+        """Keep `scopes` up to date with the modules that are running."""
 
         def enter(module: nn.Module, _: Any) -> None:
             self.scopes.append(self.paths.get(module, self.scopes[-1]))
@@ -85,36 +85,36 @@ class _Watcher(TorchFunctionMode):
         name = getattr(func, "__name__", "function")
         if name == "__get__":  # an attribute, such as x.T
             name = getattr(func.__self__, "__name__", name)
-        given = _tensors((args, kwargs))
-        made = given[:1] if name == "__setitem__" else _tensors(out)
-        if made and len(self.nodes) < self.limit:
-            self._note(name.strip("_") or name, given, made)
+        inputs = _find_tensors((args, kwargs))
+        outputs = inputs[:1] if name == "__setitem__" else _find_tensors(out)
+        if outputs and len(self.nodes) < self.limit:
+            self._add_node(name.strip("_") or name, inputs, outputs)
         return out
 
-    def _note(self, function: str, given: list[Tensor], made: list[Tensor]) -> None:
+    def _add_node(self, function: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         path = f"{self.scopes[-1]}/{function}"
         again = self.used[path]
         self.used[path] += 1
-        inputs = [self.names[id(tensor)] for tensor in given if id(tensor) in self.names]
-        node = Node(f"{path}_{again}" if again else path, function, inputs, [tuple(t.shape) for t in made])
+        sources = [self.names[id(tensor)] for tensor in inputs if id(tensor) in self.names]
+        node = Node(f"{path}_{again}" if again else path, function, sources, [tuple(t.shape) for t in outputs])
         self.nodes.append(node)
-        self.names.update(dict.fromkeys(map(id, made), node.name))
-        self.kept.append(made)
+        self.names.update(dict.fromkeys(map(id, outputs), node.name))
+        self.kept.append(outputs)
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    """The tensors in nested tuples, lists and dicts, without parameters."""
+def _find_tensors(value: Any) -> list[Tensor]:
+    """Return the tensors in nested tuples, lists and dicts, without parameters."""
     if isinstance(value, Tensor):
         return [] if isinstance(value, nn.Parameter) else [value]
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):
-        return [tensor for item in value for tensor in _tensors(item)]
+        return [tensor for item in value for tensor in _find_tensors(item)]
     return []
 
 
-def encode(nodes: list[Node]) -> bytes:
-    """A GraphDef protobuf message (graph.proto, node_def.proto, attr_value.proto of TensorBoard)."""
+def encode_graph(nodes: list[Node]) -> bytes:
+    """Encode nodes as a GraphDef protobuf message (TensorBoard's graph.proto, node_def.proto, attr_value.proto)."""
     parts = [field(4, field(1, 22))]  # versions.producer: any version that knows these fields
     for node in nodes:
         sizes = (b"".join(field(2, field(1, size)) for size in shape) for shape in node.shapes)

@@ -1,4 +1,4 @@
-"""Files of TensorBoard's embedding projector, in a run's directory.
+"""Write the files of TensorBoard's embedding projector into a run's directory.
 
 `embedding/<name>/` holds `tensors.tsv`, `metadata.tsv` for the labels and `sprite_<height>x<width>.png` for the
 pictures; `projector_config.pbtxt` lists every such folder.
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from dlx.figures.figures import save_png
 
-SPRITE = 8192  # pixels on a side, all that browsers take
+MAX_SPRITE_SIDE = 8192  # pixels, the most that browsers take
 
 
-def write(
+def write_embedding(
     directory: Path,
     name: str,
     vectors: Tensor,
@@ -24,15 +24,15 @@ def write(
     images: Tensor | None = None,
     limit: int = 5000,
 ) -> None:
-    """Write the first `limit` points, in the place of an embedding of that name.
+    """Write the first `limit` points, replacing an embedding of that name.
 
     Args:
         directory: of the run.
-        name: a folder's.
+        name: of the embedding's folder.
         vectors: (N, D).
-        labels: N of anything that has a text.
+        labels: N objects, shown as text.
         images: (N, C, H, W) in [0, 1], C of 1 or 3, or uint8; shown at the points.
-        limit: of the points; the projector's t-SNE and UMAP are slow beyond.
+        limit: of the number of points; the projector's t-SNE and UMAP are slow beyond.
 
     Raises:
         OSError: a file cannot be written.
@@ -48,18 +48,19 @@ def write(
         texts = (str(label).replace("\t", " ").replace("\n", " ") for label in labels[:limit])
         (folder / "metadata.tsv").write_text("\n".join(texts) + "\n", encoding="utf-8")
     if images is not None:
-        sheet, (height, width) = _sprite(images[:limit])
+        sheet, (height, width) = _make_sprite(images[:limit])
         save_png(folder / f"sprite_{height}x{width}.png", sheet)
-    config = "".join(_entry(directory, tensors.parent) for tensors in sorted(directory.glob("embedding/*/tensors.tsv")))
+    folders = [tensors.parent for tensors in sorted(directory.glob("embedding/*/tensors.tsv"))]
+    config = "".join(_make_config(directory, folder) for folder in folders)
     (directory / "projector_config.pbtxt").write_text(config, encoding="utf-8")
 
 
-def _sprite(images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """All images in one square, row by row without gaps, as the projector wants them; and the size of one."""
+def _make_sprite(images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Return all images in one square, row by row without gaps, as the projector needs them, and the size of one."""
     columns = math.ceil(math.sqrt(len(images)))
     images = images.cpu()
-    if columns * max(images.shape[2:]) > SPRITE:
-        scale = SPRITE // columns / max(images.shape[2:])
+    if columns * max(images.shape[2:]) > MAX_SPRITE_SIDE:
+        scale = MAX_SPRITE_SIDE // columns / max(images.shape[2:])
         images = F.interpolate(images.float(), scale_factor=scale, mode="area").to(images.dtype)
     N, C, H, W = images.shape
     padded = images.new_zeros((columns * columns, C, H, W))
@@ -68,8 +69,8 @@ def _sprite(images: Tensor) -> tuple[Tensor, tuple[int, int]]:
     return sheet, (H, W)
 
 
-def _entry(directory: Path, folder: Path) -> str:
-    """What projector_config.pbtxt says of one folder."""
+def _make_config(directory: Path, folder: Path) -> str:
+    """Return the entry of one folder in projector_config.pbtxt."""
     lines = [f'  tensor_name: "{folder.name}"']
     for path in sorted(folder.iterdir()):
         place = path.relative_to(directory).as_posix()

@@ -92,6 +92,6 @@ class Autoencoder(nn.Module):
         """Return the weights of each unit of the first hidden layer as images, where examples are images."""
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return {}
-        from dlx.figures.figures import filters
+        from dlx.figures.figures import plot_filters
 
-        return {"filters": filters(cast(nn.Linear, self.encoder[0]).weight.detach().cpu(), self.shape)}
+        return {"filters": plot_filters(cast(nn.Linear, self.encoder[0]).weight.detach().cpu(), self.shape)}

@@ -291,10 +291,10 @@ class DBN(nn.Module):
         """Draw the weights of each unit of the first hidden layer, for images."""
         if len(self.shape) != 3:
             return {}
-        from dlx.figures.figures import filters
+        from dlx.figures.figures import plot_filters
 
         W = self.rbm(0).W.detach()[: math.prod(self.shape)]
-        return {"filters": filters(W.T.cpu(), self.shape)}
+        return {"filters": plot_filters(W.T.cpu(), self.shape)}
 
 
 def log_bernoulli(x: Tensor, p: Tensor) -> Tensor:

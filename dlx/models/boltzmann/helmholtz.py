@@ -131,6 +131,6 @@ class Helmholtz(nn.Module):
         """Draw what each unit of the first hidden layer draws, for images."""
         if len(self.shape) != 3:
             return {}
-        from dlx.figures.figures import filters
+        from dlx.figures.figures import plot_filters
 
-        return {"filters": filters(cast(Directed, self.down[0]).W.detach().cpu(), self.shape)}
+        return {"filters": plot_filters(cast(Directed, self.down[0]).W.detach().cpu(), self.shape)}

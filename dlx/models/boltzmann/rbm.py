@@ -230,6 +230,6 @@ class RBM(nn.Module):
         """Draw the weights of each hidden unit, for images."""
         if len(self.shape) != 3:
             return {}
-        from dlx.figures.figures import filters
+        from dlx.figures.figures import plot_filters
 
-        return {"filters": filters(self.W.detach().T.cpu(), self.shape)}
+        return {"filters": plot_filters(self.W.detach().T.cpu(), self.shape)}

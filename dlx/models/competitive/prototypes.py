@@ -145,12 +145,12 @@ class Prototypes(nn.Module):
 
         Where examples are images, also the graph with each prototype's picture in its place.
         """
-        from dlx.figures.networks import network
+        from dlx.figures.networks import plot_network
 
         places, edges = self.project(self.centres.flatten(1)), self.edges
-        drawn = {"graph": network(places, edges, data=self.shown)}
+        drawn = {"graph": plot_network(places, edges, data=self.shown)}
         if self.prototype_images is not None:
-            drawn["prototypes"] = network(places, edges, images=self.prototype_images)
+            drawn["prototypes"] = plot_network(places, edges, images=self.prototype_images)
         return drawn
 
 

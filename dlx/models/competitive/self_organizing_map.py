@@ -97,14 +97,14 @@ class SelfOrganizingMap(Annealed):
 
         Where examples are no images, each feature's values over the lattice instead, at most sixteen of them.
         """
-        from dlx.figures.networks import cells, network
+        from dlx.figures.networks import plot_lattice, plot_network
 
         drawn = {"graph": super().pictures()["graph"]}
         hexagonal, turned = self.lattice == "hexagonal", self.positions * self.positions.new_tensor([1.0, -1.0])
-        drawn["u_matrix"] = cells(turned, {"distance to the neighbours": self.u_matrix.flatten()}, hexagonal)
+        drawn["u_matrix"] = plot_lattice(turned, {"distance to the neighbours": self.u_matrix.flatten()}, hexagonal)
         if self.prototype_images is not None:
-            drawn["lattice"] = network(turned, self.edges, images=self.prototype_images)
+            drawn["lattice"] = plot_network(turned, self.edges, images=self.prototype_images)
         else:
             features = {f"feature {i}": self.prototypes[:, i] for i in range(min(self.prototypes.shape[1], 16))}
-            drawn["features"] = cells(turned, features, hexagonal)
+            drawn["features"] = plot_lattice(turned, features, hexagonal)
         return drawn

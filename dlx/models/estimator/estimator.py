@@ -204,9 +204,9 @@ class Classifier(Estimator):
         weights = getattr(self.estimator, "coef_", None)
         if not isinstance(weights, np.ndarray) or len(self.shape) != 3:
             return {}
-        from dlx.figures.figures import filters
+        from dlx.figures.figures import plot_filters
 
-        return {"weights": filters(torch.from_numpy(weights), self.shape)}
+        return {"weights": plot_filters(torch.from_numpy(weights), self.shape)}
 
 
 class Regressor(Estimator):
@@ -308,15 +308,15 @@ class Projector(Estimator):
 
     def pictures(self) -> dict[str, Tensor]:
         """Return the components as images, and how much of the variance the first k of them explain."""
-        from dlx.figures.figures import filters, lines
+        from dlx.figures.figures import plot_filters, plot_lines
 
         pictures = {}
         if len(self.shape) == 3 and hasattr(self.estimator, "components_"):
-            pictures["components"] = filters(torch.from_numpy(self.estimator.components_), self.shape)
+            pictures["components"] = plot_filters(torch.from_numpy(self.estimator.components_), self.shape)
         ratio = getattr(self.estimator, "explained_variance_ratio_", None)
         if ratio is not None:
             curve = {"training split": (np.arange(1, len(ratio) + 1), ratio.cumsum())}
-            pictures["explained_variance"] = lines(curve, x="components", y="part of the variance explained")
+            pictures["explained_variance"] = plot_lines(curve, x="components", y="part of the variance explained")
         return pictures
 
 

@@ -82,7 +82,7 @@ class BernoulliHMM(HMM):
     @torch.no_grad()
     def pictures(self, states: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Draw the transition table, and each state's probabilities of the bits; `states` names them."""
-        from dlx.figures.heat import heat
+        from dlx.figures.heat import plot_heatmap
 
-        bits = heat(self.logit.sigmoid(), "p(bit | state)", "bit", "state", None, states)
+        bits = plot_heatmap(self.logit.sigmoid(), "p(bit | state)", "bit", "state", None, states)
         return {"transition": draw_transitions(self.tables[1].exp(), states), "emission": bits}

@@ -90,7 +90,7 @@ class CategoricalHMM(HMM):
     @torch.no_grad()
     def pictures(self, symbols: Sequence[str] | None = None, states: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Draw the transition and the emission table, by the names of symbols and states where they have any."""
-        from dlx.figures.heat import heat
+        from dlx.figures.heat import plot_heatmap
 
-        emission = heat(self.log_emission.softmax(1), "p(symbol | state)", "symbol", "state", symbols, states)
+        emission = plot_heatmap(self.log_emission.softmax(1), "p(symbol | state)", "symbol", "state", symbols, states)
         return {"transition": draw_transitions(self.tables[1].exp(), states), "emission": emission}

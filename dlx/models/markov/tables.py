@@ -54,6 +54,6 @@ def log_dirichlet_prior(log_table: Tensor, prior: float) -> Tensor:
 
 def draw_transitions(table: Tensor, names: Sequence[str] | None = None) -> Tensor:
     """Return a picture (3, H, W) of transitions (S, S) between states, by their names where they have any."""
-    from dlx.figures.heat import heat
+    from dlx.figures.heat import plot_heatmap
 
-    return heat(table, "p(next state | state)", "next state", "state", names, names)
+    return plot_heatmap(table, "p(next state | state)", "next state", "state", names, names)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dlx.batch import Batch
 from dlx.figures import figures
-from dlx.figures.plane import map_of
+from dlx.figures.plane import plot_codes
 from dlx.models.autoencoders.vae.base import Variational
 
 MAX_MAP_POINTS = 2000  # codes on the map
@@ -37,7 +37,7 @@ def draw_pictures(
         pictures["samples"] = _make_grid(*_sample_fixed_codes(vae, pictured, seed, x.device, low, high))
         pictures["interpolations"] = _make_grid(_interpolate_codes(vae, x, labels), low, high, INTERPOLATION_STEPS)
     labelled = None if y is None or y.is_floating_point() else y.cpu()
-    codes = map_of(vae.encode(x, y if vae.conditional else None), labelled, names)
+    codes = plot_codes(vae.encode(x, y if vae.conditional else None), labelled, names)
     return pictures if codes is None else {**pictures, "latent_map": codes}
 
 
@@ -93,4 +93,4 @@ def _take_examples(batches: Iterable[Batch], most: int) -> tuple[Tensor, Tensor 
 
 def _make_grid(images: Tensor, low: float, high: float, columns: int | None) -> Tensor:
     shown = ((images.float() - low) / max(high - low, 1e-12)).clamp(0, 1)
-    return figures.grid(shown.cpu(), columns=columns)
+    return figures.make_grid(shown.cpu(), columns=columns)

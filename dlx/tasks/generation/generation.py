@@ -125,7 +125,7 @@ class Generation(Task):
         if real.ndim == 2 and real.shape[1] == 2:
             samples = _sample(model, len(real), real.device)
             which = torch.arange(2).repeat_interleave(torch.tensor([len(real), len(samples)]))
-            return {"samples": figures.scatter(torch.cat([real, samples]), which, ["data", "samples"])}
+            return {"samples": figures.plot_scatter(torch.cat([real, samples]), which, ["data", "samples"])}
         return {}
 
 

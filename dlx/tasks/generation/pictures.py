@@ -12,7 +12,7 @@ from dlx.models.interfaces import Conditional, Interpolator
 def image_grid(images: Tensor, like: Tensor, columns: int | None = None) -> Tensor:
     """Lay images (n, C, H, W) side by side, in the intensities of the data `like`, whatever their scaling."""
     low, high = like.amin(), like.amax()
-    return figures.grid(((images - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).cpu(), columns)
+    return figures.make_grid(((images - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).cpu(), columns)
 
 
 def make_row_labels(classes: int, pictured: int, device: torch.device) -> Tensor:

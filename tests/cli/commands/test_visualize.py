@@ -192,7 +192,7 @@ def test_visuals_that_do_not_suit_leave_no_directory(train, tmp_path):
 
 def test_classes_in_turn_where_a_split_is_sorted():
     from dlx.datasets.dataset import Dataset, Split, Stream
-    from dlx.interpretability.subject import examples
+    from dlx.interpretability.subject import select_examples
 
     dataset = Dataset()
     dataset.classes = 3
@@ -200,8 +200,8 @@ def test_classes_in_turn_where_a_split_is_sorted():
     x = torch.arange(6.0).view(6, 1, 1, 1)
     stream = Stream([(x[i], int(y[i])) for i in range(6)], y)
     for dataset.splits in ({"test": Split(x, y)}, {"test": stream}):
-        found, labels = examples(dataset, "test", 5)
+        found, labels = select_examples(dataset, "test", 5)
         assert found.flatten().tolist() == [0, 3, 5, 1, 4]
         assert labels.tolist() == [0, 1, 2, 0, 1]
     dataset.splits = {"test": Split(x, y[[1, 3, 0, 5, 4, 2]])}
-    assert examples(dataset, "test", 4)[0].flatten().tolist() == [0, 1, 2, 3]
+    assert select_examples(dataset, "test", 4)[0].flatten().tolist() == [0, 1, 2, 3]

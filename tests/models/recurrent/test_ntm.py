@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.figures.panels import panels
+from dlx.figures.panels import plot_panels
 from dlx.models.recurrent.ntm import addressing
 from dlx.models.recurrent.ntm.ntm import NTM, State
 from dlx.tasks.transduction import Transduction
@@ -286,7 +286,7 @@ def test_trace_shows_the_same_steps():
 def test_the_picture_is_filled_to_its_corners(heads):
     """Frames end at the same height in both columns, and take the most of each."""
     sizes = {"inputs": 9, "targets": 8, "outputs": 8, "adds": 20, "reads": 20, "written": 128, "read": 128 * heads}
-    drawn = panels({name: torch.ones(rows, 30) for name, rows in sizes.items()})
+    drawn = plot_panels({name: torch.ones(rows, 30) for name, rows in sizes.items()})
     dark = (drawn.float().mean(0) < 0.5 * float(drawn.max())).float()  # tables of ones are black
     height, width = dark.shape
     sides = [dark[:, : width // 2], dark[:, width // 2 :]]
@@ -294,7 +294,7 @@ def test_the_picture_is_filled_to_its_corners(heads):
     assert abs(int(full[0].max()) - int(full[1].max())) <= 2
     assert abs(int(full[0].min()) - int(full[1].min())) <= 2
     assert min(len(rows) for rows in full) > 0.8 * height
-    one = panels({name: torch.ones(8, 30) for name in ("inputs", "targets", "outputs")})
+    one = plot_panels({name: torch.ones(8, 30) for name in ("inputs", "targets", "outputs")})
     assert one.shape[2] < 0.6 * width, "a network without a memory has one column"
 
 

@@ -237,6 +237,6 @@ class DBM(nn.Module):
         """Draw the weights of each unit of the first hidden layer, for images."""
         if len(self.shape) != 3:
             return {}
-        from dlx.figures.figures import filters
+        from dlx.figures.figures import plot_filters
 
-        return {"filters": filters(self.W[0].detach().T.cpu(), self.shape)}
+        return {"filters": plot_filters(self.W[0].detach().T.cpu(), self.shape)}
