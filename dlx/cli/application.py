@@ -24,10 +24,10 @@ from dlx.runs.rundir import near
 from dlx.sweeps.plugins import goes_on, train_trial
 from dlx.sweeps.space import spelled, swept
 
-SEARCHING = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # options of `dlx sweep`
+SWEEP_OPTIONS = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # options of `dlx sweep`
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Hydra's own parser, its errors ours."""
     made = application_parser()
 
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
+def parse_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
     """Options and overrides of a command line, in any order, and what is wrong with unknown options.
 
     Raises:
@@ -48,7 +48,7 @@ def arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
     for place, word in enumerate(given[:-1]):  # `--info model=gan`: the override is not the option's value
         if word in ("--info", "-i") and "=" in given[place + 1]:
             given[place] = "--info=all"
-    known = parser()
+    known = make_parser()
     args, unknown = known.parse_known_intermixed_args(given)
     modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, name)]
     if len(modes) > 1:
@@ -61,7 +61,7 @@ def arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
         near = closest(word.partition("=")[0], [option for option in options if option.startswith("--")])
         key, _, value = word.lstrip("-").partition("=")
         option = word.partition("=")[0]
-        if option in SEARCHING:
+        if option in SWEEP_OPTIONS:
             problems.append(Problem(word, "it belongs to dlx sweep", f"type dlx sweep NAME … {option} …"))
             following = given[given.index(word) + 1 :][:1]
             if option == word and following and following[0] in args.overrides and "=" not in following[0]:
@@ -85,7 +85,7 @@ def run(words: Sequence[str]) -> int:
         UsageError: mistakes, all of them, before anything was made.
         DlxError: what the run raised.
     """
-    args, problems = arguments(words)
+    args, problems = parse_arguments(words)
     if args.experimental_rerun:
         raise UsageError("--experimental-rerun loads a pickle, which dlx never does; type dlx resume RUN")
     where = places(args.config_dir, args.config_path, args.config_name)
@@ -105,8 +105,8 @@ def run(words: Sequence[str]) -> int:
             if count > 1:
                 return launch.launch(words, count)
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
-            directory = _directory(prepared, key)
-            args.overrides = _fixed(args.overrides, key, directory)
+            directory = _resolve_directory(prepared, key)
+            args.overrides = _set_override(args.overrides, key, directory)
             job = Job(existing(directory.absolute()), tuple(own_packages()), train_trial=train_trial)
             if prepared.multirun:
                 from dlx.sweeps.plugins import reachable, register
@@ -115,12 +115,12 @@ def run(words: Sequence[str]) -> int:
                 register(prepared.config.hydra)
                 sweep = directory.absolute()
                 if goes_on(prepared.config.hydra):
-                    _agreed(prepared, directory)
+                    _check_search(prepared, directory)
                 else:
                     (sweep / FAILED).unlink(missing_ok=True)  # of an earlier sweep into the same directory
-    with searching(where), _raised():
+    with searching(where), _raise_hydra_errors():
         try:
-            run_application(args, parser(), job, str(where.main), where.name)
+            run_application(args, make_parser(), job, str(where.main), where.name)
         except (HydraException, OmegaConfBaseException) as error:
             if sweep is None or not any(failures(sweep)):
                 raise ConfigError([explain(error, args.overrides)]) from error
@@ -128,15 +128,15 @@ def run(words: Sequence[str]) -> int:
             raise stop.error from stop.error.__cause__
         except Exception as error:
             if isinstance(error, OSError) and directory and not directory.exists():  # Hydra could not make it
-                raise UsageError(_unwritable(directory, error.strerror or str(error), key)) from error
+                raise UsageError(_format_unwritable(directory, error.strerror or str(error), key)) from error
             if sweep is None or not any(failures(sweep)):
                 raise
     if sweep is None or goes_on(prepared.config.hydra):  # a search has told of itself
         return 0
-    return _summary(sweep, swept(prepared.overrides))
+    return _summarise_jobs(sweep, swept(prepared.overrides))
 
 
-def _agreed(prepared: Prepared, directory: Path) -> None:
+def _check_search(prepared: Prepared, directory: Path) -> None:
     """Refuse a search that is not good before Hydra composes it once more."""
     from dlx.sweeps.settings import agreed
 
@@ -152,7 +152,7 @@ def _check_package(package: str, prepared: Prepared) -> None:
         raise UsageError(f"--package {package} is not in the configuration; type {near or 'dlx --cfg job'}")
 
 
-def _directory(prepared: Prepared, key: str) -> Path:
+def _resolve_directory(prepared: Prepared, key: str) -> Path:
     """Where the run is written, decided once: an id and a time that are read twice would differ.
 
     Raises:
@@ -169,26 +169,26 @@ def _directory(prepared: Prepared, key: str) -> Path:
         )
     nearest = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
     if not nearest.is_dir():
-        raise UsageError(_unwritable(directory, f"{nearest} is a file", key))
+        raise UsageError(_format_unwritable(directory, f"{nearest} is a file", key))
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(_unwritable(directory, f"{nearest} may not be written to", key))
+        raise UsageError(_format_unwritable(directory, f"{nearest} may not be written to", key))
     return directory
 
 
-def _unwritable(directory: Path, reason: str, key: str) -> str:
+def _format_unwritable(directory: Path, reason: str, key: str) -> str:
     return (
         f"the directory {directory} cannot be made: {reason}; needed: a writable directory; "
         f"type {key}=… with another one"
     )
 
 
-def _fixed(overrides: Sequence[str], key: str, directory: Path) -> list[str]:
+def _set_override(overrides: Sequence[str], key: str, directory: Path) -> list[str]:
     quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\$")
     return [*(word for word in overrides if word.partition("=")[0].lstrip("+") != key), f"{key}='{quoted}'"]
 
 
 @contextmanager
-def _raised() -> Iterator[None]:
+def _raise_hydra_errors() -> Iterator[None]:
     """Have Hydra raise its errors, which it would print."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -200,7 +200,7 @@ def _raised() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def _summary(sweep: Path, keys: Sequence[str]) -> int:
+def _summarise_jobs(sweep: Path, keys: Sequence[str]) -> int:
     """What looks at the jobs of a multirun; those that failed, named at its end, 3 where there are any."""
     varied = [key for key in keys if key != "seed"] or ["model"]
     look = f"dlx runs --sweep {near(sweep)} --by {','.join(varied)}"

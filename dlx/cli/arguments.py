@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def divided(words: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
+def split_input(words: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
     """The input, and the overrides: the first word is the input unless it reads like an override and is no file."""
     if words and ("=" not in words[0] or Path(words[0]).exists()):
         return Path(words[0]), words[1:]

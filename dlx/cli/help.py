@@ -27,7 +27,7 @@ EXAMPLES = (
 )
 
 
-def show(words: Sequence[str] = ()) -> None:
+def print_help(words: Sequence[str] = ()) -> None:
     """Print verbs, options, and each group's entries with their descriptions, its default marked."""
     directory = next((words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-cd", "--config-dir")), None)
     import_from_here()
@@ -46,6 +46,6 @@ def show(words: Sequence[str] = ()) -> None:
     print("Examples", *EXAMPLES, sep="\n  ")
 
 
-def version() -> str:
+def format_version() -> str:
     """Versions of dlx and of Hydra."""
     return f"dlx {__version__} (hydra {metadata.version('hydra-core')})"

@@ -52,28 +52,28 @@ def run(words: list[str]) -> int:
     """
     verb = words[0] if words else ""
     if verb in VERBS and verb != "train":
-        return command(verb, words[1:])
+        return run_command(verb, words[1:])
     rest = words[1:] if verb == "train" else words
-    if not words or _asks(rest, "--help", "-h"):
-        from dlx.cli.help import show
+    if not words or _has_option(rest, "--help", "-h"):
+        from dlx.cli.help import print_help
 
-        show(rest)
+        print_help(rest)
         return 0
-    if _asks(rest, "--version"):
-        from dlx.cli.help import version
+    if _has_option(rest, "--version"):
+        from dlx.cli.help import format_version
 
-        print(version())
+        print(format_version())
         return 0
-    if verb.isidentifier() and verb != "train" and (wrong := unknown_verb(verb)):
+    if verb.isidentifier() and verb != "train" and (wrong := explain_unknown_verb(verb)):
         raise UsageError(wrong)
     from dlx.cli import application, completion
 
     if completion.is_query(rest):
-        return completion.query(rest)
+        return completion.print_completions(rest)
     return application.run(rest)
 
 
-def command(verb: str, words: list[str]) -> int:
+def run_command(verb: str, words: list[str]) -> int:
     """A click command of `dlx/cli/commands`."""
     import click
 
@@ -93,7 +93,7 @@ def command(verb: str, words: list[str]) -> int:
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 
-def unknown_verb(word: str) -> str | None:
+def explain_unknown_verb(word: str) -> str | None:
     """What to say of a bare first word that is no verb; None where it was meant as an override."""
     from dlx.config.report import closest
 
@@ -101,5 +101,5 @@ def unknown_verb(word: str) -> str | None:
     return f"there is no verb {word}; did you mean dlx {near}? type dlx --help" if near else None
 
 
-def _asks(words: Sequence[str], *options: str) -> bool:
+def _has_option(words: Sequence[str], *options: str) -> bool:
     return any(word in options for word in words)

@@ -22,11 +22,11 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
     from dlx.terminal import terminal
 
     if not everything and not as_json:
-        _print(_rehearsed(overrides))
+        _print_result(_dry_run(overrides))
         return
     rows, code = [], 0
-    for choice in _choices() if everything else [""]:
-        row, failed = _row(choice, overrides, download=not everything)
+    for choice in _list_choices() if everything else [""]:
+        row, failed = _make_row(choice, overrides, download=not everything)
         rows.append(row)
         code = max(code, failed)
         if everything and not as_json and sys.stderr.isatty():
@@ -42,7 +42,7 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
         sys.exit(code)
 
 
-def _choices() -> list[str]:
+def _list_choices() -> list[str]:
     """model=… and experiment=… for everything on the search path."""
     from dlx.config.catalogue import Catalogue
     from dlx.config.search import places
@@ -51,7 +51,7 @@ def _choices() -> list[str]:
     return [f"{group}={name}" for group in ("model", "experiment") for name in catalogue.names(group)]
 
 
-def _rehearsed(overrides: Any, download: bool = True) -> Any:
+def _dry_run(overrides: Any, download: bool = True) -> Any:
     """What a rehearsal showed; None where data would have to be downloaded for it first."""
     from dlx.config.compose import compose
 
@@ -79,13 +79,13 @@ def _has_data(config: Any) -> bool:
     return True
 
 
-def _row(choice: str, overrides: tuple[str, ...], download: bool = True) -> tuple[dict[str, Any], int]:
+def _make_row(choice: str, overrides: tuple[str, ...], download: bool = True) -> tuple[dict[str, Any], int]:
     """A line of the table, and the exit code that it asks for."""
     started = time.monotonic()
     row: dict[str, Any] = {"configuration": choice or " ".join(overrides) or "the defaults", "result": "ok"}
     code = 0
     try:
-        found = _rehearsed([choice, *overrides] if choice else overrides, download)
+        found = _dry_run([choice, *overrides] if choice else overrides, download)
         if found is None:
             row["result"] = "no data here"
         else:
@@ -100,7 +100,7 @@ def _row(choice: str, overrides: tuple[str, ...], download: bool = True) -> tupl
     return row, code
 
 
-def _print(found: Any) -> None:
+def _print_result(found: Any) -> None:
     from dlx.terminal.terminal import text
 
     print(f"ok: {found.parameters:,} parameters")

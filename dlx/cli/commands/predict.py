@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from dlx.cli.arguments import divided
+from dlx.cli.arguments import split_input
 from dlx.errors import UsageError
 from dlx.runs.rundir import find
 
-SHOWN, WIDE = 40, 12  # rows, and values of one column, on a terminal
+MAX_ROWS, MAX_VALUES = 40, 12  # rows, and values of one column, on a terminal
 
 
 @click.command("predict")
@@ -39,7 +39,7 @@ def command(
     from dlx.terminal.progress import counted
 
     found = find(run)
-    input, overrides = divided(words)
+    input, overrides = split_input(words)
     if input is None and what is None:
         raise UsageError(
             "no INPUT was given; needed: .npy, .npz, .csv, .txt, an image, or a folder of images; type dlx predict "
@@ -58,7 +58,7 @@ def command(
 
     parts, _ = load_trained(found, config, checkpoint)
     if what is not None:
-        _codes(parts, what, input, split or parts.dataset.held_out, output)
+        _write_encodings(parts, what, input, split or parts.dataset.held_out, output)
         return
     assert input is not None
     given = inputs.read(input, parts.dataset)
@@ -79,18 +79,18 @@ def command(
     if "label" in columns and "probability" in columns:
         columns["probability"] = columns["probability"].amax(1)  # of that label: there is no room for a hundred
     inner = 2 if steps else 1
-    wide = [name for name, values in columns.items() if values.shape[inner:].numel() > WIDE]
+    wide = [name for name, values in columns.items() if values.shape[inner:].numel() > MAX_VALUES]
     for name in wide:
         terminal.note(f"{name}: {list(columns.pop(name).shape[inner:])} each; type -o FILE.npz, .csv or (images) .png")
     if not columns:
         return
     rows = outputs.rows(columns, parts.dataset.names, given.files, steps)
-    terminal.table(rows[:SHOWN])
-    if len(rows) > SHOWN:
-        terminal.note(f"{SHOWN} of {len(rows)} rows are shown; type -o FILE.csv for all")
+    terminal.table(rows[:MAX_ROWS])
+    if len(rows) > MAX_ROWS:
+        terminal.note(f"{MAX_ROWS} of {len(rows)} rows are shown; type -o FILE.csv for all")
 
 
-def _codes(parts: Any, what: str, input: Path | None, split: str, output: Path | None) -> None:
+def _write_encodings(parts: Any, what: str, input: Path | None, split: str, output: Path | None) -> None:
     """Codes or reconstructions of a file's examples, or of a split's, as arrays and as a picture."""
     from dlx.figures.figures import save_png
     from dlx.terminal import terminal

@@ -36,7 +36,7 @@ def command(run: str, overrides: tuple[str, ...]) -> None:
         )
     config = stretched(found, trusted(found, overrides, RUNNING, "resume"))
     processes.check(config.trainer)
-    nothing = _nothing_left(found, about, config)
+    nothing = _explain_nothing_left(found, about, config)
     if nothing:
         print(nothing)
         return
@@ -48,7 +48,7 @@ def command(run: str, overrides: tuple[str, ...]) -> None:
     resume(found, config)
 
 
-def _nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | None:
+def _explain_nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | None:
     """Why a finished run would not go on, and what to type; None if it would."""
     if about.get("status") != "finished":
         return None

@@ -10,7 +10,7 @@ from dlx.sweeps.record import ROOT, read
 from dlx.sweeps.settings import PRUNERS, SAMPLERS
 
 
-class Command(click.Command):
+class SweepCommand(click.Command):
     """Lets `--prune` stand alone, whatever comes after it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -22,7 +22,7 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command("sweep", cls=Command)
+@click.command("sweep", cls=SweepCommand)
 @click.argument("name")
 @click.argument("overrides", nargs=-1, metavar="[KEY=CHOICES]...")
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Runs in all; 20, or all points of a grid.")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dlx.cli.arguments import divided
+from dlx.cli.arguments import split_input
 from dlx.errors import UsageError
 from dlx.interpretability import METHODS
 from dlx.runs.rundir import Run, find
@@ -41,9 +41,9 @@ def command(
     from dlx.runs.trust import trusted
     from dlx.terminal import terminal
 
-    methods = _methods(method)
+    methods = _parse_methods(method)
     found = find(run)
-    path, overrides = divided(words)
+    path, overrides = split_input(words)
     config = trusted(found, overrides, LOOKING, "visualize")
     if path is not None and not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: an INPUT as for dlx predict, or key=value")
@@ -64,10 +64,10 @@ def command(
     seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number)
     for reason in seen.skipped:
         terminal.note(f"left out: {reason}")
-    _keep(seen.pictures, found, output)
+    _save_pictures(seen.pictures, found, output)
 
 
-def _methods(text: str) -> list[str]:
+def _parse_methods(text: str) -> list[str]:
     from dlx.config.report import closest
 
     wanted = list(dict.fromkeys(word.strip() for word in text.split(",")))
@@ -79,7 +79,7 @@ def _methods(text: str) -> list[str]:
     return wanted
 
 
-def _keep(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
+def _save_pictures(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
     """PNG files, and images in a further event file where the run has one and is over."""
     from dlx.figures import figures
     from dlx.loggers.tensorboard.events import EventFile
