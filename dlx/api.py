@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from dlx.config.compose import prepare, trust_own
 from dlx.config.search import places
 from dlx.errors import UsageError
-from dlx.parts import Parts, Which, load_trained
+from dlx.parts import CheckpointName, Parts, load_trained
 from dlx.run import train_in
-from dlx.runs.rundir import Run, find
-from dlx.runs.saved import LOOKING, config_of
-from dlx.runs.trust import trusted
+from dlx.runs.rundir import Run, find_run
+from dlx.runs.saved import INFERENCE_KEYS, load_config
+from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task
 from dlx.trained import trained
-from dlx.trained.inputs import examples, read, several
+from dlx.trained.inputs import as_examples, as_inputs, read_inputs
 
 Array = np.ndarray | Tensor
 
@@ -33,7 +33,7 @@ class Trained:
         checkpoint: `best` or `last`; None takes the best one, or the last where no best one was chosen.
     """
 
-    def __init__(self, run: Run, overrides: Sequence[str] = (), checkpoint: Which | None = None) -> None:
+    def __init__(self, run: Run, overrides: Sequence[str] = (), checkpoint: CheckpointName | None = None) -> None:
         self._run, self._overrides, self._which = run, tuple(overrides), checkpoint
 
     def __repr__(self) -> str:
@@ -58,12 +58,14 @@ class Trained:
     @cached_property
     def config(self) -> DictConfig:
         """The complete configuration."""
-        return config_of(self._run)
+        return load_config(self._run)
 
     @cached_property
     def parts(self) -> Parts:
         """Dataset, task, model, procedure, trainer and loader, the model with its trained weights."""
-        return load_trained(self._run, trusted(self._run, self._overrides, LOOKING, "load"), self._which)[0]
+        return load_trained(
+            self._run, load_trusted_config(self._run, self._overrides, INFERENCE_KEYS, "load"), self._which
+        )[0]
 
     @property
     def model(self) -> nn.Module:
@@ -99,7 +101,7 @@ class Trained:
     def predictions(self, x: Any) -> dict[str, Any]:
         """As `predict`, with everything that the task tells: for classes, `label` and `probability`."""
         dataset = self.parts.dataset
-        given = read(Path(x), dataset) if isinstance(x, str | Path) else several(x, dataset)
+        given = read_inputs(Path(x), dataset) if isinstance(x, str | Path) else as_inputs(x, dataset)
         columns = trained.predict(self.parts, given.x, given.lengths)
         if isinstance(x, Tensor):
             return {name: value.to(x.device) for name, value in columns.items()}
@@ -143,7 +145,11 @@ class Trained:
         from dlx.interpretability.visuals import visualize
 
         dataset = self.parts.dataset
-        raw = None if x is None else (read(Path(x), dataset).x if isinstance(x, str | Path) else examples(x, dataset))
+        raw = (
+            None
+            if x is None
+            else (read_inputs(Path(x), dataset).x if isinstance(x, str | Path) else as_examples(x, dataset))
+        )
         number = choice.label(None if label is None else str(label), dataset.names, dataset.classes)
         model, dataset, device = self.parts.model, self.parts.dataset, self.parts.trainer.device
         asked = choice.Choice(layer, number, unit)
@@ -174,17 +180,17 @@ def train(*overrides: str) -> Trained:
         return Trained(train_in(directory, config, {"overrides": list(overrides), **choices}))
     finally:
         if (directory / "run.json").exists():
-            _keep(directory / ".hydra", config=config, hydra={"hydra": hydra}, overrides=list(overrides))
+            _save_hydra_files(directory / ".hydra", config=config, hydra={"hydra": hydra}, overrides=list(overrides))
 
 
-def _keep(directory: Path, **contents: Any) -> None:
+def _save_hydra_files(directory: Path, **contents: Any) -> None:
     """What Hydra itself writes beside a run of the command line."""
     directory.mkdir(exist_ok=True)
     for name, content in contents.items():
         OmegaConf.save(content, directory / f"{name}.yaml")
 
 
-def load(run: str | Path, *overrides: str, checkpoint: Which | None = None) -> Trained:
+def load(run: str | Path, *overrides: str, checkpoint: CheckpointName | None = None) -> Trained:
     """A run that was trained before.
 
     Args:
@@ -195,4 +201,4 @@ def load(run: str | Path, *overrides: str, checkpoint: Which | None = None) -> T
     Raises:
         UsageError: there is no such run.
     """
-    return Trained(find(str(run)), overrides, checkpoint)
+    return Trained(find_run(str(run)), overrides, checkpoint)

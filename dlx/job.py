@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 from dlx.config.compose import register_resolvers, trust_own
 from dlx.config.search import import_from_here
 from dlx.errors import DlxError, Interrupted
-from dlx.runs.failures import record
+from dlx.runs.failures import record_failure
 
 
-class Stopped(BaseException):
+class JobAborted(BaseException):
     """Carries an error past Hydra, which would announce it before it is shown.
 
     Args:
@@ -56,15 +56,15 @@ class Job:
         directory = Path(hydra.runtime.output_dir)
         trust_own(config, self.own)
         try:
-            return objective(self._train(config, hydra))
+            return compute_objective(self._train(config, hydra))
         except Interrupted as stop:  # of a sweep too: the jobs after this one are not wanted either
-            raise Stopped(stop) from stop
+            raise JobAborted(stop) from stop
         except Exception as error:
             self.failed(directory, hydra, error)
             if hydra.mode == RunMode.MULTIRUN:
                 raise
             if isinstance(error, DlxError):
-                raise Stopped(error) from error
+                raise JobAborted(error) from error
             raise
         except KeyboardInterrupt:
             self._tidy(directory)
@@ -74,7 +74,7 @@ class Job:
         """Leave nothing behind where nothing was started, and let a sweep know which of its jobs failed."""
         self._tidy(directory)
         if hydra.mode == RunMode.MULTIRUN:
-            _record(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
+            _record_failure(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
 
     def _train(self, config: DictConfig, hydra: Any) -> dict[str, float]:
         if hydra.sweeper.get("trial") is not None and self.train_trial is not None:
@@ -104,17 +104,17 @@ class Job:
                 break
 
 
-def existing(directory: Path) -> frozenset[Path]:
+def find_existing(directory: Path) -> frozenset[Path]:
     """The directories, from `directory` up, that are there already, and its `.hydra`."""
     return frozenset(folder for folder in (directory / ".hydra", directory, *directory.parents) if folder.exists())
 
 
-def objective(metrics: dict[str, float]) -> Any:
+def compute_objective(metrics: dict[str, float]) -> Any:
     """The best monitored validation metric, all of them where there is none: what a job returns to its sweeper."""
     best = [value for name, value in metrics.items() if name.startswith("val/best_") and math.isfinite(value)]
     return best[0] if best else metrics
 
 
-def _record(sweep: Path, hydra: Any, error: Exception) -> None:
+def _record_failure(sweep: Path, hydra: Any, error: Exception) -> None:
     """Note a failed job where the command that started the sweep finds it, whatever process the job ran in."""
-    record(sweep, hydra.job.num, hydra.overrides.task, error, hydra.sweeper.get("trial"))
+    record_failure(sweep, hydra.job.num, hydra.overrides.task, error, hydra.sweeper.get("trial"))

@@ -33,14 +33,14 @@ from dlx.models.pretrained import Beginning
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.runs.rundir import Run
-from dlx.runs.saved import LOOKING, copied
-from dlx.runs.trust import trusted
+from dlx.runs.saved import INFERENCE_KEYS, copy_config
+from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task, first, reads_lengths
 from dlx.training import batch_size, checkpoint
 from dlx.training.batch_size import Found
 from dlx.training.trainer import Trainer
 
-Which = Literal["best", "last"]  # checkpoint
+CheckpointName = Literal["best", "last"]  # checkpoint
 
 
 class Parts(NamedTuple):
@@ -86,7 +86,7 @@ def assemble(
     dataset: Dataset = loaded or build(config, "dataset")
     if loaded is None:
         current_group().local_main_first(dataset.load)
-    _complete(config, dataset)
+    _fill_in_sizes(config, dataset)
     task: Task = build(config, "task")
     task.load_model = load_model
     task.attach(dataset)
@@ -100,7 +100,9 @@ def assemble(
         suits(model, dataset, trainer.visuals, trainer.device)
     found: Found | None = None
     if trainer.batch == "auto":
-        found = current_group().broadcast_result(lambda: _search(config, fresh, dataset, task, model, trainer))
+        found = current_group().broadcast_result(
+            lambda: _search_batch_size(config, fresh, dataset, task, model, trainer)
+        )
     if found is not None:
         trainer.batch = config.trainer.batch = found.size  # what is saved is a number
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
@@ -108,11 +110,11 @@ def assemble(
         model = convert_batch_norm(model, trainer.device)
     if trainer.compile:
         model.compile()
-    data, procedure = _learner(config, dataset, task, model, trainer, data, batch)
+    data, procedure = _make_learner(config, dataset, task, model, trainer, data, batch)
     return Parts(config, dataset, task, model, procedure, trainer, data, beginning, machine, found)
 
 
-def _learner(
+def _make_learner(
     config: DictConfig | Plain,
     dataset: Dataset,
     task: Task,
@@ -159,7 +161,7 @@ def make_scheduler(config: DictConfig | Plain, updates: int) -> Any:
     return made and partial(Schedule, scheduler=made, interval=config.scheduler.get("interval", "epoch"))
 
 
-def _search(
+def _search_batch_size(
     config: DictConfig | Plain, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
 ) -> Found:
     """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
@@ -181,7 +183,7 @@ def _search(
         trial, own = copy.copy(trainer), copy.deepcopy(model)
         trial.batch = size
         _tune(config, trial, own, examples)
-        data, procedure = _learner(tried, dataset, task, own, trial)
+        data, procedure = _make_learner(tried, dataset, task, own, trial)
         return own, procedure, next(data.train(0))
 
     warm = 1 + int(config.procedure.get("accumulate", 1))
@@ -189,7 +191,7 @@ def _search(
     return batch_size.search(make, examples, trainer.device, precision, warm)
 
 
-def _complete(config: DictConfig | Plain, dataset: Dataset) -> None:
+def _fill_in_sizes(config: DictConfig | Plain, dataset: Dataset) -> None:
     """Write the sizes that were found into the configuration: the model's interpolations read them."""
     with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
         for name in ("shape", "classes", "outputs"):
@@ -223,12 +225,12 @@ def describe(parts: Parts) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         **parts.beginning.about(),
         **(parts.batch.about() if parts.batch else {}),
-        **several(parts),
+        **distributed_info(parts),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
 
 
-def several(parts: Parts) -> dict[str, Any]:
+def distributed_info(parts: Parts) -> dict[str, Any]:
     """How many processes learn together, and from how many examples at a step; nothing for one by itself."""
     world, batch = current_group().world, parts.data.batch
     strategy, each = parts.trainer.strategy, parts.trainer.batch
@@ -236,19 +238,19 @@ def several(parts: Parts) -> dict[str, Any]:
     return {"processes": world, "global_batch": batch} if are_several else {}
 
 
-def prepare(parts: Parts, most: int = 5000) -> None:
+def init_from_data(parts: Parts, most: int = 5000) -> None:
     """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
     wanted = getattr(parts.model, "prepare", None)
     if callable(wanted) and parts.beginning.transfer is None:  # else they are those that the other weights go with
         wanted(first(parts.data.split("train"), most))
 
 
-def load_trained(run: Run, config: DictConfig, which: Which | None = None) -> tuple[Parts, Which]:
+def load_trained(run: Run, config: DictConfig, which: CheckpointName | None = None) -> tuple[Parts, CheckpointName]:
     """Every part of a run with the weights of a checkpoint, ready to be looked at.
 
     Args:
         run: where it lies.
-        config: its configuration, from `dlx.runs.trust.trusted`.
+        config: its configuration, from `dlx.runs.trust.load_trusted_config`.
         which: the checkpoint; None takes the best one, or the last where no best one was chosen.
 
     Returns:
@@ -257,17 +259,17 @@ def load_trained(run: Run, config: DictConfig, which: Which | None = None) -> tu
     Raises:
         UsageError: its data or its checkpoint is not there or not good.
     """
-    config = copied(config)
+    config = copy_config(config)
     config.trainer.compile = False  # it takes longer than looking
     if config.procedure.get("compile"):
         config.procedure.compile = None
-    chosen: Which = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
+    chosen: CheckpointName = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
     parts = assemble(config)
     restore_weights(parts, run, chosen)
     return parts, chosen
 
 
-def restore_weights(parts: Parts, run: Run, which: Which) -> None:
+def restore_weights(parts: Parts, run: Run, which: CheckpointName) -> None:
     """Give the model the weights of a checkpoint.
 
     Raises:
@@ -288,5 +290,5 @@ def restore_weights(parts: Parts, run: Run, which: Which) -> None:
 
 def load_model(run: Run, overrides: Sequence[str]) -> tuple[nn.Module, Dataset]:
     """Return the model and the dataset of a finished run, for a task that measures with them."""
-    parts, _ = load_trained(run, trusted(run, overrides, LOOKING, "train"))
+    parts, _ = load_trained(run, load_trusted_config(run, overrides, INFERENCE_KEYS, "train"))
     return parts.model, parts.dataset

@@ -19,7 +19,7 @@ from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explained
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
-from dlx.parts import Parts, assemble, describe, prepare, several
+from dlx.parts import Parts, assemble, describe, distributed_info, init_from_data
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import first
 from dlx.terminal.progress import Progress
@@ -33,7 +33,7 @@ def train(config: DictConfig, progress: Progress | None = None) -> dict[str, flo
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    return train_in(Path(hydra.runtime.output_dir), config, composed(hydra), progress).read()["metrics"]
+    return train_in(Path(hydra.runtime.output_dir), config, describe_job(hydra), progress).read()["metrics"]
 
 
 def train_in(
@@ -54,14 +54,14 @@ def train_in(
     """
     group = broadcast_job("train", config)
     parts = group.run_on_all_ranks(lambda: assemble(config, fresh=True))
-    with claimed(directory):
-        run = group.run_on_all_ranks(lambda: NullRun() if group.rank else created(directory, parts, about))
-        _learn(run, parts, progress=progress, watch=watch)
+    with mark_interrupted(directory):
+        run = group.run_on_all_ranks(lambda: NullRun() if group.rank else create_run(directory, parts, about))
+        _fit(run, parts, progress=progress, watch=watch)
     return run
 
 
 @contextlib.contextmanager
-def claimed(directory: Path) -> Iterator[None]:
+def mark_interrupted(directory: Path) -> Iterator[None]:
     """A run of this process that is interrupted before its books are open says so too."""
     try:
         yield
@@ -72,10 +72,10 @@ def claimed(directory: Path) -> Iterator[None]:
         raise
 
 
-def created(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
+def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     """The run directory of a training that is about to begin; see `train_in`."""
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
-    _keep(run, parts)
+    _save_config(run, parts)
     return run
 
 
@@ -91,27 +91,27 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).resume(where))
         parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
-    with claimed(run.directory):  # dlx runs asks whether the process lives
+    with mark_interrupted(run.directory):  # dlx runs asks whether the process lives
         run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
         if group.rank == 0:
-            run.update(**several(parts))
-            _keep(run, parts)
-        _learn(run, parts, resumed=True, note=note, progress=progress, watch=watch)
+            run.update(**distributed_info(parts))
+            _save_config(run, parts)
+        _fit(run, parts, resumed=True, note=note, progress=progress, watch=watch)
     return run
 
 
-def _keep(run: Run, parts: Parts) -> None:
+def _save_config(run: Run, parts: Parts) -> None:
     (run.directory / "config.yaml").write_text(written(parts.config), encoding="utf-8")
 
 
-def composed(hydra: Any) -> dict[str, Any]:
+def describe_job(hydra: Any) -> dict[str, Any]:
     """What run.json says of a job of Hydra's: its overrides, and the names of the groups chosen."""
     choices = hydra.runtime.choices.items()
     named = {group: name for group, name in choices if not group.startswith("hydra") and name is not None}
     return {"overrides": list(hydra.overrides.task), **named}
 
 
-def _learn(
+def _fit(
     run: Run,
     parts: Parts,
     resumed: bool = False,
@@ -132,13 +132,13 @@ def _learn(
     notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
     progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, extra=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
-    with books(run, trainer, started), group.explain_lost_rank(), explained():
+    with record_outcome(run, trainer, started), group.explain_lost_rank(), explained():
         try:
             logger.hparams(plain(parts.config))
             if not resumed:
-                prepare(parts)
+                init_from_data(parts)
                 with group.full_parameters(parts.model):
-                    introduce(parts, logger)
+                    log_config_and_graph(parts, logger)
             if not trainer.step:
                 group.sync_parameters(parts.model, parts.config.seed)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
@@ -151,7 +151,7 @@ def _learn(
     progress.summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
 
 
-def introduce(parts: Parts, logger: Logger) -> None:
+def log_config_and_graph(parts: Parts, logger: Logger) -> None:
     """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
     logger.config(written(parts.config))
     if logger.draws("graph"):
@@ -196,7 +196,7 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
+def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
     """run.json tells how the run ended, also when it ended badly."""
     status, error = "failed", None
     try:

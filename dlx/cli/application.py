@@ -18,10 +18,10 @@ from dlx.config.search import own_packages, places, searching
 from dlx.distributed import launch
 from dlx.errors import SweepError, UsageError
 from dlx.hardware import processes
-from dlx.job import Job, Stopped, existing
-from dlx.runs.failures import FAILED, failures
-from dlx.runs.rundir import near
-from dlx.sweeps.plugins import goes_on, train_trial
+from dlx.job import Job, JobAborted, find_existing
+from dlx.runs.failures import FAILURES_FILE, read_failures
+from dlx.runs.rundir import relative_to_cwd
+from dlx.sweeps.plugins import is_resumable, train_trial
 from dlx.sweeps.space import spelled, swept
 
 SWEEP_OPTIONS = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # options of `dlx sweep`
@@ -107,31 +107,31 @@ def run(words: Sequence[str]) -> int:
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
             directory = _resolve_directory(prepared, key)
             args.overrides = _set_override(args.overrides, key, directory)
-            job = Job(existing(directory.absolute()), tuple(own_packages()), train_trial=train_trial)
+            job = Job(find_existing(directory.absolute()), tuple(own_packages()), train_trial=train_trial)
             if prepared.multirun:
                 from dlx.sweeps.plugins import reachable, register
 
                 reachable(prepared.config.hydra)
                 register(prepared.config.hydra)
                 sweep = directory.absolute()
-                if goes_on(prepared.config.hydra):
+                if is_resumable(prepared.config.hydra):
                     _check_search(prepared, directory)
                 else:
-                    (sweep / FAILED).unlink(missing_ok=True)  # of an earlier sweep into the same directory
+                    (sweep / FAILURES_FILE).unlink(missing_ok=True)  # of an earlier sweep into the same directory
     with searching(where), _raise_hydra_errors():
         try:
             run_application(args, make_parser(), job, str(where.main), where.name)
         except (HydraException, OmegaConfBaseException) as error:
-            if sweep is None or not any(failures(sweep)):
+            if sweep is None or not any(read_failures(sweep)):
                 raise ConfigError([explain(error, args.overrides)]) from error
-        except Stopped as stop:
+        except JobAborted as stop:
             raise stop.error from stop.error.__cause__
         except Exception as error:
             if isinstance(error, OSError) and directory and not directory.exists():  # Hydra could not make it
                 raise UsageError(_format_unwritable(directory, error.strerror or str(error), key)) from error
-            if sweep is None or not any(failures(sweep)):
+            if sweep is None or not any(read_failures(sweep)):
                 raise
-    if sweep is None or goes_on(prepared.config.hydra):  # a search has told of itself
+    if sweep is None or is_resumable(prepared.config.hydra):  # a search has told of itself
         return 0
     return _summarise_jobs(sweep, swept(prepared.overrides))
 
@@ -203,10 +203,10 @@ def _raise_hydra_errors() -> Iterator[None]:
 def _summarise_jobs(sweep: Path, keys: Sequence[str]) -> int:
     """What looks at the jobs of a multirun; those that failed, named at its end, 3 where there are any."""
     varied = [key for key in keys if key != "seed"] or ["model"]
-    look = f"dlx runs --sweep {near(sweep)} --by {','.join(varied)}"
-    failed = list(failures(sweep))
+    look = f"dlx runs --sweep {relative_to_cwd(sweep)} --by {','.join(varied)}"
+    failed = list(read_failures(sweep))
     if not failed:
-        print(f"\nall jobs are done · {near(sweep)}\n  {look}")
+        print(f"\nall jobs are done · {relative_to_cwd(sweep)}\n  {look}")
         return 0
     lines = [
         f"  job {entry['job']} ({entry['overrides']}): {entry['error']}"

@@ -9,10 +9,12 @@ from typing import Any
 from dlx.errors import DlxError
 from dlx.terminal.console import own_place, show_error
 
-FAILED = "failed.jsonl"  # in a sweep's directory: one line for each job that failed
+FAILURES_FILE = "failed.jsonl"  # in a sweep's directory: one line for each job that failed
 
 
-def record(sweep: Path, number: int, overrides: Sequence[str], error: Exception, trial: int | None = None) -> None:
+def record_failure(
+    sweep: Path, number: int, overrides: Sequence[str], error: Exception, trial: int | None = None
+) -> None:
     """Show what a job failed of, and note it in the sweep's directory.
 
     Args:
@@ -32,12 +34,12 @@ def record(sweep: Path, number: int, overrides: Sequence[str], error: Exception,
         **({"trial": trial} if trial is not None else {}),
         **({"place": place} if (place := own_place(error)) else {}),
     }
-    with contextlib.suppress(OSError), (sweep / FAILED).open("a", encoding="utf-8") as file:
+    with contextlib.suppress(OSError), (sweep / FAILURES_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
-def failures(sweep: Path) -> Iterator[dict[str, Any]]:
+def read_failures(sweep: Path) -> Iterator[dict[str, Any]]:
     """The jobs of a sweep that failed, in the order in which they did."""
     with contextlib.suppress(FileNotFoundError):
-        for line in (sweep / FAILED).read_text(encoding="utf-8").splitlines():
+        for line in (sweep / FAILURES_FILE).read_text(encoding="utf-8").splitlines():
             yield json.loads(line)

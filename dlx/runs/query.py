@@ -1,7 +1,7 @@
 """Find runs, and the metric that stands for each."""
 
 
-def key_metric(metrics: dict[str, float]) -> str | None:
+def choose_key_metric(metrics: dict[str, float]) -> str | None:
     """The metric that stands for a run: what its best model was chosen by, else the first that is not the loss."""
     chosen = [name.removeprefix("val/best_") for name in metrics if name.startswith("val/best_")]
     for split in ("test/", "val/", "train/"):

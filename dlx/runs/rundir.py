@@ -52,7 +52,12 @@ class Run:
         run = cls(directory)
         named = re.search(r"-([0-9a-f]{8})$", run.directory.name)
         # Asked before the directory is claimed, since it takes a while: who interrupts it leaves no empty run.
-        content = {"id": named[1] if named else secrets.token_hex(4), "status": "running", **provenance(), **about}
+        content = {
+            "id": named[1] if named else secrets.token_hex(4),
+            "status": "running",
+            **collect_provenance(),
+            **about,
+        }
         try:
             run.directory.mkdir(parents=True, exist_ok=True)
             with run.file.open("x") as file:  # fails if the file is there, atomically
@@ -95,12 +100,12 @@ class Run:
         self.write({**self.read(), **changes})
 
 
-def provenance() -> dict[str, Any]:
+def collect_provenance() -> dict[str, Any]:
     """What a run was made by: command, versions, commit, machine."""
     return {
         "command": shlex.join(["dlx", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "git": git_commit(),
+        "versions": {"python": platform.python_version(), **{name: get_version(name) for name in PACKAGES}},
+        "git": get_git_commit(),
         "host": platform.node(),
         "pid": os.getpid(),
         "started": now(),
@@ -108,7 +113,7 @@ def provenance() -> dict[str, Any]:
 
 
 @cache
-def version(package: str) -> str | None:
+def get_version(package: str) -> str | None:
     """The installed version of a package, None where it is not installed."""
     try:
         return metadata.version(package)
@@ -116,16 +121,16 @@ def version(package: str) -> str | None:
         return None
 
 
-def git_commit() -> str | None:
+def get_git_commit() -> str | None:
     """The commit of the working directory, with `+` behind it where files differ from it; None outside a checkout.
 
     Asked once in a process: what it runs is what it loaded.
     """
-    return _commit(os.getcwd())
+    return _read_git_commit(os.getcwd())
 
 
 @cache
-def _commit(directory: str) -> str | None:
+def _read_git_commit(directory: str) -> str | None:
     try:
         told = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
@@ -150,7 +155,7 @@ def seconds_since(started: str) -> float:
     return time.time() - datetime.fromisoformat(started).timestamp()
 
 
-def runs(root: Path = ROOT) -> Iterator[Run]:
+def find_runs(root: Path = ROOT) -> Iterator[Run]:
     """Every run below `root`, sweeps' included, in no particular order."""
     for parent, folders, files in os.walk(root):
         if "run.json" in files:
@@ -158,7 +163,7 @@ def runs(root: Path = ROOT) -> Iterator[Run]:
             yield Run(parent)
 
 
-def find(name: str, root: Path = ROOT) -> Run:
+def find_run(name: str, root: Path = ROOT) -> Run:
     """The run of a directory, of an id (or its beginning), or the `last` one.
 
     Raises:
@@ -166,7 +171,7 @@ def find(name: str, root: Path = ROOT) -> Run:
     """
     if (Path(name) / "run.json").is_file():
         return Run(name)
-    known = {run: run.read() for run in runs(root)}
+    known = {run: run.read() for run in find_runs(root)}
     if name == "last":
         if not known:
             raise UsageError(f"there is no run below {root}/; type dlx train, or name a run's directory")
@@ -182,7 +187,7 @@ def find(name: str, root: Path = ROOT) -> Run:
     )
 
 
-def near(path: Path) -> Path:
+def relative_to_cwd(path: Path) -> Path:
     """A path as it is typed here: from the working directory on, where it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 

@@ -14,7 +14,7 @@ from dlx.errors import UsageError
 from dlx.runs.rundir import Run
 
 # Where and how long a run computes, and what it tells: nothing of it changes what a step learns.
-RUNNING = (
+RESUME_KEYS = (
     "allow",
     "dataset.root",
     "dataset.download",
@@ -38,12 +38,12 @@ RUNNING = (
     "trainer.visuals",
     "trainer.logger",
 )
-LENGTHS = ("trainer.epochs", "trainer.max_steps")
+LENGTH_KEYS = ("trainer.epochs", "trainer.max_steps")
 # What a trained model may be looked at with.
-LOOKING = ("allow", "dataset", "task", "trainer")
+INFERENCE_KEYS = ("allow", "dataset", "task", "trainer")
 
 
-def config_of(run: Run) -> DictConfig:
+def load_config(run: Run) -> DictConfig:
     """The configuration of a run as it was saved, complete and without interpolations.
 
     Raises:
@@ -64,7 +64,7 @@ def config_of(run: Run) -> DictConfig:
     return updated
 
 
-def changed(config: DictConfig, overrides: Sequence[str], may: Iterable[str], verb: str) -> DictConfig:
+def override_config(config: DictConfig, overrides: Sequence[str], may: Iterable[str], verb: str) -> DictConfig:
     """A copy of `config` with overrides; keys outside `may` (or below it) must keep their values.
 
     Args:
@@ -76,10 +76,10 @@ def changed(config: DictConfig, overrides: Sequence[str], may: Iterable[str], ve
     Raises:
         UsageError: a mistyped override, a key that is not there, or one that may not change; all of them at once.
     """
-    new = copied(config)
+    new = copy_config(config)
     problems = []
-    for key, value in parsed(overrides):
-        problem = _problem(config, key, value)
+    for key, value in parse_overrides(overrides):
+        problem = _check_override(config, key, value)
         if problem:
             problems.append(problem)
         else:
@@ -89,7 +89,7 @@ def changed(config: DictConfig, overrides: Sequence[str], may: Iterable[str], ve
     may = tuple(may)
     refused = [
         f"  {key}: {shown(old)} → {shown(value)}"
-        for key, old, value in differences(config, new)
+        for key, old, value in find_differences(config, new)
         if not any(key == name or key.startswith(f"{name}.") for name in may)
     ]
     if refused:
@@ -100,7 +100,7 @@ def changed(config: DictConfig, overrides: Sequence[str], may: Iterable[str], ve
     return new
 
 
-def stretched(run: Run, config: DictConfig) -> DictConfig:
+def stretch_schedule(run: Run, config: DictConfig) -> DictConfig:
     """A copy of `config` whose schedule is as long as the run is now, where it was composed to be.
 
     `config.yaml` holds numbers; that `scheduler.T_max` was `${trainer.epochs}` stands in `.hydra/config.yaml`.
@@ -109,27 +109,27 @@ def stretched(run: Run, config: DictConfig) -> DictConfig:
         run: where both lie.
         config: with the lengths that it is to have.
     """
-    new = copied(config)
+    new = copy_config(config)
     try:
         begun = OmegaConf.load(run.directory / ".hydra" / "config.yaml")
         schedule = OmegaConf.to_container(begun, resolve=False).get("scheduler") or {}  # type: ignore[union-attr]
     except Exception:  # Hydra was told to write none, or somebody did: then nothing is known to follow
         return new
-    for key, value in flat(schedule).items():
+    for key, value in flatten(schedule).items():
         followed = str(value).removeprefix("${").removesuffix("}")
-        if followed in LENGTHS and OmegaConf.select(new, f"scheduler.{key}") is not None:
+        if followed in LENGTH_KEYS and OmegaConf.select(new, f"scheduler.{key}") is not None:
             OmegaConf.update(new, f"scheduler.{key}", OmegaConf.select(new, followed))
     return new
 
 
-def copied(config: DictConfig) -> DictConfig:
+def copy_config(config: DictConfig) -> DictConfig:
     """A copy to be changed; interpolations stay."""
     new = OmegaConf.create(OmegaConf.to_container(config))
     assert isinstance(new, DictConfig)
     return new
 
 
-def parsed(overrides: Sequence[str]) -> list[tuple[str, Any]]:
+def parse_overrides(overrides: Sequence[str]) -> list[tuple[str, Any]]:
     """Keys and values of overrides.
 
     Raises:
@@ -150,7 +150,7 @@ def parsed(overrides: Sequence[str]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _problem(config: DictConfig, key: str, value: Any) -> str | None:
+def _check_override(config: DictConfig, key: str, value: Any) -> str | None:
     """What is wrong with a key or its value, None if nothing is."""
     try:
         node = OmegaConf.select(config, key, throw_on_missing=False)
@@ -171,25 +171,25 @@ def _problem(config: DictConfig, key: str, value: Any) -> str | None:
             return f"{key}={shown(value)} was given; needed: {parameter.kind}"
         if parameter is not None or name in parent:
             return None
-    close = difflib.get_close_matches(key, flat(config), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(key, flatten(config), n=1, cutoff=0.6)
     hint = f"; did you mean {close[0]}?" if close else "; type dlx compare RUN to see its keys"
     return f"{key} is not a key of this run's configuration{hint}"
 
 
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """Leaves of a configuration by their dotted keys; lists are leaves."""
     content: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     leaves: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict) and value:
-            leaves.update(flat(value, f"{prefix}{key}."))
+            leaves.update(flatten(value, f"{prefix}{key}."))
         else:
             leaves[f"{prefix}{key}"] = value
     return leaves
 
 
-def differences(old: DictConfig | ListConfig, new: DictConfig | ListConfig) -> list[tuple[str, Any, Any]]:
+def find_differences(old: DictConfig | ListConfig, new: DictConfig | ListConfig) -> list[tuple[str, Any, Any]]:
     """Keys whose values differ, with both values; None for a key that one of them lacks."""
-    before, after = flat(old), flat(new)
+    before, after = flatten(old), flatten(new)
     keys = dict.fromkeys([*before, *after])
     return [(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]

@@ -9,10 +9,10 @@ from dlx.config.allowed import ALLOWED
 from dlx.config.search import import_from_here, own_packages
 from dlx.instantiate import check
 from dlx.runs.rundir import Run
-from dlx.runs.saved import changed, config_of, flat, parsed
+from dlx.runs.saved import flatten, load_config, override_config, parse_overrides
 
 
-def trusted(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -> DictConfig:
+def load_trusted_config(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -> DictConfig:
     """A run's configuration with overrides, which may construct only what the user trusts.
 
     A run directory is data that may come from anybody, its `allow` included. What is trusted is what the user typed,
@@ -25,15 +25,15 @@ def trusted(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -
         verb: whose they are, for messages.
 
     Raises:
-        UsageError: as `dlx.runs.saved.changed`.
+        UsageError: as `dlx.runs.saved.override_config`.
     """
-    config = changed(config_of(run), overrides, may, verb)
-    typed = dict(parsed(overrides)).get("allow") or []
+    config = override_config(load_config(run), overrides, may, verb)
+    typed = dict(parse_overrides(overrides)).get("allow") or []
     within = Path.cwd().resolve().is_relative_to(run.directory.resolve())
     config.allow = sorted({*([typed] if isinstance(typed, str) else typed), *([] if within else own_packages())})
     if not within:
         import_from_here()
-    for key, target in flat(config).items():
+    for key, target in flatten(config).items():
         # A foreign name is told before anything heavy is imported; what an allowed one leads to, `build` looks at.
         if key.endswith("_target_") and not str(target).startswith(ALLOWED):
             check(str(target), list(config.allow))

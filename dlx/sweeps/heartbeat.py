@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from dlx.runs.rundir import now
-from dlx.runs.status import alive
+from dlx.runs.status import is_alive
 
 EVERY, SILENT = 10.0, 120.0  # seconds between signs of life, and after how many without one nobody is there
 
@@ -54,7 +54,7 @@ class Owner:
             silent = _clock(self.folder / self.name) - file.stat().st_mtime
         except (OSError, ValueError):  # removed at its end
             return True
-        return not alive(about) if about.get("host") == platform.node() else silent > SILENT
+        return not is_alive(about) if about.get("host") == platform.node() else silent > SILENT
 
 
 def _clock(file: Path) -> float:
@@ -66,4 +66,4 @@ def _clock(file: Path) -> float:
 def running_here(about: dict[str, object]) -> bool:
     """Whether a run's own process goes on, on this machine: a launcher's may have outlived the sweep."""
     here = about.get("host") == platform.node()
-    return about.get("status") == "running" and here and alive(about)
+    return about.get("status") == "running" and here and is_alive(about)

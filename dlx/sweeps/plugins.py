@@ -48,7 +48,7 @@ def reachable(hydra: DictConfig) -> None:
         )
 
 
-def goes_on(hydra: DictConfig) -> bool:
+def is_resumable(hydra: DictConfig) -> bool:
     """Whether the sweeper goes on with what its directory holds."""
     return str(hydra.sweeper.get("_target_")) == f"{PACKAGE}Optuna"
 

@@ -21,8 +21,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from dlx.errors import Interrupted, TrainingError, UsageError
-from dlx.job import Stopped
-from dlx.runs.failures import record
+from dlx.job import JobAborted
+from dlx.runs.failures import record_failure
 from dlx.sweeps.slots import Slot, slots
 from dlx.sweeps.worker import states, work
 
@@ -84,7 +84,7 @@ class Processes(Launcher):
 
     def __init__(self, jobs: int | str = "auto") -> None:
         if not (jobs == "auto" or (isinstance(jobs, int) and not isinstance(jobs, bool) and jobs >= 1)):
-            raise Stopped(
+            raise JobAborted(
                 UsageError(
                     f"hydra.launcher.jobs={jobs} was given; needed: a number of jobs; type hydra.launcher.jobs=2"
                 )
@@ -147,7 +147,7 @@ class Processes(Launcher):
                     if heard:
                         heard.pass_on(workers)
                 if heard:
-                    raise Stopped(Interrupted(f"stopped by {heard.name}; the jobs have saved"))
+                    raise JobAborted(Interrupted(f"stopped by {heard.name}; the jobs have saved"))
             finally:
                 for worker in workers:
                     worker.end()
@@ -158,7 +158,7 @@ class Processes(Launcher):
         code = worker.process.exitcode
         why = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
         error = TrainingError(f"the process of the job was ended {why}; where that was the system, memory may be short")
-        record(Path(str(self.config.hydra.sweep.dir)), number, overrides, error)
+        record_failure(Path(str(self.config.hydra.sweep.dir)), number, overrides, error)
         answer = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
         answer.return_value = error
         return answer

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlx.errors import SweepError
-from dlx.job import Stopped
+from dlx.job import JobAborted
 from dlx.sweeps import groups
 from dlx.sweeps.record import ROOT, continue_command
 from dlx.sweeps.study import Study, Trial, about, content
@@ -92,7 +92,7 @@ def report(study: Study) -> list[dict[str, Any]]:
             lines.append(
                 f"no run has {metric}, so the sweep was ended; type another name, and a --metric that they have"
             )
-        raise Stopped(SweepError(f"{len(failed)} of {len(trials)} trials failed\n" + "\n".join(lines)))
+        raise JobAborted(SweepError(f"{len(failed)} of {len(trials)} trials failed\n" + "\n".join(lines)))
     return [{"trial": one.number, "value": one.value, "params": one.params} for one in trials]
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dlx.errors import UsageError
-from dlx.run import composed, resume, train_in
+from dlx.run import describe_job, resume, train_in
 from dlx.runs.rundir import Run
-from dlx.runs.saved import config_of
+from dlx.runs.saved import load_config
 from dlx.sweeps.pruning import Pruning
 from dlx.sweeps.record import read
 from dlx.terminal.progress import Progress
@@ -21,7 +21,7 @@ def run(config: DictConfig, hydra: Any) -> dict[str, float]:
         config: composed.
         hydra: Hydra's node, whose sweeper knows the trial's number.
     """
-    directory, about = Path(hydra.runtime.output_dir), composed(hydra)
+    directory, about = Path(hydra.runtime.output_dir), describe_job(hydra)
     sweep = Path(hydra.runtime.cwd, hydra.sweep.dir)
     record = read(sweep)
     assert record is not None
@@ -31,7 +31,7 @@ def run(config: DictConfig, hydra: Any) -> dict[str, float]:
     if not _begun(begun):
         return train_in(directory, config, about, quiet, watch).read()["metrics"]
     if begun.read().get("status") not in ("finished", "pruned"):
-        saved = config_of(begun)
+        saved = load_config(begun)
         saved.allow = config.get("allow") or []
         resume(begun, saved, quiet, watch)
     return begun.read()["metrics"]
@@ -41,7 +41,7 @@ def _begun(run: Run) -> bool:
     """Whether there is a run to go on with; what a process was killed over before that is cleared away."""
     try:
         known = bool(run.read())
-        config_of(run)
+        load_config(run)
     except UsageError:
         known = False
     if not known:

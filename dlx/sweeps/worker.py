@@ -23,7 +23,7 @@ from hydra.version import VersionBase
 from omegaconf import open_dict
 
 from dlx.errors import Interrupted
-from dlx.job import Job, Stopped
+from dlx.job import Job, JobAborted
 
 
 def work(tasks: Connection, answers: Connection, environment: dict[str, str], setting: bytes) -> None:
@@ -108,7 +108,7 @@ def _answer(context: Any, config: Any, task: Any, state: Any, number: int, overr
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-    except Stopped as stop:
+    except JobAborted as stop:
         return pickle.dumps(stop.error)
     except KeyboardInterrupt:
         return pickle.dumps(Interrupted("stopped before there was anything to save"))

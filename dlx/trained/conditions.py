@@ -9,10 +9,10 @@ from dlx.errors import UsageError
 from dlx.interpretability.choice import label as numbered
 from dlx.parts import Parts
 
-ROW = 8  # samples of each class where no number was asked for
+SAMPLES_PER_CLASS = 8  # samples of each class where no number was asked for
 
 
-def labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
+def make_labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
     """The label of each sample, (n,); None for a model that knows of no classes.
 
     Args:
@@ -23,7 +23,7 @@ def labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
     Raises:
         UsageError: the model is not conditional, or there is no such class.
     """
-    asked = dict(_divided(clamp) for clamp in clamps)
+    asked = dict(_parse_clamp(clamp) for clamp in clamps)
     if not getattr(parts.model, "conditional", False):
         if asked:
             has = next((name for name in ("conditional", "labelled") if name in parts.config.model), None)
@@ -39,13 +39,13 @@ def labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
         number = numbered(asked["label"], parts.dataset.names, classes, "--clamp label=")
         assert number is not None
         return torch.full((n or 64,), number)
-    n = n or ROW * classes
+    n = n or SAMPLES_PER_CLASS * classes
     counts = torch.full((classes,), n // classes)
     counts[: n % classes] += 1
     return torch.arange(classes).repeat_interleave(counts)
 
 
-def _divided(clamp: str) -> tuple[str, str]:
+def _parse_clamp(clamp: str) -> tuple[str, str]:
     name, equals, value = clamp.partition("=")
     if name != "label" or not equals:
         raise UsageError(f"--clamp {clamp} was given; needed: label=NAME or label=NUMBER")

@@ -12,14 +12,14 @@ from dlx.errors import UsageError
 from dlx.hardware.device import autocast
 from dlx.hardware.random_state import get_random_state
 from dlx.parts import Parts, assemble
-from dlx.runs.saved import copied
+from dlx.runs.saved import copy_config
 from dlx.training.batch_size import USUAL
 from dlx.training.evaluate import evaluate
 
 EXAMPLES = 256  # learned from, and measured on
 
 
-class Rehearsed(NamedTuple):
+class DryRunResult(NamedTuple):
     """What one step showed."""
 
     parameters: int
@@ -27,22 +27,22 @@ class Rehearsed(NamedTuple):
     measured: dict[str, float]  # metrics of a few examples
 
 
-def rehearse(config: DictConfig) -> Rehearsed:
+def dry_run(config: DictConfig) -> DryRunResult:
     """Build everything, take one step, finish the pass, evaluate, and save and load the state.
 
     Raises:
         UsageError: a part refuses its values or its neighbour, or what was saved does not load.
     """
-    config = copied(config)
+    config = copy_config(config)
     _shorten(config)
     parts = assemble(config, fresh=True)
     with autocast(parts.trainer.device, parts.trainer.precision):  # type: ignore[arg-type]
         parts.model.train()
         batch = next(iter(parts.data.train(0)))
         learned = {**parts.procedure.step(batch), **parts.procedure.end_epoch()}
-        measured = evaluate(parts.model, parts.task, _few(parts))
-    _reload(parts)
-    return Rehearsed(
+        measured = evaluate(parts.model, parts.task, _get_few_examples(parts))
+    _check_reload(parts)
+    return DryRunResult(
         parameters=sum(p.numel() for p in parts.model.parameters()),
         learned={name: float(value) for name, value in learned.items()},
         measured={name: value for name, value in measured.items() if math.isfinite(value)},
@@ -58,13 +58,13 @@ def _shorten(config: DictConfig) -> None:
         config.dataset.limit = EXAMPLES
 
 
-def _few(parts: Parts) -> list[Batch]:
+def _get_few_examples(parts: Parts) -> list[Batch]:
     split = next(name for name in ("val", "test", "train") if parts.data.has(name))
     x, y, lengths = next(iter(parts.data.split(split)))
     return [Batch(*(None if part is None else part[:EXAMPLES] for part in (x, y, lengths)))]  # type: ignore[arg-type]
 
 
-def _reload(parts: Parts) -> None:
+def _check_reload(parts: Parts) -> None:
     """What is saved must load, and hold tensors and numbers only."""
     kept: dict[str, Any] = {
         "model": parts.model.state_dict(),

@@ -16,12 +16,12 @@ from dlx.hardware.random_state import seed_everything
 from dlx.parts import Parts
 from dlx.trained import trained
 
-MOST = 10_000  # examples of a split that is read from files
-PICTURED = 16
-MAPPED = 3000  # codes on a map: more would cover one another
+MAX_EXAMPLES = 10_000  # examples of a split that is read from files
+MAX_PICTURED = 16
+MAX_MAPPED = 3000  # codes on a map: more would cover one another
 
 
-def examples(parts: Parts, split: str) -> tuple[Tensor, Tensor | None]:
+def load_examples(parts: Parts, split: str) -> tuple[Tensor, Tensor | None]:
     """The raw examples (n, *shape) of a split and their labels (n,), None where it has none.
 
     Raises:
@@ -36,7 +36,7 @@ def examples(parts: Parts, split: str) -> tuple[Tensor, Tensor | None]:
             f"no INPUT was given; {parts.dataset.source} makes new examples each time; type a file of them"
         )
     if isinstance(found, Stream):
-        x = torch.stack([found.data[row][0] for row in range(min(len(found), MOST))])
+        x = torch.stack([found.data[row][0] for row in range(min(len(found), MAX_EXAMPLES))])
         y = None if found.y is None else found.y[: len(x)]
     else:
         assert isinstance(found, Split)
@@ -44,7 +44,7 @@ def examples(parts: Parts, split: str) -> tuple[Tensor, Tensor | None]:
     return x, None if y is None or y.is_floating_point() or y.ndim != 1 else y
 
 
-def encoded(parts: Parts, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+def encode(parts: Parts, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
     """`code` (n, ...) of raw examples, with `label` where labels are known.
 
     Args:
@@ -55,37 +55,39 @@ def encoded(parts: Parts, x: Tensor, labels: Tensor | None = None) -> dict[str, 
     Raises:
         UsageError: the model has no codes.
     """
-    columns = {"code": _each(parts, "encode", x, labels)}
+    columns = {"code": _apply_method(parts, "encode", x, labels)}
     return columns if labels is None else {**columns, "label": labels}
 
 
-def reconstructed(parts: Parts, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+def reconstruct(parts: Parts, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
     """`reconstruction` (n, *shape) of raw examples, `x` as the model saw them, both in the units of the data.
 
-    Args and raises as `encoded`.
+    Args and raises as `encode`.
     """
-    again = _each(parts, "reconstruct", x, labels)
-    seen = trained.raw(_seen(parts, x), parts.dataset)
-    columns = {"reconstruction": trained.raw(again, parts.dataset), "x": seen}
+    again = _apply_method(parts, "reconstruct", x, labels)
+    seen = trained.inverse_transform(_transform_examples(parts, x), parts.dataset)
+    columns = {"reconstruction": trained.inverse_transform(again, parts.dataset), "x": seen}
     return columns if labels is None else {**columns, "label": labels}
 
 
-def picture(parts: Parts, columns: dict[str, Tensor]) -> Tensor | None:
+def draw_picture(parts: Parts, columns: dict[str, Tensor]) -> Tensor | None:
     """A map of codes, or examples above their reconstructions; None for what cannot be drawn."""
     if "code" in columns:
         labels = columns.get("label")
-        return map_of(columns["code"][:MAPPED], None if labels is None else labels[:MAPPED], parts.dataset.names)
+        return map_of(
+            columns["code"][:MAX_MAPPED], None if labels is None else labels[:MAX_MAPPED], parts.dataset.names
+        )
     x, again = columns["x"], columns["reconstruction"]
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         return None
-    shown = min(PICTURED, len(x))
+    shown = min(MAX_PICTURED, len(x))
     both = torch.cat([x[:shown], again[:shown].to(x.dtype)]).float()
     low, high = x.min(), x.max()
     return figures.grid(((both - low) / (high - low).clamp(min=1e-12)).clamp(0, 1), columns=shown)
 
 
 @torch.no_grad()
-def _each(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -> Tensor:
+def _apply_method(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -> Tensor:
     """What a method of the model gives, (n, ...) on the processor."""
     call: Any = getattr(parts.model, method, None)
     if not callable(call):
@@ -111,7 +113,7 @@ def _each(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -> Tensor
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
-def _seen(parts: Parts, x: Tensor) -> Tensor:
-    """Examples as `_each` shows them to the model, on the processor: draws go by the same parts."""
+def _transform_examples(parts: Parts, x: Tensor) -> Tensor:
+    """Examples as `_apply_method` shows them to the model, on the processor: draws go by the same parts."""
     device = parts.trainer.device
     return torch.cat([parts.dataset.transform(p.to(device), False, None).cpu() for p in x.split(parts.data.evaluated)])

@@ -18,11 +18,11 @@ from dlx.errors import UsageError
 from dlx.parts import Parts
 
 ENDINGS = (".onnx", ".pt2", ".skops")
-EMBEDDED = 2**30  # bytes of weights above which ONNX keeps them in a file beside it; protobuf ends at 2 GiB
-RELATIVE = 1e-4  # of the largest output: float32 sums in another order
+MAX_EMBEDDED_BYTES = 2**30  # bytes of weights above which ONNX keeps them in a file beside it; protobuf ends at 2 GiB
+RELATIVE_TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
 
 
-class Exported(NamedTuple):
+class ExportResult(NamedTuple):
     """What was written, and how well it agrees with the model."""
 
     path: Path
@@ -31,7 +31,7 @@ class Exported(NamedTuple):
     shape: list[int]  # of the input, without the batch
 
 
-def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
+def export(parts: Parts, path: Path, part: str | None = None) -> ExportResult:
     """Write a trained model, and compare what was written with it on real data before it takes its name.
 
     The input is what the model sees: a batch of any size, after the dataset's scaling.
@@ -50,7 +50,7 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
     learner = getattr(parts.model, "pipeline", None)
     wrapped = callable(getattr(learner, "get_params", None))  # one of scikit-learn's
     if wrapped and path.suffix == ".skops":
-        return _skops(parts.model, examples(parts), path)
+        return _export_skops(parts.model, get_example_inputs(parts), path)
     if path.suffix == ".skops":
         raise UsageError(f"-o {path} is for scikit-learn's estimators; type -o {path.with_suffix('.pt2')}")
     if wrapped:
@@ -62,35 +62,35 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
         needed = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
         if needed:
             raise UsageError(f".onnx needs {', '.join(needed)}; type pip install 'dlx[export]', or -o FILE.pt2")
-    model, x = (parts.model.eval(), examples(parts)) if part is None else _part(parts, part)
+    model, x = (parts.model.eval(), get_example_inputs(parts)) if part is None else _find_module(parts, part)
     aside = path.with_name(f".new-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _calm():
-            program = _program(model, x)
+        with _silence_exporters():
+            program = _export_program(model, x)
             if path.suffix == ".onnx":
                 _write_onnx(program, model, aside)
             else:
                 torch.export.save(program, aside)
-        run = _onnx(aside) if path.suffix == ".onnx" else _pt2(aside)
-        difference = agree(model, run, x)
-        _take_name(aside, path)
+        run = _load_onnx(aside) if path.suffix == ".onnx" else _load_pt2(aside)
+        difference = check_agreement(model, run, x)
+        _move_into_place(aside, path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another place") from error
     finally:
-        for left in (aside, _data(aside)):
+        for left in (aside, _external_data_path(aside)):
             left.unlink(missing_ok=True)
-    return Exported(path, len(x), difference, list(x.shape[1:]))
+    return ExportResult(path, len(x), difference, list(x.shape[1:]))
 
 
-def examples(parts: Parts, number: int = 16) -> Tensor:
+def get_example_inputs(parts: Parts, number: int = 16) -> Tensor:
     """Real inputs as the model sees them, (up to `number`, *shape)."""
     split = next(name for name in ("test", "val", "train") if parts.data.has(name))
     return next(iter(parts.data.split(split))).x[:number]
 
 
 @torch.no_grad()
-def _part(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
+def _find_module(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
     """A module within the model, and what it is given while the model predicts, or else generates."""
     model = parts.model.eval()
     modules = dict(model.named_modules())
@@ -99,7 +99,7 @@ def _part(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
         raise UsageError(f"--module {name} was given; {type(model).__name__} has {', '.join(known)}")
     seen: list[Any] = []
     hook = modules[name].register_forward_pre_hook(lambda module, given: seen.extend(given))
-    x = examples(parts)
+    x = get_example_inputs(parts)
     try:
         model(x)
         generate: Any = getattr(model, "sample", None)
@@ -117,7 +117,7 @@ def _part(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
 
 
 @torch.no_grad()
-def agree(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: Tensor) -> float:
+def check_agreement(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: Tensor) -> float:
     """The largest difference between a model and what was exported, over batches of several sizes.
 
     Raises:
@@ -129,7 +129,7 @@ def agree(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: Tensor) ->
         given = run(x[:size])
         for a, b in zip(wanted, given, strict=True):
             difference = float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
-            if not difference <= RELATIVE * max(1.0, float(a.abs().max())):
+            if not difference <= RELATIVE_TOLERANCE * max(1.0, float(a.abs().max())):
                 raise UsageError(
                     f"the exported file gives other results than the model for a batch of {size} (largest difference "
                     f"{difference:.3g}), so it was not kept: the model draws random numbers, or the exporter does not "
@@ -139,7 +139,7 @@ def agree(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: Tensor) ->
     return largest
 
 
-def _program(model: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
+def _export_program(model: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
     """The model's graph for any batch size."""
     sizes = ({0: torch.export.Dim("batch", min=1)},)
     try:
@@ -166,7 +166,7 @@ def _write_onnx(program: torch.export.ExportedProgram, model: nn.Module, path: P
             f=path,
             dynamo=True,
             input_names=["x"],
-            external_data=size > EMBEDDED,
+            external_data=size > MAX_EMBEDDED_BYTES,
             verbose=False,
         )
     except OSError:
@@ -178,7 +178,7 @@ def _write_onnx(program: torch.export.ExportedProgram, model: nn.Module, path: P
         ) from error
 
 
-def _onnx(path: Path) -> Callable[[Tensor], list[Tensor]]:
+def _load_onnx(path: Path) -> Callable[[Tensor], list[Tensor]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -188,12 +188,12 @@ def _onnx(path: Path) -> Callable[[Tensor], list[Tensor]]:
     return lambda x: [torch.from_numpy(value) for value in session.run(None, {name: x.numpy()})]
 
 
-def _pt2(path: Path) -> Callable[[Tensor], list[Tensor]]:
+def _load_pt2(path: Path) -> Callable[[Tensor], list[Tensor]]:
     module = torch.export.load(path).module()
     return lambda x: [value for value in pytree.tree_leaves(module(x)) if isinstance(value, Tensor)]
 
 
-def _skops(model: Any, x: Tensor, path: Path) -> Exported:
+def _export_skops(model: Any, x: Tensor, path: Path) -> ExportResult:
     """scikit-learn's pipeline, scaling included, in the bytes that checkpoints hold."""
     from skops import io
 
@@ -212,25 +212,25 @@ def _skops(model: Any, x: Tensor, path: Path) -> Exported:
         os.replace(aside, path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another place") from error
-    return Exported(path, len(x), 0.0, [rows.shape[1]])
+    return ExportResult(path, len(x), 0.0, [rows.shape[1]])
 
 
-def _data(path: Path) -> Path:
+def _external_data_path(path: Path) -> Path:
     """Where ONNX keeps weights that are too large for one file."""
     return path.with_name(path.name + ".data")
 
 
-def _take_name(aside: Path, path: Path) -> None:
-    if _data(aside).exists():  # the model names this file, so it must be written under its last name
+def _move_into_place(aside: Path, path: Path) -> None:
+    if _external_data_path(aside).exists():  # the model names this file, so it must be written under its last name
         import onnx
 
-        onnx.save(onnx.load(aside), path, save_as_external_data=True, location=_data(path).name)
+        onnx.save(onnx.load(aside), path, save_as_external_data=True, location=_external_data_path(path).name)
         return
     os.replace(aside, path)
 
 
 @contextlib.contextmanager
-def _calm() -> Iterator[None]:
+def _silence_exporters() -> Iterator[None]:
     """The exporters warn of their own deprecated insides and log what they do; neither is for the user."""
     loud: list[tuple[Any, int]] = []
     for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):

@@ -28,7 +28,7 @@ class Inputs(NamedTuple):
     steps: list[list[str]] | None = None  # what their steps are called, if they have names
 
 
-def read(path: Path, dataset: Dataset) -> Inputs:
+def read_inputs(path: Path, dataset: Dataset) -> Inputs:
     """The examples of a file or a folder.
 
     Args:
@@ -42,28 +42,28 @@ def read(path: Path, dataset: Dataset) -> Inputs:
         raise UsageError(f"{path} was given; there is no such file; needed: {KINDS}")
     suffix = path.suffix.lower()
     if suffix in ENDINGS or (path.is_dir() and not dataset.folders):
-        return _images(path, dataset)
+        return _read_images(path, dataset)
     if suffix in (".npy", ".npz"):
-        return Inputs(examples(_array(path), dataset, str(path)))
+        return Inputs(as_examples(_read_array(path), dataset, str(path)))
     if type(dataset).inputs is not Dataset.inputs:
         given = dataset.inputs(path)
-        return Inputs(examples(given.x, dataset, str(path)), lengths=given.lengths, steps=dataset.steps(path))
+        return Inputs(as_examples(given.x, dataset, str(path)), lengths=given.lengths, steps=dataset.steps(path))
     if suffix in (".csv", ".tsv", ".txt"):
-        return Inputs(examples(_table(path, dataset), dataset, str(path)))
+        return Inputs(as_examples(_read_table(path, dataset), dataset, str(path)))
     raise UsageError(f"{path} was given; needed: {KINDS}")
 
 
-def several(values: Any, dataset: Dataset) -> Inputs:
-    """As `examples`; sequences of different lengths may be given as a list."""
+def as_inputs(values: Any, dataset: Dataset) -> Inputs:
+    """As `as_examples`; sequences of different lengths may be given as a list."""
     if isinstance(values, list | tuple) and dataset.kind in ("sequence", "symbols"):
-        parts = [examples(value, dataset) for value in values]
+        parts = [as_examples(value, dataset) for value in values]
         if parts and all(len(part) == 1 for part in parts) and len({part.shape for part in parts}) > 1:
             x, lengths = pad([part[0] for part in parts])
             return Inputs(x, lengths=lengths)
-    return Inputs(examples(values, dataset))
+    return Inputs(as_examples(values, dataset))
 
 
-def examples(values: Any, dataset: Dataset, what: str = "the input") -> Tensor:
+def as_examples(values: Any, dataset: Dataset, what: str = "the input") -> Tensor:
     """An array or tensor as raw examples (n, *shape) of the dataset, in its type.
 
     One example may stand without its leading dimension; rows may be flat; a single channel may be missing, and
@@ -75,21 +75,21 @@ def examples(values: Any, dataset: Dataset, what: str = "the input") -> Tensor:
     try:
         x = values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{what} is not an array of numbers ({error}); needed: {_needed(dataset)}") from error
+        raise UsageError(f"{what} is not an array of numbers ({error}); needed: {_describe_needed(dataset)}") from error
     if x.is_complex():
-        raise UsageError(f"{what} holds complex numbers; needed: {_needed(dataset)}")
-    x = _shaped(x, dataset, what)
+        raise UsageError(f"{what} holds complex numbers; needed: {_describe_needed(dataset)}")
+    x = _to_shape(x, dataset, what)
     if len(x) == 0:
         raise UsageError(f"{what} holds no examples; needed: at least one")
-    return _typed(x, dataset, what)
+    return _to_dtype(x, dataset, what)
 
 
-def _needed(dataset: Dataset) -> str:
+def _describe_needed(dataset: Dataset) -> str:
     free = " (or of another number of steps)" if dataset.kind in ("sequence", "symbols") else ""
     return f"examples of shape {list(dataset.shape or ())}{free}, as dataset {dataset.source} has them"
 
 
-def _shaped(x: Tensor, dataset: Dataset, what: str) -> Tensor:
+def _to_shape(x: Tensor, dataset: Dataset, what: str) -> Tensor:
     shape = tuple(dataset.shape or ())
     size = int(np.prod(shape))
     given = tuple(x.shape)
@@ -115,12 +115,12 @@ def _shaped(x: Tensor, dataset: Dataset, what: str) -> Tensor:
     if given and given[1:] in ((size,), trimmed):
         return x.reshape(-1, *shape)
     raise UsageError(
-        f"{what} has shape {list(given)}; needed: (examples, {', '.join(map(str, shape))}): {_needed(dataset)}"
+        f"{what} has shape {list(given)}; needed: (examples, {', '.join(map(str, shape))}): {_describe_needed(dataset)}"
     )
 
 
-def _typed(x: Tensor, dataset: Dataset, what: str) -> Tensor:
-    kept = dtype(dataset)
+def _to_dtype(x: Tensor, dataset: Dataset, what: str) -> Tensor:
+    kept = get_dtype(dataset)
     if x.is_floating_point():
         bad = ~x.isfinite()
         if bad.any():
@@ -141,7 +141,7 @@ def _typed(x: Tensor, dataset: Dataset, what: str) -> Tensor:
     return x.to(kept)
 
 
-def dtype(dataset: Dataset) -> torch.dtype:
+def get_dtype(dataset: Dataset) -> torch.dtype:
     """The type in which a dataset holds its examples."""
     train = dataset.splits["train"]
     if isinstance(train, Stream):
@@ -149,7 +149,7 @@ def dtype(dataset: Dataset) -> torch.dtype:
     return train.x.dtype if isinstance(train, Split) else torch.float32
 
 
-def _array(path: Path) -> np.ndarray:
+def _read_array(path: Path) -> np.ndarray:
     try:
         found = np.load(path, allow_pickle=False)
     except Exception as error:  # numpy and zipfile fail in many ways on bytes that are not theirs
@@ -166,11 +166,11 @@ def _array(path: Path) -> np.ndarray:
             raise UsageError(f"{path}: {name} cannot be read ({error}); needed: an array of numbers") from error
 
 
-def _table(path: Path, dataset: Dataset) -> Tensor:
+def _read_table(path: Path, dataset: Dataset) -> Tensor:
     """Rows of numbers; columns are found by their names where both the file and the dataset have names."""
     found = delimited.read(path)
     columns = []
-    for place in _columns(found, dataset):
+    for place in _find_feature_columns(found, dataset):
         numbers, text = found.numbers(place)
         row = int(np.flatnonzero(np.isnan(numbers))[0]) if np.isnan(numbers).any() else text
         if row is not None:
@@ -179,7 +179,7 @@ def _table(path: Path, dataset: Dataset) -> Tensor:
     return torch.from_numpy(np.stack(columns, 1))
 
 
-def _columns(found: Sheet, dataset: Dataset) -> list[int]:
+def _find_feature_columns(found: Sheet, dataset: Dataset) -> list[int]:
     """Which columns hold the features: the target's is left out where the header names it."""
     size, width = int(np.prod(dataset.shape or ())), len(found.names)
     if found.named and dataset.columns:
@@ -195,21 +195,23 @@ def _columns(found: Sheet, dataset: Dataset) -> list[int]:
         if len(target) == 1:
             return [i for i in range(width) if i != target[0]]
     if width != size:
-        raise UsageError(f"{found.path} has {width} columns; needed: {size}: {_needed(dataset)}, without a target")
+        raise UsageError(
+            f"{found.path} has {width} columns; needed: {size}: {_describe_needed(dataset)}, without a target"
+        )
     return list(range(width))
 
 
-def _images(path: Path, dataset: Dataset) -> Inputs:
+def _read_images(path: Path, dataset: Dataset) -> Inputs:
     shape = tuple(getattr(dataset, "pixels", dataset.shape or ()))
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise UsageError(f"{path} was given; needed: {_needed(dataset)}, which are no images")
+        raise UsageError(f"{path} was given; needed: {_describe_needed(dataset)}, which are no images")
     folder = path if path.is_dir() else path.parent
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
     if not files:
         raise UsageError(f"the folder {path} holds no images ({', '.join(sorted(ENDINGS))})")
     names = [file.relative_to(folder).as_posix() for file in files]
     reader = Pictures(names, None, Decode(folder, shape[1], shape[2], shape[0], exact=False))
-    kept, levels = dtype(dataset), float(getattr(dataset, "levels", 255))
+    kept, levels = get_dtype(dataset), float(getattr(dataset, "levels", 255))
     x = torch.empty((len(files), *shape), dtype=kept)
     sizes = set()
     for i, name in enumerate(names):
@@ -220,12 +222,12 @@ def _images(path: Path, dataset: Dataset) -> Inputs:
                 f"the image {files[i]} cannot be read ({error.__cause__}); correct or remove it"
             ) from error
         x[i] = scaled if kept.is_floating_point else scaled.round()
-        sizes.add(_size(files[i]))
-    note = _resized(sizes - {(shape[2], shape[1])}, shape)
+        sizes.add(_read_image_size(files[i]))
+    note = _format_resize_note(sizes - {(shape[2], shape[1])}, shape)
     return Inputs(x.view(-1, *(dataset.shape or shape)), [str(path)] if path.is_file() else names, note)
 
 
-def _size(file: Path) -> tuple[int, int]:
+def _read_image_size(file: Path) -> tuple[int, int]:
     """Width and height of an image, upright."""
     from PIL import Image
 
@@ -234,7 +236,7 @@ def _size(file: Path) -> tuple[int, int]:
         return (height, width) if opened.getexif().get(274, 1) >= 5 else (width, height)  # EXIF: on its side
 
 
-def _resized(sizes: set[tuple[int, int]], shape: tuple[int, ...]) -> str | None:
+def _format_resize_note(sizes: set[tuple[int, int]], shape: tuple[int, ...]) -> str | None:
     if not sizes:
         return None
     width, height = min(sizes)

@@ -19,7 +19,7 @@ from dlx.trained.stepwise import Steps
 Row = dict[str, Any]
 
 
-def rows(
+def make_rows(
     columns: Mapping[str, Tensor],
     names: Sequence[str] | None,
     files: Sequence[str] | None = None,
@@ -54,7 +54,7 @@ def rows(
     return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
 
 
-def lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[str]:
+def format_lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[str]:
     """A line of text for each example: decoded where the dataset is text, else its numbers.
 
     Sentences with a label at each word become a line for each word, and an empty one after each sentence.
@@ -69,7 +69,9 @@ def lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[
     if steps is not None:
         parts = [row[:n] for row, n in zip(values, steps.lengths.tolist(), strict=True)]
         return [
-            text for part in parts for text in (lines(part[None], dataset) if part.ndim == 1 else lines(part, dataset))
+            text
+            for part in parts
+            for text in (format_lines(part[None], dataset) if part.ndim == 1 else format_lines(part, dataset))
         ]
     decode = getattr(dataset, "decode", None)
     if callable(decode) and not values.is_floating_point() and values.ndim == 2:
@@ -113,7 +115,7 @@ def save(
         path.parent.mkdir(parents=True, exist_ok=True)
         match path.suffix.lower():
             case ".csv":
-                table = rows(columns, dataset.names, files, steps)
+                table = make_rows(columns, dataset.names, files, steps)
                 with path.open("w", newline="", encoding="utf-8") as file:
                     write_csv(table, file)
             case ".npz":
@@ -121,14 +123,14 @@ def save(
                 arrays |= {"lengths": steps.lengths.numpy()} if steps else {}
                 np.savez(path, **arrays, **({"files": np.array(files)} if files else {}))  # type: ignore[arg-type]
             case ".txt":
-                path.write_text("\n".join(lines(first, dataset, steps)) + "\n", encoding="utf-8")
+                path.write_text("\n".join(format_lines(first, dataset, steps)) + "\n", encoding="utf-8")
             case ".npy":
                 np.save(path, first.numpy(), allow_pickle=False)
             case ".png":
-                images = _pixels(first, dataset, path)
-                save_png(path, images[0] if len(images) == 1 else _sheet(images, across))
+                images = _to_pixels(first, dataset, path)
+                save_png(path, images[0] if len(images) == 1 else _make_contact_sheet(images, across))
             case "":
-                return _folder(path, _pixels(first, dataset, path), files)
+                return _save_folder(path, _to_pixels(first, dataset, path), files)
             case other:
                 raise UsageError(f"-o {path} was given; needed: .csv, .txt, .npz, .npy, .png or a folder, not {other}")
     except OSError as error:
@@ -141,7 +143,7 @@ def is_images(values: Tensor) -> bool:
     return values.ndim == 4 and values.shape[1] in (1, 3)
 
 
-def _pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
+def _to_pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
     """Bytes (n, C, H, W) of images in the units of the data."""
     shape = tuple(dataset.shape or ())
     if values.ndim == 2 and len(shape) == 3 and values.shape[1] == math.prod(shape):
@@ -157,7 +159,7 @@ def _pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
     return (values.float() * (255 / levels)).round().clamp(0, 255).to(torch.uint8)
 
 
-def _sheet(images: Tensor, across: Tensor | None) -> Tensor:
+def _make_contact_sheet(images: Tensor, across: Tensor | None) -> Tensor:
     """Images side by side; where they have labels, a row for each, as long as the longest."""
     if across is None or len(across.unique()) == 1:
         return grid(images)
@@ -170,7 +172,7 @@ def _sheet(images: Tensor, across: Tensor | None) -> Tensor:
     return grid(sheet, columns=longest)
 
 
-def _folder(path: Path, images: Tensor, files: Sequence[str] | None) -> list[Path]:
+def _save_folder(path: Path, images: Tensor, files: Sequence[str] | None) -> list[Path]:
     width = len(str(len(images) - 1))
     names = [Path(name).with_suffix(".png") for name in files] if files else None
     written = []

@@ -33,7 +33,7 @@ class Steps(NamedTuple):
         return {name: values[:, :longest][real] for name, values in columns.items()}
 
 
-def chunks(x: Tensor, lengths: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def iterate_chunks(x: Tensor, lengths: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows (n,) and examples x (n, …), `size` at most: those of one length together, and without padding."""
     if lengths is None:
         yield from zip(torch.arange(len(x)).split(size), x.split(size), strict=True)
@@ -43,7 +43,7 @@ def chunks(x: Tensor, lengths: Tensor | None, size: int) -> Iterator[tuple[Tenso
             yield rows, x[rows, :length]
 
 
-def together(rows: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
+def concat_chunks(rows: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
     """What was said of chunks, (examples, …) in their first order; after a shorter sequence stand -1 or NaN."""
     whole = joined(values, float("nan") if values[0].is_floating_point() else -1)
     return whole[torch.cat(list(rows)).argsort()]

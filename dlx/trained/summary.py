@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dlx.errors import UsageError
 from dlx.instantiate import build
 from dlx.models.freezing import freeze
-from dlx.runs.saved import copied
+from dlx.runs.saved import copy_config
 
 
 class Layer(NamedTuple):
@@ -43,8 +43,8 @@ def summarise(config: DictConfig) -> Summary:
     Raises:
         UsageError: the model refuses its values, or the data is needed for its shapes and is not there.
     """
-    config = copied(config)
-    symbols = _complete(config)
+    config = copy_config(config)
+    symbols = _fill_in_sizes(config)
     shape = list(config.dataset.shape)
     for device in ("meta", "cpu"):  # some models compute with numbers while they are built, which meta has not
         try:
@@ -61,7 +61,7 @@ def summarise(config: DictConfig) -> Summary:
     raise AssertionError
 
 
-def _complete(config: DictConfig) -> bool:
+def _fill_in_sizes(config: DictConfig) -> bool:
     """Fill in sizes that only the data knows. Returns whether examples are symbols."""
     from hydra.utils import get_class
 
@@ -85,9 +85,9 @@ def trace(model: nn.Module, x: Tensor) -> Summary:
         model: in evaluation mode.
         x: (1, *shape), on the model's device.
     """
-    layers = {name: module for name, module in model.named_modules() if _shown(name, module)}
+    layers = {name: module for name, module in model.named_modules() if _is_shown(name, module)}
     outputs: dict[str, list[int]] = {}
-    hooks = [module.register_forward_hook(_recorder(name, outputs)) for name, module in layers.items()]
+    hooks = [module.register_forward_hook(_make_shape_hook(name, outputs)) for name, module in layers.items()]
     counter = FlopCounterMode(display=False)
     total: int | None = None
     # oneDNN runs a whole LSTM as one operator, which the counter does not know.
@@ -109,7 +109,7 @@ def trace(model: nn.Module, x: Tensor) -> Summary:
         model=type(model).__name__,
         shape=list(x.shape[1:]),
         output=_shape(result),
-        parameters=_count(model),
+        parameters=_count_parameters(model),
         trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=total,
         layers=[
@@ -117,27 +117,27 @@ def trace(model: nn.Module, x: Tensor) -> Summary:
                 name or type(model).__name__,
                 type(module).__name__,
                 outputs.get(name),
-                sum(p.numel() for p in module.parameters(recurse=_leaf(module))),
-                flops.get(name, 0) // 2 if total is not None and _leaf(module) else None,
+                sum(p.numel() for p in module.parameters(recurse=_is_leaf(module))),
+                flops.get(name, 0) // 2 if total is not None and _is_leaf(module) else None,
             )
             for name, module in layers.items()
         ],
     )
 
 
-def _leaf(module: nn.Module) -> bool:
+def _is_leaf(module: nn.Module) -> bool:
     return not any(True for _ in module.children())
 
 
-def _shown(name: str, module: nn.Module) -> bool:
-    return _leaf(module) or bool(name and any(True for _ in module.parameters(recurse=False)))
+def _is_shown(name: str, module: nn.Module) -> bool:
+    return _is_leaf(module) or bool(name and any(True for _ in module.parameters(recurse=False)))
 
 
-def _count(model: nn.Module) -> int:
+def _count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _recorder(name: str, outputs: dict[str, list[int]]) -> Any:
+def _make_shape_hook(name: str, outputs: dict[str, list[int]]) -> Any:
     def record(module: nn.Module, inputs: Any, output: Any) -> None:
         shape = _shape(output)
         if shape is not None:
@@ -153,12 +153,12 @@ def _shape(output: Any) -> list[int] | None:
     return list(output.shape[1:]) if isinstance(output, Tensor) else None
 
 
-def shown(shape: list[int] | None) -> str:
+def format_shape(shape: list[int] | None) -> str:
     """A shape as a table shows it."""
     return "" if shape is None else "×".join(map(str, shape)) or "1"
 
 
-def magnitude(number: int | None) -> str:
+def format_magnitude(number: int | None) -> str:
     """A count with its unit: 61.7 k, 4.09 G."""
     if number is None:
         return ""

@@ -21,7 +21,7 @@ from dlx.trained import stepwise
 from dlx.training.evaluate import evaluate
 
 
-def annealed(parts: Parts, temperatures: int = 14500) -> Parts:
+def with_ais(parts: Parts, temperatures: int = 14500) -> Parts:
     """The same, with the task of estimating a density; a run that was for something else may have one too.
 
     Raises:
@@ -49,7 +49,7 @@ def measure(parts: Parts, split: str) -> dict[str, float]:
             "type --split with one of them"
         )
     seed_everything(parts.config.seed)
-    with _precision(parts):
+    with _autocast(parts):
         metrics = fitting(parts.data, lambda: evaluate(parts.model, parts.task, parts.data.split(split)))
     return {f"{split}/{name}": value for name, value in metrics.items()}
 
@@ -69,23 +69,23 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
     """
     dataset, device = parts.dataset, parts.trainer.device
     if dataset.kind in ("sequence", "symbols") and not reads_lengths(parts.model):
-        x, lengths = _padded(x, parts), None
+        x, lengths = _pad_to_shape(x, parts), None
     seed_everything(parts.config.seed)
 
     def columns() -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {}
         places: list[Tensor] = []
-        for rows, chunk in stepwise.chunks(x, lengths, parts.data.evaluated):
+        for rows, chunk in stepwise.iterate_chunks(x, lengths, parts.data.evaluated):
             given = dataset.transform(chunk.to(device), False, None)
             places.append(rows)
             for name, value in parts.task.predictions(parts.model, given).items():
-                found.setdefault(name, []).append(_plain(value))
-        return {name: stepwise.together(places, values) for name, values in found.items()}
+                found.setdefault(name, []).append(_to_numpy_dtype(value))
+        return {name: stepwise.concat_chunks(places, values) for name, values in found.items()}
 
-    with _precision(parts):
+    with _autocast(parts):
         whole = fitting(parts.data, columns)
     if "reconstruction" in whole:
-        whole["reconstruction"] = raw(whole["reconstruction"], dataset)
+        whole["reconstruction"] = inverse_transform(whole["reconstruction"], dataset)
     return whole
 
 
@@ -104,7 +104,7 @@ def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
         UsageError: the model does not generate, or takes no such thing.
     """
     generate = getattr(parts.model, "sample", None)
-    if not callable(generate) or not _tells_what_follows(parts):
+    if not callable(generate) or not _predicts_next_step(parts):
         raise UsageError(
             f"the model {type(parts.model).__name__} was given; needed: one that generates (has sample(n)), such as "
             "gan or rbm, or a recurrent network trained with task=prediction on symbols or bits; type dlx list models"
@@ -116,20 +116,20 @@ def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
             "by step, such as lstm on a text; leave it out"
         )
     if isinstance(asked.get("prompt"), str):
-        asked["prompt"] = _encoded(asked["prompt"], parts.dataset)
+        asked["prompt"] = _encode_prompt(asked["prompt"], parts.dataset)
     seed_everything(parts.config.seed if seed is None else seed)
-    with _precision(parts):
+    with _autocast(parts):
         made: Tensor = generate(n, **asked)
-    return raw(_plain(made), parts.dataset)
+    return inverse_transform(_to_numpy_dtype(made), parts.dataset)
 
 
-def _tells_what_follows(parts: Parts) -> bool:
+def _predicts_next_step(parts: Parts) -> bool:
     """Whether a model that answers at every step was asked for the next one's distribution; true for other models."""
     task = parts.task
     return not isinstance(parts.model, StepModel) or (isinstance(task, Prediction) and task.cost != "mse")
 
 
-def _encoded(text: str, dataset: Dataset) -> Tensor:
+def _encode_prompt(text: str, dataset: Dataset) -> Tensor:
     encode = getattr(dataset, "encode", None)
     if not callable(encode):
         raise UsageError(
@@ -139,7 +139,7 @@ def _encoded(text: str, dataset: Dataset) -> Tensor:
     return encoded
 
 
-def _padded(x: Tensor, parts: Parts) -> Tensor:
+def _pad_to_shape(x: Tensor, parts: Parts) -> Tensor:
     """Sequences (n, T, …) as long as a model needs them that reads only one length."""
     shape = tuple(parts.dataset.shape or ())
     if x.shape[1] > shape[0]:
@@ -150,12 +150,12 @@ def _padded(x: Tensor, parts: Parts) -> Tensor:
     return x if x.shape[1] == shape[0] else padding.padded(x, shape[0])
 
 
-def _plain(values: Tensor) -> Tensor:
+def _to_numpy_dtype(values: Tensor) -> Tensor:
     """On the processor, in a type that numpy has."""
     return values.cpu().float() if values.dtype in (torch.bfloat16, torch.float16) else values.cpu()
 
 
-def raw(x: Tensor, dataset: Dataset) -> Tensor:
+def inverse_transform(x: Tensor, dataset: Dataset) -> Tensor:
     """What a model generates, in the units of the data: the dataset's scaling undone.
 
     Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.
@@ -174,5 +174,5 @@ def raw(x: Tensor, dataset: Dataset) -> Tensor:
     return torch.where(span == 0, x, (x - low) / torch.where(span == 0, 1, span) * top)
 
 
-def _precision(parts: Parts) -> Any:
+def _autocast(parts: Parts) -> Any:
     return autocast(parts.trainer.device, parts.trainer.precision)  # type: ignore[arg-type]

@@ -15,13 +15,13 @@ from dlx.datasets.loader import Loader
 from dlx.errors import Interrupted
 from dlx.hardware.device import choose_threads
 from dlx.hardware.random_state import get_random_state
-from dlx.job import Job, Stopped, objective
-from dlx.parts import Parts, assemble, describe, prepare
+from dlx.job import Job, JobAborted, compute_objective
+from dlx.parts import Parts, assemble, describe, init_from_data
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.procedures.procedure import Procedure
 from dlx.run import plain
-from dlx.runs.rundir import near
+from dlx.runs.rundir import relative_to_cwd
 from dlx.terminal.progress import Progress
 from dlx.vectorized.engine import Engine
 from dlx.vectorized.groups import data, declared
@@ -106,7 +106,7 @@ class Group:
                 parts = assemble(job.unresolved(), fresh=True, loaded=loaded, data=batches)
             parts = parts._replace(config=Plain(plain(parts.config)))
         self.known[key] = parts.dataset, parts.data
-        prepare(parts)
+        init_from_data(parts)
         return Trial(parts, job.directory, job.about, get_random_state())
 
     def _train(self, jobs: list[Planned], trials: list[Trial]) -> None:
@@ -134,7 +134,7 @@ class Group:
         try:
             Together(trials, engine, streams, progress).run(made)
         except Interrupted as stop:
-            raise Stopped(stop) from stop
+            raise JobAborted(stop) from stop
         except Exception as error:  # of the step itself: it is everybody's
             for trial in trials:
                 if not trial.ended:
@@ -146,7 +146,7 @@ class Group:
     def _returned(self, job: Planned, trial: Trial) -> None:
         if trial.error is None:
             assert trial.metrics is not None
-            back = job.returned(objective(trial.metrics), JobStatus.COMPLETED)
+            back = job.returned(compute_objective(trial.metrics), JobStatus.COMPLETED)
             self._tell(job, back)
         elif not isinstance(trial.error, Interrupted):
             self._failed(job, trial.error)
@@ -163,7 +163,7 @@ class Group:
 
     def _summary(self, trials: Sequence[Trial], progress: Progress, seconds: float) -> None:
         done = [trial for trial in trials if trial.metrics is not None]
-        place = near(trials[0].directory.parent)
+        place = relative_to_cwd(trials[0].directory.parent)
         progress.tell(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
 
 

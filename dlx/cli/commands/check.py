@@ -56,13 +56,13 @@ def _dry_run(overrides: Any, download: bool = True) -> Any:
     from dlx.config.compose import compose
 
     config = compose(list(overrides))
-    from dlx.trained.dry_run import rehearse
+    from dlx.trained.dry_run import dry_run
 
     if download or "download" not in config.dataset:
-        return rehearse(config)
+        return dry_run(config)
     config.dataset.download = False
     try:
-        return rehearse(config)
+        return dry_run(config)
     except UsageError:
         if _has_data(config):
             raise

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
-from dlx.runs.rundir import Run, find
-from dlx.runs.status import status
+from dlx.runs.rundir import Run, find_run
+from dlx.runs.status import get_status
 
 Rows = list[dict[str, Any]]
 
@@ -25,7 +25,7 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
     """
     from dlx.terminal import terminal
 
-    found = list({run.directory.resolve(): run for run in map(find, names)}.values())
+    found = list({run.directory.resolve(): run for run in map(find_run, names)}.values())
     if len(found) < len(names):
         raise UsageError(f"{' '.join(names)} was given, which names a run twice; needed: different runs")
     about = [run.read() for run in found]
@@ -67,7 +67,7 @@ def _run_rows(found: Sequence[Run], about: Sequence[dict[str, Any]], labels: Seq
     return [
         {
             "run": label,
-            "status": status(one),
+            "status": get_status(one),
             "model": one.get("model"),
             "dataset": one.get("dataset"),
             "parameters": one.get("parameters"),
@@ -85,9 +85,9 @@ def _get_versions(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _setting_rows(found: Sequence[Run], labels: Sequence[str]) -> Rows:
-    from dlx.runs.saved import config_of, flat
+    from dlx.runs.saved import flatten, load_config
 
-    return _diff_rows([flat(config_of(run)) for run in found], labels, "key")
+    return _diff_rows([flatten(load_config(run)) for run in found], labels, "key")
 
 
 def _diff_rows(columns: Sequence[dict[str, Any]], labels: Sequence[str], title: str) -> Rows:
@@ -142,7 +142,9 @@ def _curve_rows(values: dict[str, dict[str, list[float]]]) -> Rows:
     return rows
 
 
-def _plot_curves(values: dict[str, dict[str, list[float]]], about: Sequence[dict[str, Any]], tags: Sequence[str]) -> None:
+def _plot_curves(
+    values: dict[str, dict[str, list[float]]], about: Sequence[dict[str, Any]], tags: Sequence[str]
+) -> None:
     """The curves of each tag over each other, where they have several points."""
     from dlx.terminal.plot import plot
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dlx.datasets.files import home, roots
-from dlx.runs.rundir import PACKAGES, ROOT, version
+from dlx.runs.rundir import PACKAGES, ROOT, get_version
 
 EXTRAS = {"export": ("onnx", "onnxscript", "onnxruntime"), "bench": ("lightning", "keras")}
 MIN_FREE_BYTES = 2**30  # bytes; less than this is soon full of checkpoints
@@ -27,7 +27,9 @@ def command(as_json: bool) -> None:
         terminal.document(report)
     else:
         areas = {area: content for area, content in report.items() if area != "problems"}
-        terminal.table([{"": area, "what": key, "is": is_} for area in areas for key, is_ in _format_items(areas[area])])
+        terminal.table(
+            [{"": area, "what": key, "is": is_} for area in areas for key, is_ in _format_items(areas[area])]
+        )
         for problem in report["problems"]:
             print(f"! {problem}")
         print("something is wrong; see above" if report["problems"] else "everything is well")
@@ -53,7 +55,7 @@ def _format_items(area: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _check_versions(problems: list[str]) -> dict[str, str]:
-    found = {"python": sys.version.split()[0], **{name: version(name) or "missing" for name in PACKAGES}}
+    found = {"python": sys.version.split()[0], **{name: get_version(name) or "missing" for name in PACKAGES}}
     missing = [name for name, number in found.items() if number == "missing" and name != "dlx"]
     if missing:
         problems.append(f"{', '.join(missing)} missing; type pip install {' '.join(missing)}")
@@ -61,7 +63,7 @@ def _check_versions(problems: list[str]) -> dict[str, str]:
 
 
 def _check_extra(name: str, packages: tuple[str, ...]) -> str:
-    missing = [package for package in packages if version(package) is None]
+    missing = [package for package in packages if get_version(package) is None]
     return f"without {', '.join(missing)}: pip install 'dlx[{name}]'" if missing else "installed"
 
 

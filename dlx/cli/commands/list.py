@@ -42,7 +42,9 @@ def command(group: str | None, fits: str | None, as_json: bool, config_dir: str 
     catalogue = Catalogue(places(config_dir))
     chosen = _resolve_group(group, catalogue) if group else None
     groups = [chosen] if chosen else list(catalogue.groups)
-    entries = _find_fitting(catalogue, chosen, fits) if fits else [e for name in groups for e in catalogue.entries(name)]
+    entries = (
+        _find_fitting(catalogue, chosen, fits) if fits else [e for name in groups for e in catalogue.entries(name)]
+    )
     entries += [entry for entry in _find_plugins(chosen) if entry.name not in {known.name for known in entries}]
     if as_json:
         click.echo(json.dumps([describe(entry, catalogue) for entry in entries], indent=2, ensure_ascii=False))
@@ -73,7 +75,11 @@ def _is_installed(package: str) -> bool:
 
 def _resolve_group(word: str, catalogue: Catalogue) -> str:
     """The group of `models`, or of `model`."""
-    name = PLURALS.get(word) or HYDRA_GROUPS.get(f"{word}s") or (word if word in catalogue.groups else word.removesuffix("s"))
+    name = (
+        PLURALS.get(word)
+        or HYDRA_GROUPS.get(f"{word}s")
+        or (word if word in catalogue.groups else word.removesuffix("s"))
+    )
     if name in catalogue.groups or name in GROUPS or name in HYDRA_GROUPS.values():
         return name
     known = [f"{group}s" for group in catalogue.groups]

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
-from dlx.runs.query import key_metric
-from dlx.runs.rundir import ROOT, Run, runs
-from dlx.runs.status import status
+from dlx.runs.query import choose_key_metric
+from dlx.runs.rundir import ROOT, Run, find_runs
+from dlx.runs.status import get_status
 from dlx.sweeps.objective import lower
 
 
@@ -39,7 +39,7 @@ def command(
         raise UsageError("--figure was given without --by; needed: the keys to group by; type --by model")
     wanted = [_parse_condition(given) for given in conditions]
     root = _find_sweep(sweep) if sweep is not None else root
-    found = [(run, about) for run in runs(root) if (about := _try_read(run)) and _matches(run, about, wanted)]
+    found = [(run, about) for run in find_runs(root) if (about := _try_read(run)) and _matches(run, about, wanted)]
     found.sort(key=lambda pair: str(pair[1].get("started", "")), reverse=True)
     if by is not None:
         from dlx.sweeps.aggregate import table
@@ -53,7 +53,9 @@ def command(
     if best is not None:
         found = _rank(found, best)
     if as_json:
-        terminal.document([{**about, "status": status(about), "directory": str(run.directory)} for run, about in found])
+        terminal.document(
+            [{**about, "status": get_status(about), "directory": str(run.directory)} for run, about in found]
+        )
     elif found:
         terminal.table([_make_row(run, about, best) for run, about in found])
     else:
@@ -105,12 +107,12 @@ def _parse_condition(given: str) -> tuple[str, str]:
 def _matches(run: Run, about: dict[str, Any], wanted: list[tuple[str, str]]) -> bool:
     if not wanted:
         return True
-    values = {**about, **about.get("metrics", {}), "status": status(about)}
+    values = {**about, **about.get("metrics", {}), "status": get_status(about)}
     if any(key not in values for key, _ in wanted):
-        from dlx.runs.saved import config_of, flat
+        from dlx.runs.saved import flatten, load_config
 
         try:
-            values = {**flat(config_of(run)), **values}
+            values = {**flatten(load_config(run)), **values}
         except UsageError:
             return False
     return all(key in values and _is_equal(values[key], value) for key, value in wanted)
@@ -118,12 +120,12 @@ def _matches(run: Run, about: dict[str, Any], wanted: list[tuple[str, str]]) -> 
 
 def _is_equal(value: Any, typed: str) -> bool:
     """Whether a stored value is what was typed: 0.001 and 1e-3 are the same."""
-    from dlx.runs.saved import parsed
+    from dlx.runs.saved import parse_overrides
 
     if str(value) == typed:
         return True
     try:
-        given = parsed([f"key={typed}"])[0][1]
+        given = parse_overrides([f"key={typed}"])[0][1]
     except UsageError:
         return False
     return bool(given == value) and isinstance(given, bool) == isinstance(value, bool)
@@ -145,11 +147,11 @@ def _format_local_time(started: str | None) -> str:
 
 def _make_row(run: Run, about: dict[str, Any], metric: str | None) -> dict[str, Any]:
     metrics = about.get("metrics") or {}
-    name = metric or key_metric(metrics)
+    name = metric or choose_key_metric(metrics)
     return {
         "id": about.get("id"),
         "started": _format_local_time(about.get("started")),
-        "status": status(about),
+        "status": get_status(about),
         "model": about.get("model"),
         "dataset": about.get("dataset"),
         "metric": name,
