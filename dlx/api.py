@@ -1,4 +1,4 @@
-"""dlx from Python: `run = dlx.train("model=lenet5", "dataset=mnist")`, `dlx.load("last")`."""
+"""The Python interface: `run = dlx.train("model=lenet5", "dataset=mnist")`, `dlx.load("last")`."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -25,12 +25,12 @@ Array = np.ndarray | Tensor
 
 
 class Trained:
-    """A trained run. Data and model are read when they are first needed.
+    """A trained run. Data and model are loaded when they are first needed.
 
     Args:
-        run: where it lies.
-        overrides: `key=value`, changes of where the data is and where to compute.
-        checkpoint: `best` or `last`; None takes the best one, or the last where no best one was chosen.
+        run: its run directory.
+        overrides: `key=value`, to change where the data is and where to compute.
+        checkpoint: `best` or `last`; None takes the best, or the last if there is no best.
     """
 
     def __init__(self, run: Run, overrides: Sequence[str] = (), checkpoint: CheckpointName | None = None) -> None:
@@ -83,11 +83,11 @@ class Trained:
         return self.parts.dataset.names
 
     def evaluate(self, split: str | None = None) -> dict[str, float]:
-        """Metrics of a split, `split/metric` each; None takes test, without one val, without either train."""
+        """Return the metrics of a split, named `split/metric`; None takes test, else val, else train."""
         return trained.measure(self.parts, split or self.parts.dataset.held_out)
 
     def predict(self, x: Any) -> Any:
-        """Labels (n,), or values (n, ...), for raw examples.
+        """Return predicted labels (n,), or values (n, ...), for raw examples.
 
         Args:
             x: numpy array or tensor, (n, *shape) or one example, in the units of the data, before scaling; a list of
@@ -99,7 +99,7 @@ class Trained:
         return next(iter(self.predictions(x).values()))
 
     def predictions(self, x: Any) -> dict[str, Any]:
-        """As `predict`, with everything that the task tells: for classes, `label` and `probability`."""
+        """Predict as `predict` does, and return every column of the task: for classes, `label` and `probability`."""
         dataset = self.parts.dataset
         given = read_inputs(Path(x), dataset) if isinstance(x, str | Path) else as_inputs(x, dataset)
         columns = trained.predict(self.parts, given.x, given.lengths)
@@ -108,16 +108,16 @@ class Trained:
         return {name: value.numpy() for name, value in columns.items()}
 
     def sample(self, n: int = 64, seed: int | None = None, **how: Any) -> Tensor:
-        """What the model generates, (n, *shape), in the units of the data.
+        """Draw examples from the model, (n, *shape), in the units of the data.
 
         Args:
             n: how many.
-            seed: of the draws; None takes the run's own.
+            seed: of the random draws; None takes the run's own.
             how: `length`, `prompt` and `temperature` of a recurrent network, as `dlx sample` takes them; `labels` (n,)
                 of a conditional model.
 
         Raises:
-            UsageError: it does not generate, or takes no such thing.
+            UsageError: the model does not generate, or takes no such option.
         """
         return trained.sample(self.parts, n, seed, **how)
 
@@ -130,16 +130,16 @@ class Trained:
         label: str | int | None = None,
         unit: int | None = None,
     ) -> dict[str, Tensor]:
-        """What the network sees, as `dlx visualize` draws it: pictures (1 or 3, height, width) in [0, 1] by name.
+        """Draw what the network sees, as `dlx visualize` does: images (1 or 3, height, width) in [0, 1] by name.
 
         Args:
-            methods: names such as `saliency`; none takes all that suit the model.
-            x: raw examples or a path, as for `predict`; None takes the first ones of the test split.
-            n: how many of them, at most.
-            layer, label, unit: what is looked at; None leaves it to the method.
+            methods: names such as `saliency`; none takes all that the model supports.
+            x: raw examples or a path, as for `predict`; None takes the first of the test split.
+            n: at most this many of them.
+            layer, label, unit: what to show; None leaves the choice to the method.
 
         Raises:
-            UsageError: a method does not suit the model, or there is no such layer, class or unit.
+            UsageError: the model does not support a method, or there is no such layer, class or unit.
         """
         from dlx.interpretability import choice
         from dlx.interpretability.visuals import visualize
@@ -163,9 +163,9 @@ def train(*overrides: str) -> Trained:
         overrides: `key=value`, as on the command line; `hydra.run.dir=…` names the directory.
 
     Raises:
-        UsageError: the configuration or the data is not good; nothing is left behind.
+        UsageError: the configuration or the data is invalid; nothing is left behind.
         TrainingError: the loss is not finite, or the disk is full.
-        Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
+        Interrupted: SIGINT or SIGTERM was received; the checkpoint is saved.
     """
     prepared = prepare(overrides, places())
     if prepared.multirun:
@@ -184,19 +184,19 @@ def train(*overrides: str) -> Trained:
 
 
 def _save_hydra_files(directory: Path, **contents: Any) -> None:
-    """What Hydra itself writes beside a run of the command line."""
+    """Write what Hydra itself writes for a run of the command line."""
     directory.mkdir(exist_ok=True)
     for name, content in contents.items():
         OmegaConf.save(content, directory / f"{name}.yaml")
 
 
 def load(run: str | Path, *overrides: str, checkpoint: CheckpointName | None = None) -> Trained:
-    """A run that was trained before.
+    """Return a run that was trained before.
 
     Args:
         run: its directory, its id, or `last`.
-        overrides: `key=value`, changes of where the data is and where to compute: `trainer.device=cpu`.
-        checkpoint: `best` or `last`; None takes the best one, or the last where no best one was chosen.
+        overrides: `key=value`, to change where the data is and where to compute: `trainer.device=cpu`.
+        checkpoint: `best` or `last`; None takes the best, or the last if there is no best.
 
     Raises:
         UsageError: there is no such run.

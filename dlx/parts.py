@@ -1,4 +1,4 @@
-"""The parts that a configuration names, built, bound to each other and put on their device."""
+"""Build the parts that a configuration names, bind them to each other, and move them to their device."""
 
 import contextlib
 import copy
@@ -44,7 +44,7 @@ CheckpointName = Literal["best", "last"]  # checkpoint
 
 
 class Parts(NamedTuple):
-    """Everything that a configuration names, built and put on its device."""
+    """Everything that a configuration names, built and on its device."""
 
     config: DictConfig | Plain  # complete: what was null until the data was loaded is filled in
     dataset: Dataset
@@ -53,9 +53,9 @@ class Parts(NamedTuple):
     procedure: Procedure
     trainer: Trainer
     data: Loader
-    beginning: Beginning  # weights from elsewhere, and what does not learn
+    pretrained_init: Beginning  # weights from elsewhere, and what does not learn
     machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
-    batch: Found | None = None  # where trainer.batch=auto asked for it
+    batch_search: Found | None = None  # where trainer.batch=auto asked for it
 
 
 def assemble(
@@ -69,10 +69,10 @@ def assemble(
 
     Args:
         config: composed and checked; it stays as it is.
-        fresh: a training begins: the model gets the weights of `pretrained`. Else they come from a checkpoint.
-        loaded: the dataset, where another training of the same has loaded it.
-        data: its batches, likewise.
-        batch: examples in a step of all processes; None takes `trainer.batch` of each.
+        fresh: training starts: the model gets the weights of `pretrained`. Otherwise they come from a checkpoint.
+        loaded: the dataset, where another run has loaded it already.
+        data: its loader, likewise.
+        batch: global batch size, over all processes; None takes `trainer.batch` per process.
 
     Raises:
         UsageError: the data is not there or not good, or a part refuses its values.
@@ -123,7 +123,7 @@ def _make_learner(
     data: Loader | None = None,
     batch: int | Literal["full"] | None = None,
 ) -> tuple[Loader, Procedure]:
-    """The data in batches, and the procedure, bound to the model."""
+    """Return the loader, and the procedure bound to the model."""
     assert trainer.batch != "auto"
     each = trainer.batch
     data = data or Loader(
@@ -151,20 +151,20 @@ def _make_learner(
 
 
 def make_scheduler(config: DictConfig | Plain, updates: int) -> Any:
-    """Return the schedule's constructor, which waits for its optimizer; None for a constant rate.
+    """Return the schedule's constructor, still to be called with its optimizer; None for a constant rate.
 
     Args:
         config: the whole configuration.
-        updates: of an epoch, for schedulers that ask for `steps_per_epoch`.
+        updates: per epoch, for schedulers that take `steps_per_epoch`.
     """
-    made = optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
-    return made and partial(Schedule, scheduler=made, interval=config.scheduler.get("interval", "epoch"))
+    scheduler = optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    return scheduler and partial(Schedule, scheduler=scheduler, interval=config.scheduler.get("interval", "epoch"))
 
 
 def _search_batch_size(
     config: DictConfig | Plain, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
 ) -> Found:
-    """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
+    """Search the batch size for `trainer.batch=auto`, on copies: what trains afterwards is untouched.
 
     Raises:
         UsageError: the training has begun already.
@@ -192,20 +192,20 @@ def _search_batch_size(
 
 
 def _fill_in_sizes(config: DictConfig | Plain, dataset: Dataset) -> None:
-    """Write the sizes that were found into the configuration: the model's interpolations read them."""
+    """Write the sizes of the loaded data into the configuration: the model's interpolations read them."""
     with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
         for name in ("shape", "classes", "outputs"):
             value = getattr(dataset, name)
             config.dataset[name] = list(value) if isinstance(value, tuple) else value
-        if "symbols" in config.dataset:  # else its constructor would not know it again
+        if "symbols" in config.dataset:  # otherwise its constructor does not take it
             config.dataset["symbols"] = dataset.symbols
 
 
 def _tune(config: DictConfig | Plain, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
-    """Choose threads and kernels by the size of a step, and say what was chosen."""
+    """Choose threads and kernels by the size of a step, and return what was chosen."""
     batch = min(trainer.batch, examples) if isinstance(trainer.batch, int) else examples
     parameters = sum(p.numel() for p in model.parameters())
-    # What has none, such as scikit-learn's, works on all examples at once.
+    # Models without parameters, such as scikit-learn's, work on all examples at once.
     work = batch * parameters if parameters else examples * math.prod(config.dataset.shape)
     machine: dict[str, Any] = {"device": str(trainer.device), "precision": trainer.precision}
     if trainer.device.type == "cuda":
@@ -218,20 +218,20 @@ def _tune(config: DictConfig | Plain, trainer: Trainer, model: nn.Module, exampl
 
 
 def describe(parts: Parts) -> dict[str, Any]:
-    """What run.json says of the parts."""
+    """Return run.json's entries about the parts."""
     return {
         "seed": parts.config.seed,
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
-        **parts.beginning.about(),
-        **(parts.batch.about() if parts.batch else {}),
+        **parts.pretrained_init.about(),
+        **(parts.batch_search.about() if parts.batch_search else {}),
         **distributed_info(parts),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
 
 
 def distributed_info(parts: Parts) -> dict[str, Any]:
-    """How many processes learn together, and from how many examples at a step; nothing for one by itself."""
+    """Return the number of processes and the global batch size for run.json; nothing for a single process."""
     world, batch = current_group().world, parts.data.batch
     strategy, each = parts.trainer.strategy, parts.trainer.batch
     are_several = world > 1 or (strategy and isinstance(each, int) and batch != min(each, parts.data.examples))
@@ -239,41 +239,41 @@ def distributed_info(parts: Parts) -> dict[str, Any]:
 
 
 def init_from_data(parts: Parts, most: int = 5000) -> None:
-    """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
-    wanted = getattr(parts.model, "prepare", None)
-    if callable(wanted) and parts.beginning.transfer is None:  # else they are those that the other weights go with
-        wanted(first(parts.data.split("train"), most))
+    """Pass the training split's first `most` examples to a model that sets weights from data (has prepare(x))."""
+    prepare = getattr(parts.model, "prepare", None)
+    if callable(prepare) and parts.pretrained_init.transfer is None:  # transferred weights fit their own data
+        prepare(first(parts.data.split("train"), most))
 
 
 def load_trained(run: Run, config: DictConfig, which: CheckpointName | None = None) -> tuple[Parts, CheckpointName]:
-    """Every part of a run with the weights of a checkpoint, ready to be looked at.
+    """Build every part of a run, with the weights of a checkpoint.
 
     Args:
-        run: where it lies.
+        run: its run directory.
         config: its configuration, from `dlx.runs.trust.load_trusted_config`.
-        which: the checkpoint; None takes the best one, or the last where no best one was chosen.
+        which: the checkpoint; None takes the best, or the last if there is no best.
 
     Returns:
         The parts, the model in evaluation mode, and the name of the checkpoint.
 
     Raises:
-        UsageError: its data or its checkpoint is not there or not good.
+        UsageError: its data or its checkpoint is missing or invalid.
     """
     config = copy_config(config)
-    config.trainer.compile = False  # it takes longer than looking
+    config.trainer.compile = False  # compiling takes longer than it saves
     if config.procedure.get("compile"):
         config.procedure.compile = None
-    chosen: CheckpointName = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
+    checkpoint_name: CheckpointName = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
     parts = assemble(config)
-    restore_weights(parts, run, chosen)
-    return parts, chosen
+    restore_weights(parts, run, checkpoint_name)
+    return parts, checkpoint_name
 
 
 def restore_weights(parts: Parts, run: Run, which: CheckpointName) -> None:
-    """Give the model the weights of a checkpoint.
+    """Load the weights of a checkpoint into the model, and put it in evaluation mode.
 
     Raises:
-        UsageError: it is not there, is damaged, or is of another model.
+        UsageError: the checkpoint is missing, damaged, or another model's.
     """
     path = run.checkpoints / f"{which}.pt"
     content = checkpoint.load(path, parts.trainer.device)

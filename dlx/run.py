@@ -1,4 +1,4 @@
-"""The whole program: build the parts, then train or resume, and keep the run's books."""
+"""The whole program: build the parts, fit, and record the outcome in run.json."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ from dlx.training.trainer import Trainer
 
 
 def train(config: DictConfig, progress: Progress | None = None) -> dict[str, float]:
-    """Train what a configuration describes, in Hydra's run directory. Returns the final metrics."""
+    """Train what a configuration describes, in Hydra's run directory, and return the final metrics."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
@@ -46,10 +46,10 @@ def train_in(
     """Train what a configuration describes, in `directory`. Bad data or values leave no directory behind.
 
     Args:
-        directory: made for this run alone.
+        directory: created for this run.
         config: composed and checked.
-        about: what `run.json` says beside what is measured: the overrides, and the names of the groups chosen.
-        progress: what the user is told; None for the whole.
+        about: entries for `run.json` besides what is measured: the overrides, and the choice of each group.
+        progress: what is printed; None prints everything.
         watch: looks at each validation, and may end the training.
     """
     group = broadcast_job("train", config)
@@ -62,7 +62,7 @@ def train_in(
 
 @contextlib.contextmanager
 def mark_interrupted(directory: Path) -> Iterator[None]:
-    """A run of this process that is interrupted before its books are open says so too."""
+    """Mark a run of this process as interrupted, even before `record_outcome` watches over it."""
     try:
         yield
     except KeyboardInterrupt:
@@ -73,14 +73,14 @@ def mark_interrupted(directory: Path) -> Iterator[None]:
 
 
 def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
-    """The run directory of a training that is about to begin; see `train_in`."""
+    """Create the run directory of a training that is about to begin; see `train_in`."""
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
     _save_config(run, parts)
     return run
 
 
 def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch: Watch | None = None) -> Run:
-    """Go on in the same run directory, from its newest whole checkpoint; from the beginning if none was saved yet."""
+    """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet."""
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
@@ -105,7 +105,7 @@ def _save_config(run: Run, parts: Parts) -> None:
 
 
 def describe_job(hydra: Any) -> dict[str, Any]:
-    """What run.json says of a job of Hydra's: its overrides, and the names of the groups chosen."""
+    """Return run.json's entries for a job of Hydra's: its overrides, and the choice of each group."""
     choices = hydra.runtime.choices.items()
     named = {group: name for group, name in choices if not group.startswith("hydra") and name is not None}
     return {"overrides": list(hydra.overrides.task), **named}
@@ -119,7 +119,7 @@ def _fit(
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> None:
-    """Fit, measure the test split once, and close the run's books whatever happens."""
+    """Fit, measure the test split once, and record the outcome whatever happens."""
     trainer, started = parts.trainer, time.monotonic()
     group = current_group()
     trainer.watch = watch
@@ -129,7 +129,8 @@ def _fit(
     about = run.read()
     extra = parts.procedure.extra
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
-    notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note or parts.procedure.advice(steps)))
+    hint = note or parts.procedure.advice(steps)
+    notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint))
     progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, extra=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
     with record_outcome(run, trainer, started), group.explain_lost_rank(), explained():
@@ -152,10 +153,10 @@ def _fit(
 
 
 def log_config_and_graph(parts: Parts, logger: Logger) -> None:
-    """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
+    """Log what TensorBoard shows before the first step besides the HParams row: the configuration and the graph."""
     logger.config(written(parts.config))
     if logger.draws("graph"):
-        state = get_random_state()  # a model that draws must not learn otherwise for having been drawn
+        state = get_random_state()  # drawing the graph must not change what a model that samples learns
         parts.model.eval()
         logger.graph(parts.model, first(parts.data.split("train"), 1))
         set_random_state(state)
@@ -176,7 +177,7 @@ def plain(config: DictConfig | Plain) -> dict[str, Any]:
 
 
 def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
-    """The final numbers: last training and validation values, and the test split measured with the best model."""
+    """Measure the test split with the best model, and return all final metrics, the last train and val ones too."""
     trainer, group = parts.trainer, current_group()
     metrics = dict(trainer.latest)
     best = run.checkpoints / "best.pt"
@@ -197,7 +198,7 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
 
 @contextlib.contextmanager
 def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
-    """run.json tells how the run ended, also when it ended badly."""
+    """Record in run.json how the run ended: its status, times, epoch and step, and the error if there was one."""
     status, error = "failed", None
     try:
         yield
@@ -209,7 +210,7 @@ def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]
         error = str(problem) if isinstance(problem, DlxError) else f"{type(problem).__name__}: {problem}"
         raise
     finally:
-        seconds = run.read().get("seconds", 0.0) + time.monotonic() - started  # of all its stretches
+        seconds = run.read().get("seconds", 0.0) + time.monotonic() - started  # over all resumptions
         ended = {"status": status, "ended": now(), "seconds": round(seconds, 3)}
         ended |= (
             trainer.remarks() | {"epoch": trainer.epoch, "step": trainer.step} | ({"error": error} if error else {})

@@ -1,4 +1,4 @@
-"""`dlx train` as a Hydra application: its options, the check beforehand, and the hand-over."""
+"""`dlx train` as a Hydra application: parse its options, check the configuration, hand over to Hydra."""
 
 import argparse
 import os
@@ -28,34 +28,37 @@ SWEEP_OPTIONS = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # op
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Hydra's own parser, its errors ours."""
-    made = application_parser()
+    """Return Hydra's own parser; it raises a UsageError where Hydra would exit."""
+    parser = application_parser()
 
     def error(message: str) -> NoReturn:
         raise UsageError(f"{message}; type dlx --help")
 
-    made.error = error  # type: ignore[method-assign]
-    return made
+    parser.error = error  # type: ignore[method-assign]
+    return parser
 
 
 def parse_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
-    """Options and overrides of a command line, in any order, and what is wrong with unknown options.
+    """Parse options and overrides of a command line, in any order.
+
+    Returns:
+        The options, their `overrides` included, and a problem for each unknown option.
 
     Raises:
-        UsageError: a known option with a wrong value.
+        UsageError: a known option has a wrong value.
     """
     given = list(words)
     for place, word in enumerate(given[:-1]):  # `--info model=gan`: the override is not the option's value
         if word in ("--info", "-i") and "=" in given[place + 1]:
             given[place] = "--info=all"
-    known = make_parser()
-    args, unknown = known.parse_known_intermixed_args(given)
+    parser = make_parser()
+    args, unknown = parser.parse_known_intermixed_args(given)
     modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, name)]
     if len(modes) > 1:
         raise UsageError(f"{' and '.join(modes)} were given; needed: one of them")
     if args.resolve and not args.cfg:
         raise UsageError("--resolve was given without --cfg; type dlx --cfg job --resolve")
-    options = [option for action in known._actions for option in action.option_strings]
+    options = [option for action in parser._actions for option in action.option_strings]
     problems = []
     for word in unknown:
         near = closest(word.partition("=")[0], [option for option in options if option.startswith("--")])
@@ -79,10 +82,11 @@ def parse_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Prob
 
 
 def run(words: Sequence[str]) -> int:
-    """`dlx train WORDS`. Returns the exit code: 0, or 3 where jobs of a sweep failed.
+    """Run `dlx train WORDS` and return its exit code, 0.
 
     Raises:
-        UsageError: mistakes, all of them, before anything was made.
+        UsageError: the command line has mistakes, all of them listed; nothing has been written yet.
+        SweepError: jobs of a sweep failed.
         DlxError: what the run raised.
     """
     args, problems = parse_arguments(words)
@@ -131,13 +135,13 @@ def run(words: Sequence[str]) -> int:
                 raise UsageError(_format_unwritable(directory, error.strerror or str(error), key)) from error
             if sweep is None or not any(read_failures(sweep)):
                 raise
-    if sweep is None or is_resumable(prepared.config.hydra):  # a search has told of itself
+    if sweep is None or is_resumable(prepared.config.hydra):  # a search prints its own summary
         return 0
     return _summarise_jobs(sweep, swept(prepared.overrides))
 
 
 def _check_search(prepared: Prepared, directory: Path) -> None:
-    """Refuse a search that is not good before Hydra composes it once more."""
+    """Refuse an invalid search before Hydra composes its configuration again."""
     from dlx.sweeps.settings import agreed
 
     words = [word for word in prepared.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
@@ -153,10 +157,10 @@ def _check_package(package: str, prepared: Prepared) -> None:
 
 
 def _resolve_directory(prepared: Prepared, key: str) -> Path:
-    """Where the run is written, decided once: an id and a time that are read twice would differ.
+    """Return the directory to write to. Resolved only once: a second time, the run's id and start time would differ.
 
     Raises:
-        UsageError: there is a run already, or no directory can be made there.
+        UsageError: the directory already holds a run, or cannot be made.
     """
     try:
         directory = Path(str(OmegaConf.select(prepared.config, key)))
@@ -189,7 +193,7 @@ def _set_override(overrides: Sequence[str], key: str, directory: Path) -> list[s
 
 @contextmanager
 def _raise_hydra_errors() -> Iterator[None]:
-    """Have Hydra raise its errors, which it would print."""
+    """Make Hydra raise its errors instead of printing them."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -201,7 +205,11 @@ def _raise_hydra_errors() -> Iterator[None]:
 
 
 def _summarise_jobs(sweep: Path, keys: Sequence[str]) -> int:
-    """What looks at the jobs of a multirun; those that failed, named at its end, 3 where there are any."""
+    """Print the command that shows the jobs of a finished multirun, and return exit code 0.
+
+    Raises:
+        SweepError: jobs failed; it lists them.
+    """
     varied = [key for key in keys if key != "seed"] or ["model"]
     look = f"dlx runs --sweep {relative_to_cwd(sweep)} --by {','.join(varied)}"
     failed = list(read_failures(sweep))

@@ -1,4 +1,4 @@
-"""Shell completion: Hydra's for overrides, and the verbs, options and runs that it does not know of.
+"""Shell completion: Hydra's own for overrides, plus the verbs, options and runs that Hydra does not know.
 
 `eval "$(dlx -sc install=bash)"` installs it; the shell then calls `dlx -sc query=bash` at each Tab.
 """
@@ -20,12 +20,12 @@ RUN_VERBS = ("resume", "evaluate", "predict", "sample", "compare", "export", "te
 
 
 def is_query(words: Sequence[str]) -> bool:
-    """Whether a shell asks for completions."""
+    """Tell whether a shell asks for completions."""
     return bool({"-sc", "--shell-completion"} & set(words)) and any(word.startswith("query=") for word in words)
 
 
 def print_completions(words: Sequence[str]) -> int:
-    """Print what may stand where the cursor is, one word a line."""
+    """Print the words that complete the one at the cursor, one per line."""
     typed = CompletionPlugin.strip_python_or_app_name(os.environ["COMP_LINE"])
     before = typed.split()
     last = "" if typed.endswith(" ") or not before else before.pop()
@@ -51,7 +51,7 @@ def print_completions(words: Sequence[str]) -> int:
 
 
 def _find_unlisted_keys(overrides: list[str], last: str) -> list[str]:
-    """Keys that a constructor takes though no YAML lists them."""
+    """Return the keys that a constructor accepts but no YAML file lists, as `key=`."""
     from dlx.config.catalogue import constructor
     from dlx.config.compose import compose
     from dlx.config.keys import parameters
@@ -61,8 +61,8 @@ def _find_unlisted_keys(overrides: list[str], last: str) -> list[str]:
         node = OmegaConf.select(compose(overrides), ".".join(path))
     except UsageError:
         return []
-    found = constructor(node.get("_target_")) if isinstance(node, DictConfig) else None
-    names = parameters(tuple(path), found) if found else {}
+    signature = constructor(node.get("_target_")) if isinstance(node, DictConfig) else None
+    names = parameters(tuple(path), signature) if signature else {}
     return [f"{'.'.join(path)}.{name}=" for name in names if name not in node]
 
 

@@ -1,4 +1,4 @@
-"""`dlx --help`: the catalogue of what can be run."""
+"""Print `dlx --help`: verbs, options, and the catalogue of configuration groups."""
 
 from collections.abc import Sequence
 from importlib import metadata
@@ -47,5 +47,5 @@ def print_help(words: Sequence[str] = ()) -> None:
 
 
 def format_version() -> str:
-    """Versions of dlx and of Hydra."""
+    """Return the versions of dlx and Hydra as one line."""
     return f"dlx {__version__} (hydra {metadata.version('hydra-core')})"

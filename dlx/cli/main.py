@@ -1,4 +1,4 @@
-"""The command line: verbs, and `key=value` without a verb, which means train.
+"""The command line: dispatch to verbs; `key=value` without a verb means train.
 
 Nothing here imports torch; each verb's module is loaded when it is asked for.
 """
@@ -17,7 +17,7 @@ def main(words: Sequence[str] | None = None) -> None:
     from dlx.hardware import processes
     from dlx.terminal.console import show_error
 
-    if processes.rank() > 0:  # the first of the processes that torchrun started composes, writes and tells
+    if processes.rank() > 0:  # rank 0 of the processes that torchrun started composes, writes and reports
         from dlx.cli.worker import run_worker
 
         sys.exit(run_worker())
@@ -45,10 +45,10 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def run(words: list[str]) -> int:
-    """One command line. Returns the exit code.
+    """Run one command line and return its exit code.
 
     Raises:
-        DlxError: what its user can act on.
+        DlxError: an error that the user can act on.
     """
     verb = words[0] if words else ""
     if verb in VERBS and verb != "train":
@@ -74,7 +74,7 @@ def run(words: list[str]) -> int:
 
 
 def run_command(verb: str, words: list[str]) -> int:
-    """A click command of `dlx/cli/commands`."""
+    """Run a click command of `dlx/cli/commands` and return its exit code."""
     import click
 
     try:
@@ -94,7 +94,7 @@ def run_command(verb: str, words: list[str]) -> int:
 
 
 def explain_unknown_verb(word: str) -> str | None:
-    """What to say of a bare first word that is no verb; None where it was meant as an override."""
+    """Return the error message for a first word that resembles a verb; None where it may be a mistyped override."""
     from dlx.config.report import closest
 
     near = closest(word, VERBS)

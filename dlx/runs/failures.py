@@ -15,7 +15,7 @@ FAILURES_FILE = "failed.jsonl"  # in a sweep's directory: one line for each job 
 def record_failure(
     sweep: Path, number: int, overrides: Sequence[str], error: Exception, trial: int | None = None
 ) -> None:
-    """Show what a job failed of, and note it in the sweep's directory.
+    """Print why a job failed, and record it in the sweep's directory.
 
     Args:
         sweep: the sweep's directory.
@@ -39,7 +39,7 @@ def record_failure(
 
 
 def read_failures(sweep: Path) -> Iterator[dict[str, Any]]:
-    """The jobs of a sweep that failed, in the order in which they did."""
+    """Yield the failed jobs of a sweep, in the order in which they failed."""
     with contextlib.suppress(FileNotFoundError):
         for line in (sweep / FAILURES_FILE).read_text(encoding="utf-8").splitlines():
             yield json.loads(line)

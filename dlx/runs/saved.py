@@ -1,4 +1,4 @@
-"""The configuration of a run that was saved, and the changes that a verb may make to it."""
+"""Load the saved configuration of a run, and apply the changes that a verb may make to it."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from dlx.config.static.schema import shown
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
 
-# Where and how long a run computes, and what it tells: nothing of it changes what a step learns.
+# What `dlx resume` may change: where and how long a run computes, and what it logs; none of it changes a step's update.
 RESUME_KEYS = (
     "allow",
     "dataset.root",
@@ -39,15 +39,15 @@ RESUME_KEYS = (
     "trainer.logger",
 )
 LENGTH_KEYS = ("trainer.epochs", "trainer.max_steps")
-# What a trained model may be looked at with.
+# What the verbs that use a trained model may change.
 INFERENCE_KEYS = ("allow", "dataset", "task", "trainer")
 
 
 def load_config(run: Run) -> DictConfig:
-    """The configuration of a run as it was saved, complete and without interpolations.
+    """Load the configuration that a run saved, complete and without interpolations.
 
     Raises:
-        UsageError: there is none, or it is not one.
+        UsageError: it is missing, or is no configuration.
     """
     path = run.directory / "config.yaml"
     try:
@@ -65,7 +65,7 @@ def load_config(run: Run) -> DictConfig:
 
 
 def override_config(config: DictConfig, overrides: Sequence[str], may: Iterable[str], verb: str) -> DictConfig:
-    """A copy of `config` with overrides; keys outside `may` (or below it) must keep their values.
+    """Return a copy of `config` with overrides applied; only keys in `may`, and keys below them, may change.
 
     Args:
         config: as it was saved.
@@ -74,7 +74,7 @@ def override_config(config: DictConfig, overrides: Sequence[str], may: Iterable[
         verb: whose overrides they are, for the message.
 
     Raises:
-        UsageError: a mistyped override, a key that is not there, or one that may not change; all of them at once.
+        UsageError: an override is mistyped, a key does not exist, or may not change; all mistakes at once.
     """
     new = copy_config(config)
     problems = []
@@ -101,19 +101,19 @@ def override_config(config: DictConfig, overrides: Sequence[str], may: Iterable[
 
 
 def stretch_schedule(run: Run, config: DictConfig) -> DictConfig:
-    """A copy of `config` whose schedule is as long as the run is now, where it was composed to be.
+    """Return a copy of `config` whose schedule follows the run's new length, if it was composed to follow it.
 
     `config.yaml` holds numbers; that `scheduler.T_max` was `${trainer.epochs}` stands in `.hydra/config.yaml`.
 
     Args:
-        run: where both lie.
-        config: with the lengths that it is to have.
+        run: its run directory, with both files.
+        config: with the new lengths.
     """
     new = copy_config(config)
     try:
-        begun = OmegaConf.load(run.directory / ".hydra" / "config.yaml")
-        schedule = OmegaConf.to_container(begun, resolve=False).get("scheduler") or {}  # type: ignore[union-attr]
-    except Exception:  # Hydra was told to write none, or somebody did: then nothing is known to follow
+        original = OmegaConf.load(run.directory / ".hydra" / "config.yaml")
+        schedule = OmegaConf.to_container(original, resolve=False).get("scheduler") or {}  # type: ignore[union-attr]
+    except Exception:  # Hydra was told to write none, or the file was edited: then it is unknown what follows what
         return new
     for key, value in flatten(schedule).items():
         followed = str(value).removeprefix("${").removesuffix("}")
@@ -123,14 +123,14 @@ def stretch_schedule(run: Run, config: DictConfig) -> DictConfig:
 
 
 def copy_config(config: DictConfig) -> DictConfig:
-    """A copy to be changed; interpolations stay."""
+    """Return a copy to modify; interpolations stay."""
     new = OmegaConf.create(OmegaConf.to_container(config))
     assert isinstance(new, DictConfig)
     return new
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[tuple[str, Any]]:
-    """Keys and values of overrides.
+    """Parse overrides into keys and values.
 
     Raises:
         UsageError: one of them is not `key=value`, or is a sweep.
@@ -151,7 +151,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def _check_override(config: DictConfig, key: str, value: Any) -> str | None:
-    """What is wrong with a key or its value, None if nothing is."""
+    """Return what is wrong with a key or its value, None if nothing is."""
     try:
         node = OmegaConf.select(config, key, throw_on_missing=False)
     except OmegaConfBaseException:
@@ -165,8 +165,8 @@ def _check_override(config: DictConfig, key: str, value: Any) -> str | None:
     place, _, name = key.rpartition(".")
     parent = OmegaConf.select(config, place) if place else config
     if isinstance(parent, DictConfig) and parent:
-        found = constructor(parent.get("_target_"))
-        parameter = found.parameters.get(name) if found else None
+        signature = constructor(parent.get("_target_"))
+        parameter = signature.parameters.get(name) if signature else None
         if parameter is not None and not parameter.kind.accepts(value):
             return f"{key}={shown(value)} was given; needed: {parameter.kind}"
         if parameter is not None or name in parent:
@@ -177,7 +177,7 @@ def _check_override(config: DictConfig, key: str, value: Any) -> str | None:
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of a configuration by their dotted keys; lists are leaves."""
+    """Return the leaves of a configuration by their dotted keys; lists are leaves."""
     content: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     leaves: dict[str, Any] = {}
     for key, value in content.items():
@@ -189,7 +189,7 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def find_differences(old: DictConfig | ListConfig, new: DictConfig | ListConfig) -> list[tuple[str, Any, Any]]:
-    """Keys whose values differ, with both values; None for a key that one of them lacks."""
+    """Return the keys whose values differ, with both values; None for a key that one of them lacks."""
     before, after = flatten(old), flatten(new)
     keys = dict.fromkeys([*before, *after])
     return [(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]

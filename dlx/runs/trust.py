@@ -1,4 +1,4 @@
-"""Whose code a saved configuration may name: ours, the libraries', and the user's own, which ./conf names."""
+"""Restrict a saved configuration to trusted code: ours, the libraries', and the user's own, which ./conf names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +13,16 @@ from dlx.runs.saved import flatten, load_config, override_config, parse_override
 
 
 def load_trusted_config(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -> DictConfig:
-    """A run's configuration with overrides, which may construct only what the user trusts.
+    """Load a run's configuration with overrides, which may construct only what the user trusts.
 
-    A run directory is data that may come from anybody, its `allow` included. What is trusted is what the user typed,
-    and the modules that the user's own ./conf names, unless one stands within the run directory itself.
+    A run directory is data that may come from anybody, its `allow` included. Trusted are what the user typed and the
+    modules that the user's own ./conf names, unless the working directory lies within the run directory itself.
 
     Args:
-        run: where it lies.
+        run: its run directory.
         overrides: `key=value`.
-        may: keys that they may change.
-        verb: whose they are, for messages.
+        may: keys that the overrides may change.
+        verb: whose overrides they are, for messages.
 
     Raises:
         UsageError: as `dlx.runs.saved.override_config`.
@@ -34,7 +34,7 @@ def load_trusted_config(run: Run, overrides: Sequence[str], may: Sequence[str], 
     if not within:
         import_from_here()
     for key, target in flatten(config).items():
-        # A foreign name is told before anything heavy is imported; what an allowed one leads to, `build` looks at.
+        # A foreign name is refused before anything heavy is imported; `build` checks what an allowed one resolves to.
         if key.endswith("_target_") and not str(target).startswith(ALLOWED):
             check(str(target), list(config.allow))
     return config

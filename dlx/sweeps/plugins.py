@@ -49,7 +49,7 @@ def reachable(hydra: DictConfig) -> None:
 
 
 def is_resumable(hydra: DictConfig) -> bool:
-    """Whether the sweeper goes on with what its directory holds."""
+    """Tell whether the sweeper continues the search that its directory holds."""
     return str(hydra.sweeper.get("_target_")) == f"{PACKAGE}Optuna"
 
 

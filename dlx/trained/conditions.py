@@ -1,4 +1,4 @@
-"""What samples are to be like: `--clamp label=7` for a model that was told the classes."""
+"""The classes that samples are conditioned on: `--clamp label=7` for a conditional model."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from dlx.errors import UsageError
 from dlx.interpretability.choice import label as numbered
 from dlx.parts import Parts
 
-SAMPLES_PER_CLASS = 8  # samples of each class where no number was asked for
+SAMPLES_PER_CLASS = 8  # where no number is given
 
 
 def make_labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
-    """The label of each sample, (n,); None for a model that knows of no classes.
+    """Return the label of each sample, (n,); None for an unconditional model.
 
     Args:
         parts: a trained run's.
-        clamps: `label=NAME` or `label=NUMBER`; without it all classes in turn, as evenly as n allows.
+        clamps: `label=NAME` or `label=NUMBER`; without one, all classes in order, as evenly as n allows.
         n: how many; None takes 64 of one class, or 8 of each.
 
     Raises:

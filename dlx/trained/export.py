@@ -1,4 +1,4 @@
-"""A trained model as a file that runs without dlx: torch.export's .pt2, ONNX, or an estimator's .skops."""
+"""Export a trained model to a file that runs without dlx: torch.export's .pt2, ONNX, or an estimator's .skops."""
 
 import contextlib
 import importlib.util
@@ -18,8 +18,8 @@ from dlx.errors import UsageError
 from dlx.parts import Parts
 
 ENDINGS = (".onnx", ".pt2", ".skops")
-MAX_EMBEDDED_BYTES = 2**30  # bytes of weights above which ONNX keeps them in a file beside it; protobuf ends at 2 GiB
-RELATIVE_TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
+MAX_EMBEDDED_BYTES = 2**30  # of weights; above, ONNX keeps them in a second file, as protobuf ends at 2 GiB
+RELATIVE_TOLERANCE = 1e-4  # of the largest output: float32 sums in a different order
 
 
 class ExportResult(NamedTuple):
@@ -32,17 +32,17 @@ class ExportResult(NamedTuple):
 
 
 def export(parts: Parts, path: Path, part: str | None = None) -> ExportResult:
-    """Write a trained model, and compare what was written with it on real data before it takes its name.
+    """Export a trained model; the file is compared with the model on real data before it gets its final name.
 
     The input is what the model sees: a batch of any size, after the dataset's scaling.
 
     Args:
-        parts: a trained run's, on the processor.
+        parts: a trained run's, on the CPU.
         path: .onnx, .pt2 or .skops.
-        part: name of a module within the model; None for the whole.
+        part: name of a submodule; None exports the whole model.
 
     Raises:
-        UsageError: another ending, a model that cannot be exported, a missing package, or a file that gives other
+        UsageError: the ending is unknown, the model cannot be exported, a package is missing, or the file gives other
             results than the model.
     """
     if path.suffix not in ENDINGS:
@@ -84,14 +84,14 @@ def export(parts: Parts, path: Path, part: str | None = None) -> ExportResult:
 
 
 def get_example_inputs(parts: Parts, number: int = 16) -> Tensor:
-    """Real inputs as the model sees them, (up to `number`, *shape)."""
+    """Return real inputs as the model sees them, (up to `number`, *shape)."""
     split = next(name for name in ("test", "val", "train") if parts.data.has(name))
     return next(iter(parts.data.split(split))).x[:number]
 
 
 @torch.no_grad()
 def _find_module(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
-    """A module within the model, and what it is given while the model predicts, or else generates."""
+    """Return a submodule, and its input while the model predicts, or else generates."""
     model = parts.model.eval()
     modules = dict(model.named_modules())
     if name not in modules:
@@ -118,16 +118,16 @@ def _find_module(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
 
 @torch.no_grad()
 def check_agreement(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: Tensor) -> float:
-    """The largest difference between a model and what was exported, over batches of several sizes.
+    """Return the largest difference between a model and its export, over batches of several sizes.
 
     Raises:
         UsageError: it is larger than rounding explains.
     """
     largest = 0.0
     for size in sorted({1, min(2, len(x)), min(5, len(x)), len(x)}):
-        wanted = [value for value in pytree.tree_leaves(model(x[:size])) if isinstance(value, Tensor)]
-        given = run(x[:size])
-        for a, b in zip(wanted, given, strict=True):
+        expected = [value for value in pytree.tree_leaves(model(x[:size])) if isinstance(value, Tensor)]
+        actual = run(x[:size])
+        for a, b in zip(expected, actual, strict=True):
             difference = float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
             if not difference <= RELATIVE_TOLERANCE * max(1.0, float(a.abs().max())):
                 raise UsageError(
@@ -140,7 +140,7 @@ def check_agreement(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: 
 
 
 def _export_program(model: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
-    """The model's graph for any batch size."""
+    """Export the model's graph for any batch size."""
     sizes = ({0: torch.export.Dim("batch", min=1)},)
     try:
         with torch.no_grad():
@@ -194,16 +194,16 @@ def _load_pt2(path: Path) -> Callable[[Tensor], list[Tensor]]:
 
 
 def _export_skops(model: Any, x: Tensor, path: Path) -> ExportResult:
-    """scikit-learn's pipeline, scaling included, in the bytes that checkpoints hold."""
+    """Write scikit-learn's pipeline, scaling included, in the bytes that checkpoints hold."""
     from skops import io
 
     from dlx.models.estimator.serialization import dumps
 
     data = dumps(model.pipeline)
-    again = io.loads(data, trusted=io.get_untrusted_types(data=data))  # written a moment ago, by us
+    reloaded = io.loads(data, trusted=io.get_untrusted_types(data=data))  # written a moment ago, by us
     rows = x.flatten(1).cpu().double().numpy()
-    method = next(name for name in ("predict_proba", "predict", "transform") if hasattr(again, name))
-    if not np.array_equal(getattr(model.pipeline, method)(rows), getattr(again, method)(rows)):
+    method = next(name for name in ("predict_proba", "predict", "transform") if hasattr(reloaded, name))
+    if not np.array_equal(getattr(model.pipeline, method)(rows), getattr(reloaded, method)(rows)):
         raise UsageError(f"{path}: what was written gives other results than the estimator, so it was not kept")
     aside = path.with_name(f".new-{path.name}")
     try:
@@ -216,12 +216,14 @@ def _export_skops(model: Any, x: Tensor, path: Path) -> ExportResult:
 
 
 def _external_data_path(path: Path) -> Path:
-    """Where ONNX keeps weights that are too large for one file."""
+    """Return where ONNX keeps weights that are too large for one file."""
     return path.with_name(path.name + ".data")
 
 
 def _move_into_place(aside: Path, path: Path) -> None:
-    if _external_data_path(aside).exists():  # the model names this file, so it must be written under its last name
+    if _external_data_path(
+        aside
+    ).exists():  # the model refers to this file by name, so it must be written under its final one
         import onnx
 
         onnx.save(onnx.load(aside), path, save_as_external_data=True, location=_external_data_path(path).name)
@@ -231,16 +233,16 @@ def _move_into_place(aside: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def _silence_exporters() -> Iterator[None]:
-    """The exporters warn of their own deprecated insides and log what they do; neither is for the user."""
-    loud: list[tuple[Any, int]] = []
+    """Silence the exporters: they warn of their own deprecated internals and log what they do."""
+    levels: list[tuple[Any, int]] = []
     for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
         logger = logging.getLogger(name)
-        loud.append((logger, logger.level))
+        levels.append((logger, logger.level))
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in loud:
+        for logger, level in levels:
             logger.setLevel(level)

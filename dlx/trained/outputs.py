@@ -1,4 +1,4 @@
-"""Predictions and samples as files: rows of text, numpy arrays, or images."""
+"""Write predictions and samples: rows of text, numpy arrays, or images."""
 
 import csv
 import math
@@ -25,16 +25,16 @@ def make_rows(
     files: Sequence[str] | None = None,
     steps: Steps | None = None,
 ) -> list[Row]:
-    """One mapping of names to values for each example, or for each of its steps.
+    """Return one mapping of names to values for each example, or for each of its steps.
 
     Args:
         columns: (examples,) or (examples, k) each.
         names: of the classes; labels and predicted symbols are shown by them, and so are columns of one value for each.
-        files: where the examples came from.
+        files: that the examples came from.
         steps: of sequences, for which columns are (examples, T) or (examples, T, k).
 
     Returns:
-        Rows. Columns of several values an example become as many, named by the class or counted.
+        Rows. A column of several values per example becomes as many columns, named by class or number.
     """
     table: dict[str, list[Any]] = {}
     if steps is not None:
@@ -44,8 +44,8 @@ def make_rows(
     for name, values in columns.items():
         flat = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
         if flat.ndim == 1:
-            named = names and name in ("label", "prediction") and not flat.is_floating_point()
-            table[name] = [names[v] if named and names and 0 <= v < len(names) else v for v in flat.tolist()]
+            is_label = names and name in ("label", "prediction") and not flat.is_floating_point()
+            table[name] = [names[v] if is_label and names and 0 <= v < len(names) else v for v in flat.tolist()]
         else:
             flat = flat.flatten(1)
             same = names is not None and len(names) == flat.shape[1]
@@ -55,9 +55,9 @@ def make_rows(
 
 
 def format_lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[str]:
-    """A line of text for each example: decoded where the dataset is text, else its numbers.
+    """Return a line of text for each example: decoded where the dataset is text, else its numbers.
 
-    Sentences with a label at each word become a line for each word, and an empty one after each sentence.
+    Sentences with a label for each word become a line for each word, and an empty one after each sentence.
     """
     if steps is not None and steps.names is not None and dataset.names and not values.is_floating_point():
         rows = zip(steps.names, values.tolist(), strict=True)
@@ -80,7 +80,7 @@ def format_lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -
 
 
 def write_csv(table: Sequence[Row], file: TextIO | None = None) -> None:
-    """Rows as CSV with a header, on standard output if no file is given; floats to seven digits."""
+    """Write rows as CSV with a header, to standard output if no file is given; floats to seven digits."""
     out = csv.writer(file or sys.stdout, lineterminator="\n")
     out.writerow(table[0])
     out.writerows([f"{v:.7g}" if isinstance(v, float) else v for v in row.values()] for row in table)
@@ -94,21 +94,21 @@ def save(
     steps: Steps | None = None,
     across: Tensor | None = None,
 ) -> list[Path]:
-    """Write columns as the file's name asks: .csv, .npz, .npy, .txt, .png (the first column), or a folder of images.
+    """Write columns in the format of the file's ending: .csv, .npz, .npy, .txt, .png (the first column), or a folder.
 
     Args:
-        path: where; a name without an ending is a folder.
+        path: where; a name without an ending is a folder of images.
         columns: (examples, ...) each.
         dataset: loaded; its class names, and what its intensities mean.
-        files: where the examples came from; a folder's images are named like them.
+        files: that the examples came from; a folder's images are named like them.
         steps: of sequences with a prediction at each of them.
-        across: (examples,) sorted labels: a picture of all examples then has a row for each.
+        across: (examples,) sorted labels: a picture of all examples then has a row for each label.
 
     Returns:
-        What was written.
+        The paths written.
 
     Raises:
-        UsageError: another ending, values that do not fit it, or a place that cannot be written.
+        UsageError: the ending is unknown, the values do not fit it, or the path cannot be written.
     """
     first = next(iter(columns.values()))
     try:
@@ -139,17 +139,19 @@ def save(
 
 
 def is_images(values: Tensor) -> bool:
-    """Whether values (n, ...) are pictures: (n, 1, H, W) or (n, 3, H, W)."""
+    """Tell whether values (n, ...) are images: (n, 1, H, W) or (n, 3, H, W)."""
     return values.ndim == 4 and values.shape[1] in (1, 3)
 
 
 def _to_pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
-    """Bytes (n, C, H, W) of images in the units of the data."""
+    """Convert images in the units of the data to bytes (n, C, H, W)."""
     shape = tuple(dataset.shape or ())
     if values.ndim == 2 and len(shape) == 3 and values.shape[1] == math.prod(shape):
         values = values.view(-1, *shape)
     if dataset.kind == "sequence" and values.ndim == 3 and bool(((values >= 0) & (values <= 1)).all()):
-        values = 1 - values.float().flip(2).transpose(1, 2)[:, None]  # a piano roll: time goes on, the high notes above
+        values = (
+            1 - values.float().flip(2).transpose(1, 2)[:, None]
+        )  # a piano roll: time to the right, high notes above
     if not is_images(values):
         raise UsageError(
             f"-o {path} was given; needed: images, (examples, 1 or 3, height, width); the values have shape "
@@ -160,7 +162,7 @@ def _to_pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
 
 
 def _make_contact_sheet(images: Tensor, across: Tensor | None) -> Tensor:
-    """Images side by side; where they have labels, a row for each, as long as the longest."""
+    """Arrange images side by side; where they have labels, in a row for each, padded to the longest."""
     if across is None or len(across.unique()) == 1:
         return grid(images)
     counts = across.bincount()

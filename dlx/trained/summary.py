@@ -1,4 +1,4 @@
-"""Layers, shapes, parameters and multiply-adds of a model, without training it, and where possible without its data."""
+"""Summarise a model: layers, shapes, parameters and multiply-adds, without training and where possible without data."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from dlx.runs.saved import copy_config
 
 
 class Layer(NamedTuple):
-    """One module that has parameters of its own, or no modules within."""
+    """A module that has parameters of its own, or no submodules."""
 
     name: str
     type: str
@@ -38,15 +38,15 @@ class Summary(NamedTuple):
 
 
 def summarise(config: DictConfig) -> Summary:
-    """The model of a configuration, built without memory for its weights where it can be.
+    """Summarise the model of a configuration, built on the meta device where possible.
 
     Raises:
-        UsageError: the model refuses its values, or the data is needed for its shapes and is not there.
+        UsageError: the model refuses its values, or the data is needed for its shapes and is missing.
     """
     config = copy_config(config)
     symbols = _fill_in_sizes(config)
     shape = list(config.dataset.shape)
-    for device in ("meta", "cpu"):  # some models compute with numbers while they are built, which meta has not
+    for device in ("meta", "cpu"):  # some models compute with values while they are built, which meta tensors lack
         try:
             with torch.device(device):
                 model: nn.Module = build(config, "model")
@@ -62,7 +62,7 @@ def summarise(config: DictConfig) -> Summary:
 
 
 def _fill_in_sizes(config: DictConfig) -> bool:
-    """Fill in sizes that only the data knows. Returns whether examples are symbols."""
+    """Fill in the sizes that only the data knows, and return whether examples are symbols."""
     from hydra.utils import get_class
 
     kind = getattr(get_class(config.dataset._target_), "kind", None)
@@ -79,7 +79,7 @@ def _fill_in_sizes(config: DictConfig) -> bool:
 
 
 def trace(model: nn.Module, x: Tensor) -> Summary:
-    """Follow one forward pass.
+    """Summarise a model by one forward pass.
 
     Args:
         model: in evaluation mode.
@@ -147,19 +147,19 @@ def _make_shape_hook(name: str, outputs: dict[str, list[int]]) -> Any:
 
 
 def _shape(output: Any) -> list[int] | None:
-    """Shape of one example of what a module returned; of the first tensor where it returned several."""
+    """Return the shape of one example of a module's output; of the first tensor where it returned several."""
     while isinstance(output, Sequence) and output:
         output = output[0]
     return list(output.shape[1:]) if isinstance(output, Tensor) else None
 
 
 def format_shape(shape: list[int] | None) -> str:
-    """A shape as a table shows it."""
+    """Format a shape for a table: 3×224×224."""
     return "" if shape is None else "×".join(map(str, shape)) or "1"
 
 
 def format_magnitude(number: int | None) -> str:
-    """A count with its unit: 61.7 k, 4.09 G."""
+    """Format a count with its unit: 61.7 k, 4.09 G."""
     if number is None:
         return ""
     if number < 1000:

@@ -1,4 +1,4 @@
-"""A trained model, back from its run directory, which stays as it is."""
+"""Evaluate, predict and sample with a trained model; its run directory stays as it is."""
 
 import inspect
 from typing import Any
@@ -22,7 +22,11 @@ from dlx.training.evaluate import evaluate
 
 
 def with_ais(parts: Parts, temperatures: int = 14500) -> Parts:
-    """The same, with the task of estimating a density; a run that was for something else may have one too.
+    """Return the parts with a density task that estimates log Z by annealed importance sampling.
+
+    Args:
+        parts: a trained run's, whatever its task was.
+        temperatures: of the annealing, unless the task sets its own number.
 
     Raises:
         UsageError: the model has no partition function.
@@ -38,7 +42,7 @@ def with_ais(parts: Parts, temperatures: int = 14500) -> Parts:
 
 
 def measure(parts: Parts, split: str) -> dict[str, float]:
-    """The task's metrics on a split, `split/metric` each; the same at every call.
+    """Return the task's metrics on a split, named `split/metric`; the same at every call.
 
     Raises:
         UsageError: the dataset has no such split.
@@ -56,7 +60,7 @@ def measure(parts: Parts, split: str) -> dict[str, float]:
 
 @torch.no_grad()
 def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-    """What the model says of raw examples, in the units of the data.
+    """Predict for raw examples, in the units of the data.
 
     Args:
         parts: a trained run's.
@@ -64,44 +68,44 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
         lengths: (examples,) of sequences that are padded; none of them sees its padding.
 
     Returns:
-        Columns (examples, ...) on the CPU; the first is the prediction itself. Where there is one at each step of a
-        sequence, -1 or NaN stand after a shorter one's.
+        Columns (examples, ...) on the CPU; the first is the prediction itself. Where there is one for each step of a
+        sequence, shorter sequences are padded with -1 or NaN.
     """
     dataset, device = parts.dataset, parts.trainer.device
     if dataset.kind in ("sequence", "symbols") and not reads_lengths(parts.model):
         x, lengths = _pad_to_shape(x, parts), None
     seed_everything(parts.config.seed)
 
-    def columns() -> dict[str, Tensor]:
-        found: dict[str, list[Tensor]] = {}
+    def predict_columns() -> dict[str, Tensor]:
+        columns: dict[str, list[Tensor]] = {}
         places: list[Tensor] = []
         for rows, chunk in stepwise.iterate_chunks(x, lengths, parts.data.evaluated):
             given = dataset.transform(chunk.to(device), False, None)
             places.append(rows)
             for name, value in parts.task.predictions(parts.model, given).items():
-                found.setdefault(name, []).append(_to_numpy_dtype(value))
-        return {name: stepwise.concat_chunks(places, values) for name, values in found.items()}
+                columns.setdefault(name, []).append(_to_numpy_dtype(value))
+        return {name: stepwise.concat_chunks(places, values) for name, values in columns.items()}
 
     with _autocast(parts):
-        whole = fitting(parts.data, columns)
-    if "reconstruction" in whole:
-        whole["reconstruction"] = inverse_transform(whole["reconstruction"], dataset)
-    return whole
+        columns = fitting(parts.data, predict_columns)
+    if "reconstruction" in columns:
+        columns["reconstruction"] = inverse_transform(columns["reconstruction"], dataset)
+    return columns
 
 
 @torch.no_grad()
 def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
-    """`n` examples that the model generates, (n, *shape) on the CPU, in the units of the data.
+    """Draw `n` examples from the model, (n, *shape) on the CPU, in the units of the data.
 
     Args:
         parts: a trained run's.
         n: how many.
-        seed: of the draws; None takes the run's own.
-        how: what some models also take: `length` in steps, `prompt` (a text where the dataset is one, else a tensor),
-            `temperature`; `labels` (n,) of a conditional model; None counts as not given.
+        seed: of the random draws; None takes the run's own.
+        how: options of some models: `length` in steps, `prompt` (a text where the dataset is one, else a tensor),
+            `temperature`; `labels` (n,) of a conditional model; None means not given.
 
     Raises:
-        UsageError: the model does not generate, or takes no such thing.
+        UsageError: the model does not generate, or takes no such option.
     """
     generate = getattr(parts.model, "sample", None)
     if not callable(generate) or not _predicts_next_step(parts):
@@ -119,12 +123,12 @@ def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
         asked["prompt"] = _encode_prompt(asked["prompt"], parts.dataset)
     seed_everything(parts.config.seed if seed is None else seed)
     with _autocast(parts):
-        made: Tensor = generate(n, **asked)
-    return inverse_transform(_to_numpy_dtype(made), parts.dataset)
+        samples: Tensor = generate(n, **asked)
+    return inverse_transform(_to_numpy_dtype(samples), parts.dataset)
 
 
 def _predicts_next_step(parts: Parts) -> bool:
-    """Whether a model that answers at every step was asked for the next one's distribution; true for other models."""
+    """Tell whether a step model was trained to predict the next step's distribution; true for other models."""
     task = parts.task
     return not isinstance(parts.model, StepModel) or (isinstance(task, Prediction) and task.cost != "mse")
 
@@ -140,7 +144,7 @@ def _encode_prompt(text: str, dataset: Dataset) -> Tensor:
 
 
 def _pad_to_shape(x: Tensor, parts: Parts) -> Tensor:
-    """Sequences (n, T, …) as long as a model needs them that reads only one length."""
+    """Pad sequences (n, T, …) to the one length that the model reads."""
     shape = tuple(parts.dataset.shape or ())
     if x.shape[1] > shape[0]:
         raise UsageError(
@@ -151,14 +155,14 @@ def _pad_to_shape(x: Tensor, parts: Parts) -> Tensor:
 
 
 def _to_numpy_dtype(values: Tensor) -> Tensor:
-    """On the processor, in a type that numpy has."""
+    """Move values to the CPU, in a dtype that numpy has."""
     return values.cpu().float() if values.dtype in (torch.bfloat16, torch.float16) else values.cpu()
 
 
 def inverse_transform(x: Tensor, dataset: Dataset) -> Tensor:
-    """What a model generates, in the units of the data: the dataset's scaling undone.
+    """Undo the dataset's scaling: return what a model generates, in the units of the data.
 
-    Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.
+    The scaling is affine in each element, so two probes determine it, whatever the dataset calls it.
 
     Args:
         x: (n, *shape), as `dataset.transform` would give it.

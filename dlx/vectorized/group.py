@@ -153,7 +153,7 @@ class Group:
 
     def _failed(self, job: Planned, error: BaseException) -> None:
         assert isinstance(error, Exception)
-        self.task.failed(job.directory, job.full.hydra, error)
+        self.task.handle_failure(job.directory, job.full.hydra, error)
         self._tell(job, job.returned(error, JobStatus.FAILED))
 
     def _tell(self, job: Planned, back: JobReturn) -> None:

@@ -40,7 +40,7 @@ class Vectorized(Launcher):
         """Hear what is to be launched."""
         self.context, self.task, self.config = hydra_context, task_function, config
         self.composer = install(
-            hydra_context.config_loader, task_function.own if isinstance(task_function, Job) else ()
+            hydra_context.config_loader, task_function.own_packages if isinstance(task_function, Job) else ()
         )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

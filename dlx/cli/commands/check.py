@@ -1,4 +1,4 @@
-"""`dlx check`: would it train?"""
+"""`dlx check`: test whether a configuration would train."""
 
 import sys
 import time
@@ -43,7 +43,7 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
 
 
 def _list_choices() -> list[str]:
-    """model=… and experiment=… for everything on the search path."""
+    """Return `model=NAME` and `experiment=NAME` for every such file on the search path."""
     from dlx.config.catalogue import Catalogue
     from dlx.config.search import places
 
@@ -52,7 +52,7 @@ def _list_choices() -> list[str]:
 
 
 def _dry_run(overrides: Any, download: bool = True) -> Any:
-    """What a rehearsal showed; None where data would have to be downloaded for it first."""
+    """Return the result of a dry run; None where its data would have to be downloaded first."""
     from dlx.config.compose import compose
 
     config = compose(list(overrides))
@@ -80,16 +80,16 @@ def _has_data(config: Any) -> bool:
 
 
 def _make_row(choice: str, overrides: tuple[str, ...], download: bool = True) -> tuple[dict[str, Any], int]:
-    """A line of the table, and the exit code that it asks for."""
+    """Return a row of the table and the exit code that it calls for."""
     started = time.monotonic()
     row: dict[str, Any] = {"configuration": choice or " ".join(overrides) or "the defaults", "result": "ok"}
     code = 0
     try:
-        found = _dry_run([choice, *overrides] if choice else overrides, download)
-        if found is None:
+        result = _dry_run([choice, *overrides] if choice else overrides, download)
+        if result is None:
             row["result"] = "no data here"
         else:
-            row |= {"parameters": found.parameters, "loss": found.learned.get("loss")}
+            row |= {"parameters": result.parameters, "loss": result.train_metrics.get("loss")}
     except DlxError as error:
         code = 2 if isinstance(error, UsageError) else 1
         row |= {"result": "error", "message": str(error)}
@@ -100,10 +100,10 @@ def _make_row(choice: str, overrides: tuple[str, ...], download: bool = True) ->
     return row, code
 
 
-def _print_result(found: Any) -> None:
+def _print_result(result: Any) -> None:
     from dlx.terminal.terminal import text
 
-    print(f"ok: {found.parameters:,} parameters")
-    for title, values in (("one step", found.learned), ("a few examples", found.measured)):
+    print(f"ok: {result.parameters:,} parameters")
+    for title, values in (("one step", result.train_metrics), ("a few examples", result.eval_metrics)):
         if values:
             print(f"{title}: " + ", ".join(f"{name} {text(value)}" for name, value in values.items()))

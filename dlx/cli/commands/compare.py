@@ -1,4 +1,4 @@
-"""`dlx compare`: what differs between runs, and what came of it."""
+"""`dlx compare`: show the settings, versions, metrics and curves in which runs differ."""
 
 import math
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
 
 
 def _make_labels(about: Sequence[dict[str, Any]]) -> list[str]:
-    """A short name for each run: its id, numbered where two have the same."""
+    """Return a short label for each run: its id, numbered where two have the same."""
     ids = [str(one.get("id", "?")) for one in about]
     return [name if ids.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(ids)]
 
@@ -91,7 +91,7 @@ def _setting_rows(found: Sequence[Run], labels: Sequence[str]) -> Rows:
 
 
 def _diff_rows(columns: Sequence[dict[str, Any]], labels: Sequence[str], title: str) -> Rows:
-    """Entries whose values differ (all of them if there is one column only)."""
+    """Return a row for each entry whose values differ; for every entry if there is only one column."""
     keys = dict.fromkeys(key for column in columns for key in column)
     rows: Rows = []
     for key in keys:
@@ -103,7 +103,7 @@ def _diff_rows(columns: Sequence[dict[str, Any]], labels: Sequence[str], title: 
 
 
 def _metric_rows(columns: Sequence[dict[str, float]], labels: Sequence[str]) -> Rows:
-    """Every final metric; with two runs the difference too."""
+    """Return a row for each final metric; with two runs, the difference too."""
     keys = dict.fromkeys(key for column in columns for key in column)
     rows: Rows = []
     for key in keys:
@@ -117,7 +117,7 @@ def _metric_rows(columns: Sequence[dict[str, float]], labels: Sequence[str]) -> 
 
 
 def _read_curves(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """Training loss and the validation split's metrics: by tag and run, one value an epoch."""
+    """Return the training loss and validation metrics by tag and run, one value per epoch."""
     from dlx.loggers import jsonl
 
     records = {label: jsonl.read(run.directory / "metrics.jsonl") for label, run in zip(labels, found, strict=True)}
@@ -129,7 +129,7 @@ def _read_curves(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[
 
 
 def _curve_rows(values: dict[str, dict[str, list[float]]]) -> Rows:
-    """The curves with their last, lowest and highest value."""
+    """Return a row for each curve: its last, lowest and highest value, and a sparkline."""
     from dlx.terminal.terminal import sparkline
 
     rows: Rows = []
@@ -145,7 +145,7 @@ def _curve_rows(values: dict[str, dict[str, list[float]]]) -> Rows:
 def _plot_curves(
     values: dict[str, dict[str, list[float]]], about: Sequence[dict[str, Any]], tags: Sequence[str]
 ) -> None:
-    """The curves of each tag over each other, where they have several points."""
+    """Plot each tag's curves over each other, where they have more than one point."""
     from dlx.terminal.plot import plot
 
     best = {name.replace("best_", "") for one in about for name in one.get("metrics") or {} if "/best_" in name}
@@ -156,7 +156,7 @@ def _plot_curves(
 
 
 def _average_by_epoch(records: Sequence[dict[str, Any]], tag: str) -> list[float]:
-    """The mean of a tag in each epoch. An epoch's last line is the first one that counts it as finished."""
+    """Return the mean of a tag in each epoch. An epoch's last line is the first that counts it as finished."""
     by_epoch: dict[int, list[float]] = {}
     finished = 0
     for one in records:

@@ -1,4 +1,4 @@
-"""`dlx doctor`: what this machine has, what is wrong, and what to type."""
+"""`dlx doctor`: show what this machine has, what is wrong, and what to type."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ def command(as_json: bool) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Everything found, and `problems`: a list of what is wrong and what to type."""
+    """Return everything found, and `problems`: a list of what is wrong and what to type."""
     problems: list[str] = []
     return {
         "versions": _check_versions(problems),
@@ -112,7 +112,7 @@ def _check_writable(name: str, path: Path, problems: list[str]) -> str:
 
 
 def _find_data(problems: list[str]) -> dict[str, Any]:
-    """What lies in each folder in which data is looked for."""
+    """Return the contents of each folder that is searched for data."""
     given = os.environ.get("DLX_DATA")
     if given and not Path(given).expanduser().is_dir():
         problems.append(f"DLX_DATA={given} is no folder; type export DLX_DATA=… with the one that holds your data")

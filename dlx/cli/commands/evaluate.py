@@ -1,4 +1,4 @@
-"""`dlx evaluate`: the metrics of a split."""
+"""`dlx evaluate`: measure a trained model on a split."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`dlx export`: a trained model as a file that runs without dlx."""
+"""`dlx export`: write a trained model as a file that runs without dlx."""
 
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,10 @@ def command(name: str, overrides: tuple[str, ...], output: Path, part: str | Non
     from dlx.trained.export import export
 
     parts, _ = load_trained(run, config, checkpoint)
-    made = export(parts, output, part)
+    exported = export(parts, output, part)
     size = output.stat().st_size
+    shape = ", ".join(map(str, exported.shape))
     terminal.note(
-        f"{made.path} ({size:,} bytes) takes (batch, {', '.join(map(str, made.shape))}); on {made.examples} examples, "
-        f"in batches of several sizes, it differs from the model by at most {made.difference:.2g}"
+        f"{exported.path} ({size:,} bytes) takes (batch, {shape}); on {exported.examples} examples, "
+        f"in batches of several sizes, it differs from the model by at most {exported.difference:.2g}"
     )

@@ -1,4 +1,4 @@
-"""`dlx info`: a configured model in numbers."""
+"""`dlx info`: show the layers, shapes and sizes of a configured model."""
 
 import click
 

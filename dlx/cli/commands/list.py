@@ -1,4 +1,4 @@
-"""`dlx list`: what there is to choose from, and what fits what."""
+"""`dlx list`: show what there is to choose from, and what fits what."""
 
 import importlib.util
 import json
@@ -56,7 +56,7 @@ def command(group: str | None, fits: str | None, as_json: bool, config_dir: str 
 
 
 def _find_plugins(group: str | None) -> list[Entry]:
-    """Options of one of Hydra's groups that no file of ours describes."""
+    """Return the options of one of Hydra's groups that no file of ours describes."""
     found = []
     for name, (text, package) in PLUGINS.get(group or "", {}).items():
         there = package is None or _is_installed(package)
@@ -74,7 +74,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _resolve_group(word: str, catalogue: Catalogue) -> str:
-    """The group of `models`, or of `model`."""
+    """Return the group that `models`, or `model`, names."""
     name = (
         PLURALS.get(word)
         or HYDRA_GROUPS.get(f"{word}s")
@@ -90,7 +90,7 @@ def _resolve_group(word: str, catalogue: Catalogue) -> str:
 
 
 def _find_fitting(catalogue: Catalogue, group: str | None, fits: str) -> list[Entry]:
-    """Entries that fit what `--fits` names."""
+    """Return the entries that fit what `--fits` names."""
     key, _, name = fits.partition("=")
     other = {"dataset": "model", "model": "dataset"}.get(key)
     if other is None or not name:
@@ -107,8 +107,8 @@ def _find_fitting(catalogue: Catalogue, group: str | None, fits: str) -> list[En
 
 
 def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
-    """One entry as `--json` gives it."""
-    told = {
+    """Return one entry as `--json` prints it."""
+    description = {
         "group": entry.group,
         "name": entry.name,
         "description": entry.description,
@@ -119,11 +119,11 @@ def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
         "brings": entry.overrides,
     }
     if entry.group == "dataset":
-        told |= {name: entry.node.get(name) for name in ("shape", "classes", "outputs")}
-        told["kind"] = entry.attributes.get("kind")
+        description |= {name: entry.node.get(name) for name in ("shape", "classes", "outputs")}
+        description["kind"] = entry.attributes.get("kind")
     if entry.group == "model":
-        told["accepts"] = entry.attributes.get("accepts")
-    return told
+        description["accepts"] = entry.attributes.get("accepts")
+    return description
 
 
 def _is_default(entry: Entry, catalogue: Catalogue) -> bool:

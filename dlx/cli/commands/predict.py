@@ -1,4 +1,4 @@
-"""`dlx predict`: what a trained model says of new examples."""
+"""`dlx predict`: predict for new examples with a trained model."""
 
 import sys
 from pathlib import Path
@@ -91,7 +91,7 @@ def command(
 
 
 def _write_encodings(parts: Any, what: str, input: Path | None, split: str, output: Path | None) -> None:
-    """Codes or reconstructions of a file's examples, or of a split's, as arrays and as a picture."""
+    """Write codes or reconstructions of a file's or a split's examples, as arrays and as a picture."""
     from dlx.figures.figures import save_png
     from dlx.terminal import terminal
     from dlx.terminal.progress import counted

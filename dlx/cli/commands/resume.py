@@ -1,4 +1,4 @@
-"""`dlx resume`: go on where a run stopped."""
+"""`dlx resume`: continue a run where it stopped."""
 
 import sys
 from typing import Any
@@ -49,7 +49,7 @@ def command(name: str, overrides: tuple[str, ...]) -> None:
 
 
 def _explain_nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | None:
-    """Why a finished run would not go on, and what to type; None if it would."""
+    """Return why a finished run would not continue, and what to type; None if it would."""
     if about.get("status") != "finished":
         return None
     from dlx.training.checkpoint import Checkpoints

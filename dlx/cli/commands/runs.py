@@ -1,4 +1,4 @@
-"""`dlx runs`: what was trained here, and how well."""
+"""`dlx runs`: list what was trained here, and how well."""
 
 from datetime import datetime
 from pathlib import Path
@@ -63,10 +63,10 @@ def command(
 
 
 def _find_sweep(name: str) -> Path:
-    """The directory of a sweep.
+    """Return the directory of a sweep.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such sweep.
     """
     from dlx.config.report import closest
     from dlx.sweeps.record import ROOT as SWEEPS
@@ -81,7 +81,7 @@ def _find_sweep(name: str) -> Path:
 
 
 def _find_sweep_metric(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> str | None:
-    """What a sweep's runs came to, by the name that run.json has for it; None of a plain multirun."""
+    """Return run.json's name of the metric that a sweep optimises; None for a plain multirun."""
     from dlx.sweeps.record import read
 
     record = read(root)
@@ -119,7 +119,7 @@ def _matches(run: Run, about: dict[str, Any], wanted: list[tuple[str, str]]) -> 
 
 
 def _is_equal(value: Any, typed: str) -> bool:
-    """Whether a stored value is what was typed: 0.001 and 1e-3 are the same."""
+    """Tell whether a stored value equals what was typed: 0.001 and 1e-3 are the same."""
     from dlx.runs.saved import parse_overrides
 
     if str(value) == typed:
@@ -132,7 +132,7 @@ def _is_equal(value: Any, typed: str) -> bool:
 
 
 def _rank(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[Run, dict[str, Any]]]:
-    """The runs that have a metric, the best first."""
+    """Return the runs that have a metric, the best first."""
     names = sorted({name for _, about in found for name in about.get("metrics", {})})
     if metric not in names:
         raise UsageError(f"--best {metric} was given; these runs have {', '.join(names) or 'no metrics yet'}")
@@ -141,7 +141,7 @@ def _rank(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[Ru
 
 
 def _format_local_time(started: str | None) -> str:
-    """A time in the zone of whoever looks, to the minute."""
+    """Format a time in the local time zone, to the minute."""
     return f"{datetime.fromisoformat(started).astimezone():%Y-%m-%d %H:%M}" if started else ""
 
 

@@ -1,4 +1,4 @@
-"""`dlx sample`: what a model generates."""
+"""`dlx sample`: draw examples from a trained model."""
 
 import math
 from pathlib import Path
@@ -55,18 +55,18 @@ def command(
     labels = conditions.make_labels(parts, clamps, number)
     text = hasattr(parts.dataset, "decode")
     number = len(labels) if labels is not None else number or (1 if text or prompt is not None else 64)
-    made = sample(parts, number, seed, length=length, prompt=prompt, temperature=temperature, labels=labels)
+    samples = sample(parts, number, seed, length=length, prompt=prompt, temperature=temperature, labels=labels)
     shape = parts.dataset.shape or ()
-    pictures = len(shape) == 3 and made[0].numel() == math.prod(shape)
+    pictures = len(shape) == 3 and samples[0].numel() == math.prod(shape)
     places = [output] if output else [Path("sample.png"), Path("sample.npz")] if pictures else []
     known = {} if labels is None else {"label": labels}
     if not places and text:
-        print("\n\n".join(outputs.format_lines(made, parts.dataset)))
+        print("\n\n".join(outputs.format_lines(samples, parts.dataset)))
         return
     if not places:
-        outputs.write_csv(outputs.make_rows({"x": made.flatten(1), **known}, parts.dataset.columns))
+        outputs.write_csv(outputs.make_rows({"x": samples.flatten(1), **known}, parts.dataset.columns))
         return
     for place in places:
-        columns = {"x": made.flatten(1) if place.suffix == ".csv" else made, **known}
+        columns = {"x": samples.flatten(1) if place.suffix == ".csv" else samples, **known}
         outputs.save(place, columns, parts.dataset, across=labels)
     terminal.note(f"{counted(number, 'sample')} written to {' and '.join(map(str, places))}")

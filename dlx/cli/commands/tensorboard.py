@@ -1,4 +1,4 @@
-"""`dlx tensorboard`: the curves in a browser."""
+"""`dlx tensorboard`: show the curves in a browser."""
 
 import importlib.util
 import os
@@ -41,7 +41,7 @@ def _find_directory(place: str | None) -> Path:
 
 
 def _find_free_port(host: str) -> int:
-    """The first port that nobody listens on."""
+    """Return the first port that nothing listens on."""
     for port in range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""`dlx visualize`: what a trained network sees."""
+"""`dlx visualize`: show what a trained network sees."""
 
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def _parse_methods(text: str) -> list[str]:
 
 
 def _save_pictures(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
-    """PNG files, and images in a further event file where the run has one and is over."""
+    """Write PNG files, and images to a further event file where the run has one and is over."""
     from dlx.figures import figures
     from dlx.loggers.tensorboard.events import EventFile
     from dlx.terminal import terminal
