@@ -107,19 +107,19 @@ class Trained:
             return {name: value.to(x.device) for name, value in columns.items()}
         return {name: value.numpy() for name, value in columns.items()}
 
-    def sample(self, n: int = 64, seed: int | None = None, **how: Any) -> Tensor:
+    def sample(self, n: int = 64, seed: int | None = None, **options: Any) -> Tensor:
         """Draw examples from the model, (n, *shape), in the units of the data.
 
         Args:
             n: how many.
             seed: of the random draws; None takes the run's own.
-            how: `length`, `prompt` and `temperature` of a recurrent network, as `dlx sample` takes them; `labels` (n,)
-                of a conditional model.
+            options: `length`, `prompt` and `temperature` of a recurrent network, as `dlx sample` takes them; `labels`
+                (n,) of a conditional model.
 
         Raises:
             UsageError: the model does not generate, or takes no such option.
         """
-        return trained.sample(self.parts, n, seed, **how)
+        return trained.sample(self.parts, n, seed, **options)
 
     def visualize(
         self,

@@ -64,13 +64,13 @@ def load_config(run: Run) -> DictConfig:
     return updated
 
 
-def override_config(config: DictConfig, overrides: Sequence[str], may: Iterable[str], verb: str) -> DictConfig:
-    """Return a copy of `config` with overrides applied; only keys in `may`, and keys below them, may change.
+def override_config(config: DictConfig, overrides: Sequence[str], allowed: Iterable[str], verb: str) -> DictConfig:
+    """Return a copy of `config` with overrides applied; only keys in `allowed`, and keys below them, may change.
 
     Args:
         config: as it was saved.
         overrides: `key=value`, in Hydra's grammar.
-        may: keys that may change.
+        allowed: keys that may change.
         verb: whose overrides they are, for the message.
 
     Raises:
@@ -86,16 +86,16 @@ def override_config(config: DictConfig, overrides: Sequence[str], may: Iterable[
             OmegaConf.update(new, key, value, force_add=True)
     if problems:
         raise UsageError("\n".join(problems))
-    may = tuple(may)
+    allowed = tuple(allowed)
     refused = [
         f"  {key}: {shown(old)} → {shown(value)}"
         for key, old, value in find_differences(config, new)
-        if not any(key == name or key.startswith(f"{name}.") for name in may)
+        if not any(key == name or key.startswith(f"{name}.") for name in allowed)
     ]
     if refused:
         raise UsageError(
             f"dlx {verb} was given changes that do not fit what was learned:\n" + "\n".join(refused) + "\n"
-            f"needed: {', '.join(may)} only; type dlx train … for a new run with the others"
+            f"needed: {', '.join(allowed)} only; type dlx train … for a new run with the others"
         )
     return new
 

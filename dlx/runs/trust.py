@@ -12,7 +12,7 @@ from dlx.runs.rundir import Run
 from dlx.runs.saved import flatten, load_config, override_config, parse_overrides
 
 
-def load_trusted_config(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -> DictConfig:
+def load_trusted_config(run: Run, overrides: Sequence[str], allowed: Sequence[str], verb: str) -> DictConfig:
     """Load a run's configuration with overrides, which may construct only what the user trusts.
 
     A run directory is data that may come from anybody, its `allow` included. Trusted are what the user typed and the
@@ -21,13 +21,13 @@ def load_trusted_config(run: Run, overrides: Sequence[str], may: Sequence[str], 
     Args:
         run: its run directory.
         overrides: `key=value`.
-        may: keys that the overrides may change.
+        allowed: keys that the overrides may change.
         verb: whose overrides they are, for messages.
 
     Raises:
         UsageError: as `dlx.runs.saved.override_config`.
     """
-    config = override_config(load_config(run), overrides, may, verb)
+    config = override_config(load_config(run), overrides, allowed, verb)
     typed = dict(parse_overrides(overrides)).get("allow") or []
     within = Path.cwd().resolve().is_relative_to(run.directory.resolve())
     config.allow = sorted({*([typed] if isinstance(typed, str) else typed), *([] if within else own_packages())})

@@ -113,7 +113,7 @@ class Processes(Launcher):
             number: of a key, as Hydra counts its jobs.
 
         Raises:
-            Stopped: SIGINT or SIGTERM came; all jobs have saved.
+            JobAborted: SIGINT or SIGTERM came; all jobs have saved.
         """
         setup_globals()
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)

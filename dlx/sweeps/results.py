@@ -75,7 +75,7 @@ def report(study: Study) -> list[dict[str, Any]]:
     """The table, the figures, and what to type next. Returns the trials.
 
     Raises:
-        Stopped: with a SweepError that names the trials that failed.
+        JobAborted: with a SweepError that names the trials that failed.
     """
     trials = study.trials()
     _table(study, trials)

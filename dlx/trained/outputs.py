@@ -38,7 +38,7 @@ def make_rows(
     """
     table: dict[str, list[Any]] = {}
     if steps is not None:
-        table, columns = steps.rows(), steps.flat(columns)
+        table, columns = steps.index_columns(), steps.flatten(columns)
     elif files is not None:
         table["file"] = list(files)
     for name, values in columns.items():
@@ -92,7 +92,7 @@ def save(
     dataset: Dataset,
     files: Sequence[str] | None = None,
     steps: Steps | None = None,
-    across: Tensor | None = None,
+    row_labels: Tensor | None = None,
 ) -> list[Path]:
     """Write columns in the format of the file's ending: .csv, .npz, .npy, .txt, .png (the first column), or a folder.
 
@@ -102,7 +102,7 @@ def save(
         dataset: loaded; its class names, and what its intensities mean.
         files: that the examples came from; a folder's images are named like them.
         steps: of sequences with a prediction at each of them.
-        across: (examples,) sorted labels: a picture of all examples then has a row for each label.
+        row_labels: (examples,) sorted labels: a picture of all examples then has a row for each label.
 
     Returns:
         The paths written.
@@ -128,7 +128,7 @@ def save(
                 np.save(path, first.numpy(), allow_pickle=False)
             case ".png":
                 images = _to_pixels(first, dataset, path)
-                save_png(path, images[0] if len(images) == 1 else _make_contact_sheet(images, across))
+                save_png(path, images[0] if len(images) == 1 else _make_contact_sheet(images, row_labels))
             case "":
                 return _save_folder(path, _to_pixels(first, dataset, path), files)
             case other:
@@ -161,11 +161,11 @@ def _to_pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
     return (values.float() * (255 / levels)).round().clamp(0, 255).to(torch.uint8)
 
 
-def _make_contact_sheet(images: Tensor, across: Tensor | None) -> Tensor:
+def _make_contact_sheet(images: Tensor, row_labels: Tensor | None) -> Tensor:
     """Arrange images side by side; where they have labels, in a row for each, padded to the longest."""
-    if across is None or len(across.unique()) == 1:
+    if row_labels is None or len(row_labels.unique()) == 1:
         return grid(images)
-    counts = across.bincount()
+    counts = row_labels.bincount()
     counts = counts[counts > 0]
     longest, K = int(counts.max()), len(counts)
     sheet = images.new_full((K * longest, *images.shape[1:]), 128)  # grey, as what is around them

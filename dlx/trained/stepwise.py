@@ -15,7 +15,7 @@ class Steps(NamedTuple):
     lengths: Tensor  # (examples,)
     names: Sequence[Sequence[str]] | None = None  # of each one's steps, such as the words of a sentence
 
-    def rows(self) -> dict[str, list[Any]]:
+    def index_columns(self) -> dict[str, list[Any]]:
         """Return the columns that identify each step: its sequence, its place in it, and its name."""
         lengths = self.lengths.tolist()
         columns: dict[str, list[Any]] = {
@@ -26,7 +26,7 @@ class Steps(NamedTuple):
             columns["word"] = [word for words in self.names for word in words]
         return columns
 
-    def flat(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def flatten(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Flatten columns (examples, T, …) to columns (steps, …), without padding."""
         longest = max(int(self.lengths.max()), 1)
         real = torch.arange(longest) < self.lengths[:, None]

@@ -94,14 +94,14 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
 
 
 @torch.no_grad()
-def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
+def sample(parts: Parts, n: int, seed: int | None = None, **options: Any) -> Tensor:
     """Draw `n` examples from the model, (n, *shape) on the CPU, in the units of the data.
 
     Args:
         parts: a trained run's.
         n: how many.
         seed: of the random draws; None takes the run's own.
-        how: options of some models: `length` in steps, `prompt` (a text where the dataset is one, else a tensor),
+        options: of some models: `length` in steps, `prompt` (a text where the dataset is one, else a tensor),
             `temperature`; `labels` (n,) of a conditional model; None means not given.
 
     Raises:
@@ -113,7 +113,7 @@ def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
             f"the model {type(parts.model).__name__} was given; needed: one that generates (has sample(n)), such as "
             "gan or rbm, or a recurrent network trained with task=prediction on symbols or bits; type dlx list models"
         )
-    asked = {name: value for name, value in how.items() if value is not None}
+    asked = {name: value for name, value in options.items() if value is not None}
     for name in asked.keys() - inspect.signature(generate).parameters.keys():
         raise UsageError(
             f"--{name} was given; {type(parts.model).__name__} draws whole examples; needed: a model that goes on step "

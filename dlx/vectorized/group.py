@@ -69,7 +69,7 @@ class Group:
         """Train them; afterwards `returns` and `left` say what became of each.
 
         Raises:
-            Stopped: SIGINT or SIGTERM came.
+            JobAborted: SIGINT or SIGTERM came.
         """
         for start in range(0, len(self.jobs), self.most):
             trials = self._assembled(self.jobs[start : start + self.most])

@@ -248,7 +248,7 @@ def test_doctor(monkeypatch):
 
 def test_light_verbs_import_no_torch():
     code = (
-        "import sys\nfrom dlx.commands import runs, compare, doctor, tensorboard, resume, evaluate, predict, info\n"
+        "import sys\nfrom dlx.cli.commands import runs, compare, doctor, tensorboard, resume, evaluate, predict, info\n"
         "runs.command(['--where', 'optimizer.lr=3'], standalone_mode=False)\n"
         "assert not {'torch', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules), set(sys.modules)"
     )

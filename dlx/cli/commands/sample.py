@@ -68,5 +68,5 @@ def command(
         return
     for place in places:
         columns = {"x": samples.flatten(1) if place.suffix == ".csv" else samples, **known}
-        outputs.save(place, columns, parts.dataset, across=labels)
+        outputs.save(place, columns, parts.dataset, row_labels=labels)
     terminal.note(f"{counted(number, 'sample')} written to {' and '.join(map(str, places))}")

@@ -57,7 +57,7 @@ def test_export_of_an_estimator(tmp_path):
 def test_export_is_not_kept_if_it_differs(digits, monkeypatch):
     from dlx.trained import export
 
-    monkeypatch.setattr(export, "_pt2", lambda path: lambda x: [torch.zeros(len(x), 10)])
+    monkeypatch.setattr(export, "_load_pt2", lambda path: lambda x: [torch.zeros(len(x), 10)])
     with pytest.raises(UsageError, match="other results"):
         dlx("export", digits.directory, "-o", "net.pt2")
     assert not any(Path().glob("*pt2*"))
