@@ -85,7 +85,7 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
     parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch))
-    note: str | None = "no checkpoint had been saved: beginning anew"
+    note: str | None = "no checkpoint had been saved; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world == 1 else "cpu"
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).resume(where))

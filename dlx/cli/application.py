@@ -82,7 +82,7 @@ def parse_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Prob
 
 
 def run(words: Sequence[str]) -> int:
-    """Run `dlx train WORDS` and return its exit code, 0.
+    """Run `dlx train WORDS` and return its exit code.
 
     Raises:
         UsageError: the command line has mistakes, all of them listed; nothing has been written yet.
@@ -169,7 +169,7 @@ def _resolve_directory(prepared: Prepared, key: str) -> Path:
     if (directory / "run.json").exists():
         raise UsageError(
             f"{key}={directory} was given; it already holds a run; "
-            f"type dlx resume {directory} to go on with it, or another {key}="
+            f"type dlx resume {directory} to continue it, or another {key}="
         )
     nearest = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
     if not nearest.is_dir():

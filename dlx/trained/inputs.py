@@ -204,7 +204,7 @@ def _find_feature_columns(table: Sheet, dataset: Dataset) -> list[int]:
 def _read_images(path: Path, dataset: Dataset) -> Inputs:
     shape = tuple(getattr(dataset, "pixels", dataset.shape or ()))
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise UsageError(f"{path} was given; needed: {_describe_needed(dataset)}, which are no images")
+        raise UsageError(f"{path} was given; needed: {_describe_needed(dataset)}, which are not images")
     folder = path if path.is_dir() else path.parent
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
     if not files:

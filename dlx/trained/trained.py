@@ -137,7 +137,7 @@ def _encode_prompt(text: str, dataset: Dataset) -> Tensor:
     encode = getattr(dataset, "encode", None)
     if not callable(encode):
         raise UsageError(
-            f"--prompt {text!r} was given; {dataset.source} is no text; needed: a run on a text; leave it out"
+            f"--prompt {text!r} was given; {dataset.source} is not text; needed: a run trained on text; leave it out"
         )
     encoded: Tensor = encode(text)
     return encoded

@@ -21,7 +21,7 @@ PLUGINS: dict[str, dict[str, tuple[str, str | None]]] = {
     "hydra/launcher": {
         "basic": ("one job after another, in this process", None),
         "joblib": ("joblib's processes", "hydra_joblib_launcher"),
-        "submitit_local": ("submitit's processes: a rehearsal for the cluster", "hydra_submitit_launcher"),
+        "submitit_local": ("submitit's local processes: a dry run for the cluster", "hydra_submitit_launcher"),
         "submitit_slurm": ("jobs of a SLURM cluster", "hydra_submitit_launcher"),
         "ray": ("tasks of a Ray cluster", "hydra_ray_launcher"),
     },
