@@ -1,4 +1,4 @@
-"""dlx from Python: `run = dlx.train("model=lenet5", "dataset=mnist")`, `dlx.load("last")`."""
+"""The Python interface: `run = dlx.train("model=lenet5", "dataset=mnist")`, `dlx.load("last")`."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,28 +12,28 @@ from torch import Tensor, nn
 from dlx.config.compose import allow_own_packages, compose_checked
 from dlx.config.search import find_search_path
 from dlx.errors import UsageError
-from dlx.parts import Parts, Which, load_trained
+from dlx.parts import CheckpointName, Parts, load_trained
 from dlx.run import train_in
-from dlx.runs.rundir import Run, find
-from dlx.runs.saved import LOOKING, config_of
-from dlx.runs.trust import trusted
+from dlx.runs.rundir import Run, find_run
+from dlx.runs.saved import INFERENCE_KEYS, load_config
+from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task
 from dlx.trained import trained
-from dlx.trained.inputs import examples, read, several
+from dlx.trained.inputs import as_examples, as_inputs, read_inputs
 
 Array = np.ndarray | Tensor
 
 
 class Trained:
-    """A trained run. Data and model are read when they are first needed.
+    """A trained run. Data and model are loaded when they are first needed.
 
     Args:
-        run: where it lies.
-        overrides: `key=value`, changes of where the data is and where to compute.
-        checkpoint: `best` or `last`; None takes the best one, or the last where no best one was chosen.
+        run: its run directory.
+        overrides: `key=value`, to change where the data is and where to compute.
+        checkpoint: `best` or `last`; None takes the best, or the last if there is no best.
     """
 
-    def __init__(self, run: Run, overrides: Sequence[str] = (), checkpoint: Which | None = None) -> None:
+    def __init__(self, run: Run, overrides: Sequence[str] = (), checkpoint: CheckpointName | None = None) -> None:
         self._run, self._overrides, self._which = run, tuple(overrides), checkpoint
 
     def __repr__(self) -> str:
@@ -58,12 +58,14 @@ class Trained:
     @cached_property
     def config(self) -> DictConfig:
         """The complete configuration."""
-        return config_of(self._run)
+        return load_config(self._run)
 
     @cached_property
     def parts(self) -> Parts:
         """Dataset, task, model, procedure, trainer and loader, the model with its trained weights."""
-        return load_trained(self._run, trusted(self._run, self._overrides, LOOKING, "load"), self._which)[0]
+        return load_trained(
+            self._run, load_trusted_config(self._run, self._overrides, INFERENCE_KEYS, "load"), self._which
+        )[0]
 
     @property
     def model(self) -> nn.Module:
@@ -81,11 +83,11 @@ class Trained:
         return self.parts.dataset.names
 
     def evaluate(self, split: str | None = None) -> dict[str, float]:
-        """Metrics of a split, `split/metric` each; None takes test, without one val, without either train."""
+        """Return the metrics of a split, named `split/metric`; None takes test, else val, else train."""
         return trained.measure(self.parts, split or self.parts.dataset.held_out)
 
     def predict(self, x: Any) -> Any:
-        """Labels (n,), or values (n, ...), for raw examples.
+        """Return predicted labels (n,), or values (n, ...), for raw examples.
 
         Args:
             x: numpy array or tensor, (n, *shape) or one example, in the units of the data, before scaling; a list of
@@ -97,27 +99,27 @@ class Trained:
         return next(iter(self.predictions(x).values()))
 
     def predictions(self, x: Any) -> dict[str, Any]:
-        """As `predict`, with everything that the task tells: for classes, `label` and `probability`."""
+        """Predict as `predict` does, and return every column of the task: for classes, `label` and `probability`."""
         dataset = self.parts.dataset
-        given = read(Path(x), dataset) if isinstance(x, str | Path) else several(x, dataset)
+        given = read_inputs(Path(x), dataset) if isinstance(x, str | Path) else as_inputs(x, dataset)
         columns = trained.predict(self.parts, given.x, given.lengths)
         if isinstance(x, Tensor):
             return {name: value.to(x.device) for name, value in columns.items()}
         return {name: value.numpy() for name, value in columns.items()}
 
-    def sample(self, n: int = 64, seed: int | None = None, **how: Any) -> Tensor:
-        """What the model generates, (n, *shape), in the units of the data.
+    def sample(self, n: int = 64, seed: int | None = None, **options: Any) -> Tensor:
+        """Draw examples from the model, (n, *shape), in the units of the data.
 
         Args:
             n: how many.
-            seed: of the draws; None takes the run's own.
-            how: `length`, `prompt` and `temperature` of a recurrent network, as `dlx sample` takes them; `labels` (n,)
-                of a conditional model.
+            seed: of the random draws; None takes the run's own.
+            options: `length`, `prompt` and `temperature` of a recurrent network, as `dlx sample` takes them; `labels`
+                (n,) of a conditional model.
 
         Raises:
-            UsageError: it does not generate, or takes no such thing.
+            UsageError: the model does not generate, or takes no such option.
         """
-        return trained.sample(self.parts, n, seed, **how)
+        return trained.sample(self.parts, n, seed, **options)
 
     def visualize(
         self,
@@ -128,22 +130,26 @@ class Trained:
         label: str | int | None = None,
         unit: int | None = None,
     ) -> dict[str, Tensor]:
-        """What the network sees, as `dlx visualize` draws it: pictures (1 or 3, height, width) in [0, 1] by name.
+        """Draw what the network sees, as `dlx visualize` does: images (1 or 3, height, width) in [0, 1] by name.
 
         Args:
-            methods: names such as `saliency`; none takes all that suit the model.
-            x: raw examples or a path, as for `predict`; None takes the first ones of the test split.
-            n: how many of them, at most.
-            layer, label, unit: what is looked at; None leaves it to the method.
+            methods: names such as `saliency`; none takes all that the model supports.
+            x: raw examples or a path, as for `predict`; None takes the first of the test split.
+            n: at most this many of them.
+            layer, label, unit: what to show; None leaves the choice to the method.
 
         Raises:
-            UsageError: a method does not suit the model, or there is no such layer, class or unit.
+            UsageError: the model does not support a method, or there is no such layer, class or unit.
         """
         from dlx.interpretability import choice
         from dlx.interpretability.visuals import visualize
 
         dataset = self.parts.dataset
-        raw = None if x is None else (read(Path(x), dataset).x if isinstance(x, str | Path) else examples(x, dataset))
+        raw = (
+            None
+            if x is None
+            else (read_inputs(Path(x), dataset).x if isinstance(x, str | Path) else as_examples(x, dataset))
+        )
         number = choice.parse_class(None if label is None else str(label), dataset.names, dataset.classes)
         model, dataset, device = self.parts.model, self.parts.dataset, self.parts.trainer.device
         asked = choice.Choice(layer, number, unit)
@@ -157,9 +163,9 @@ def train(*overrides: str) -> Trained:
         overrides: `key=value`, as on the command line; `hydra.run.dir=…` names the directory.
 
     Raises:
-        UsageError: the configuration or the data is not good; nothing is left behind.
+        UsageError: the configuration or the data is invalid; nothing is left behind.
         TrainingError: the loss is not finite, or the disk is full.
-        Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
+        Interrupted: SIGINT or SIGTERM was received; the checkpoint is saved.
     """
     prepared = compose_checked(overrides, find_search_path())
     if prepared.multirun:
@@ -174,25 +180,25 @@ def train(*overrides: str) -> Trained:
         return Trained(train_in(directory, config, {"overrides": list(overrides), **choices}))
     finally:
         if (directory / "run.json").exists():
-            _keep(directory / ".hydra", config=config, hydra={"hydra": hydra}, overrides=list(overrides))
+            _save_hydra_files(directory / ".hydra", config=config, hydra={"hydra": hydra}, overrides=list(overrides))
 
 
-def _keep(directory: Path, **contents: Any) -> None:
-    """What Hydra itself writes beside a run of the command line."""
+def _save_hydra_files(directory: Path, **contents: Any) -> None:
+    """Write what Hydra itself writes for a run of the command line."""
     directory.mkdir(exist_ok=True)
     for name, content in contents.items():
         OmegaConf.save(content, directory / f"{name}.yaml")
 
 
-def load(run: str | Path, *overrides: str, checkpoint: Which | None = None) -> Trained:
-    """A run that was trained before.
+def load(run: str | Path, *overrides: str, checkpoint: CheckpointName | None = None) -> Trained:
+    """Return a run that was trained before.
 
     Args:
         run: its directory, its id, or `last`.
-        overrides: `key=value`, changes of where the data is and where to compute: `trainer.device=cpu`.
-        checkpoint: `best` or `last`; None takes the best one, or the last where no best one was chosen.
+        overrides: `key=value`, to change where the data is and where to compute: `trainer.device=cpu`.
+        checkpoint: `best` or `last`; None takes the best, or the last if there is no best.
 
     Raises:
         UsageError: there is no such run.
     """
-    return Trained(find(str(run)), overrides, checkpoint)
+    return Trained(find_run(str(run)), overrides, checkpoint)

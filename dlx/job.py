@@ -1,4 +1,4 @@
-"""One job of Hydra's: train, and leave nothing behind where nothing was started."""
+"""One job of Hydra's or of a sweep: train, and leave no empty directory behind."""
 
 import math
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from omegaconf import DictConfig
 from dlx.config.compose import allow_own_packages, register_resolvers
 from dlx.config.search import add_cwd_to_sys_path
 from dlx.errors import DlxError, Interrupted
-from dlx.runs.failures import record
+from dlx.runs.failures import record_failure
 
 
-class Stopped(BaseException):
-    """Carries an error past Hydra, which would announce it before it is shown.
+class JobAborted(BaseException):
+    """An error on its way past Hydra, which would otherwise print it before we do.
 
     Args:
         error: what the job raised.
@@ -30,51 +30,51 @@ class Stopped(BaseException):
 
 @dataclass(frozen=True)
 class Job:
-    """The function that Hydra calls with a composed configuration, for one run or for each of a sweep.
+    """The function that Hydra calls with each composed configuration: once, or for every job of a sweep.
 
     Args:
-        existing: directories that were there before; they stay, whatever happens.
-        own: the user's own modules, which may be built; read before Hydra may change the working directory.
-        quiet: say nothing of how it goes: several jobs share a terminal.
-        train_trial: trains one trial of a search; None where there is no search.
+        existing_directories: directories that existed before the job; they are never removed.
+        own_packages: the user's own modules, which may be built; read before Hydra may change the working directory.
+        quiet: print no progress: several jobs share a terminal.
+        train_trial: trains one trial of a search; None without a search.
     """
 
-    existing: frozenset[Path] = frozenset()
-    own: tuple[str, ...] = ()
+    existing_directories: frozenset[Path] = frozenset()
+    own_packages: tuple[str, ...] = ()
     quiet: bool = False
     train_trial: Callable[[DictConfig, Any], dict[str, float]] | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A launcher's process has unpickled it: what Hydra and the user's own modules need is made ready there."""
+        """Unpickle in a launcher's process, and set up there what Hydra and the user's own modules need."""
         self.__dict__.update(state)
         register_resolvers()
         add_cwd_to_sys_path()
 
     def __call__(self, config: DictConfig) -> Any:
-        """Train. Returns the best monitored validation metric, which a sweeper may optimise."""
+        """Train, and return the best monitored validation metric, which a sweeper may optimise."""
         hydra = HydraConfig.get()
         directory = Path(hydra.runtime.output_dir)
-        allow_own_packages(config, self.own)
+        allow_own_packages(config, self.own_packages)
         try:
-            return objective(self._train(config, hydra))
-        except Interrupted as stop:  # of a sweep too: the jobs after this one are not wanted either
-            raise Stopped(stop) from stop
+            return compute_objective(self._train(config, hydra))
+        except Interrupted as stop:  # ends a sweep too: the jobs after this one are not wanted either
+            raise JobAborted(stop) from stop
         except Exception as error:
-            self.failed(directory, hydra, error)
+            self.handle_failure(directory, hydra, error)
             if hydra.mode == RunMode.MULTIRUN:
                 raise
             if isinstance(error, DlxError):
-                raise Stopped(error) from error
+                raise JobAborted(error) from error
             raise
         except KeyboardInterrupt:
-            self._tidy(directory)
+            self._remove_leftovers(directory)
             raise
 
-    def failed(self, directory: Path, hydra: Any, error: Exception) -> None:
-        """Leave nothing behind where nothing was started, and let a sweep know which of its jobs failed."""
-        self._tidy(directory)
+    def handle_failure(self, directory: Path, hydra: Any, error: Exception) -> None:
+        """Remove the directory of a job that failed before its run began; record the failure in its sweep."""
+        self._remove_leftovers(directory)
         if hydra.mode == RunMode.MULTIRUN:
-            _record(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
+            _record_failure(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
 
     def _train(self, config: DictConfig, hydra: Any) -> dict[str, float]:
         if hydra.sweeper.get("trial") is not None and self.train_trial is not None:
@@ -87,16 +87,16 @@ class Job:
 
         return train(config, Progress(quiet=True))
 
-    def _tidy(self, directory: Path) -> None:
-        """Remove what Hydra made, if no run came of it: a run has a run.json."""
+    def _remove_leftovers(self, directory: Path) -> None:
+        """Remove what Hydra wrote if the run never began, that is, if there is no run.json."""
         if (directory / "run.json").exists():
             return
-        notes = directory / ".hydra"
-        if notes not in self.existing:
+        hydra_files = directory / ".hydra"
+        if hydra_files not in self.existing_directories:
             for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
-                (notes / name).unlink(missing_ok=True)
-        for folder in (notes, directory, *directory.parents):
-            if folder in self.existing or not folder.exists():
+                (hydra_files / name).unlink(missing_ok=True)
+        for folder in (hydra_files, directory, *directory.parents):
+            if folder in self.existing_directories or not folder.exists():
                 continue
             try:
                 folder.rmdir()
@@ -104,17 +104,17 @@ class Job:
                 break
 
 
-def existing(directory: Path) -> frozenset[Path]:
-    """The directories, from `directory` up, that are there already, and its `.hydra`."""
+def find_existing(directory: Path) -> frozenset[Path]:
+    """Return which of `directory`, its parents and its `.hydra` exist already."""
     return frozenset(folder for folder in (directory / ".hydra", directory, *directory.parents) if folder.exists())
 
 
-def objective(metrics: dict[str, float]) -> Any:
-    """The best monitored validation metric, all of them where there is none: what a job returns to its sweeper."""
+def compute_objective(metrics: dict[str, float]) -> Any:
+    """Return the best monitored validation metric, or all metrics where there is none, for the sweeper."""
     best = [value for name, value in metrics.items() if name.startswith("val/best_") and math.isfinite(value)]
     return best[0] if best else metrics
 
 
-def _record(sweep: Path, hydra: Any, error: Exception) -> None:
-    """Note a failed job where the command that started the sweep finds it, whatever process the job ran in."""
-    record(sweep, hydra.job.num, hydra.overrides.task, error, hydra.sweeper.get("trial"))
+def _record_failure(sweep: Path, hydra: Any, error: Exception) -> None:
+    """Record a failed job in the sweep's directory, whichever process the job ran in."""
+    record_failure(sweep, hydra.job.num, hydra.overrides.task, error, hydra.sweeper.get("trial"))

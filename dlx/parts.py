@@ -1,4 +1,4 @@
-"""The parts that a configuration names, built, bound to each other and put on their device."""
+"""Build the parts that a configuration names, bind them to each other, and move them to their device."""
 
 import contextlib
 import copy
@@ -34,18 +34,18 @@ from dlx.models.pretrained import PretrainedInit
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.runs.rundir import Run
-from dlx.runs.saved import LOOKING, copied
-from dlx.runs.trust import trusted
+from dlx.runs.saved import INFERENCE_KEYS, copy_config
+from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task, accepts_lengths, take_inputs
 from dlx.training import batch_size, checkpoint
 from dlx.training.batch_size import BatchSizeResult
 from dlx.training.trainer import Trainer
 
-Which = Literal["best", "last"]  # checkpoint
+CheckpointName = Literal["best", "last"]  # checkpoint
 
 
 class Parts(NamedTuple):
-    """Everything that a configuration names, built and put on its device."""
+    """Everything that a configuration names, built and on its device."""
 
     config: DictConfig | ResolvedConfig  # complete: what was null until the data was loaded is filled in
     dataset: Dataset
@@ -56,7 +56,7 @@ class Parts(NamedTuple):
     data: Loader
     pretrained_init: PretrainedInit  # weights from elsewhere, and what does not learn
     machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
-    batch: BatchSizeResult | None = None  # where trainer.batch=auto asked for it
+    batch_search: BatchSizeResult | None = None  # where trainer.batch=auto asked for it
 
 
 def assemble(
@@ -70,10 +70,10 @@ def assemble(
 
     Args:
         config: composed and checked; it stays as it is.
-        fresh: a training begins: the model gets the weights of `pretrained`. Else they come from a checkpoint.
-        loaded: the dataset, where another training of the same has loaded it.
-        data: its batches, likewise.
-        batch: examples in a step of all processes; None takes `trainer.batch` of each.
+        fresh: training starts: the model gets the weights of `pretrained`. Otherwise they come from a checkpoint.
+        loaded: the dataset, where another run has loaded it already.
+        data: its loader, likewise.
+        batch: global batch size, over all processes; None takes `trainer.batch` per process.
 
     Raises:
         UsageError: the data is not there or not good, or a part refuses its values.
@@ -87,7 +87,7 @@ def assemble(
     dataset: Dataset = loaded or build(config, "dataset")
     if loaded is None:
         current_group().local_main_first(dataset.load)
-    _complete(config, dataset)
+    _fill_in_sizes(config, dataset)
     task: Task = build(config, "task")
     task.load_model = load_model
     task.attach(dataset)
@@ -101,7 +101,9 @@ def assemble(
         check_methods(model, dataset, trainer.visuals, trainer.device)
     found: BatchSizeResult | None = None
     if trainer.batch == "auto":
-        found = current_group().broadcast_result(lambda: _search(config, fresh, dataset, task, model, trainer))
+        found = current_group().broadcast_result(
+            lambda: _search_batch_size(config, fresh, dataset, task, model, trainer)
+        )
     if found is not None:
         trainer.batch = config.trainer.batch = found.size  # what is saved is a number
     machine = _tune(config, trainer, model, len(dataset.splits["train"]))
@@ -109,11 +111,11 @@ def assemble(
         model = convert_batch_norm(model, trainer.device)
     if trainer.compile:
         model.compile()
-    data, procedure = _learner(config, dataset, task, model, trainer, data, batch)
+    data, procedure = _make_learner(config, dataset, task, model, trainer, data, batch)
     return Parts(config, dataset, task, model, procedure, trainer, data, pretrained_init, machine, found)
 
 
-def _learner(
+def _make_learner(
     config: DictConfig | ResolvedConfig,
     dataset: Dataset,
     task: Task,
@@ -122,7 +124,7 @@ def _learner(
     data: Loader | None = None,
     batch: int | Literal["full"] | None = None,
 ) -> tuple[Loader, Procedure]:
-    """The data in batches, and the procedure, bound to the model."""
+    """Return the loader, and the procedure bound to the model."""
     assert trainer.batch != "auto"
     each = trainer.batch
     data = data or Loader(
@@ -150,20 +152,20 @@ def _learner(
 
 
 def make_scheduler(config: DictConfig | ResolvedConfig, updates: int) -> Any:
-    """Return the schedule's constructor, which waits for its optimizer; None for a constant rate.
+    """Return the schedule's constructor, still to be called with its optimizer; None for a constant rate.
 
     Args:
         config: the whole configuration.
-        updates: of an epoch, for schedulers that ask for `steps_per_epoch`.
+        updates: per epoch, for schedulers that take `steps_per_epoch`.
     """
-    made = build_optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
-    return made and partial(Schedule, scheduler=made, interval=config.scheduler.get("interval", "epoch"))
+    scheduler = build_optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    return scheduler and partial(Schedule, scheduler=scheduler, interval=config.scheduler.get("interval", "epoch"))
 
 
-def _search(
+def _search_batch_size(
     config: DictConfig | ResolvedConfig, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
 ) -> BatchSizeResult:
-    """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
+    """Search the batch size for `trainer.batch=auto`, on copies: what trains afterwards is untouched.
 
     Raises:
         UsageError: the training has begun already.
@@ -182,7 +184,7 @@ def _search(
         trial, own = copy.copy(trainer), copy.deepcopy(model)
         trial.batch = size
         _tune(config, trial, own, examples)
-        data, procedure = _learner(tried, dataset, task, own, trial)
+        data, procedure = _make_learner(tried, dataset, task, own, trial)
         return own, procedure, next(data.train(0))
 
     warm = 1 + int(config.procedure.get("accumulate", 1))
@@ -190,21 +192,21 @@ def _search(
     return batch_size.find_batch_size(make, examples, trainer.device, precision, warm)
 
 
-def _complete(config: DictConfig | ResolvedConfig, dataset: Dataset) -> None:
-    """Write the sizes that were found into the configuration: the model's interpolations read them."""
+def _fill_in_sizes(config: DictConfig | ResolvedConfig, dataset: Dataset) -> None:
+    """Write the sizes of the loaded data into the configuration: the model's interpolations read them."""
     with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
         for name in ("shape", "classes", "outputs"):
             value = getattr(dataset, name)
             config.dataset[name] = list(value) if isinstance(value, tuple) else value
-        if "symbols" in config.dataset:  # else its constructor would not know it again
+        if "symbols" in config.dataset:  # otherwise its constructor does not take it
             config.dataset["symbols"] = dataset.symbols
 
 
 def _tune(config: DictConfig | ResolvedConfig, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
-    """Choose threads and kernels by the size of a step, and say what was chosen."""
+    """Choose threads and kernels by the size of a step, and return what was chosen."""
     batch = min(trainer.batch, examples) if isinstance(trainer.batch, int) else examples
     parameters = sum(p.numel() for p in model.parameters())
-    # What has none, such as scikit-learn's, works on all examples at once.
+    # Models without parameters, such as scikit-learn's, work on all examples at once.
     work = batch * parameters if parameters else examples * math.prod(config.dataset.shape)
     machine: dict[str, Any] = {"device": str(trainer.device), "precision": trainer.precision}
     if trainer.device.type == "cuda":
@@ -217,63 +219,62 @@ def _tune(config: DictConfig | ResolvedConfig, trainer: Trainer, model: nn.Modul
 
 
 def describe(parts: Parts) -> dict[str, Any]:
-    """What run.json says of the parts."""
+    """Return run.json's entries about the parts."""
     return {
         "seed": parts.config.seed,
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         **parts.pretrained_init.to_dict(),
-        **(parts.batch.run_metadata() if parts.batch else {}),
-        **several(parts),
+        **(parts.batch_search.run_metadata() if parts.batch_search else {}),
+        **distributed_info(parts),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
 
 
-def several(parts: Parts) -> dict[str, Any]:
-    """How many processes learn together, and from how many examples at a step; nothing for one by itself."""
+def distributed_info(parts: Parts) -> dict[str, Any]:
+    """Return the number of processes and the global batch size for run.json; nothing for a single process."""
     world, batch = current_group().world_size, parts.data.batch
     strategy, each = parts.trainer.strategy, parts.trainer.batch
     are_several = world > 1 or (strategy and isinstance(each, int) and batch != min(each, parts.data.examples))
     return {"processes": world, "global_batch": batch} if are_several else {}
 
 
-def prepare(parts: Parts, most: int = 5000) -> None:
-    """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
-    # Weights that were taken over bring with them those that the data would set.
-    # Pretrained weights come with the values that prepare(x) would set.
+def init_from_data(parts: Parts, most: int = 5000) -> None:
+    """Pass the training split's first `most` examples to a model that sets weights from data (has prepare(x))."""
+    # Transferred weights come with the values that prepare(x) would set.
     if isinstance(parts.model, DataInitialized) and parts.pretrained_init.transfer is None:
         parts.model.prepare(take_inputs(parts.data.split("train"), most))
 
 
-def load_trained(run: Run, config: DictConfig, which: Which | None = None) -> tuple[Parts, Which]:
-    """Every part of a run with the weights of a checkpoint, ready to be looked at.
+def load_trained(run: Run, config: DictConfig, which: CheckpointName | None = None) -> tuple[Parts, CheckpointName]:
+    """Build every part of a run, with the weights of a checkpoint.
 
     Args:
-        run: where it lies.
-        config: its configuration, from `dlx.runs.trust.trusted`.
-        which: the checkpoint; None takes the best one, or the last where no best one was chosen.
+        run: its run directory.
+        config: its configuration, from `dlx.runs.trust.load_trusted_config`.
+        which: the checkpoint; None takes the best, or the last if there is no best.
 
     Returns:
         The parts, the model in evaluation mode, and the name of the checkpoint.
 
     Raises:
-        UsageError: its data or its checkpoint is not there or not good.
+        UsageError: its data or its checkpoint is missing or invalid.
     """
-    config = copied(config)
-    config.trainer.compile = False  # it takes longer than looking
+    config = copy_config(config)
+    config.trainer.compile = False  # compiling takes longer than it saves
     if config.procedure.get("compile"):
         config.procedure.compile = None
-    chosen: Which = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
+    checkpoint_name: CheckpointName = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
     parts = assemble(config)
-    restore_weights(parts, run, chosen)
-    return parts, chosen
+    restore_weights(parts, run, checkpoint_name)
+    return parts, checkpoint_name
 
 
-def restore_weights(parts: Parts, run: Run, which: Which) -> None:
-    """Give the model the weights of a checkpoint.
+def restore_weights(parts: Parts, run: Run, which: CheckpointName) -> None:
+    """Load the weights of a checkpoint into the model, and put it in evaluation mode.
 
     Raises:
-        UsageError: it is not there, is damaged, or is of another model.
+        UsageError: the checkpoint is missing, damaged, or another model's.
     """
     path = run.checkpoints / f"{which}.pt"
     content = checkpoint.load(path, parts.trainer.device)
@@ -290,5 +291,5 @@ def restore_weights(parts: Parts, run: Run, which: Which) -> None:
 
 def load_model(run: Run, overrides: Sequence[str]) -> tuple[nn.Module, Dataset]:
     """Return the model and the dataset of a finished run, for a task that measures with them."""
-    parts, _ = load_trained(run, trusted(run, overrides, LOOKING, "train"))
+    parts, _ = load_trained(run, load_trusted_config(run, overrides, INFERENCE_KEYS, "train"))
     return parts.model, parts.dataset

@@ -1,4 +1,4 @@
-"""The whole program: build the parts, then train or resume, and keep the run's books."""
+"""The whole program: build the parts, fit, and record the outcome in run.json."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
-from dlx.parts import Parts, assemble, describe, prepare, several
+from dlx.parts import Parts, assemble, describe, distributed_info, init_from_data
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
@@ -29,11 +29,11 @@ from dlx.training.trainer import Trainer
 
 
 def train(config: DictConfig, progress: Progress | None = None) -> dict[str, float]:
-    """Train what a configuration describes, in Hydra's run directory. Returns the final metrics."""
+    """Train what a configuration describes, in Hydra's run directory, and return the final metrics."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    return train_in(Path(hydra.runtime.output_dir), config, composed(hydra), progress).read()["metrics"]
+    return train_in(Path(hydra.runtime.output_dir), config, describe_job(hydra), progress).read()["metrics"]
 
 
 def train_in(
@@ -46,23 +46,23 @@ def train_in(
     """Train what a configuration describes, in `directory`. Bad data or values leave no directory behind.
 
     Args:
-        directory: made for this run alone.
+        directory: created for this run.
         config: composed and checked.
-        about: what `run.json` says beside what is measured: the overrides, and the names of the groups chosen.
-        progress: what the user is told; None for the whole.
+        about: entries for `run.json` besides what is measured: the overrides, and the choice of each group.
+        progress: what is printed; None prints everything.
         watch: looks at each validation, and may end the training.
     """
     group = broadcast_job("train", config)
     parts = group.run_on_all_ranks(lambda: assemble(config, fresh=True))
-    with claimed(directory):
-        run = group.run_on_all_ranks(lambda: NullRun() if group.rank else created(directory, parts, about))
-        _learn(run, parts, progress=progress, watch=watch)
+    with mark_interrupted(directory):
+        run = group.run_on_all_ranks(lambda: NullRun() if group.rank else create_run(directory, parts, about))
+        _fit(run, parts, progress=progress, watch=watch)
     return run
 
 
 @contextlib.contextmanager
-def claimed(directory: Path) -> Iterator[None]:
-    """A run of this process that is interrupted before its books are open says so too."""
+def mark_interrupted(directory: Path) -> Iterator[None]:
+    """Mark a run of this process as interrupted, even before `record_outcome` watches over it."""
     try:
         yield
     except KeyboardInterrupt:
@@ -72,48 +72,48 @@ def claimed(directory: Path) -> Iterator[None]:
         raise
 
 
-def created(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
-    """The run directory of a training that is about to begin; see `train_in`."""
+def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
+    """Create the run directory of a training that is about to begin; see `train_in`."""
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
-    _keep(run, parts)
+    _save_config(run, parts)
     return run
 
 
 def resume(
     run: Run, config: DictConfig, progress: Progress | None = None, watch: ValidationCallback | None = None
 ) -> Run:
-    """Go on in the same run directory, from its newest whole checkpoint; from the beginning if none was saved yet."""
+    """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet."""
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
     parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch))
-    note: str | None = "no checkpoint had been saved: beginning anew"
+    note: str | None = "no checkpoint had been saved; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).load_latest(where))
         parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
-    with claimed(run.directory):  # dlx runs asks whether the process lives
+    with mark_interrupted(run.directory):  # dlx runs asks whether the process lives
         run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
         if group.rank == 0:
-            run.update(**several(parts))
-            _keep(run, parts)
-        _learn(run, parts, resumed=True, note=note, progress=progress, watch=watch)
+            run.update(**distributed_info(parts))
+            _save_config(run, parts)
+        _fit(run, parts, resumed=True, note=note, progress=progress, watch=watch)
     return run
 
 
-def _keep(run: Run, parts: Parts) -> None:
+def _save_config(run: Run, parts: Parts) -> None:
     (run.directory / "config.yaml").write_text(to_yaml(parts.config), encoding="utf-8")
 
 
-def composed(hydra: Any) -> dict[str, Any]:
-    """What run.json says of a job of Hydra's: its overrides, and the names of the groups chosen."""
+def describe_job(hydra: Any) -> dict[str, Any]:
+    """Return run.json's entries for a job of Hydra's: its overrides, and the choice of each group."""
     choices = hydra.runtime.choices.items()
     named = {group: name for group, name in choices if not group.startswith("hydra") and name is not None}
     return {"overrides": list(hydra.overrides.task), **named}
 
 
-def _learn(
+def _fit(
     run: Run,
     parts: Parts,
     resumed: bool = False,
@@ -121,7 +121,7 @@ def _learn(
     progress: Progress | None = None,
     watch: ValidationCallback | None = None,
 ) -> None:
-    """Fit, measure the test split once, and close the run's books whatever happens."""
+    """Fit, measure the test split once, and record the outcome whatever happens."""
     trainer, started = parts.trainer, time.monotonic()
     group = current_group()
     trainer.validation_callback = watch
@@ -131,17 +131,17 @@ def _learn(
     about = run.read()
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
-    note = note or parts.procedure.performance_hint(steps)
-    notes = filter(None, (str(parts.pretrained_init), str(parts.batch or ""), note))
+    hint = note or parts.procedure.performance_hint(steps)
+    notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
-    with books(run, trainer, started), group.explain_lost_rank(), explain_oom():
+    with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
         try:
             logger.hparams(to_dict(parts.config))
             if not resumed:
-                prepare(parts)
+                init_from_data(parts)
                 with group.full_parameters(parts.model):
-                    introduce(parts, logger)
+                    log_config_and_graph(parts, logger)
             if not trainer.step:
                 group.sync_parameters(parts.model, parts.config.seed)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
@@ -154,11 +154,11 @@ def _learn(
     progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
 
 
-def introduce(parts: Parts, logger: Logger) -> None:
-    """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
+def log_config_and_graph(parts: Parts, logger: Logger) -> None:
+    """Log what TensorBoard shows before the first step besides the HParams row: the configuration and the graph."""
     logger.config(to_yaml(parts.config))
     if logger.is_enabled("graph"):
-        state = get_random_state()  # a model that draws must not learn otherwise for having been drawn
+        state = get_random_state()  # drawing the graph must not change what a model that samples learns
         parts.model.eval()
         logger.graph(parts.model, take_inputs(parts.data.split("train"), 1))
         set_random_state(state)
@@ -183,7 +183,7 @@ def to_dict(config: DictConfig | ResolvedConfig) -> dict[str, Any]:
 
 
 def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
-    """The final numbers: last training and validation values, and the test split measured with the best model."""
+    """Measure the test split with the best model, and return all final metrics, the last train and val ones too."""
     trainer, group = parts.trainer, current_group()
     metrics = dict(trainer.latest)
     best = run.checkpoints / "best.pt"
@@ -203,8 +203,8 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
-    """run.json tells how the run ended, also when it ended badly."""
+def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
+    """Record in run.json how the run ended: its status, times, epoch and step, and the error if there was one."""
     status, error = "failed", None
     try:
         yield
@@ -216,7 +216,7 @@ def books(run: Run, trainer: Trainer, started: float) -> Iterator[None]:
         error = str(problem) if isinstance(problem, DlxError) else f"{type(problem).__name__}: {problem}"
         raise
     finally:
-        seconds = run.read().get("seconds", 0.0) + time.monotonic() - started  # of all its stretches
+        seconds = run.read().get("seconds", 0.0) + time.monotonic() - started  # over all resumptions
         ended = {"status": status, "ended": now(), "seconds": round(seconds, 3)}
         ended |= (
             trainer.run_metadata()

@@ -1,1 +1,1 @@
-"""The command line: the entry point, Hydra's application, help, completion, and one command for each verb."""
+"""The command line: the entry point, Hydra's application, help, completion, and one command per verb."""

@@ -1,4 +1,4 @@
-"""`dlx train` as a Hydra application: its options, the check beforehand, and the hand-over."""
+"""`dlx train` as a Hydra application: parse its options, check the configuration, hand over to Hydra."""
 
 import argparse
 import os
@@ -18,50 +18,53 @@ from dlx.config.search import find_search_path, list_own_packages, use_search_pa
 from dlx.distributed import launch
 from dlx.errors import SweepError, UsageError
 from dlx.hardware import processes
-from dlx.job import Job, Stopped, existing
-from dlx.runs.failures import FAILED, failures
-from dlx.runs.rundir import near
-from dlx.sweeps.plugins import goes_on, train_trial
+from dlx.job import Job, JobAborted, find_existing
+from dlx.runs.failures import FAILURES_FILE, read_failures
+from dlx.runs.rundir import relative_to_cwd
+from dlx.sweeps.plugins import is_resumable, train_trial
 from dlx.sweeps.space import expand_log, find_swept_keys
 
-SEARCHING = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # options of `dlx sweep`
+SWEEP_OPTIONS = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # options of `dlx sweep`
 
 
-def parser() -> argparse.ArgumentParser:
-    """Hydra's own parser, its errors ours."""
-    made = make_application_parser()
+def make_parser() -> argparse.ArgumentParser:
+    """Return Hydra's own parser; it raises a UsageError where Hydra would exit."""
+    parser = make_application_parser()
 
     def error(message: str) -> NoReturn:
         raise UsageError(f"{message}; type dlx --help")
 
-    made.error = error  # type: ignore[method-assign]
-    return made
+    parser.error = error  # type: ignore[method-assign]
+    return parser
 
 
-def arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
-    """Options and overrides of a command line, in any order, and what is wrong with unknown options.
+def parse_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
+    """Parse options and overrides of a command line, in any order.
+
+    Returns:
+        The options, their `overrides` included, and a problem for each unknown option.
 
     Raises:
-        UsageError: a known option with a wrong value.
+        UsageError: a known option has a wrong value.
     """
     given = list(words)
     for place, word in enumerate(given[:-1]):  # `--info model=gan`: the override is not the option's value
         if word in ("--info", "-i") and "=" in given[place + 1]:
             given[place] = "--info=all"
-    known = parser()
-    args, unknown = known.parse_known_intermixed_args(given)
+    parser = make_parser()
+    args, unknown = parser.parse_known_intermixed_args(given)
     modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(args, name)]
     if len(modes) > 1:
         raise UsageError(f"{' and '.join(modes)} were given; needed: one of them")
     if args.resolve and not args.cfg:
         raise UsageError("--resolve was given without --cfg; type dlx --cfg job --resolve")
-    options = [option for action in known._actions for option in action.option_strings]
+    options = [option for action in parser._actions for option in action.option_strings]
     problems = []
     for word in unknown:
         near = find_closest(word.partition("=")[0], [option for option in options if option.startswith("--")])
         key, _, value = word.lstrip("-").partition("=")
         option = word.partition("=")[0]
-        if option in SEARCHING:
+        if option in SWEEP_OPTIONS:
             problems.append(Problem(word, "it belongs to dlx sweep", f"type dlx sweep NAME … {option} …"))
             following = given[given.index(word) + 1 :][:1]
             if option == word and following and following[0] in args.overrides and "=" not in following[0]:
@@ -79,13 +82,14 @@ def arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
 
 
 def run(words: Sequence[str]) -> int:
-    """`dlx train WORDS`. Returns the exit code: 0, or 3 where jobs of a sweep failed.
+    """Run `dlx train WORDS` and return its exit code.
 
     Raises:
-        UsageError: mistakes, all of them, before anything was made.
+        UsageError: the command line has mistakes, all of them listed; nothing has been written yet.
+        SweepError: jobs of a sweep failed.
         DlxError: what the run raised.
     """
-    args, problems = arguments(words)
+    args, problems = parse_arguments(words)
     if args.experimental_rerun:
         raise UsageError("--experimental-rerun loads a pickle, which dlx never does; type dlx resume RUN")
     where = find_search_path(args.config_dir, args.config_path, args.config_name)
@@ -105,39 +109,39 @@ def run(words: Sequence[str]) -> int:
             if count > 1:
                 return launch.launch(words, count)
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
-            directory = _directory(prepared, key)
-            args.overrides = _fixed(args.overrides, key, directory)
-            job = Job(existing(directory.absolute()), tuple(list_own_packages()), train_trial=train_trial)
+            directory = _resolve_directory(prepared, key)
+            args.overrides = _set_override(args.overrides, key, directory)
+            job = Job(find_existing(directory.absolute()), tuple(list_own_packages()), train_trial=train_trial)
             if prepared.multirun:
                 from dlx.sweeps.plugins import check_launcher, register_plugins
 
                 check_launcher(prepared.config.hydra)
                 register_plugins(prepared.config.hydra)
                 sweep = directory.absolute()
-                if goes_on(prepared.config.hydra):
-                    _agreed(prepared, directory)
+                if is_resumable(prepared.config.hydra):
+                    _check_search(prepared, directory)
                 else:
-                    (sweep / FAILED).unlink(missing_ok=True)  # of an earlier sweep into the same directory
-    with use_search_path(where), _raised():
+                    (sweep / FAILURES_FILE).unlink(missing_ok=True)  # of an earlier sweep into the same directory
+    with use_search_path(where), _raise_hydra_errors():
         try:
-            run_application(args, parser(), job, str(where.main), where.config_name)
+            run_application(args, make_parser(), job, str(where.main), where.config_name)
         except (HydraException, OmegaConfBaseException) as error:
-            if sweep is None or not any(failures(sweep)):
+            if sweep is None or not any(read_failures(sweep)):
                 raise ConfigError([explain_hydra_error(error, args.overrides)]) from error
-        except Stopped as stop:
+        except JobAborted as stop:
             raise stop.error from stop.error.__cause__
         except Exception as error:
             if isinstance(error, OSError) and directory and not directory.exists():  # Hydra could not make it
-                raise UsageError(_unwritable(directory, error.strerror or str(error), key)) from error
-            if sweep is None or not any(failures(sweep)):
+                raise UsageError(_format_unwritable(directory, error.strerror or str(error), key)) from error
+            if sweep is None or not any(read_failures(sweep)):
                 raise
-    if sweep is None or goes_on(prepared.config.hydra):  # a search has told of itself
+    if sweep is None or is_resumable(prepared.config.hydra):  # a search prints its own summary
         return 0
-    return _summary(sweep, find_swept_keys(prepared.overrides))
+    return _summarise_jobs(sweep, find_swept_keys(prepared.overrides))
 
 
-def _agreed(prepared: Composition, directory: Path) -> None:
-    """Refuse a search that is not good before Hydra composes it once more."""
+def _check_search(prepared: Composition, directory: Path) -> None:
+    """Refuse an invalid search before Hydra composes its configuration again."""
     from dlx.sweeps.settings import resolve_settings
 
     words = [word for word in prepared.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
@@ -152,11 +156,11 @@ def _check_package(package: str, prepared: Composition) -> None:
         raise UsageError(f"--package {package} is not in the configuration; type {near or 'dlx --cfg job'}")
 
 
-def _directory(prepared: Composition, key: str) -> Path:
-    """Where the run is written, decided once: an id and a time that are read twice would differ.
+def _resolve_directory(prepared: Composition, key: str) -> Path:
+    """Return the directory to write to. Resolved only once: a second time, the run's id and start time would differ.
 
     Raises:
-        UsageError: there is a run already, or no directory can be made there.
+        UsageError: the directory already holds a run, or cannot be made.
     """
     try:
         directory = Path(str(OmegaConf.select(prepared.config, key)))
@@ -165,31 +169,31 @@ def _directory(prepared: Composition, key: str) -> Path:
     if (directory / "run.json").exists():
         raise UsageError(
             f"{key}={directory} was given; it already holds a run; "
-            f"type dlx resume {directory} to go on with it, or another {key}="
+            f"type dlx resume {directory} to continue it, or another {key}="
         )
     nearest = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
     if not nearest.is_dir():
-        raise UsageError(_unwritable(directory, f"{nearest} is a file", key))
+        raise UsageError(_format_unwritable(directory, f"{nearest} is a file", key))
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(_unwritable(directory, f"{nearest} may not be written to", key))
+        raise UsageError(_format_unwritable(directory, f"{nearest} may not be written to", key))
     return directory
 
 
-def _unwritable(directory: Path, reason: str, key: str) -> str:
+def _format_unwritable(directory: Path, reason: str, key: str) -> str:
     return (
         f"the directory {directory} cannot be made: {reason}; needed: a writable directory; "
         f"type {key}=… with another one"
     )
 
 
-def _fixed(overrides: Sequence[str], key: str, directory: Path) -> list[str]:
+def _set_override(overrides: Sequence[str], key: str, directory: Path) -> list[str]:
     quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'").replace("$", "\\$")
     return [*(word for word in overrides if word.partition("=")[0].lstrip("+") != key), f"{key}='{quoted}'"]
 
 
 @contextmanager
-def _raised() -> Iterator[None]:
-    """Have Hydra raise its errors, which it would print."""
+def _raise_hydra_errors() -> Iterator[None]:
+    """Make Hydra raise its errors instead of printing them."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -200,13 +204,17 @@ def _raised() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def _summary(sweep: Path, keys: Sequence[str]) -> int:
-    """What looks at the jobs of a multirun; those that failed, named at its end, 3 where there are any."""
+def _summarise_jobs(sweep: Path, keys: Sequence[str]) -> int:
+    """Print the command that shows the jobs of a finished multirun, and return exit code 0.
+
+    Raises:
+        SweepError: jobs failed; it lists them.
+    """
     varied = [key for key in keys if key != "seed"] or ["model"]
-    look = f"dlx runs --sweep {near(sweep)} --by {','.join(varied)}"
-    failed = list(failures(sweep))
+    look = f"dlx runs --sweep {relative_to_cwd(sweep)} --by {','.join(varied)}"
+    failed = list(read_failures(sweep))
     if not failed:
-        print(f"\nall jobs are done · {near(sweep)}\n  {look}")
+        print(f"\nall jobs are done · {relative_to_cwd(sweep)}\n  {look}")
         return 0
     lines = [
         f"  job {entry['job']} ({entry['overrides']}): {entry['error']}"

@@ -1,4 +1,4 @@
-"""`dlx --help`: the catalogue of what can be run."""
+"""Print `dlx --help`: verbs, options, and the catalogue of configuration groups."""
 
 from collections.abc import Sequence
 from importlib import metadata
@@ -27,7 +27,7 @@ EXAMPLES = (
 )
 
 
-def show(words: Sequence[str] = ()) -> None:
+def print_help(words: Sequence[str] = ()) -> None:
     """Print verbs, options, and each group's entries with their descriptions, its default marked."""
     directory = next((words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-cd", "--config-dir")), None)
     add_cwd_to_sys_path()
@@ -46,6 +46,6 @@ def show(words: Sequence[str] = ()) -> None:
     print("Examples", *EXAMPLES, sep="\n  ")
 
 
-def version() -> str:
-    """Versions of dlx and of Hydra."""
+def format_version() -> str:
+    """Return the versions of dlx and Hydra as one line."""
     return f"dlx {__version__} (hydra {metadata.version('hydra-core')})"

@@ -1,4 +1,4 @@
-"""The command line: verbs, and `key=value` without a verb, which means train.
+"""The command line: dispatch to verbs; `key=value` without a verb means train.
 
 Nothing here imports torch; each verb's module is loaded when it is asked for.
 """
@@ -17,7 +17,7 @@ def main(words: Sequence[str] | None = None) -> None:
     from dlx.hardware import processes
     from dlx.terminal.console import show_error
 
-    if processes.rank() > 0:  # the first of the processes that torchrun started composes, writes and tells
+    if processes.rank() > 0:  # rank 0 of the processes that torchrun started composes, writes and reports
         from dlx.cli.worker import run_worker
 
         sys.exit(run_worker())
@@ -45,36 +45,36 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def run(words: list[str]) -> int:
-    """One command line. Returns the exit code.
+    """Run one command line and return its exit code.
 
     Raises:
-        DlxError: what its user can act on.
+        DlxError: an error that the user can act on.
     """
     verb = words[0] if words else ""
     if verb in VERBS and verb != "train":
-        return command(verb, words[1:])
+        return run_command(verb, words[1:])
     rest = words[1:] if verb == "train" else words
-    if not words or _asks(rest, "--help", "-h"):
-        from dlx.cli.help import show
+    if not words or _has_option(rest, "--help", "-h"):
+        from dlx.cli.help import print_help
 
-        show(rest)
+        print_help(rest)
         return 0
-    if _asks(rest, "--version"):
-        from dlx.cli.help import version
+    if _has_option(rest, "--version"):
+        from dlx.cli.help import format_version
 
-        print(version())
+        print(format_version())
         return 0
-    if verb.isidentifier() and verb != "train" and (wrong := unknown_verb(verb)):
+    if verb.isidentifier() and verb != "train" and (wrong := explain_unknown_verb(verb)):
         raise UsageError(wrong)
     from dlx.cli import application, completion
 
     if completion.is_query(rest):
-        return completion.query(rest)
+        return completion.print_completions(rest)
     return application.run(rest)
 
 
-def command(verb: str, words: list[str]) -> int:
-    """A click command of `dlx/cli/commands`."""
+def run_command(verb: str, words: list[str]) -> int:
+    """Run a click command of `dlx/cli/commands` and return its exit code."""
     import click
 
     try:
@@ -93,13 +93,13 @@ def command(verb: str, words: list[str]) -> int:
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 
-def unknown_verb(word: str) -> str | None:
-    """What to say of a bare first word that is no verb; None where it was meant as an override."""
+def explain_unknown_verb(word: str) -> str | None:
+    """Return the error message for a first word that resembles a verb; None where it may be a mistyped override."""
     from dlx.config.report import find_closest
 
     near = find_closest(word, VERBS)
     return f"there is no verb {word}; did you mean dlx {near}? type dlx --help" if near else None
 
 
-def _asks(words: Sequence[str], *options: str) -> bool:
+def _has_option(words: Sequence[str], *options: str) -> bool:
     return any(word in options for word in words)

@@ -1,4 +1,4 @@
-"""The verbs, each with what it is for; `dlx/cli/commands` has a module for each but train."""
+"""The verbs and their one-line descriptions; `dlx/cli/commands` has a module for each except train."""
 
 VERBS = {
     "train": "train what the overrides describe; the same as no verb",

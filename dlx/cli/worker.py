@@ -1,4 +1,4 @@
-"""Run a rank other than the first: wait for its configuration, then train along silently."""
+"""Run a rank other than rank 0: wait for its configuration, then train along silently."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from dlx.terminal.console import is_debugging, show_error
 
 
 def run_worker() -> int:
-    """Do as the first rank says. Returns the exit code, where all went well; the first rank tells what did not."""
+    """Run the job that rank 0 broadcasts, and return 0. On failure exit the process; rank 0 reports the error."""
     code = _run_job()
     if code:
         _exit(code)
@@ -25,7 +25,7 @@ def run_worker() -> int:
 
 
 def _exit(code: int) -> NoReturn:
-    """End at once: an exchange that will never be over is not waited for, as it would be when Python cleans up."""
+    """Exit at once, without Python's clean-up, which would wait for a collective that will never complete."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -59,7 +59,7 @@ def _run_job() -> int:
 
 
 def release_workers(code: int) -> None:
-    """The first rank's command is over; if the others are still waiting for what to do, let them go with its code."""
+    """End the command on rank 0: ranks still waiting for a job exit with its code."""
     if not has_joined():
         join_group().broadcast(code)
     if code:

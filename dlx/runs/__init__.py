@@ -1,1 +1,1 @@
-"""Runs and trained models: made, found, read back, looked at, exported."""
+"""Run directories: create, find and query runs, and load their configurations."""

@@ -9,11 +9,13 @@ from typing import Any
 from dlx.errors import DlxError
 from dlx.terminal.console import find_user_frame, show_error
 
-FAILED = "failed.jsonl"  # in a sweep's directory: one line for each job that failed
+FAILURES_FILE = "failed.jsonl"  # in a sweep's directory: one line for each job that failed
 
 
-def record(sweep: Path, number: int, overrides: Sequence[str], error: Exception, trial: int | None = None) -> None:
-    """Show what a job failed of, and note it in the sweep's directory.
+def record_failure(
+    sweep: Path, number: int, overrides: Sequence[str], error: Exception, trial: int | None = None
+) -> None:
+    """Print why a job failed, and record it in the sweep's directory.
 
     Args:
         sweep: the sweep's directory.
@@ -32,12 +34,12 @@ def record(sweep: Path, number: int, overrides: Sequence[str], error: Exception,
         **({"trial": trial} if trial is not None else {}),
         **({"place": place} if (place := find_user_frame(error)) else {}),
     }
-    with contextlib.suppress(OSError), (sweep / FAILED).open("a", encoding="utf-8") as file:
+    with contextlib.suppress(OSError), (sweep / FAILURES_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
-def failures(sweep: Path) -> Iterator[dict[str, Any]]:
-    """The jobs of a sweep that failed, in the order in which they did."""
+def read_failures(sweep: Path) -> Iterator[dict[str, Any]]:
+    """Yield the failed jobs of a sweep, in the order in which they failed."""
     with contextlib.suppress(FileNotFoundError):
-        for line in (sweep / FAILED).read_text(encoding="utf-8").splitlines():
+        for line in (sweep / FAILURES_FILE).read_text(encoding="utf-8").splitlines():
             yield json.loads(line)

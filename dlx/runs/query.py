@@ -1,8 +1,8 @@
-"""Find runs, and the metric that stands for each."""
+"""Choose the metric that represents a run."""
 
 
-def key_metric(metrics: dict[str, float]) -> str | None:
-    """The metric that stands for a run: what its best model was chosen by, else the first that is not the loss."""
+def choose_key_metric(metrics: dict[str, float]) -> str | None:
+    """Return the metric that represents a run: the one its best model was chosen by, else the first that is no loss."""
     chosen = [name.removeprefix("val/best_") for name in metrics if name.startswith("val/best_")]
     for split in ("test/", "val/", "train/"):
         names = [name for name in metrics if name.startswith(split)]

@@ -1,4 +1,4 @@
-"""Run directories: made for one run, described by `run.json`, found again by path, id or `last`."""
+"""Run directories: create one per run, describe it in `run.json`, find it by path, id or `last`."""
 
 import json
 import os
@@ -24,10 +24,10 @@ PACKAGES = ("dlx", "torch", "torchvision", "hydra-core", "omegaconf", "scikit-le
 
 
 class Run:
-    """One run on the disk.
+    """One run on disk.
 
     Args:
-        directory: where `run.json` lies.
+        directory: the one that holds `run.json`.
     """
 
     def __init__(self, directory: Path | str) -> None:
@@ -35,7 +35,7 @@ class Run:
 
     @property
     def file(self) -> Path:
-        """`run.json`."""
+        """The path of `run.json`."""
         return self.directory / "run.json"
 
     @property
@@ -45,15 +45,20 @@ class Run:
 
     @classmethod
     def create(cls, directory: Path | str, about: dict[str, Any]) -> "Run":
-        """Claim a directory for a new run; of two that try at once, one gets it.
+        """Claim a directory for a new run; of two processes that try at once, one gets it.
 
         Raises:
-            UsageError: it holds a run already, or cannot be written.
+            UsageError: it already holds a run, or cannot be written.
         """
         run = cls(directory)
-        named = re.search(r"-([0-9a-f]{8})$", run.directory.name)
-        # Asked before the directory is claimed, since it takes a while: who interrupts it leaves no empty run.
-        content = {"id": named[1] if named else secrets.token_hex(4), "status": "running", **provenance(), **about}
+        id_in_name = re.search(r"-([0-9a-f]{8})$", run.directory.name)
+        # Collected before the directory is claimed, since it takes a while: interrupting it leaves no empty run.
+        content = {
+            "id": id_in_name[1] if id_in_name else secrets.token_hex(4),
+            "status": "running",
+            **collect_provenance(),
+            **about,
+        }
         try:
             run.directory.mkdir(parents=True, exist_ok=True)
             with run.file.open("x") as file:  # fails if the file is there, atomically
@@ -75,10 +80,10 @@ class Run:
         return run
 
     def read(self) -> dict[str, Any]:
-        """The content of `run.json`.
+        """Return the content of `run.json`.
 
         Raises:
-            UsageError: it is not there or not JSON.
+            UsageError: it is missing or not JSON.
         """
         try:
             return json.loads(self.file.read_text(encoding="utf-8"))
@@ -86,22 +91,22 @@ class Run:
             raise UsageError(f"{self.directory} holds no readable run.json ({error}); type dlx runs") from error
 
     def write(self, content: dict[str, Any]) -> None:
-        """Replace `run.json`, whole or not at all."""
-        aside = self.file.with_suffix(".new")
-        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside.replace(self.file)
+        """Replace `run.json` atomically."""
+        temporary = self.file.with_suffix(".new")
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(self.file)
 
     def update(self, **changes: Any) -> None:
         """Change some entries of `run.json`."""
         self.write({**self.read(), **changes})
 
 
-def provenance() -> dict[str, Any]:
-    """What a run was made by: command, versions, commit, machine."""
+def collect_provenance() -> dict[str, Any]:
+    """Return what produced a run: command, versions, commit, machine."""
     return {
         "command": shlex.join(["dlx", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "git": git_commit(),
+        "versions": {"python": platform.python_version(), **{name: get_version(name) for name in PACKAGES}},
+        "git": get_git_commit(),
         "host": platform.node(),
         "pid": os.getpid(),
         "started": now(),
@@ -109,8 +114,8 @@ def provenance() -> dict[str, Any]:
 
 
 @cache
-def version(package: str) -> str | None:
-    """The installed version of a package, None where it is not installed."""
+def get_version(package: str) -> str | None:
+    """Return the installed version of a package, None where it is not installed."""
     if package == "dlx":  # the distribution has another name; `dlx` on PyPI is another project
         return __version__
     try:
@@ -119,18 +124,18 @@ def version(package: str) -> str | None:
         return None
 
 
-def git_commit() -> str | None:
-    """The commit of the working directory, with `+` behind it where files differ from it; None outside a checkout.
+def get_git_commit() -> str | None:
+    """Return the commit of the working directory, with a `+` where files differ from it; None outside a checkout.
 
-    Asked once in a process: what it runs is what it loaded.
+    Read once per process: the code that runs is the code that was loaded.
     """
-    return _commit(os.getcwd())
+    return _read_git_commit(os.getcwd())
 
 
 @cache
-def _commit(directory: str) -> str | None:
+def _read_git_commit(directory: str) -> str | None:
     try:
-        told = subprocess.run(
+        result = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
             capture_output=True,
             text=True,
@@ -140,36 +145,36 @@ def _commit(directory: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip() or None
+    return result.stdout.strip() or None
 
 
 def now() -> str:
-    """The time in UTC, to the millisecond, sortable."""
+    """Return the time in UTC, to the millisecond, in sortable ISO format."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def seconds_since(started: str) -> float:
-    """Seconds since a time that `now` gave."""
+    """Return the seconds since a time that `now` returned."""
     return time.time() - datetime.fromisoformat(started).timestamp()
 
 
-def runs(root: Path = ROOT) -> Iterator[Run]:
-    """Every run below `root`, sweeps' included, in no particular order."""
+def find_runs(root: Path = ROOT) -> Iterator[Run]:
+    """Yield every run below `root`, including those of sweeps, in no particular order."""
     for parent, folders, files in os.walk(root):
         if "run.json" in files:
             folders.clear()  # a run holds no other run
             yield Run(parent)
 
 
-def find(name: str, root: Path = ROOT) -> Run:
-    """The run of a directory, of an id (or its beginning), or the `last` one.
+def find_run(name: str, root: Path = ROOT) -> Run:
+    """Return the run of a directory, of an id (or its first characters), or the `last` one.
 
     Raises:
-        UsageError: there is none, or several.
+        UsageError: no run matches, or several do.
     """
     if (Path(name) / "run.json").is_file():
         return Run(name)
-    known = {run: run.read() for run in runs(root)}
+    known = {run: run.read() for run in find_runs(root)}
     if name == "last":
         if not known:
             raise UsageError(f"there is no run below {root}/; type dlx train, or name a run's directory")
@@ -185,13 +190,13 @@ def find(name: str, root: Path = ROOT) -> Run:
     )
 
 
-def near(path: Path) -> Path:
-    """A path as it is typed here: from the working directory on, where it lies below."""
+def relative_to_cwd(path: Path) -> Path:
+    """Return a path relative to the working directory where it lies below it, else unchanged."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 class NullRun(Run):
-    """Stand for a run that another process writes: nothing is read and nothing is written."""
+    """Stand in for a run that another process writes: nothing is read or written."""
 
     def __init__(self) -> None:
         super().__init__(Path(os.devnull))

@@ -1,4 +1,4 @@
-"""The configuration of a run that was saved, and the changes that a verb may make to it."""
+"""Load the saved configuration of a run, and apply the changes that a verb may make to it."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ from dlx.config.static.schema import format_value
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
 
-# Where and how long a run computes, and what it tells: nothing of it changes what a step learns.
-RUNNING = (
+# What `dlx resume` may change: where and how long a run computes, and what it logs; none of it changes a step's update.
+RESUME_KEYS = (
     "allow",
     "dataset.root",
     "dataset.download",
@@ -38,16 +38,16 @@ RUNNING = (
     "trainer.visuals",
     "trainer.logger",
 )
-LENGTHS = ("trainer.epochs", "trainer.max_steps")
-# What a trained model may be looked at with.
-LOOKING = ("allow", "dataset", "task", "trainer")
+LENGTH_KEYS = ("trainer.epochs", "trainer.max_steps")
+# What the verbs that use a trained model may change.
+INFERENCE_KEYS = ("allow", "dataset", "task", "trainer")
 
 
-def config_of(run: Run) -> DictConfig:
-    """The configuration of a run as it was saved, complete and without interpolations.
+def load_config(run: Run) -> DictConfig:
+    """Load the configuration that a run saved, complete and without interpolations.
 
     Raises:
-        UsageError: there is none, or it is not one.
+        UsageError: it is missing, or is no configuration.
     """
     path = run.directory / "config.yaml"
     try:
@@ -64,73 +64,73 @@ def config_of(run: Run) -> DictConfig:
     return updated
 
 
-def changed(config: DictConfig, overrides: Sequence[str], may: Iterable[str], verb: str) -> DictConfig:
-    """A copy of `config` with overrides; keys outside `may` (or below it) must keep their values.
+def override_config(config: DictConfig, overrides: Sequence[str], allowed: Iterable[str], verb: str) -> DictConfig:
+    """Return a copy of `config` with overrides applied; only keys in `allowed`, and keys below them, may change.
 
     Args:
         config: as it was saved.
         overrides: `key=value`, in Hydra's grammar.
-        may: keys that may change.
+        allowed: keys that may change.
         verb: whose overrides they are, for the message.
 
     Raises:
-        UsageError: a mistyped override, a key that is not there, or one that may not change; all of them at once.
+        UsageError: an override is mistyped, a key does not exist, or may not change; all mistakes at once.
     """
-    new = copied(config)
+    new = copy_config(config)
     problems = []
-    for key, value in parsed(overrides):
-        problem = _problem(config, key, value)
+    for key, value in parse_overrides(overrides):
+        problem = _check_override(config, key, value)
         if problem:
             problems.append(problem)
         else:
             OmegaConf.update(new, key, value, force_add=True)
     if problems:
         raise UsageError("\n".join(problems))
-    may = tuple(may)
+    allowed = tuple(allowed)
     refused = [
         f"  {key}: {format_value(old)} → {format_value(value)}"
-        for key, old, value in differences(config, new)
-        if not any(key == name or key.startswith(f"{name}.") for name in may)
+        for key, old, value in find_differences(config, new)
+        if not any(key == name or key.startswith(f"{name}.") for name in allowed)
     ]
     if refused:
         raise UsageError(
             f"dlx {verb} was given changes that do not fit what was learned:\n" + "\n".join(refused) + "\n"
-            f"needed: {', '.join(may)} only; type dlx train … for a new run with the others"
+            f"needed: {', '.join(allowed)} only; type dlx train … for a new run with the others"
         )
     return new
 
 
-def stretched(run: Run, config: DictConfig) -> DictConfig:
-    """A copy of `config` whose schedule is as long as the run is now, where it was composed to be.
+def stretch_schedule(run: Run, config: DictConfig) -> DictConfig:
+    """Return a copy of `config` whose schedule follows the run's new length, if it was composed to follow it.
 
     `config.yaml` holds numbers; that `scheduler.T_max` was `${trainer.epochs}` stands in `.hydra/config.yaml`.
 
     Args:
-        run: where both lie.
-        config: with the lengths that it is to have.
+        run: its run directory, with both files.
+        config: with the new lengths.
     """
-    new = copied(config)
+    new = copy_config(config)
     try:
-        begun = OmegaConf.load(run.directory / ".hydra" / "config.yaml")
-        schedule = OmegaConf.to_container(begun, resolve=False).get("scheduler") or {}  # type: ignore[union-attr]
-    except Exception:  # Hydra was told to write none, or somebody did: then nothing is known to follow
+        original = OmegaConf.load(run.directory / ".hydra" / "config.yaml")
+        schedule = OmegaConf.to_container(original, resolve=False).get("scheduler") or {}  # type: ignore[union-attr]
+    except Exception:  # Hydra was told to write none, or the file was edited: then it is unknown what follows what
         return new
-    for key, value in flat(schedule).items():
+    for key, value in flatten(schedule).items():
         followed = str(value).removeprefix("${").removesuffix("}")
-        if followed in LENGTHS and OmegaConf.select(new, f"scheduler.{key}") is not None:
+        if followed in LENGTH_KEYS and OmegaConf.select(new, f"scheduler.{key}") is not None:
             OmegaConf.update(new, f"scheduler.{key}", OmegaConf.select(new, followed))
     return new
 
 
-def copied(config: DictConfig) -> DictConfig:
-    """A copy to be changed; interpolations stay."""
+def copy_config(config: DictConfig) -> DictConfig:
+    """Return a copy to modify; interpolations stay."""
     new = OmegaConf.create(OmegaConf.to_container(config))
     assert isinstance(new, DictConfig)
     return new
 
 
-def parsed(overrides: Sequence[str]) -> list[tuple[str, Any]]:
-    """Keys and values of overrides.
+def parse_overrides(overrides: Sequence[str]) -> list[tuple[str, Any]]:
+    """Parse overrides into keys and values.
 
     Raises:
         UsageError: one of them is not `key=value`, or is a sweep.
@@ -150,8 +150,8 @@ def parsed(overrides: Sequence[str]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _problem(config: DictConfig, key: str, value: Any) -> str | None:
-    """What is wrong with a key or its value, None if nothing is."""
+def _check_override(config: DictConfig, key: str, value: Any) -> str | None:
+    """Return what is wrong with a key or its value, None if nothing is."""
     try:
         node = OmegaConf.select(config, key, throw_on_missing=False)
     except OmegaConfBaseException:
@@ -165,31 +165,31 @@ def _problem(config: DictConfig, key: str, value: Any) -> str | None:
     place, _, name = key.rpartition(".")
     parent = OmegaConf.select(config, place) if place else config
     if isinstance(parent, DictConfig) and parent:
-        found = find_signature(parent.get("_target_"))
-        parameter = found.parameters.get(name) if found else None
+        signature = find_signature(parent.get("_target_"))
+        parameter = signature.parameters.get(name) if signature else None
         if parameter is not None and not parameter.kind.accepts(value):
             return f"{key}={format_value(value)} was given; needed: {parameter.kind}"
         if parameter is not None or name in parent:
             return None
-    close = difflib.get_close_matches(key, flat(config), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(key, flatten(config), n=1, cutoff=0.6)
     hint = f"; did you mean {close[0]}?" if close else "; type dlx compare RUN to see its keys"
     return f"{key} is not a key of this run's configuration{hint}"
 
 
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of a configuration by their dotted keys; lists are leaves."""
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of a configuration by their dotted keys; lists are leaves."""
     content: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     leaves: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict) and value:
-            leaves.update(flat(value, f"{prefix}{key}."))
+            leaves.update(flatten(value, f"{prefix}{key}."))
         else:
             leaves[f"{prefix}{key}"] = value
     return leaves
 
 
-def differences(old: DictConfig | ListConfig, new: DictConfig | ListConfig) -> list[tuple[str, Any, Any]]:
-    """Keys whose values differ, with both values; None for a key that one of them lacks."""
-    before, after = flat(old), flat(new)
+def find_differences(old: DictConfig | ListConfig, new: DictConfig | ListConfig) -> list[tuple[str, Any, Any]]:
+    """Return the keys whose values differ, with both values; None for a key that one of them lacks."""
+    before, after = flatten(old), flatten(new)
     keys = dict.fromkeys([*before, *after])
     return [(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]

@@ -1,4 +1,4 @@
-"""Whether a run that says it is running still is: a killed process cannot correct its run.json."""
+"""Tell whether a run that claims to be running still is: a killed process cannot correct its run.json."""
 
 import os
 import platform
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 
-def status(about: Mapping[str, Any]) -> str:
-    """running, finished, pruned, failed, interrupted, or `lost` for a run whose process is gone.
+def get_status(about: Mapping[str, Any]) -> str:
+    """Return running, finished, pruned, failed, interrupted, or `lost` for a run whose process is gone.
 
     Args:
         about: the content of run.json.
     """
-    told = str(about.get("status", "unknown"))
-    return "lost" if told == "running" and not alive(about) else told
+    status = str(about.get("status", "unknown"))
+    return "lost" if status == "running" and not is_alive(about) else status
 
 
-def alive(about: Mapping[str, Any]) -> bool:
-    """Whether the process of a run exists; taken for granted on another host, which cannot be asked."""
+def is_alive(about: Mapping[str, Any]) -> bool:
+    """Tell whether the process of a run exists; assumed on another host, which cannot be asked."""
     if about.get("host") not in (None, platform.node()):
         return True
     pid = about.get("pid")
@@ -31,20 +31,20 @@ def alive(about: Mapping[str, Any]) -> bool:
         return False
     except PermissionError:
         pass  # somebody else's process
-    # Numbers are used again: in a container every run may well be process 7. A process that began after the run did
-    # is another one. The margin is for the clock's ticks.
-    began, since = _began(pid), _since(about)
-    return began is None or since is None or began < since + 2
+    # Process ids are reused: in a container every run may well be process 7. A process that started after the run did
+    # is another one. The margin of two seconds is for the clock's ticks.
+    process_start, run_start = _process_start(pid), _run_start(about)
+    return process_start is None or run_start is None or process_start < run_start + 2
 
 
-def _since(about: Mapping[str, Any]) -> float | None:
+def _run_start(about: Mapping[str, Any]) -> float | None:
     resumed = about.get("resumed") or []
-    told = resumed[-1].get("time") if resumed else about.get("started")
-    return datetime.fromisoformat(told).timestamp() if told else None
+    started = resumed[-1].get("time") if resumed else about.get("started")
+    return datetime.fromisoformat(started).timestamp() if started else None
 
 
-def _began(pid: int) -> float | None:
-    """When a process began, in seconds since 1970; None where there is no /proc."""
+def _process_start(pid: int) -> float | None:
+    """Return when a process started, in seconds since 1970; None where there is no /proc."""
     try:
         ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
         booted = next(

@@ -1,4 +1,4 @@
-"""Whose code a saved configuration may name: ours, the libraries', and the user's own, which ./conf names."""
+"""Restrict a saved configuration to trusted code: ours, the libraries', and the user's own, which ./conf names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,32 +9,32 @@ from dlx.config.allowed import ALLOWED
 from dlx.config.search import add_cwd_to_sys_path, list_own_packages
 from dlx.instantiate import check_target
 from dlx.runs.rundir import Run
-from dlx.runs.saved import changed, config_of, flat, parsed
+from dlx.runs.saved import flatten, load_config, override_config, parse_overrides
 
 
-def trusted(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -> DictConfig:
-    """A run's configuration with overrides, which may construct only what the user trusts.
+def load_trusted_config(run: Run, overrides: Sequence[str], allowed: Sequence[str], verb: str) -> DictConfig:
+    """Load a run's configuration with overrides, which may construct only what the user trusts.
 
-    A run directory is data that may come from anybody, its `allow` included. What is trusted is what the user typed,
-    and the modules that the user's own ./conf names, unless one stands within the run directory itself.
+    A run directory is data that may come from anybody, its `allow` included. Trusted are what the user typed and the
+    modules that the user's own ./conf names, unless the working directory lies within the run directory itself.
 
     Args:
-        run: where it lies.
+        run: its run directory.
         overrides: `key=value`.
-        may: keys that they may change.
-        verb: whose they are, for messages.
+        allowed: keys that the overrides may change.
+        verb: whose overrides they are, for messages.
 
     Raises:
-        UsageError: as `dlx.runs.saved.changed`.
+        UsageError: as `dlx.runs.saved.override_config`.
     """
-    config = changed(config_of(run), overrides, may, verb)
-    typed = dict(parsed(overrides)).get("allow") or []
+    config = override_config(load_config(run), overrides, allowed, verb)
+    typed = dict(parse_overrides(overrides)).get("allow") or []
     within = Path.cwd().resolve().is_relative_to(run.directory.resolve())
     config.allow = sorted({*([typed] if isinstance(typed, str) else typed), *([] if within else list_own_packages())})
     if not within:
         add_cwd_to_sys_path()
-    for key, target in flat(config).items():
-        # A foreign name is told before anything heavy is imported; what an allowed one leads to, `build` looks at.
+    for key, target in flatten(config).items():
+        # A foreign name is refused before anything heavy is imported; `build` checks what an allowed one resolves to.
         if key.endswith("_target_") and not str(target).startswith(ALLOWED):
             check_target(str(target), list(config.allow))
     return config

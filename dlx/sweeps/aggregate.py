@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dlx.errors import UsageError
-from dlx.runs.query import key_metric
+from dlx.runs.query import choose_key_metric
 from dlx.runs.rundir import Run
-from dlx.runs.saved import config_of, flat
+from dlx.runs.saved import flatten, load_config
 from dlx.sweeps import groups, objective
 from dlx.sweeps.record import read_record
 from dlx.terminal import terminal
@@ -63,7 +63,9 @@ def print_groups(
 def _choose_metric(runs: RunsWithContent, metric: str | None) -> tuple[str, bool]:
     """Return the metric's name, and whether lower is better."""
     names = sorted({name for _, about in runs for name in about.get("metrics") or {}})
-    name = metric or next((known for _, about in runs if (known := key_metric(about.get("metrics") or {}))), None)
+    name = metric or next(
+        (known for _, about in runs if (known := choose_key_metric(about.get("metrics") or {}))), None
+    )
     if name is None or name not in names:
         given = f"--best {name} was given; " if name else ""
         raise UsageError(f"{given}these runs have {', '.join(names) or 'no metrics yet'}")
@@ -74,7 +76,7 @@ def _get_settings(run: Run, about: dict[str, Any], keys: Sequence[str]) -> dict[
     """Return a run's values of the keys: a config group's choice by its name, else what the configuration says."""
     settings = {key: about[key] for key in keys if isinstance(about.get(key), str | int | float | bool)}
     if len(settings) < len(keys):
-        known = flat(config_of(run))
+        known = flatten(load_config(run))
         settings.update({key: known[key] for key in keys if key in known and key not in settings})
     return settings
 
@@ -83,7 +85,7 @@ def _check_keys(runs: RunsWithContent, keys: Sequence[str], settings: Sequence[d
     """Refuse a key that none of the runs has; where some have it, the others go without."""
     for key in keys:
         if not any(key in one for one in settings):
-            known = {name: None for run, about in runs for name in [*about, *flat(config_of(run))]}
+            known = {name: None for run, about in runs for name in [*about, *flatten(load_config(run))]}
             inner = [name for name in known if name.startswith(f"{key}.")]
             near = difflib.get_close_matches(key, inner or known, n=1) or inner[:1]
             hint = f"did you mean {near[0]}?" if near else "type dlx compare RUN to see its keys"

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from dlx.runs.rundir import now
-from dlx.runs.status import alive
+from dlx.runs.status import is_alive
 
 INTERVAL, TIMEOUT = 10.0, 120.0  # seconds between beats, and without a beat until a process counts as dead
 
@@ -55,7 +55,7 @@ class Heartbeat:
             silence = _get_file_system_time(self.folder / self.name) - file.stat().st_mtime
         except (OSError, ValueError):  # it removes the file when it ends
             return True
-        return not alive(about) if about.get("host") == platform.node() else silence > TIMEOUT
+        return not is_alive(about) if about.get("host") == platform.node() else silence > TIMEOUT
 
 
 def _get_file_system_time(file: Path) -> float:
@@ -67,4 +67,4 @@ def _get_file_system_time(file: Path) -> float:
 def is_running_here(about: dict[str, object]) -> bool:
     """Whether a run's own process is alive on this machine: a launcher's worker may have outlived the sweep."""
     here = about.get("host") == platform.node()
-    return about.get("status") == "running" and here and alive(about)
+    return about.get("status") == "running" and here and is_alive(about)

@@ -48,8 +48,8 @@ def check_launcher(hydra: DictConfig) -> None:
         )
 
 
-def goes_on(hydra: DictConfig) -> bool:
-    """Whether the sweeper goes on with what its directory holds."""
+def is_resumable(hydra: DictConfig) -> bool:
+    """Tell whether the sweeper continues the search that its directory holds."""
     return str(hydra.sweeper.get("_target_")) == f"{PACKAGE}Optuna"
 
 

@@ -21,8 +21,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from dlx.errors import Interrupted, TrainingError, UsageError
-from dlx.job import Stopped
-from dlx.runs.failures import record
+from dlx.job import JobAborted
+from dlx.runs.failures import record_failure
 from dlx.sweeps.slots import Slot, make_slots
 from dlx.sweeps.worker import get_hydra_state, run_jobs
 
@@ -84,7 +84,7 @@ class Processes(Launcher):
 
     def __init__(self, jobs: int | str = "auto") -> None:
         if not (jobs == "auto" or (isinstance(jobs, int) and not isinstance(jobs, bool) and jobs >= 1)):
-            raise Stopped(
+            raise JobAborted(
                 UsageError(
                     f"hydra.launcher.jobs={jobs} was given; needed: a number of jobs; type hydra.launcher.jobs=2"
                 )
@@ -113,7 +113,7 @@ class Processes(Launcher):
             number: returns a key's number, as Hydra counts its jobs.
 
         Raises:
-            Stopped: SIGINT or SIGTERM came; all jobs have saved.
+            JobAborted: SIGINT or SIGTERM came; all jobs have saved.
         """
         setup_globals()
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ class Processes(Launcher):
                     if stop:
                         stop.terminate_jobs(workers)
                 if stop:
-                    raise Stopped(Interrupted(f"stopped by {stop.name}; the jobs have saved"))
+                    raise JobAborted(Interrupted(f"stopped by {stop.name}; the jobs have saved"))
             finally:
                 for worker in workers:
                     worker.close()
@@ -159,7 +159,7 @@ class Processes(Launcher):
         code = worker.process.exitcode
         why = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
         error = TrainingError(f"the process of the job was ended {why}; where that was the system, memory may be short")
-        record(Path(str(self.config.hydra.sweep.dir)), number, overrides, error)
+        record_failure(Path(str(self.config.hydra.sweep.dir)), number, overrides, error)
         result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
         result.return_value = error
         return result

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlx.errors import SweepError
-from dlx.job import Stopped
+from dlx.job import JobAborted
 from dlx.sweeps import groups
 from dlx.sweeps.record import ROOT, continue_command
 from dlx.sweeps.study import Study, Trial, get_trial_info, read_run
@@ -81,7 +81,7 @@ def report_sweep(study: Study) -> list[dict[str, Any]]:
     """Print the table, the figures' files, and the commands to type next. Returns the trials.
 
     Raises:
-        Stopped: with a SweepError that names the trials that failed.
+        JobAborted: with a SweepError that names the trials that failed.
     """
     trials = study.get_trials()
     _print_table(study, trials)
@@ -98,7 +98,7 @@ def report_sweep(study: Study) -> list[dict[str, Any]]:
             lines.append(
                 f"no run has {metric}, so the sweep was ended; type another name, and a --metric that they have"
             )
-        raise Stopped(SweepError(f"{len(failed)} of {len(trials)} trials failed\n" + "\n".join(lines)))
+        raise JobAborted(SweepError(f"{len(failed)} of {len(trials)} trials failed\n" + "\n".join(lines)))
     return [{"trial": one.number, "value": one.value, "params": one.params} for one in trials]
 
 

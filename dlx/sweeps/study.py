@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlx.errors import UsageError
-from dlx.runs.failures import failures
+from dlx.runs.failures import read_failures
 from dlx.runs.rundir import Run
 from dlx.sweeps import objective
 from dlx.sweeps.heartbeat import Heartbeat, is_running_here
@@ -234,7 +234,7 @@ class Study:
         """
         run = self.find_run(trial)
         known = read_run(run) if run else {}
-        failure = next((one for one in failures(self.directory) if one.get("trial") == trial.number), None)
+        failure = next((one for one in read_failures(self.directory) if one.get("trial") == trial.number), None)
         if known.get("status") in ("finished", "pruned"):
             value = objective.get_final_value(known.get("metrics", {}), self.record.metric, self.record.own)
             if known["status"] == "pruned":

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dlx.errors import DlxError, Interrupted
-from dlx.job import Stopped
+from dlx.job import JobAborted
 from dlx.sweeps.record import Record, continue_command
 from dlx.sweeps.settings import resolve_settings
 from dlx.sweeps.space import Space
@@ -47,12 +47,14 @@ class OptunaSweeper(Sweeper):
             record, space = resolve_settings(self.settings, arguments, directory, parser)
             record.write(directory)
             return self._run(directory, record, space)
-        except Stopped as stop:
+        except JobAborted as stop:
             if isinstance(stop.error, Interrupted):
-                raise Stopped(Interrupted(f"{stop.error}; type {continue_command(directory)} to go on")) from stop.error
+                raise JobAborted(
+                    Interrupted(f"{stop.error}; type {continue_command(directory)} to go on")
+                ) from stop.error
             raise
         except DlxError as error:  # past Hydra, which would print a traceback
-            raise Stopped(error) from error
+            raise JobAborted(error) from error
 
     # -- the trials --------------------------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dlx.errors import UsageError
-from dlx.run import composed, resume, train_in
+from dlx.run import describe_job, resume, train_in
 from dlx.runs.rundir import Run
-from dlx.runs.saved import config_of
+from dlx.runs.saved import load_config
 from dlx.sweeps.pruning import PruningCallback
 from dlx.sweeps.record import read_record
 from dlx.terminal.progress import Progress
@@ -21,7 +21,7 @@ def run_trial(config: DictConfig, hydra: Any) -> dict[str, float]:
         config: the composed configuration.
         hydra: Hydra's node, whose sweeper knows the trial's number.
     """
-    directory, about = Path(hydra.runtime.output_dir), composed(hydra)
+    directory, about = Path(hydra.runtime.output_dir), describe_job(hydra)
     sweep = Path(hydra.runtime.cwd, hydra.sweep.dir)
     record = read_record(sweep)
     assert record is not None
@@ -31,7 +31,7 @@ def run_trial(config: DictConfig, hydra: Any) -> dict[str, float]:
     if not _has_begun(run):
         return train_in(directory, config, about, quiet, pruning).read()["metrics"]
     if run.read().get("status") not in ("finished", "pruned"):
-        saved = config_of(run)
+        saved = load_config(run)
         saved.allow = config.get("allow") or []
         resume(run, saved, quiet, pruning)
     return run.read()["metrics"]
@@ -41,7 +41,7 @@ def _has_begun(run: Run) -> bool:
     """Whether there is a run to resume; a run.json that a killed process left without one is removed."""
     try:
         has_begun = bool(run.read())
-        config_of(run)
+        load_config(run)
     except UsageError:
         has_begun = False
     if not has_begun:

@@ -23,7 +23,7 @@ from hydra.version import VersionBase
 from omegaconf import open_dict
 
 from dlx.errors import Interrupted
-from dlx.job import Job, Stopped
+from dlx.job import Job, JobAborted
 
 
 def run_jobs(tasks: Connection, results: Connection, environment: dict[str, str], hydra_state: bytes) -> None:
@@ -110,7 +110,7 @@ def _run_job(context: Any, config: Any, task: Any, singletons: Any, number: int,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-    except Stopped as stop:
+    except JobAborted as stop:
         return pickle.dumps(stop.error)
     except KeyboardInterrupt:
         return pickle.dumps(Interrupted("stopped before there was anything to save"))

@@ -1,1 +1,1 @@
-"""A trained model taken up again: predictions, samples, codes, export, a summary."""
+"""Use a trained model: predictions, samples, encodings, export, a summary."""

@@ -1,4 +1,4 @@
-"""What samples are to be like: `--clamp label=7` for a model that was told the classes."""
+"""The classes that samples are conditioned on: `--clamp label=7` for a conditional model."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,21 @@ from dlx.interpretability.choice import parse_class as numbered
 from dlx.models.interfaces import Conditional
 from dlx.parts import Parts
 
-ROW = 8  # samples of each class where no number was asked for
+SAMPLES_PER_CLASS = 8  # where no number is given
 
 
-def labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
-    """The label of each sample, (n,); None for a model that knows of no classes.
+def make_labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
+    """Return the label of each sample, (n,); None for an unconditional model.
 
     Args:
         parts: a trained run's.
-        clamps: `label=NAME` or `label=NUMBER`; without it all classes in turn, as evenly as n allows.
+        clamps: `label=NAME` or `label=NUMBER`; without one, all classes in order, as evenly as n allows.
         n: how many; None takes 64 of one class, or 8 of each.
 
     Raises:
         UsageError: the model is not conditional, or there is no such class.
     """
-    asked = dict(_divided(clamp) for clamp in clamps)
+    asked = dict(_parse_clamp(clamp) for clamp in clamps)
     if not (isinstance(parts.model, Conditional) and parts.model.conditional):
         if asked:
             has = next((name for name in ("conditional", "labelled") if name in parts.config.model), None)
@@ -40,13 +40,13 @@ def labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
         number = numbered(asked["label"], parts.dataset.names, classes, "--clamp label=")
         assert number is not None
         return torch.full((n or 64,), number)
-    n = n or ROW * classes
+    n = n or SAMPLES_PER_CLASS * classes
     counts = torch.full((classes,), n // classes)
     counts[: n % classes] += 1
     return torch.arange(classes).repeat_interleave(counts)
 
 
-def _divided(clamp: str) -> tuple[str, str]:
+def _parse_clamp(clamp: str) -> tuple[str, str]:
     name, equals, value = clamp.partition("=")
     if name != "label" or not equals:
         raise UsageError(f"--clamp {clamp} was given; needed: label=NAME or label=NUMBER")

@@ -1,4 +1,4 @@
-"""A dry run: everything that training does, once and on a few examples, without a run directory."""
+"""Do everything that training does once, on a few examples, without a run directory."""
 
 import io
 import math
@@ -12,68 +12,68 @@ from dlx.errors import UsageError
 from dlx.hardware.device import autocast
 from dlx.hardware.random_state import get_random_state
 from dlx.parts import Parts, assemble
-from dlx.runs.saved import copied
+from dlx.runs.saved import copy_config
 from dlx.training.batch_size import DEFAULT_SIZE
 from dlx.training.evaluate import evaluate
 
-EXAMPLES = 256  # learned from, and measured on
+EXAMPLES = 256  # at most, to train and evaluate on
 
 
-class Rehearsed(NamedTuple):
-    """What one step showed."""
+class DryRunResult(NamedTuple):
+    """The outcome of one step."""
 
     parameters: int
-    learned: dict[str, float]  # what the step and the end of the pass returned
-    measured: dict[str, float]  # metrics of a few examples
+    train_metrics: dict[str, float]  # returned by the step and the end of the epoch
+    eval_metrics: dict[str, float]  # on a few examples
 
 
-def rehearse(config: DictConfig) -> Rehearsed:
-    """Build everything, take one step, finish the pass, evaluate, and save and load the state.
+def dry_run(config: DictConfig) -> DryRunResult:
+    """Build everything, take one step, end the epoch, evaluate, and save and load the state.
 
     Raises:
-        UsageError: a part refuses its values or its neighbour, or what was saved does not load.
+        UsageError: a part refuses its values or another part, or the saved state does not load.
     """
-    config = copied(config)
+    config = copy_config(config)
     _shorten(config)
     parts = assemble(config, fresh=True)
     with autocast(parts.trainer.device, parts.trainer.precision):  # type: ignore[arg-type]
         parts.model.train()
         batch = next(iter(parts.data.train(0)))
-        learned = {**parts.procedure.step(batch), **parts.procedure.end_epoch()}
-        measured = evaluate(parts.model, parts.task, _few(parts))
-    _reload(parts)
-    return Rehearsed(
+        train_metrics = {**parts.procedure.step(batch), **parts.procedure.end_epoch()}
+        eval_metrics = evaluate(parts.model, parts.task, _get_few_examples(parts))
+    _check_reload(parts)
+    return DryRunResult(
         parameters=sum(p.numel() for p in parts.model.parameters()),
-        learned={name: float(value) for name, value in learned.items()},
-        measured={name: value for name, value in measured.items() if math.isfinite(value)},
+        train_metrics={name: float(value) for name, value in train_metrics.items()},
+        eval_metrics={name: value for name, value in eval_metrics.items() if math.isfinite(value)},
     )
 
 
 def _shorten(config: DictConfig) -> None:
-    """One step on few examples, without compiling; a stratified part of the data, so that every class is there."""
+    """Limit the configuration to few examples, without compiling; stratified, so that every class is there."""
     config.trainer.compile = False
-    if config.trainer.batch == "auto":  # looked for when training begins
+    if config.trainer.batch == "auto":  # searched for when training starts
         config.trainer.batch = DEFAULT_SIZE
     if config.trainer.batch == "full" and "limit" in config.dataset and config.dataset.limit is None:
         config.dataset.limit = EXAMPLES
 
 
-def _few(parts: Parts) -> list[Batch]:
+def _get_few_examples(parts: Parts) -> list[Batch]:
     split = next(name for name in ("val", "test", "train") if parts.data.has_split(name))
     x, y, lengths = next(iter(parts.data.split(split)))
     return [Batch(*(None if part is None else part[:EXAMPLES] for part in (x, y, lengths)))]  # type: ignore[arg-type]
 
 
-def _reload(parts: Parts) -> None:
-    """What is saved must load, and hold tensors and numbers only."""
-    kept: dict[str, Any] = {
+def _check_reload(parts: Parts) -> None:
+    """Check that the saved state loads, with tensors and numbers only."""
+    state: dict[str, Any] = {
         "model": parts.model.state_dict(),
         "procedure": parts.procedure.state_dict(),
         "trainer": parts.trainer.state_dict(),
         "random": get_random_state(),
     }
     file = io.BytesIO()
-    torch.save(kept, file)
+    torch.save(state, file)
     file.seek(0)
     try:
         parts.trainer.restore(torch.load(file, weights_only=True), parts.model, parts.procedure)

@@ -1,4 +1,4 @@
-"""A trained model as a file that runs without dlx: torch.export's .pt2, ONNX, or an estimator's .skops."""
+"""Export a trained model to a file that runs without dlx: torch.export's .pt2, ONNX, or an estimator's .skops."""
 
 import contextlib
 import importlib.util
@@ -20,11 +20,11 @@ from dlx.models.interfaces import Pipelined, Sampling
 from dlx.parts import Parts
 
 ENDINGS = (".onnx", ".pt2", ".skops")
-EMBEDDED = 2**30  # bytes of weights above which ONNX keeps them in a file beside it; protobuf ends at 2 GiB
-RELATIVE = 1e-4  # of the largest output: float32 sums in another order
+MAX_EMBEDDED_BYTES = 2**30  # of weights; above, ONNX keeps them in a second file, as protobuf ends at 2 GiB
+RELATIVE_TOLERANCE = 1e-4  # of the largest output: float32 sums in a different order
 
 
-class Exported(NamedTuple):
+class ExportResult(NamedTuple):
     """What was written, and how well it agrees with the model."""
 
     path: Path
@@ -33,18 +33,18 @@ class Exported(NamedTuple):
     shape: list[int]  # of the input, without the batch
 
 
-def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
-    """Write a trained model, and compare what was written with it on real data before it takes its name.
+def export(parts: Parts, path: Path, part: str | None = None) -> ExportResult:
+    """Export a trained model; the file is compared with the model on real data before it gets its final name.
 
     The input is what the model sees: a batch of any size, after the dataset's scaling.
 
     Args:
-        parts: a trained run's, on the processor.
+        parts: a trained run's, on the CPU.
         path: .onnx, .pt2 or .skops.
-        part: name of a module within the model; None for the whole.
+        part: name of a submodule; None exports the whole model.
 
     Raises:
-        UsageError: another ending, a model that cannot be exported, a missing package, or a file that gives other
+        UsageError: the ending is unknown, the model cannot be exported, a package is missing, or the file gives other
             results than the model.
     """
     if path.suffix not in ENDINGS:
@@ -52,7 +52,7 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
     learner = parts.model.pipeline if isinstance(parts.model, Pipelined) else None
     wrapped = callable(getattr(learner, "get_params", None))  # one of scikit-learn's
     if wrapped and path.suffix == ".skops":
-        return _skops(parts.model, examples(parts), path)
+        return _export_skops(parts.model, get_example_inputs(parts), path)
     if path.suffix == ".skops":
         raise UsageError(f"-o {path} is for scikit-learn's estimators; type -o {path.with_suffix('.pt2')}")
     if wrapped:
@@ -64,36 +64,36 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
         needed = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
         if needed:
             raise UsageError(f".onnx needs {', '.join(needed)}; type {install_command('export')}, or -o FILE.pt2")
-    model, x = (parts.model.eval(), examples(parts)) if part is None else _part(parts, part)
+    model, x = (parts.model.eval(), get_example_inputs(parts)) if part is None else _find_module(parts, part)
     aside = path.with_name(f".new-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _calm():
-            program = _program(model, x)
+        with _silence_exporters():
+            program = _export_program(model, x)
             if path.suffix == ".onnx":
                 _write_onnx(program, model, aside)
             else:
                 torch.export.save(program, aside)
-        run = _onnx(aside) if path.suffix == ".onnx" else _pt2(aside)
-        difference = agree(model, run, x)
-        _take_name(aside, path)
+        run = _load_onnx(aside) if path.suffix == ".onnx" else _load_pt2(aside)
+        difference = check_agreement(model, run, x)
+        _move_into_place(aside, path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another place") from error
     finally:
-        for left in (aside, _data(aside)):
+        for left in (aside, _external_data_path(aside)):
             left.unlink(missing_ok=True)
-    return Exported(path, len(x), difference, list(x.shape[1:]))
+    return ExportResult(path, len(x), difference, list(x.shape[1:]))
 
 
-def examples(parts: Parts, number: int = 16) -> Tensor:
-    """Real inputs as the model sees them, (up to `number`, *shape)."""
+def get_example_inputs(parts: Parts, number: int = 16) -> Tensor:
+    """Return real inputs as the model sees them, (up to `number`, *shape)."""
     split = next(name for name in ("test", "val", "train") if parts.data.has_split(name))
     return next(iter(parts.data.split(split))).x[:number]
 
 
 @torch.no_grad()
-def _part(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
-    """A module within the model, and what it is given while the model predicts, or else generates."""
+def _find_module(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
+    """Return a submodule, and its input while the model predicts, or else generates."""
     model = parts.model.eval()
     modules = dict(model.named_modules())
     if name not in modules:
@@ -101,7 +101,7 @@ def _part(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
         raise UsageError(f"--module {name} was given; {type(model).__name__} has {', '.join(known)}")
     seen: list[Any] = []
     hook = modules[name].register_forward_pre_hook(lambda module, given: seen.extend(given))
-    x = examples(parts)
+    x = get_example_inputs(parts)
     try:
         model(x)
         if not seen and isinstance(model, Sampling):
@@ -118,19 +118,19 @@ def _part(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
 
 
 @torch.no_grad()
-def agree(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: Tensor) -> float:
-    """The largest difference between a model and what was exported, over batches of several sizes.
+def check_agreement(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: Tensor) -> float:
+    """Return the largest difference between a model and its export, over batches of several sizes.
 
     Raises:
         UsageError: it is larger than rounding explains.
     """
     largest = 0.0
     for size in sorted({1, min(2, len(x)), min(5, len(x)), len(x)}):
-        wanted = [value for value in pytree.tree_leaves(model(x[:size])) if isinstance(value, Tensor)]
-        given = run(x[:size])
-        for a, b in zip(wanted, given, strict=True):
+        expected = [value for value in pytree.tree_leaves(model(x[:size])) if isinstance(value, Tensor)]
+        actual = run(x[:size])
+        for a, b in zip(expected, actual, strict=True):
             difference = float((a.double() - b.double()).abs().max()) if a.shape == b.shape else float("inf")
-            if not difference <= RELATIVE * max(1.0, float(a.abs().max())):
+            if not difference <= RELATIVE_TOLERANCE * max(1.0, float(a.abs().max())):
                 raise UsageError(
                     f"the exported file gives other results than the model for a batch of {size} (largest difference "
                     f"{difference:.3g}), so it was not kept: the model draws random numbers, or the exporter does not "
@@ -140,8 +140,8 @@ def agree(model: nn.Module, run: Callable[[Tensor], list[Tensor]], x: Tensor) ->
     return largest
 
 
-def _program(model: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
-    """The model's graph for any batch size."""
+def _export_program(model: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
+    """Export the model's graph for any batch size."""
     sizes = ({0: torch.export.Dim("batch", min=1)},)
     try:
         with torch.no_grad():
@@ -167,7 +167,7 @@ def _write_onnx(program: torch.export.ExportedProgram, model: nn.Module, path: P
             f=path,
             dynamo=True,
             input_names=["x"],
-            external_data=size > EMBEDDED,
+            external_data=size > MAX_EMBEDDED_BYTES,
             verbose=False,
         )
     except OSError:
@@ -179,7 +179,7 @@ def _write_onnx(program: torch.export.ExportedProgram, model: nn.Module, path: P
         ) from error
 
 
-def _onnx(path: Path) -> Callable[[Tensor], list[Tensor]]:
+def _load_onnx(path: Path) -> Callable[[Tensor], list[Tensor]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -189,22 +189,22 @@ def _onnx(path: Path) -> Callable[[Tensor], list[Tensor]]:
     return lambda x: [torch.from_numpy(value) for value in session.run(None, {name: x.numpy()})]
 
 
-def _pt2(path: Path) -> Callable[[Tensor], list[Tensor]]:
+def _load_pt2(path: Path) -> Callable[[Tensor], list[Tensor]]:
     module = torch.export.load(path).module()
     return lambda x: [value for value in pytree.tree_leaves(module(x)) if isinstance(value, Tensor)]
 
 
-def _skops(model: Any, x: Tensor, path: Path) -> Exported:
-    """scikit-learn's pipeline, scaling included, in the bytes that checkpoints hold."""
+def _export_skops(model: Any, x: Tensor, path: Path) -> ExportResult:
+    """Write scikit-learn's pipeline, scaling included, in the bytes that checkpoints hold."""
     from skops import io
 
     from dlx.models.estimator.serialization import dumps
 
     data = dumps(model.pipeline)
-    again = io.loads(data, trusted=io.get_untrusted_types(data=data))  # written a moment ago, by us
+    reloaded = io.loads(data, trusted=io.get_untrusted_types(data=data))  # written a moment ago, by us
     rows = x.flatten(1).cpu().double().numpy()
-    method = next(name for name in ("predict_proba", "predict", "transform") if hasattr(again, name))
-    if not np.array_equal(getattr(model.pipeline, method)(rows), getattr(again, method)(rows)):
+    method = next(name for name in ("predict_proba", "predict", "transform") if hasattr(reloaded, name))
+    if not np.array_equal(getattr(model.pipeline, method)(rows), getattr(reloaded, method)(rows)):
         raise UsageError(f"{path}: what was written gives other results than the estimator, so it was not kept")
     aside = path.with_name(f".new-{path.name}")
     try:
@@ -213,35 +213,37 @@ def _skops(model: Any, x: Tensor, path: Path) -> Exported:
         os.replace(aside, path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another place") from error
-    return Exported(path, len(x), 0.0, [rows.shape[1]])
+    return ExportResult(path, len(x), 0.0, [rows.shape[1]])
 
 
-def _data(path: Path) -> Path:
-    """Where ONNX keeps weights that are too large for one file."""
+def _external_data_path(path: Path) -> Path:
+    """Return where ONNX keeps weights that are too large for one file."""
     return path.with_name(path.name + ".data")
 
 
-def _take_name(aside: Path, path: Path) -> None:
-    if _data(aside).exists():  # the model names this file, so it must be written under its last name
+def _move_into_place(aside: Path, path: Path) -> None:
+    if _external_data_path(
+        aside
+    ).exists():  # the model refers to this file by name, so it must be written under its final one
         import onnx
 
-        onnx.save(onnx.load(aside), path, save_as_external_data=True, location=_data(path).name)
+        onnx.save(onnx.load(aside), path, save_as_external_data=True, location=_external_data_path(path).name)
         return
     os.replace(aside, path)
 
 
 @contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """The exporters warn of their own deprecated insides and log what they do; neither is for the user."""
-    loud: list[tuple[Any, int]] = []
+def _silence_exporters() -> Iterator[None]:
+    """Silence the exporters: they warn of their own deprecated internals and log what they do."""
+    levels: list[tuple[Any, int]] = []
     for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
         logger = logging.getLogger(name)
-        loud.append((logger, logger.level))
+        levels.append((logger, logger.level))
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in loud:
+        for logger, level in levels:
             logger.setLevel(level)

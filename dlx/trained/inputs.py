@@ -1,4 +1,4 @@
-"""What is given for prediction: arrays, tables and images, in the form in which a dataset holds its examples."""
+"""Read inputs for prediction: arrays, tables and images, brought into the form of a dataset's raw examples."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from dlx.datasets.tables import delimited
 from dlx.datasets.tables.delimited import DelimitedTable
 from dlx.errors import UsageError
 
-TARGETS = ("target", "label", "class", "y")  # names of a column that is no feature
+TARGETS = ("target", "label", "class", "y")  # names of columns that hold no feature
 KINDS = ".npy, .npz, .csv, .txt, an image, a folder of images, or a file as the training data had it (.ts, .mat, …)"
 
 
@@ -23,73 +23,73 @@ class Inputs(NamedTuple):
 
     x: Tensor  # (examples, *shape), raw: what the dataset's `transform` takes
     files: list[str] | None = None  # where each came from, if each has a file of its own
-    note: str | None = None  # what was done to them
+    note: str | None = None  # what was done to them, for the user
     lengths: Tensor | None = None  # (examples,) of sequences that are padded
-    steps: list[list[str]] | None = None  # what their steps are called, if they have names
+    steps: list[list[str]] | None = None  # names of their steps, if they have any
 
 
-def read(path: Path, dataset: Dataset) -> Inputs:
-    """The examples of a file or a folder.
+def read_inputs(path: Path, dataset: Dataset) -> Inputs:
+    """Read the examples of a file or a folder.
 
     Args:
-        path: .npy, .npz, .csv, .txt, an image, a folder of images, or what the dataset's own files are like.
+        path: .npy, .npz, .csv, .txt, an image, a folder of images, or a file in the format of the dataset's own.
         dataset: loaded; the one that the model was trained on.
 
     Raises:
-        UsageError: it is not there, cannot be read, or does not hold examples of the dataset's shape.
+        UsageError: it does not exist, cannot be read, or does not hold examples of the dataset's shape.
     """
     if not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: {KINDS}")
     suffix = path.suffix.lower()
     if suffix in IMAGE_EXTENSIONS or (path.is_dir() and not dataset.folders):
-        return _images(path, dataset)
+        return _read_images(path, dataset)
     if suffix in (".npy", ".npz"):
-        return Inputs(examples(_array(path), dataset, str(path)))
+        return Inputs(as_examples(_read_array(path), dataset, str(path)))
     if type(dataset).inputs is not Dataset.inputs:
         given = dataset.inputs(path)
-        return Inputs(examples(given.x, dataset, str(path)), lengths=given.lengths, steps=dataset.steps(path))
+        return Inputs(as_examples(given.x, dataset, str(path)), lengths=given.lengths, steps=dataset.steps(path))
     if suffix in (".csv", ".tsv", ".txt"):
-        return Inputs(examples(_table(path, dataset), dataset, str(path)))
+        return Inputs(as_examples(_read_table(path, dataset), dataset, str(path)))
     raise UsageError(f"{path} was given; needed: {KINDS}")
 
 
-def several(values: Any, dataset: Dataset) -> Inputs:
-    """As `examples`; sequences of different lengths may be given as a list."""
+def as_inputs(values: Any, dataset: Dataset) -> Inputs:
+    """Convert values as `as_examples` does; sequences of different lengths may be given as a list."""
     if isinstance(values, list | tuple) and dataset.kind in ("sequence", "symbols"):
-        parts = [examples(value, dataset) for value in values]
+        parts = [as_examples(value, dataset) for value in values]
         if parts and all(len(part) == 1 for part in parts) and len({part.shape for part in parts}) > 1:
             x, lengths = pad_sequences([part[0] for part in parts])
             return Inputs(x, lengths=lengths)
-    return Inputs(examples(values, dataset))
+    return Inputs(as_examples(values, dataset))
 
 
-def examples(values: Any, dataset: Dataset, what: str = "the input") -> Tensor:
-    """An array or tensor as raw examples (n, *shape) of the dataset, in its type.
+def as_examples(values: Any, dataset: Dataset, what: str = "the input") -> Tensor:
+    """Convert an array or tensor to raw examples (n, *shape) of the dataset, in its dtype.
 
-    One example may stand without its leading dimension; rows may be flat; a single channel may be missing, and
-    channels may come last. For a dataset of bytes, fractions in [0, 1] are taken as such parts of full intensity.
+    A single example may lack its leading dimension; rows may be flat; a single channel may be missing, and channels
+    may come last. For a dataset of bytes, values in [0, 1] are fractions of full intensity.
 
     Raises:
-        UsageError: the shape is another, or values cannot be of the dataset's type.
+        UsageError: the shape does not fit, or values cannot be represented in the dataset's dtype.
     """
     try:
         x = values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{what} is not an array of numbers ({error}); needed: {_needed(dataset)}") from error
+        raise UsageError(f"{what} is not an array of numbers ({error}); needed: {_describe_needed(dataset)}") from error
     if x.is_complex():
-        raise UsageError(f"{what} holds complex numbers; needed: {_needed(dataset)}")
-    x = _shaped(x, dataset, what)
+        raise UsageError(f"{what} holds complex numbers; needed: {_describe_needed(dataset)}")
+    x = _to_shape(x, dataset, what)
     if len(x) == 0:
         raise UsageError(f"{what} holds no examples; needed: at least one")
-    return _typed(x, dataset, what)
+    return _to_dtype(x, dataset, what)
 
 
-def _needed(dataset: Dataset) -> str:
+def _describe_needed(dataset: Dataset) -> str:
     free = " (or of another number of steps)" if dataset.kind in ("sequence", "symbols") else ""
     return f"examples of shape {list(dataset.shape or ())}{free}, as dataset {dataset.source} has them"
 
 
-def _shaped(x: Tensor, dataset: Dataset, what: str) -> Tensor:
+def _to_shape(x: Tensor, dataset: Dataset, what: str) -> Tensor:
     shape = tuple(dataset.shape or ())
     size = int(np.prod(shape))
     given = tuple(x.shape)
@@ -115,104 +115,106 @@ def _shaped(x: Tensor, dataset: Dataset, what: str) -> Tensor:
     if given and given[1:] in ((size,), trimmed):
         return x.reshape(-1, *shape)
     raise UsageError(
-        f"{what} has shape {list(given)}; needed: (examples, {', '.join(map(str, shape))}): {_needed(dataset)}"
+        f"{what} has shape {list(given)}; needed: (examples, {', '.join(map(str, shape))}): {_describe_needed(dataset)}"
     )
 
 
-def _typed(x: Tensor, dataset: Dataset, what: str) -> Tensor:
-    kept = dtype(dataset)
+def _to_dtype(x: Tensor, dataset: Dataset, what: str) -> Tensor:
+    dtype = get_dtype(dataset)
     if x.is_floating_point():
         bad = ~x.isfinite()
         if bad.any():
             place = [int(i) for i in bad.nonzero()[0]]
             raise UsageError(f"{what} holds {float(x[tuple(place)])} at {place}; needed: finite numbers")
-    if kept.is_floating_point:
-        return x.to(kept)
+    if dtype.is_floating_point:
+        return x.to(dtype)
     levels = float(getattr(dataset, "levels", 255))
-    if kept == torch.uint8 and x.is_floating_point() and float(x.min()) >= 0 and float(x.max()) <= 1:
-        return (x * levels).round().to(kept)
-    high = levels if kept == torch.uint8 else (dataset.symbols or dataset.classes or 0) - 1
+    if dtype == torch.uint8 and x.is_floating_point() and float(x.min()) >= 0 and float(x.max()) <= 1:
+        return (x * levels).round().to(dtype)
+    high = levels if dtype == torch.uint8 else (dataset.symbols or dataset.classes or 0) - 1
     whole = not x.is_floating_point() or bool((x == x.round()).all())
     if not whole or float(x.min()) < 0 or (high > 0 and float(x.max()) > high):
         raise UsageError(
             f"{what} has values from {float(x.min()):g} to {float(x.max()):g}{'' if whole else ', not all whole'}; "
             f"needed: whole numbers from 0 to {high:g}, as dataset {dataset.source} has them"
         )
-    return x.to(kept)
+    return x.to(dtype)
 
 
-def dtype(dataset: Dataset) -> torch.dtype:
-    """The type in which a dataset holds its examples."""
+def get_dtype(dataset: Dataset) -> torch.dtype:
+    """Return the dtype of a dataset's raw examples."""
     train = dataset.splits["train"]
     if isinstance(train, Stream):
         return train.data[0][0].dtype
     return train.x.dtype if isinstance(train, Split) else torch.float32
 
 
-def _array(path: Path) -> np.ndarray:
+def _read_array(path: Path) -> np.ndarray:
     try:
-        found = np.load(path, allow_pickle=False)
+        content = np.load(path, allow_pickle=False)
     except Exception as error:  # numpy and zipfile fail in many ways on bytes that are not theirs
         raise UsageError(f"{path} cannot be read ({error}); needed: an array of numbers that numpy saved") from error
-    if isinstance(found, np.ndarray):
-        return found
-    with found:
-        name = "x" if "x" in found.files else found.files[0] if len(found.files) == 1 else None
+    if isinstance(content, np.ndarray):
+        return content
+    with content:
+        name = "x" if "x" in content.files else content.files[0] if len(content.files) == 1 else None
         if name is None:
-            raise UsageError(f"{path} holds {', '.join(found.files) or 'nothing'}; needed: one array, or one named x")
+            raise UsageError(f"{path} holds {', '.join(content.files) or 'nothing'}; needed: one array, or one named x")
         try:
-            return found[name]
+            return content[name]
         except ValueError as error:  # an array of objects, which would need pickle
             raise UsageError(f"{path}: {name} cannot be read ({error}); needed: an array of numbers") from error
 
 
-def _table(path: Path, dataset: Dataset) -> Tensor:
-    """Rows of numbers; columns are found by their names where both the file and the dataset have names."""
-    found = delimited.read_table(path)
+def _read_table(path: Path, dataset: Dataset) -> Tensor:
+    """Read rows of numbers; columns are matched by name where both the file and the dataset have names."""
+    table = delimited.read_table(path)
     columns = []
-    for place in _columns(found, dataset):
-        numbers, text = found.parse_column(place)
+    for place in _find_feature_columns(table, dataset):
+        numbers, text = table.parse_column(place)
         row = int(np.flatnonzero(np.isnan(numbers))[0]) if np.isnan(numbers).any() else text
         if row is not None:
             raise UsageError(
-                f"{found.describe_cell(row, place)}: {found.rows[row][place]!r} was given; needed: a number"
+                f"{table.describe_cell(row, place)}: {table.rows[row][place]!r} was given; needed: a number"
             )
         columns.append(numbers)
     return torch.from_numpy(np.stack(columns, 1))
 
 
-def _columns(found: DelimitedTable, dataset: Dataset) -> list[int]:
-    """Which columns hold the features: the target's is left out where the header names it."""
-    size, width = int(np.prod(dataset.shape or ())), len(found.names)
-    if found.has_header and dataset.columns:
-        missing = [name for name in dataset.columns if name not in found.names]
+def _find_feature_columns(table: DelimitedTable, dataset: Dataset) -> list[int]:
+    """Return the indices of the feature columns: the target's is left out where the header names it."""
+    size, width = int(np.prod(dataset.shape or ())), len(table.names)
+    if table.has_header and dataset.columns:
+        missing = [name for name in dataset.columns if name not in table.names]
         if not missing:
-            return [found.names.index(name) for name in dataset.columns]
-        if set(dataset.columns) & set(found.names):
+            return [table.names.index(name) for name in dataset.columns]
+        if set(dataset.columns) & set(table.names):
             raise UsageError(
-                f"{found.path} lacks the columns {', '.join(missing)}; needed: {', '.join(dataset.columns)}"
+                f"{table.path} lacks the columns {', '.join(missing)}; needed: {', '.join(dataset.columns)}"
             )
-    if found.has_header and width == size + 1:
-        target = [i for i, name in enumerate(found.names) if name.lower() in TARGETS]
+    if table.has_header and width == size + 1:
+        target = [i for i, name in enumerate(table.names) if name.lower() in TARGETS]
         if len(target) == 1:
             return [i for i in range(width) if i != target[0]]
     if width != size:
-        raise UsageError(f"{found.path} has {width} columns; needed: {size}: {_needed(dataset)}, without a target")
+        raise UsageError(
+            f"{table.path} has {width} columns; needed: {size}: {_describe_needed(dataset)}, without a target"
+        )
     return list(range(width))
 
 
-def _images(path: Path, dataset: Dataset) -> Inputs:
+def _read_images(path: Path, dataset: Dataset) -> Inputs:
     shape = tuple(getattr(dataset, "pixels", dataset.shape or ()))
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise UsageError(f"{path} was given; needed: {_needed(dataset)}, which are no images")
+        raise UsageError(f"{path} was given; needed: {_describe_needed(dataset)}, which are not images")
     folder = path if path.is_dir() else path.parent
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_EXTENSIONS) if path.is_dir() else [path]
     if not files:
         raise UsageError(f"the folder {path} holds no images ({', '.join(sorted(IMAGE_EXTENSIONS))})")
     names = [file.relative_to(folder).as_posix() for file in files]
     reader = PictureDataset(names, None, DecodeSettings(folder, shape[1], shape[2], shape[0], requires_size=False))
-    kept, levels = dtype(dataset), float(getattr(dataset, "levels", 255))
-    x = torch.empty((len(files), *shape), dtype=kept)
+    dtype, levels = get_dtype(dataset), float(getattr(dataset, "levels", 255))
+    x = torch.empty((len(files), *shape), dtype=dtype)
     sizes = set()
     for i, name in enumerate(names):
         try:
@@ -221,14 +223,14 @@ def _images(path: Path, dataset: Dataset) -> Inputs:
             raise UsageError(
                 f"the image {files[i]} cannot be read ({error.__cause__}); correct or remove it"
             ) from error
-        x[i] = scaled if kept.is_floating_point else scaled.round()
-        sizes.add(_size(files[i]))
-    note = _resized(sizes - {(shape[2], shape[1])}, shape)
+        x[i] = scaled if dtype.is_floating_point else scaled.round()
+        sizes.add(_read_image_size(files[i]))
+    note = _format_resize_note(sizes - {(shape[2], shape[1])}, shape)
     return Inputs(x.view(-1, *(dataset.shape or shape)), [str(path)] if path.is_file() else names, note)
 
 
-def _size(file: Path) -> tuple[int, int]:
-    """Width and height of an image, upright."""
+def _read_image_size(file: Path) -> tuple[int, int]:
+    """Return the width and height of an image, upright."""
     from PIL import Image
 
     with Image.open(file) as opened:
@@ -236,7 +238,7 @@ def _size(file: Path) -> tuple[int, int]:
         return (height, width) if opened.getexif().get(274, 1) >= 5 else (width, height)  # EXIF: on its side
 
 
-def _resized(sizes: set[tuple[int, int]], shape: tuple[int, ...]) -> str | None:
+def _format_resize_note(sizes: set[tuple[int, int]], shape: tuple[int, ...]) -> str | None:
     if not sizes:
         return None
     width, height = min(sizes)

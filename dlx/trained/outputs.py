@@ -1,4 +1,4 @@
-"""Predictions and samples as files: rows of text, numpy arrays, or images."""
+"""Write predictions and samples: rows of text, numpy arrays, or images."""
 
 import csv
 import math
@@ -19,33 +19,33 @@ from dlx.trained.stepwise import Steps
 Row = dict[str, Any]
 
 
-def rows(
+def make_rows(
     columns: Mapping[str, Tensor],
     names: Sequence[str] | None,
     files: Sequence[str] | None = None,
     steps: Steps | None = None,
 ) -> list[Row]:
-    """One mapping of names to values for each example, or for each of its steps.
+    """Return one mapping of names to values for each example, or for each of its steps.
 
     Args:
         columns: (examples,) or (examples, k) each.
         names: of the classes; labels and predicted symbols are shown by them, and so are columns of one value for each.
-        files: where the examples came from.
+        files: that the examples came from.
         steps: of sequences, for which columns are (examples, T) or (examples, T, k).
 
     Returns:
-        Rows. Columns of several values an example become as many, named by the class or counted.
+        Rows. A column of several values per example becomes as many columns, named by class or number.
     """
     table: dict[str, list[Any]] = {}
     if steps is not None:
-        table, columns = steps.rows(), steps.flat(columns)
+        table, columns = steps.index_columns(), steps.flatten(columns)
     elif files is not None:
         table["file"] = list(files)
     for name, values in columns.items():
         flat = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
         if flat.ndim == 1:
-            named = names and name in ("label", "prediction") and not flat.is_floating_point()
-            table[name] = [names[v] if named and names and 0 <= v < len(names) else v for v in flat.tolist()]
+            is_label = names and name in ("label", "prediction") and not flat.is_floating_point()
+            table[name] = [names[v] if is_label and names and 0 <= v < len(names) else v for v in flat.tolist()]
         else:
             flat = flat.flatten(1)
             same = names is not None and len(names) == flat.shape[1]
@@ -54,10 +54,10 @@ def rows(
     return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
 
 
-def lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[str]:
-    """A line of text for each example: decoded where the dataset is text, else its numbers.
+def format_lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[str]:
+    """Return a line of text for each example: decoded where the dataset is text, else its numbers.
 
-    Sentences with a label at each word become a line for each word, and an empty one after each sentence.
+    Sentences with a label for each word become a line for each word, and an empty one after each sentence.
     """
     if steps is not None and steps.names is not None and dataset.names and not values.is_floating_point():
         rows = zip(steps.names, values.tolist(), strict=True)
@@ -69,7 +69,9 @@ def lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[
     if steps is not None:
         parts = [row[:n] for row, n in zip(values, steps.lengths.tolist(), strict=True)]
         return [
-            text for part in parts for text in (lines(part[None], dataset) if part.ndim == 1 else lines(part, dataset))
+            text
+            for part in parts
+            for text in (format_lines(part[None], dataset) if part.ndim == 1 else format_lines(part, dataset))
         ]
     decode = getattr(dataset, "decode", None)
     if callable(decode) and not values.is_floating_point() and values.ndim == 2:
@@ -78,7 +80,7 @@ def lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[
 
 
 def write_csv(table: Sequence[Row], file: TextIO | None = None) -> None:
-    """Rows as CSV with a header, on standard output if no file is given; floats to seven digits."""
+    """Write rows as CSV with a header, to standard output if no file is given; floats to seven digits."""
     out = csv.writer(file or sys.stdout, lineterminator="\n")
     out.writerow(table[0])
     out.writerows([f"{v:.7g}" if isinstance(v, float) else v for v in row.values()] for row in table)
@@ -90,30 +92,30 @@ def save(
     dataset: Dataset,
     files: Sequence[str] | None = None,
     steps: Steps | None = None,
-    across: Tensor | None = None,
+    row_labels: Tensor | None = None,
 ) -> list[Path]:
-    """Write columns as the file's name asks: .csv, .npz, .npy, .txt, .png (the first column), or a folder of images.
+    """Write columns in the format of the file's ending: .csv, .npz, .npy, .txt, .png (the first column), or a folder.
 
     Args:
-        path: where; a name without an ending is a folder.
+        path: where; a name without an ending is a folder of images.
         columns: (examples, ...) each.
         dataset: loaded; its class names, and what its intensities mean.
-        files: where the examples came from; a folder's images are named like them.
+        files: that the examples came from; a folder's images are named like them.
         steps: of sequences with a prediction at each of them.
-        across: (examples,) sorted labels: a picture of all examples then has a row for each.
+        row_labels: (examples,) sorted labels: a picture of all examples then has a row for each label.
 
     Returns:
-        What was written.
+        The paths written.
 
     Raises:
-        UsageError: another ending, values that do not fit it, or a place that cannot be written.
+        UsageError: the ending is unknown, the values do not fit it, or the path cannot be written.
     """
     first = next(iter(columns.values()))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         match path.suffix.lower():
             case ".csv":
-                table = rows(columns, dataset.names, files, steps)
+                table = make_rows(columns, dataset.names, files, steps)
                 with path.open("w", newline="", encoding="utf-8") as file:
                     write_csv(table, file)
             case ".npz":
@@ -121,14 +123,14 @@ def save(
                 arrays |= {"lengths": steps.lengths.numpy()} if steps else {}
                 np.savez(path, **arrays, **({"files": np.array(files)} if files else {}))  # type: ignore[arg-type]
             case ".txt":
-                path.write_text("\n".join(lines(first, dataset, steps)) + "\n", encoding="utf-8")
+                path.write_text("\n".join(format_lines(first, dataset, steps)) + "\n", encoding="utf-8")
             case ".npy":
                 np.save(path, first.numpy(), allow_pickle=False)
             case ".png":
-                images = _pixels(first, dataset, path)
-                save_png(path, images[0] if len(images) == 1 else _sheet(images, across))
+                images = _to_pixels(first, dataset, path)
+                save_png(path, images[0] if len(images) == 1 else _make_contact_sheet(images, row_labels))
             case "":
-                return _folder(path, _pixels(first, dataset, path), files)
+                return _save_folder(path, _to_pixels(first, dataset, path), files)
             case other:
                 raise UsageError(f"-o {path} was given; needed: .csv, .txt, .npz, .npy, .png or a folder, not {other}")
     except OSError as error:
@@ -137,17 +139,19 @@ def save(
 
 
 def is_images(values: Tensor) -> bool:
-    """Whether values (n, ...) are pictures: (n, 1, H, W) or (n, 3, H, W)."""
+    """Tell whether values (n, ...) are images: (n, 1, H, W) or (n, 3, H, W)."""
     return values.ndim == 4 and values.shape[1] in (1, 3)
 
 
-def _pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
-    """Bytes (n, C, H, W) of images in the units of the data."""
+def _to_pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
+    """Convert images in the units of the data to bytes (n, C, H, W)."""
     shape = tuple(dataset.shape or ())
     if values.ndim == 2 and len(shape) == 3 and values.shape[1] == math.prod(shape):
         values = values.view(-1, *shape)
     if dataset.kind == "sequence" and values.ndim == 3 and bool(((values >= 0) & (values <= 1)).all()):
-        values = 1 - values.float().flip(2).transpose(1, 2)[:, None]  # a piano roll: time goes on, the high notes above
+        values = (
+            1 - values.float().flip(2).transpose(1, 2)[:, None]
+        )  # a piano roll: time to the right, high notes above
     if not is_images(values):
         raise UsageError(
             f"-o {path} was given; needed: images, (examples, 1 or 3, height, width); the values have shape "
@@ -157,11 +161,11 @@ def _pixels(values: Tensor, dataset: Dataset, path: Path) -> Tensor:
     return (values.float() * (255 / levels)).round().clamp(0, 255).to(torch.uint8)
 
 
-def _sheet(images: Tensor, across: Tensor | None) -> Tensor:
-    """Images side by side; where they have labels, a row for each, as long as the longest."""
-    if across is None or len(across.unique()) == 1:
+def _make_contact_sheet(images: Tensor, row_labels: Tensor | None) -> Tensor:
+    """Arrange images side by side; where they have labels, in a row for each, padded to the longest."""
+    if row_labels is None or len(row_labels.unique()) == 1:
         return make_grid(images)
-    counts = across.bincount()
+    counts = row_labels.bincount()
     counts = counts[counts > 0]
     longest, K = int(counts.max()), len(counts)
     sheet = images.new_full((K * longest, *images.shape[1:]), 128)  # grey, as what is around them
@@ -170,7 +174,7 @@ def _sheet(images: Tensor, across: Tensor | None) -> Tensor:
     return make_grid(sheet, columns=longest)
 
 
-def _folder(path: Path, images: Tensor, files: Sequence[str] | None) -> list[Path]:
+def _save_folder(path: Path, images: Tensor, files: Sequence[str] | None) -> list[Path]:
     width = len(str(len(images) - 1))
     names = [Path(name).with_suffix(".png") for name in files] if files else None
     written = []

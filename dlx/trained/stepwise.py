@@ -1,4 +1,4 @@
-"""Predictions for sequences of different lengths: each at its own length, and a row for each of its steps."""
+"""Predict for sequences of different lengths: each at its own length, with a row for each of its steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,26 +15,26 @@ class Steps(NamedTuple):
     lengths: Tensor  # (examples,)
     names: Sequence[Sequence[str]] | None = None  # of each one's steps, such as the words of a sentence
 
-    def rows(self) -> dict[str, list[Any]]:
-        """What stands before the predictions of each step: which it is of which sequence, and its name."""
+    def index_columns(self) -> dict[str, list[Any]]:
+        """Return the columns that identify each step: its sequence, its place in it, and its name."""
         lengths = self.lengths.tolist()
-        told: dict[str, list[Any]] = {
+        columns: dict[str, list[Any]] = {
             "sequence": [i for i, n in enumerate(lengths) for _ in range(n)],
             "step": [t for n in lengths for t in range(n)],
         }
         if self.names is not None:
-            told["word"] = [word for words in self.names for word in words]
-        return told
+            columns["word"] = [word for words in self.names for word in words]
+        return columns
 
-    def flat(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Columns (steps, …) of columns (examples, T, …), without padding."""
+    def flatten(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Flatten columns (examples, T, …) to columns (steps, …), without padding."""
         longest = max(int(self.lengths.max()), 1)
         real = torch.arange(longest) < self.lengths[:, None]
         return {name: values[:, :longest][real] for name, values in columns.items()}
 
 
-def chunks(x: Tensor, lengths: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows (n,) and examples x (n, …), `size` at most: those of one length together, and without padding."""
+def iterate_chunks(x: Tensor, lengths: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield row indices (n,) and examples x (n, …), at most `size`: those of one length together, without padding."""
     if lengths is None:
         yield from zip(torch.arange(len(x)).split(size), x.split(size), strict=True)
         return
@@ -43,7 +43,7 @@ def chunks(x: Tensor, lengths: Tensor | None, size: int) -> Iterator[tuple[Tenso
             yield rows, x[rows, :length]
 
 
-def together(rows: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
-    """What was said of chunks, (examples, …) in their first order; after a shorter sequence stand -1 or NaN."""
+def concat_chunks(rows: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
+    """Concatenate chunks to (examples, …) in their original order; -1 or NaN pads shorter sequences."""
     whole = concatenate(values, float("nan") if values[0].is_floating_point() else -1)
     return whole[torch.cat(list(rows)).argsort()]

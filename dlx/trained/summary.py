@@ -1,4 +1,4 @@
-"""Layers, shapes, parameters and multiply-adds of a model, without training it, and where possible without its data."""
+"""Summarise a model: layers, shapes, parameters and multiply-adds, without training and where possible without data."""
 
 import math
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from dlx.errors import UsageError
 from dlx.instantiate import build
 from dlx.models.freezing import freeze
-from dlx.runs.saved import copied
+from dlx.runs.saved import copy_config
 
 
 class Layer(NamedTuple):
-    """One module that has parameters of its own, or no modules within."""
+    """A module that has parameters of its own, or no submodules."""
 
     name: str
     type: str
@@ -38,15 +38,15 @@ class Summary(NamedTuple):
 
 
 def summarise(config: DictConfig) -> Summary:
-    """The model of a configuration, built without memory for its weights where it can be.
+    """Summarise the model of a configuration, built on the meta device where possible.
 
     Raises:
-        UsageError: the model refuses its values, or the data is needed for its shapes and is not there.
+        UsageError: the model refuses its values, or the data is needed for its shapes and is missing.
     """
-    config = copied(config)
-    symbols = _complete(config)
+    config = copy_config(config)
+    symbols = _fill_in_sizes(config)
     shape = list(config.dataset.shape)
-    for device in ("meta", "cpu"):  # some models compute with numbers while they are built, which meta has not
+    for device in ("meta", "cpu"):  # some models compute with values while they are built, which meta tensors lack
         try:
             with torch.device(device):
                 model: nn.Module = build(config, "model")
@@ -61,8 +61,8 @@ def summarise(config: DictConfig) -> Summary:
     raise AssertionError
 
 
-def _complete(config: DictConfig) -> bool:
-    """Fill in sizes that only the data knows. Returns whether examples are symbols."""
+def _fill_in_sizes(config: DictConfig) -> bool:
+    """Fill in the sizes that only the data knows, and return whether examples are symbols."""
     from hydra.utils import get_class
 
     kind = getattr(get_class(config.dataset._target_), "kind", None)
@@ -79,15 +79,15 @@ def _complete(config: DictConfig) -> bool:
 
 
 def trace(model: nn.Module, x: Tensor) -> Summary:
-    """Follow one forward pass.
+    """Summarise a model by one forward pass.
 
     Args:
         model: in evaluation mode.
         x: (1, *shape), on the model's device.
     """
-    layers = {name: module for name, module in model.named_modules() if _shown(name, module)}
+    layers = {name: module for name, module in model.named_modules() if _is_shown(name, module)}
     outputs: dict[str, list[int]] = {}
-    hooks = [module.register_forward_hook(_recorder(name, outputs)) for name, module in layers.items()]
+    hooks = [module.register_forward_hook(_make_shape_hook(name, outputs)) for name, module in layers.items()]
     counter = FlopCounterMode(display=False)
     total: int | None = None
     # oneDNN runs a whole LSTM as one operator, which the counter does not know.
@@ -109,7 +109,7 @@ def trace(model: nn.Module, x: Tensor) -> Summary:
         model=type(model).__name__,
         shape=list(x.shape[1:]),
         output=_shape(result),
-        parameters=_count(model),
+        parameters=_count_parameters(model),
         trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=total,
         layers=[
@@ -117,27 +117,27 @@ def trace(model: nn.Module, x: Tensor) -> Summary:
                 name or type(model).__name__,
                 type(module).__name__,
                 outputs.get(name),
-                sum(p.numel() for p in module.parameters(recurse=_leaf(module))),
-                flops.get(name, 0) // 2 if total is not None and _leaf(module) else None,
+                sum(p.numel() for p in module.parameters(recurse=_is_leaf(module))),
+                flops.get(name, 0) // 2 if total is not None and _is_leaf(module) else None,
             )
             for name, module in layers.items()
         ],
     )
 
 
-def _leaf(module: nn.Module) -> bool:
+def _is_leaf(module: nn.Module) -> bool:
     return not any(True for _ in module.children())
 
 
-def _shown(name: str, module: nn.Module) -> bool:
-    return _leaf(module) or bool(name and any(True for _ in module.parameters(recurse=False)))
+def _is_shown(name: str, module: nn.Module) -> bool:
+    return _is_leaf(module) or bool(name and any(True for _ in module.parameters(recurse=False)))
 
 
-def _count(model: nn.Module) -> int:
+def _count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _recorder(name: str, outputs: dict[str, list[int]]) -> Any:
+def _make_shape_hook(name: str, outputs: dict[str, list[int]]) -> Any:
     def record(module: nn.Module, inputs: Any, output: Any) -> None:
         shape = _shape(output)
         if shape is not None:
@@ -147,19 +147,19 @@ def _recorder(name: str, outputs: dict[str, list[int]]) -> Any:
 
 
 def _shape(output: Any) -> list[int] | None:
-    """Shape of one example of what a module returned; of the first tensor where it returned several."""
+    """Return the shape of one example of a module's output; of the first tensor where it returned several."""
     while isinstance(output, Sequence) and output:
         output = output[0]
     return list(output.shape[1:]) if isinstance(output, Tensor) else None
 
 
-def shown(shape: list[int] | None) -> str:
-    """A shape as a table shows it."""
+def format_shape(shape: list[int] | None) -> str:
+    """Format a shape for a table: 3×224×224."""
     return "" if shape is None else "×".join(map(str, shape)) or "1"
 
 
-def magnitude(number: int | None) -> str:
-    """A count with its unit: 61.7 k, 4.09 G."""
+def format_magnitude(number: int | None) -> str:
+    """Format a count with its unit: 61.7 k, 4.09 G."""
     if number is None:
         return ""
     if number < 1000:

@@ -1,4 +1,4 @@
-"""A trained model, back from its run directory, which stays as it is."""
+"""Evaluate, predict and sample with a trained model; its run directory stays as it is."""
 
 import inspect
 from typing import Any
@@ -21,8 +21,12 @@ from dlx.trained import stepwise
 from dlx.training.evaluate import evaluate
 
 
-def annealed(parts: Parts, temperatures: int = 14500) -> Parts:
-    """The same, with the task of estimating a density; a run that was for something else may have one too.
+def with_ais(parts: Parts, temperatures: int = 14500) -> Parts:
+    """Return the parts with a density task that estimates log Z by annealed importance sampling.
+
+    Args:
+        parts: a trained run's, whatever its task was.
+        temperatures: of the annealing, unless the task sets its own number.
 
     Raises:
         UsageError: the model has no partition function.
@@ -38,7 +42,7 @@ def annealed(parts: Parts, temperatures: int = 14500) -> Parts:
 
 
 def measure(parts: Parts, split: str) -> dict[str, float]:
-    """The task's metrics on a split, `split/metric` each; the same at every call.
+    """Return the task's metrics on a split, named `split/metric`; the same at every call.
 
     Raises:
         UsageError: the dataset has no such split.
@@ -49,14 +53,14 @@ def measure(parts: Parts, split: str) -> dict[str, float]:
             "type --split with one of them"
         )
     seed_everything(parts.config.seed)
-    with _precision(parts):
+    with _autocast(parts):
         metrics = retry_on_oom(parts.data, lambda: evaluate(parts.model, parts.task, parts.data.split(split)))
     return {f"{split}/{name}": value for name, value in metrics.items()}
 
 
 @torch.no_grad()
 def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-    """What the model says of raw examples, in the units of the data.
+    """Predict for raw examples, in the units of the data.
 
     Args:
         parts: a trained run's.
@@ -64,83 +68,83 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
         lengths: (examples,) of sequences that are padded; none of them sees its padding.
 
     Returns:
-        Columns (examples, ...) on the CPU; the first is the prediction itself. Where there is one at each step of a
-        sequence, -1 or NaN stand after a shorter one's.
+        Columns (examples, ...) on the CPU; the first is the prediction itself. Where there is one for each step of a
+        sequence, shorter sequences are padded with -1 or NaN.
     """
     dataset, device = parts.dataset, parts.trainer.device
     if dataset.kind in ("sequence", "symbols") and not accepts_lengths(parts.model):
-        x, lengths = _padded(x, parts), None
+        x, lengths = _pad_to_shape(x, parts), None
     seed_everything(parts.config.seed)
 
-    def columns() -> dict[str, Tensor]:
-        found: dict[str, list[Tensor]] = {}
+    def predict_columns() -> dict[str, Tensor]:
+        columns: dict[str, list[Tensor]] = {}
         places: list[Tensor] = []
-        for rows, chunk in stepwise.chunks(x, lengths, parts.data.eval_batch):
+        for rows, chunk in stepwise.iterate_chunks(x, lengths, parts.data.eval_batch):
             given = dataset.transform(chunk.to(device), False, None)
             places.append(rows)
             for name, value in parts.task.predictions(parts.model, given).items():
-                found.setdefault(name, []).append(_plain(value))
-        return {name: stepwise.together(places, values) for name, values in found.items()}
+                columns.setdefault(name, []).append(_to_numpy_dtype(value))
+        return {name: stepwise.concat_chunks(places, values) for name, values in columns.items()}
 
-    with _precision(parts):
-        whole = retry_on_oom(parts.data, columns)
-    if "reconstruction" in whole:
-        whole["reconstruction"] = raw(whole["reconstruction"], dataset)
-    return whole
+    with _autocast(parts):
+        columns = retry_on_oom(parts.data, predict_columns)
+    if "reconstruction" in columns:
+        columns["reconstruction"] = inverse_transform(columns["reconstruction"], dataset)
+    return columns
 
 
 @torch.no_grad()
-def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
-    """`n` examples that the model generates, (n, *shape) on the CPU, in the units of the data.
+def sample(parts: Parts, n: int, seed: int | None = None, **options: Any) -> Tensor:
+    """Draw `n` examples from the model, (n, *shape) on the CPU, in the units of the data.
 
     Args:
         parts: a trained run's.
         n: how many.
-        seed: of the draws; None takes the run's own.
-        how: what some models also take: `length` in steps, `prompt` (a text where the dataset is one, else a tensor),
-            `temperature`; `labels` (n,) of a conditional model; None counts as not given.
+        seed: of the random draws; None takes the run's own.
+        options: of some models: `length` in steps, `prompt` (a text where the dataset is one, else a tensor),
+            `temperature`; `labels` (n,) of a conditional model; None means not given.
 
     Raises:
-        UsageError: the model does not generate, or takes no such thing.
+        UsageError: the model does not generate, or takes no such option.
     """
-    if not isinstance(parts.model, Sampling) or not _tells_what_follows(parts):
+    if not isinstance(parts.model, Sampling) or not _predicts_next_step(parts):
         raise UsageError(
             f"the model {type(parts.model).__name__} was given; needed: one that generates (has sample(n)), such as "
             "gan or rbm, or a recurrent network trained with task=prediction on symbols or bits; type dlx list models"
         )
     generate: Any = parts.model.sample
-    asked = {name: value for name, value in how.items() if value is not None}
+    asked = {name: value for name, value in options.items() if value is not None}
     for name in asked.keys() - inspect.signature(generate).parameters.keys():
         raise UsageError(
             f"--{name} was given; {type(parts.model).__name__} draws whole examples; needed: a model that goes on step "
             "by step, such as lstm on a text; leave it out"
         )
     if isinstance(asked.get("prompt"), str):
-        asked["prompt"] = _encoded(asked["prompt"], parts.dataset)
+        asked["prompt"] = _encode_prompt(asked["prompt"], parts.dataset)
     seed_everything(parts.config.seed if seed is None else seed)
-    with _precision(parts):
-        made: Tensor = generate(n, **asked)
-    return raw(_plain(made), parts.dataset)
+    with _autocast(parts):
+        samples: Tensor = generate(n, **asked)
+    return inverse_transform(_to_numpy_dtype(samples), parts.dataset)
 
 
-def _tells_what_follows(parts: Parts) -> bool:
-    """Whether a model that answers at every step was asked for the next one's distribution; true for other models."""
+def _predicts_next_step(parts: Parts) -> bool:
+    """Tell whether a step model was trained to predict the next step's distribution; true for other models."""
     task = parts.task
     return not isinstance(parts.model, StepModel) or (isinstance(task, Prediction) and task.cost != "mse")
 
 
-def _encoded(text: str, dataset: Dataset) -> Tensor:
+def _encode_prompt(text: str, dataset: Dataset) -> Tensor:
     encode = getattr(dataset, "encode", None)
     if not callable(encode):
         raise UsageError(
-            f"--prompt {text!r} was given; {dataset.source} is no text; needed: a run on a text; leave it out"
+            f"--prompt {text!r} was given; {dataset.source} is not text; needed: a run trained on text; leave it out"
         )
     encoded: Tensor = encode(text)
     return encoded
 
 
-def _padded(x: Tensor, parts: Parts) -> Tensor:
-    """Sequences (n, T, …) as long as a model needs them that reads only one length."""
+def _pad_to_shape(x: Tensor, parts: Parts) -> Tensor:
+    """Pad sequences (n, T, …) to the one length that the model reads."""
     shape = tuple(parts.dataset.shape or ())
     if x.shape[1] > shape[0]:
         raise UsageError(
@@ -150,15 +154,15 @@ def _padded(x: Tensor, parts: Parts) -> Tensor:
     return x if x.shape[1] == shape[0] else padding.pad_to(x, shape[0])
 
 
-def _plain(values: Tensor) -> Tensor:
-    """On the processor, in a type that numpy has."""
+def _to_numpy_dtype(values: Tensor) -> Tensor:
+    """Move values to the CPU, in a dtype that numpy has."""
     return values.cpu().float() if values.dtype in (torch.bfloat16, torch.float16) else values.cpu()
 
 
-def raw(x: Tensor, dataset: Dataset) -> Tensor:
-    """What a model generates, in the units of the data: the dataset's scaling undone.
+def inverse_transform(x: Tensor, dataset: Dataset) -> Tensor:
+    """Undo the dataset's scaling: return what a model generates, in the units of the data.
 
-    Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.
+    The scaling is affine in each element, so two probes determine it, whatever the dataset calls it.
 
     Args:
         x: (n, *shape), as `dataset.transform` would give it.
@@ -174,5 +178,5 @@ def raw(x: Tensor, dataset: Dataset) -> Tensor:
     return torch.where(span == 0, x, (x - low) / torch.where(span == 0, 1, span) * top)
 
 
-def _precision(parts: Parts) -> Any:
+def _autocast(parts: Parts) -> Any:
     return autocast(parts.trainer.device, parts.trainer.precision)  # type: ignore[arg-type]

@@ -15,13 +15,13 @@ from dlx.datasets.loader import Loader
 from dlx.errors import Interrupted
 from dlx.hardware.device import choose_threads
 from dlx.hardware.random_state import get_random_state
-from dlx.job import Job, Stopped, objective
-from dlx.parts import Parts, assemble, describe, prepare
+from dlx.job import Job, JobAborted, compute_objective
+from dlx.parts import Parts, assemble, describe, init_from_data
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.procedures.procedure import Procedure
 from dlx.run import to_dict
-from dlx.runs.rundir import near
+from dlx.runs.rundir import relative_to_cwd
 from dlx.terminal.progress import Progress
 from dlx.vectorized.engine import Engine
 from dlx.vectorized.groups import has_declared_sizes, make_data_key
@@ -69,7 +69,7 @@ class JobGroup:
         """Train the jobs; afterwards each is in `returns` or in `not_stacked`.
 
         Raises:
-            Stopped: SIGINT or SIGTERM came.
+            JobAborted: SIGINT or SIGTERM came.
         """
         for start in range(0, len(self.jobs), self.most):
             trials = self._assemble(self.jobs[start : start + self.most])
@@ -107,7 +107,7 @@ class JobGroup:
                 parts = assemble(job.get_task_config(), fresh=True, loaded=loaded, data=batches)
             parts = parts._replace(config=ResolvedConfig(to_dict(parts.config)))
         self.loaded[key] = parts.dataset, parts.data
-        prepare(parts)
+        init_from_data(parts)
         return Trial(parts, job.directory, job.about, get_random_state())
 
     def _train_stack(self, jobs: list[PlannedJob], trials: list[Trial]) -> None:
@@ -141,7 +141,7 @@ class JobGroup:
         try:
             StackedTrainer(trials, make_engine, make_loader, progress).run(engine)
         except Interrupted as stop:
-            raise Stopped(stop) from stop
+            raise JobAborted(stop) from stop
         except Exception as error:  # of the step itself: it is every trial's
             for trial in trials:
                 if not trial.ended:
@@ -154,7 +154,7 @@ class JobGroup:
         """Record a trial's objective, or its failure, as its job's return."""
         if trial.error is None:
             assert trial.metrics is not None
-            result = job.make_return(objective(trial.metrics), JobStatus.COMPLETED)
+            result = job.make_return(compute_objective(trial.metrics), JobStatus.COMPLETED)
             self._record_return(job, result)
         elif not isinstance(trial.error, Interrupted):
             self._record_failure(job, trial.error)
@@ -162,7 +162,7 @@ class JobGroup:
     def _record_failure(self, job: PlannedJob, error: BaseException) -> None:
         """Record an error as a job's return, as a job of its own would."""
         assert isinstance(error, Exception)
-        self.task.failed(job.directory, job.full.hydra, error)
+        self.task.handle_failure(job.directory, job.full.hydra, error)
         self._record_return(job, job.make_return(error, JobStatus.FAILED))
 
     def _record_return(self, job: PlannedJob, result: JobReturn) -> None:
@@ -174,7 +174,7 @@ class JobGroup:
     def _print_summary(self, trials: Sequence[Trial], progress: Progress, seconds: float) -> None:
         """Print how many trials finished, in what time and where."""
         finished = [trial for trial in trials if trial.metrics is not None]
-        place = near(trials[0].directory.parent)
+        place = relative_to_cwd(trials[0].directory.parent)
         progress.print_line(f"{len(finished)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
 
 

@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from dlx.errors import UsageError
-from dlx.job import Job, Stopped
+from dlx.job import Job, JobAborted
 from dlx.types import Count
 from dlx.vectorized.composing import install_composer
 from dlx.vectorized.groups import explain_unfit, make_stack_key
@@ -30,17 +30,17 @@ class Vectorized(Launcher):
     def __init__(self, most: Count = 64, compile: bool | Literal["auto"] = "auto") -> None:
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
             given = f"hydra.launcher.most={most} was given; needed: how many trials a stack may have"
-            raise Stopped(UsageError(f"{given}; type hydra.launcher.most=64"))
+            raise JobAborted(UsageError(f"{given}; type hydra.launcher.most=64"))
         if compile not in (True, False, "auto"):
             given = f"hydra.launcher.compile={compile} was given; needed: auto, true or false"
-            raise Stopped(UsageError(f"{given}; type hydra.launcher.compile=auto"))
+            raise JobAborted(UsageError(f"{given}; type hydra.launcher.compile=auto"))
         self.most, self.compile = most, compile
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands a launcher, and speed up its composing."""
         self.context, self.task, self.config = hydra_context, task_function, config
         self.composer = install_composer(
-            hydra_context.config_loader, task_function.own if isinstance(task_function, Job) else ()
+            hydra_context.config_loader, task_function.own_packages if isinstance(task_function, Job) else ()
         )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.parts import Parts
-from dlx.run import books, created, finish, introduce, to_dict
+from dlx.run import create_run, finish, log_config_and_graph, record_outcome, to_dict
 from dlx.terminal.progress import Progress
 from dlx.training.checkpoint import Checkpoints
 from dlx.training.trainer import Trainer
@@ -134,8 +134,8 @@ class Trial:
             UsageError: the directory holds a run already, or cannot be written.
         """
         parts, member = self.parts, self.member
-        self.run = created(self.directory, parts, self.about)
-        self._closing.enter_context(books(self.run, member, time.monotonic()))
+        self.run = create_run(self.directory, parts, self.about)
+        self._closing.enter_context(record_outcome(self.run, member, time.monotonic()))
         self._closing.enter_context(explain_oom())
         member.model, member.task, member.procedure = parts.model, parts.task, parts.procedure
         member.data, member.progress = parts.data, Progress(quiet=True)
@@ -144,7 +144,7 @@ class Trial:
         self._closing.callback(member.logger.close)
         member.logger.hparams(to_dict(parts.config))
         with member.use_random_state():
-            introduce(parts, member.logger)
+            log_config_and_graph(parts, member.logger)
         parts.model.train()
         member.saved_at = time.monotonic()
 

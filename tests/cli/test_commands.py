@@ -122,7 +122,7 @@ def test_check_leaves_nothing_behind(tmp_path):
 def test_every_model_passes_the_check_and_is_summed_up(model):
     from dlx.cli.commands import check
 
-    row, code = check._row(f"model={model}", ("trainer.device=cpu", "trainer.threads=1"))
+    row, code = check._make_row(f"model={model}", ("trainer.device=cpu", "trainer.threads=1"))
     assert (row["result"], code) == ("ok", 0), row
     found = json.loads(dlx("info", f"model={model}", "--json"))
     assert found["parameters"] == row["parameters"]
@@ -134,7 +134,7 @@ def test_check_all_downloads_nothing(monkeypatch):
     monkeypatch.setenv("HOME", str(Path.cwd()))
     from dlx.cli.commands import check
 
-    row, code = check._row("dataset=mnist", (), download=False)
+    row, code = check._make_row("dataset=mnist", (), download=False)
     assert (row["result"], code) == ("no data here", 0)
     assert not any(Path().iterdir())
 
@@ -143,12 +143,12 @@ def test_check_all_goes_on_after_an_error(own):
     Path("conf/model/bad.yaml").write_text("# @package _global_\nmodel:\n  _target_: dlx.models.mlp.MLP\n  hiden: 3\n")
     from dlx.cli.commands import check
 
-    row, code = check._row("model=mine", ())
+    row, code = check._make_row("model=mine", ())
     assert (row["result"], code) == ("ok", 0)
-    row, code = check._row("model=bad", ())
+    row, code = check._make_row("model=bad", ())
     assert (row["result"], code) == ("error", 2)
     assert "hidden" in row["message"]
-    assert {"model=mine", "model=bad", "model=mlp"} <= set(check._choices())
+    assert {"model=mine", "model=bad", "model=mlp"} <= set(check._list_choices())
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_doctor(monkeypatch):
 
 def test_light_verbs_import_no_torch():
     code = (
-        "import sys\nfrom dlx.commands import runs, compare, doctor, tensorboard, resume, evaluate, predict, info\n"
+        "import sys\nfrom dlx.cli.commands import runs, compare, doctor, tensorboard, resume, evaluate, predict, info\n"
         "runs.command(['--where', 'optimizer.lr=3'], standalone_mode=False)\n"
         "assert not {'torch', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules), set(sys.modules)"
     )

@@ -228,11 +228,11 @@ def test_codes_and_reconstructions(conditional, images):
 
 def test_codes_by_the_run_are_those_of_the_model(tmp_path):
     from dlx.parts import load_trained
-    from dlx.runs.saved import config_of
+    from dlx.runs.saved import load_config
 
     run = trained(tmp_path / "run", *TINY)
     dlx("predict", run.directory, "--encode", "-o", "codes.npy")
-    parts, _ = load_trained(run, config_of(run))
+    parts, _ = load_trained(run, load_config(run))
     split = parts.dataset.splits["test"]
     assert isinstance(split, Split)
     with torch.no_grad():

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from dlx.errors import UsageError
-from dlx.runs.rundir import Run, find
+from dlx.runs.rundir import Run, find_run
 
 
 def test_of_two_runs_one_gets_the_directory(tmp_path):
@@ -31,19 +31,19 @@ def test_found_by_directory_id_beginning_and_last(tmp_path):
     old = Run.create(root / "digits" / "mlp" / "t-aaaa1111", {})
     new = Run.create(root / "sweeps" / "s" / "0-aabb2222", {})
     new.update(started="9999-01-01T00:00:00+00:00")
-    assert find(str(old.directory)).directory == old.directory
-    assert find("aaaa1111", root).directory == old.directory
-    assert find("aab", root).directory == new.directory
-    assert find("last", root).directory == new.directory
+    assert find_run(str(old.directory)).directory == old.directory
+    assert find_run("aaaa1111", root).directory == old.directory
+    assert find_run("aab", root).directory == new.directory
+    assert find_run("last", root).directory == new.directory
     with pytest.raises(UsageError, match="beginning of 2 runs"):
-        find("aa", root)
+        find_run("aa", root)
     with pytest.raises(UsageError, match="type dlx runs"):
-        find("nothing", root)
+        find_run("nothing", root)
 
 
 def test_no_run_at_all(tmp_path):
     with pytest.raises(UsageError, match="type dlx train"):
-        find("last", tmp_path)
+        find_run("last", tmp_path)
 
 
 def test_update_replaces_the_whole_file(tmp_path):
@@ -63,7 +63,7 @@ def test_who_interrupts_a_beginning_leaves_no_run(tmp_path, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dlx.runs.rundir.provenance", interrupted)
+    monkeypatch.setattr("dlx.runs.rundir.collect_provenance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Run.create(tmp_path / "run", {})
     assert not (tmp_path / "run").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
-from dlx.runs.rundir import runs
+from dlx.runs.rundir import find_runs
 from dlx.sweeps import plugins, slots
 
 SHORT = ("dataset=iris", "trainer.epochs=1", "trainer.device=cpu", "trainer.logger.tensorboard=false")
@@ -107,7 +107,7 @@ def test_processes_outlive_a_killed_job_and_take_the_next(main, net, monkeypatch
     assert "job 2 (model=net seed=2" in told
     assert "SIGKILL" in told
     assert f"{net}.py" in told
-    found = [run.read() for run in runs()]
+    found = [run.read() for run in find_runs()]
     assert sorted(one["seed"] for one in found if one["status"] == "finished") == [0, 1, 4, 5]
     pids = {one["pid"] for one in found}
     assert os.getpid() not in pids
@@ -121,7 +121,7 @@ def test_workers_of_two_threads_each_do_not_hang(main):
     words = ("hydra/launcher=processes", "hydra.launcher.jobs=2", "trainer.threads=2", "seed=1,2,3", "model=mlp")
     code, told = main(*words, *SHORT)
     assert code == 0, told
-    assert [run.read()["threads"] for run in runs()] == [2, 2, 2]
+    assert [run.read()["threads"] for run in find_runs()] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("jobs", ["0", "many"])
@@ -171,7 +171,7 @@ def test_hydras_own_plugins(main, net, name):
     assert "1 of 3 trials failed" in told
     assert "ValueError: three is odd" in told
     assert f"{net}.py" in told
-    found = {run.read()["seed"]: run.read()["status"] for run in runs()}
+    found = {run.read()["seed"]: run.read()["status"] for run in find_runs()}
     assert found == {1: "finished", 3: "failed", 4: "finished"}
 
 

@@ -1,4 +1,4 @@
-"""`dlx check`: would it train?"""
+"""`dlx check`: test whether a configuration would train."""
 
 import sys
 import time
@@ -22,11 +22,11 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
     from dlx.terminal import terminal
 
     if not everything and not as_json:
-        _print(_rehearsed(overrides))
+        _print_result(_dry_run(overrides))
         return
     rows, code = [], 0
-    for choice in _choices() if everything else [""]:
-        row, failed = _row(choice, overrides, download=not everything)
+    for choice in _list_choices() if everything else [""]:
+        row, failed = _make_row(choice, overrides, download=not everything)
         rows.append(row)
         code = max(code, failed)
         if everything and not as_json and sys.stderr.isatty():
@@ -42,8 +42,8 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
         sys.exit(code)
 
 
-def _choices() -> list[str]:
-    """model=… and experiment=… for everything on the search path."""
+def _list_choices() -> list[str]:
+    """Return `model=NAME` and `experiment=NAME` for every such file on the search path."""
     from dlx.config.catalogue import Catalogue
     from dlx.config.search import find_search_path
 
@@ -51,18 +51,18 @@ def _choices() -> list[str]:
     return [f"{group}={name}" for group in ("model", "experiment") for name in catalogue.names(group)]
 
 
-def _rehearsed(overrides: Any, download: bool = True) -> Any:
-    """What a rehearsal showed; None where data would have to be downloaded for it first."""
+def _dry_run(overrides: Any, download: bool = True) -> Any:
+    """Return the result of a dry run; None where its data would have to be downloaded first."""
     from dlx.config.compose import compose
 
     config = compose(list(overrides))
-    from dlx.trained.dry_run import rehearse
+    from dlx.trained.dry_run import dry_run
 
     if download or "download" not in config.dataset:
-        return rehearse(config)
+        return dry_run(config)
     config.dataset.download = False
     try:
-        return rehearse(config)
+        return dry_run(config)
     except UsageError:
         if _has_data(config):
             raise
@@ -79,17 +79,17 @@ def _has_data(config: Any) -> bool:
     return True
 
 
-def _row(choice: str, overrides: tuple[str, ...], download: bool = True) -> tuple[dict[str, Any], int]:
-    """A line of the table, and the exit code that it asks for."""
+def _make_row(choice: str, overrides: tuple[str, ...], download: bool = True) -> tuple[dict[str, Any], int]:
+    """Return a row of the table and the exit code that it calls for."""
     started = time.monotonic()
     row: dict[str, Any] = {"configuration": choice or " ".join(overrides) or "the defaults", "result": "ok"}
     code = 0
     try:
-        found = _rehearsed([choice, *overrides] if choice else overrides, download)
-        if found is None:
+        result = _dry_run([choice, *overrides] if choice else overrides, download)
+        if result is None:
             row["result"] = "no data here"
         else:
-            row |= {"parameters": found.parameters, "loss": found.learned.get("loss")}
+            row |= {"parameters": result.parameters, "loss": result.train_metrics.get("loss")}
     except DlxError as error:
         code = 2 if isinstance(error, UsageError) else 1
         row |= {"result": "error", "message": str(error)}
@@ -100,10 +100,10 @@ def _row(choice: str, overrides: tuple[str, ...], download: bool = True) -> tupl
     return row, code
 
 
-def _print(found: Any) -> None:
+def _print_result(result: Any) -> None:
     from dlx.terminal.terminal import format_cell
 
-    print(f"ok: {found.parameters:,} parameters")
-    for title, values in (("one step", found.learned), ("a few examples", found.measured)):
+    print(f"ok: {result.parameters:,} parameters")
+    for title, values in (("one step", result.train_metrics), ("a few examples", result.eval_metrics)):
         if values:
             print(f"{title}: " + ", ".join(f"{name} {format_cell(value)}" for name, value in values.items()))

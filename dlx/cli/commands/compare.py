@@ -1,4 +1,4 @@
-"""`dlx compare`: what differs between runs, and what came of it."""
+"""`dlx compare`: show the settings, versions, metrics and curves in which runs differ."""
 
 import math
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
-from dlx.runs.rundir import Run, find
-from dlx.runs.status import status
+from dlx.runs.rundir import Run, find_run
+from dlx.runs.status import get_status
 
 Rows = list[dict[str, Any]]
 
@@ -25,22 +25,22 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
     """
     from dlx.terminal import terminal
 
-    found = list({run.directory.resolve(): run for run in map(find, names)}.values())
+    found = list({run.directory.resolve(): run for run in map(find_run, names)}.values())
     if len(found) < len(names):
         raise UsageError(f"{' '.join(names)} was given, which names a run twice; needed: different runs")
     about = [run.read() for run in found]
-    labels = _labels(about)
-    values = _values(found, labels)
+    labels = _make_labels(about)
+    values = _read_curves(found, labels)
     unknown = [tag for tag in tags if tag not in values]
     if unknown:
         near = ", ".join(values) or "no curves"
         raise UsageError(f"--curve {unknown[0]} was given; these runs have {near}")
     parts = {
-        "runs": _runs(found, about, labels),
-        "settings": _settings(found, labels),
-        "versions": _side_by_side([_versions(one) for one in about], labels, "package"),
-        "metrics": _metrics([one.get("metrics") or {} for one in about], labels),
-        "curves": _curves(values),
+        "runs": _run_rows(found, about, labels),
+        "settings": _setting_rows(found, labels),
+        "versions": _diff_rows([_get_versions(one) for one in about], labels, "package"),
+        "metrics": _metric_rows([one.get("metrics") or {} for one in about], labels),
+        "curves": _curve_rows(values),
     }
     if as_json:
         for row in parts["curves"]:
@@ -54,20 +54,20 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
         if rows:
             print(f"\n{name}" if name != "runs" else name)
             terminal.print_table(rows)
-    _drawn(values, about, tags)
+    _plot_curves(values, about, tags)
 
 
-def _labels(about: Sequence[dict[str, Any]]) -> list[str]:
-    """A short name for each run: its id, numbered where two have the same."""
+def _make_labels(about: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a short label for each run: its id, numbered where two have the same."""
     ids = [str(one.get("id", "?")) for one in about]
     return [name if ids.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(ids)]
 
 
-def _runs(found: Sequence[Run], about: Sequence[dict[str, Any]], labels: Sequence[str]) -> Rows:
+def _run_rows(found: Sequence[Run], about: Sequence[dict[str, Any]], labels: Sequence[str]) -> Rows:
     return [
         {
             "run": label,
-            "status": status(one),
+            "status": get_status(one),
             "model": one.get("model"),
             "dataset": one.get("dataset"),
             "parameters": one.get("parameters"),
@@ -80,18 +80,18 @@ def _runs(found: Sequence[Run], about: Sequence[dict[str, Any]], labels: Sequenc
     ]
 
 
-def _versions(about: dict[str, Any]) -> dict[str, Any]:
+def _get_versions(about: dict[str, Any]) -> dict[str, Any]:
     return {**about.get("versions", {}), "git": about.get("git")}
 
 
-def _settings(found: Sequence[Run], labels: Sequence[str]) -> Rows:
-    from dlx.runs.saved import config_of, flat
+def _setting_rows(found: Sequence[Run], labels: Sequence[str]) -> Rows:
+    from dlx.runs.saved import flatten, load_config
 
-    return _side_by_side([flat(config_of(run)) for run in found], labels, "key")
+    return _diff_rows([flatten(load_config(run)) for run in found], labels, "key")
 
 
-def _side_by_side(columns: Sequence[dict[str, Any]], labels: Sequence[str], title: str) -> Rows:
-    """Entries whose values differ (all of them if there is one column only)."""
+def _diff_rows(columns: Sequence[dict[str, Any]], labels: Sequence[str], title: str) -> Rows:
+    """Return a row for each entry whose values differ; for every entry if there is only one column."""
     keys = dict.fromkeys(key for column in columns for key in column)
     rows: Rows = []
     for key in keys:
@@ -102,8 +102,8 @@ def _side_by_side(columns: Sequence[dict[str, Any]], labels: Sequence[str], titl
     return rows
 
 
-def _metrics(columns: Sequence[dict[str, float]], labels: Sequence[str]) -> Rows:
-    """Every final metric; with two runs the difference too."""
+def _metric_rows(columns: Sequence[dict[str, float]], labels: Sequence[str]) -> Rows:
+    """Return a row for each final metric; with two runs, the difference too."""
     keys = dict.fromkeys(key for column in columns for key in column)
     rows: Rows = []
     for key in keys:
@@ -116,8 +116,8 @@ def _metrics(columns: Sequence[dict[str, float]], labels: Sequence[str]) -> Rows
     return rows
 
 
-def _values(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """Training loss and the validation split's metrics: by tag and run, one value an epoch."""
+def _read_curves(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Return the training loss and validation metrics by tag and run, one value per epoch."""
     from dlx.loggers import jsonl
 
     records = {
@@ -125,13 +125,13 @@ def _values(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, 
     }
     tags = {tag for run in records.values() for one in run for tag in one}
     return {
-        tag: {label: _epochs(run, tag) for label, run in records.items()}
+        tag: {label: _average_by_epoch(run, tag) for label, run in records.items()}
         for tag in sorted(tag for tag in tags if tag.startswith("val/") or tag == "train/loss")
     }
 
 
-def _curves(values: dict[str, dict[str, list[float]]]) -> Rows:
-    """The curves with their last, lowest and highest value."""
+def _curve_rows(values: dict[str, dict[str, list[float]]]) -> Rows:
+    """Return a row for each curve: its last, lowest and highest value, and a sparkline."""
     from dlx.terminal.terminal import draw_sparkline
 
     rows: Rows = []
@@ -144,8 +144,10 @@ def _curves(values: dict[str, dict[str, list[float]]]) -> Rows:
     return rows
 
 
-def _drawn(values: dict[str, dict[str, list[float]]], about: Sequence[dict[str, Any]], tags: Sequence[str]) -> None:
-    """The curves of each tag over each other, where they have several points."""
+def _plot_curves(
+    values: dict[str, dict[str, list[float]]], about: Sequence[dict[str, Any]], tags: Sequence[str]
+) -> None:
+    """Plot each tag's curves over each other, where they have more than one point."""
     from dlx.terminal.plot import plot
 
     best = {name.replace("best_", "") for one in about for name in one.get("metrics") or {} if "/best_" in name}
@@ -155,8 +157,8 @@ def _drawn(values: dict[str, dict[str, list[float]]], about: Sequence[dict[str, 
             print("", *plot(lines, f"{tag} by epoch"), sep="\n")
 
 
-def _epochs(records: Sequence[dict[str, Any]], tag: str) -> list[float]:
-    """The mean of a tag in each epoch. An epoch's last line is the first one that counts it as finished."""
+def _average_by_epoch(records: Sequence[dict[str, Any]], tag: str) -> list[float]:
+    """Return the mean of a tag in each epoch. An epoch's last line is the first that counts it as finished."""
     by_epoch: dict[int, list[float]] = {}
     finished = 0
     for one in records:

@@ -1,4 +1,4 @@
-"""`dlx doctor`: what this machine has, what is wrong, and what to type."""
+"""`dlx doctor`: show what this machine has, what is wrong, and what to type."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ import click
 
 from dlx.config.extras import EXTRAS
 from dlx.datasets.files import get_download_root, list_roots
-from dlx.runs.rundir import PACKAGES, ROOT, version
+from dlx.runs.rundir import PACKAGES, ROOT, get_version
 
-SPACE = 2**30  # bytes; less than this is soon full of checkpoints
+MIN_FREE_BYTES = 2**30  # bytes; less than this is soon full of checkpoints
 
 
 @click.command("doctor")
@@ -27,7 +27,9 @@ def command(as_json: bool) -> None:
         terminal.print_json(report)
     else:
         areas = {area: content for area, content in report.items() if area != "problems"}
-        terminal.print_table([{"": area, "what": key, "is": is_} for area in areas for key, is_ in _items(areas[area])])
+        terminal.print_table(
+            [{"": area, "what": key, "is": is_} for area in areas for key, is_ in _format_items(areas[area])]
+        )
         for problem in report["problems"]:
             print(f"! {problem}")
         print("something is wrong; see above" if report["problems"] else "everything is well")
@@ -36,36 +38,36 @@ def command(as_json: bool) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Everything found, and `problems`: a list of what is wrong and what to type."""
+    """Return everything found, and `problems`: a list of what is wrong and what to type."""
     problems: list[str] = []
     return {
-        "versions": _versions(problems),
-        "extras": {name: _extra(name, packages) for name, packages in EXTRAS.items()},
-        "devices": _devices(problems),
-        "directories": _directories(problems),
-        "data": _data(problems),
+        "versions": _check_versions(problems),
+        "extras": {name: _check_extra(name, packages) for name, packages in EXTRAS.items()},
+        "devices": _check_devices(problems),
+        "directories": _check_directories(problems),
+        "data": _find_data(problems),
         "problems": problems,
     }
 
 
-def _items(area: dict[str, Any]) -> list[tuple[str, str]]:
+def _format_items(area: dict[str, Any]) -> list[tuple[str, str]]:
     return [(key, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for key, v in area.items()]
 
 
-def _versions(problems: list[str]) -> dict[str, str]:
-    found = {"python": sys.version.split()[0], **{name: version(name) or "missing" for name in PACKAGES}}
+def _check_versions(problems: list[str]) -> dict[str, str]:
+    found = {"python": sys.version.split()[0], **{name: get_version(name) or "missing" for name in PACKAGES}}
     missing = [name for name, number in found.items() if number == "missing" and name != "dlx"]
     if missing:
         problems.append(f"{', '.join(missing)} missing; type pip install {' '.join(missing)}")
     return found
 
 
-def _extra(name: str, packages: tuple[str, ...]) -> str:
-    missing = [package for package in packages if version(package) is None]
+def _check_extra(name: str, packages: tuple[str, ...]) -> str:
+    missing = [package for package in packages if get_version(package) is None]
     return f"without {', '.join(missing)}: pip install {' '.join(missing)}" if missing else "installed"
 
 
-def _devices(problems: list[str]) -> dict[str, Any]:
+def _check_devices(problems: list[str]) -> dict[str, Any]:
     try:
         import torch
 
@@ -88,12 +90,12 @@ def _devices(problems: list[str]) -> dict[str, Any]:
     return found
 
 
-def _directories(problems: list[str]) -> dict[str, str]:
+def _check_directories(problems: list[str]) -> dict[str, str]:
     places = {"outputs": ROOT, "data": get_download_root(), "temporary": Path(tempfile.gettempdir())}
-    return {name: _writable(name, path, problems) for name, path in places.items()}
+    return {name: _check_writable(name, path, problems) for name, path in places.items()}
 
 
-def _writable(name: str, path: Path, problems: list[str]) -> str:
+def _check_writable(name: str, path: Path, problems: list[str]) -> str:
     place = path.absolute()
     while not place.exists():
         place = place.parent
@@ -104,13 +106,13 @@ def _writable(name: str, path: Path, problems: list[str]) -> str:
         problems.append(f"{path} cannot be written; {advice}")
         return f"{path} (not writable)"
     free = shutil.disk_usage(place).free
-    if free < SPACE:
+    if free < MIN_FREE_BYTES:
         problems.append(f"{path} has only {free / 2**20:.0f} MiB left; free some space")
     return f"{path} (writable, {free / 2**30:.0f} GiB free)"
 
 
-def _data(problems: list[str]) -> dict[str, Any]:
-    """What lies in each folder in which data is looked for."""
+def _find_data(problems: list[str]) -> dict[str, Any]:
+    """Return the contents of each folder that is searched for data."""
     given = os.environ.get("DLX_DATA")
     if given and not Path(given).expanduser().is_dir():
         problems.append(f"DLX_DATA={given} is no folder; type export DLX_DATA=… with the one that holds your data")

@@ -1,41 +1,43 @@
-"""`dlx evaluate`: the metrics of a split."""
+"""`dlx evaluate`: measure a trained model on a split."""
 
 from typing import Any
 
 import click
 
-from dlx.runs.rundir import find
+from dlx.runs.rundir import find_run
 
 
 @click.command("evaluate")
-@click.argument("run")
+@click.argument("name", metavar="RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Default: test, if there.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
 @click.option("--ais", is_flag=True, help="Estimate log Z of a Boltzmann machine, whatever its task was.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON map.")
-def command(run: str, overrides: tuple[str, ...], split: str | None, checkpoint: Any, ais: bool, as_json: bool) -> None:
+def command(
+    name: str, overrides: tuple[str, ...], split: str | None, checkpoint: Any, ais: bool, as_json: bool
+) -> None:
     """Measure a trained model on one split of its data.
 
     RUN is a directory, a run's id, or `last`. KEY=VALUE may change where the data lies (dataset.root=…) and how it is
     computed (trainer.device=…, trainer.batch=…). --ais takes 14,500 temperatures and 100 chains: minutes; the task says
     more (dlx info task=density).
     """
-    from dlx.runs.saved import LOOKING
-    from dlx.runs.trust import trusted
+    from dlx.runs.saved import INFERENCE_KEYS
+    from dlx.runs.trust import load_trusted_config
     from dlx.terminal import terminal
     from dlx.terminal.progress import format_count
 
-    found = find(run)
-    config = trusted(found, overrides, LOOKING, "evaluate")
+    run = find_run(name)
+    config = load_trusted_config(run, overrides, INFERENCE_KEYS, "evaluate")
     from dlx.parts import load_trained
-    from dlx.trained.trained import annealed, measure
+    from dlx.trained.trained import measure, with_ais
 
-    parts, which = load_trained(found, config, checkpoint)
+    parts, which = load_trained(run, config, checkpoint)
     split = split or parts.dataset.held_out
-    metrics = measure(annealed(parts) if ais else parts, split)
+    metrics = measure(with_ais(parts) if ais else parts, split)
     if as_json:
         terminal.print_json(metrics)
         return
-    terminal.print_note(f"{found.directory}, {which}.pt, {format_count(len(parts.dataset.splits[split]), 'example')}")
+    terminal.print_note(f"{run.directory}, {which}.pt, {format_count(len(parts.dataset.splits[split]), 'example')}")
     terminal.print_table([{"metric": name, "value": value} for name, value in metrics.items()])

@@ -1,41 +1,44 @@
-"""`dlx export`: a trained model as a file that runs without dlx."""
+"""`dlx export`: write a trained model as a file that runs without dlx."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dlx.runs.rundir import find
+from dlx.runs.rundir import find_run
 
 
 @click.command("export")
-@click.argument("run")
+@click.argument("name", metavar="RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="FILE.onnx, FILE.pt2 or FILE.skops."
 )
 @click.option("--module", "part", metavar="NAME", help="A part of the model, such as a GAN's generator.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
-def command(run: str, overrides: tuple[str, ...], output: Path, part: str | None, checkpoint: Any) -> None:
+def command(name: str, overrides: tuple[str, ...], output: Path, part: str | None, checkpoint: Any) -> None:
     """Write a trained model as ONNX, as a torch.export program, or (estimators) as skops.
 
     The file takes batches of any size, after the dataset's scaling. It is compared with the model on real data before
     it is kept. RUN is a directory, a run's id, or `last`.
     """
-    from dlx.runs.saved import LOOKING
-    from dlx.runs.trust import trusted
+    from dlx.runs.saved import INFERENCE_KEYS
+    from dlx.runs.trust import load_trusted_config
     from dlx.terminal import terminal
 
-    found = find(run)
+    run = find_run(name)
     # The file is for any machine, so it is made and compared on the processor, whatever the model was trained on.
-    config = trusted(found, [*overrides, "trainer.device=cpu", "trainer.precision=32"], LOOKING, "export")
+    config = load_trusted_config(
+        run, [*overrides, "trainer.device=cpu", "trainer.precision=32"], INFERENCE_KEYS, "export"
+    )
     from dlx.parts import load_trained
     from dlx.trained.export import export
 
-    parts, _ = load_trained(found, config, checkpoint)
-    made = export(parts, output, part)
+    parts, _ = load_trained(run, config, checkpoint)
+    exported = export(parts, output, part)
     size = output.stat().st_size
+    shape = ", ".join(map(str, exported.shape))
     terminal.print_note(
-        f"{made.path} ({size:,} bytes) takes (batch, {', '.join(map(str, made.shape))}); on {made.examples} examples, "
-        f"in batches of several sizes, it differs from the model by at most {made.difference:.2g}"
+        f"{exported.path} ({size:,} bytes) takes (batch, {shape}); on {exported.examples} examples, "
+        f"in batches of several sizes, it differs from the model by at most {exported.difference:.2g}"
     )

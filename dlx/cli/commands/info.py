@@ -1,4 +1,4 @@
-"""`dlx info`: a configured model in numbers."""
+"""`dlx info`: show the layers, shapes and sizes of a configured model."""
 
 import click
 
@@ -13,33 +13,39 @@ def command(overrides: tuple[str, ...], as_json: bool) -> None:
     dataset.classes=1000 needs none.
     """
     from dlx.config.compose import compose
-    from dlx.runs.saved import parsed
+    from dlx.runs.saved import parse_overrides
     from dlx.terminal import terminal
 
     config = compose(list(overrides))
-    keys = {key for key, _ in parsed(overrides)}
+    keys = {key for key, _ in parse_overrides(overrides)}
     if "dataset.classes" in keys and "dataset.outputs" not in keys and config.dataset.get("classes") is not None:
         config.dataset.outputs = config.dataset.classes  # one says how many classes, and means both
-    from dlx.trained.summary import magnitude, shown, summarise
+    from dlx.trained.summary import format_magnitude, format_shape, summarise
 
-    found = summarise(config)
+    summary = summarise(config)
     if as_json:
-        terminal.print_json({**found._asdict(), "layers": [layer._asdict() for layer in found.layers]})
+        terminal.print_json({**summary._asdict(), "layers": [layer._asdict() for layer in summary.layers]})
         return
     rows = [
         {
             "layer": layer.name,
             "type": layer.type,
-            "output": shown(layer.output),
+            "output": format_shape(layer.output),
             "parameters": layer.parameters or None,
             "multiply-adds": layer.macs or None,
         }
-        for layer in found.layers
+        for layer in summary.layers
     ]
     terminal.print_table(rows)
-    fixed = found.parameters - found.trainable
+    fixed = summary.parameters - summary.trainable
+    shapes = f"{format_shape(summary.shape)} → {format_shape(summary.output) or '?'}"
+    macs = (
+        ""
+        if summary.macs is None
+        else f", {summary.macs:,} multiply-adds ({format_magnitude(summary.macs)}) an example"
+    )
     print(
-        f"\n{found.model}: {shown(found.shape)} → {shown(found.output) or '?'}, {found.parameters:,} parameters"
+        f"\n{summary.model}: {shapes}, {summary.parameters:,} parameters"
         + (f" ({fixed:,} of them fixed)" if fixed else "")
-        + (f", {found.macs:,} multiply-adds ({magnitude(found.macs)}) an example" if found.macs is not None else "")
+        + macs
     )

@@ -1,4 +1,4 @@
-"""`dlx list`: what there is to choose from, and what fits what."""
+"""`dlx list`: show what there is to choose from, and what fits what."""
 
 import importlib.util
 import json
@@ -15,14 +15,14 @@ from dlx.errors import UsageError
 from dlx.terminal.console import print_listing
 
 # Hydra's own groups, shown when they are asked for.
-HYDRAS = {"launchers": "hydra/launcher", "sweepers": "hydra/sweeper"}
-PLURALS = {**{f"{group}s": group for group in GROUPS}, **HYDRAS}
+HYDRA_GROUPS = {"launchers": "hydra/launcher", "sweepers": "hydra/sweeper"}
+PLURALS = {**{f"{group}s": group for group in GROUPS}, **HYDRA_GROUPS}
 # What Hydra and its plugins add to the files of those groups: a description, and the package that it comes with.
 PLUGINS: dict[str, dict[str, tuple[str, str | None]]] = {
     "hydra/launcher": {
         "basic": ("one job after another, in this process", None),
         "joblib": ("joblib's processes", "hydra_joblib_launcher"),
-        "submitit_local": ("submitit's processes: a rehearsal for the cluster", "hydra_submitit_launcher"),
+        "submitit_local": ("submitit's local processes: a dry run for the cluster", "hydra_submitit_launcher"),
         "submitit_slurm": ("jobs of a SLURM cluster", "hydra_submitit_launcher"),
         "ray": ("tasks of a Ray cluster", "hydra_ray_launcher"),
     },
@@ -41,43 +41,49 @@ def command(group: str | None, fits: str | None, as_json: bool, config_dir: str 
     """Show the catalogue."""
     add_cwd_to_sys_path()
     catalogue = Catalogue(find_search_path(config_dir))
-    chosen = _group(group, catalogue) if group else None
+    chosen = _resolve_group(group, catalogue) if group else None
     groups = [chosen] if chosen else list(catalogue.groups)
-    entries = _fitting(catalogue, chosen, fits) if fits else [e for name in groups for e in catalogue.entries(name)]
-    entries += [entry for entry in _plugins(chosen) if entry.name not in {known.name for known in entries}]
+    entries = (
+        _find_fitting(catalogue, chosen, fits) if fits else [e for name in groups for e in catalogue.entries(name)]
+    )
+    entries += [entry for entry in _find_plugins(chosen) if entry.name not in {known.name for known in entries}]
     if as_json:
         click.echo(json.dumps([describe(entry, catalogue) for entry in entries], indent=2, ensure_ascii=False))
         return
     for name in dict.fromkeys(entry.group for entry in entries):
         print_listing(
-            f"{name.rpartition('/')[2]}s", [_row(entry, catalogue) for entry in entries if entry.group == name]
+            f"{name.rpartition('/')[2]}s", [_make_row(entry, catalogue) for entry in entries if entry.group == name]
         )
     if fits and not entries:
         click.echo(f"nothing fits {fits}")
 
 
-def _plugins(group: str | None) -> list[Entry]:
-    """Options of one of Hydra's groups that no file of ours describes."""
+def _find_plugins(group: str | None) -> list[Entry]:
+    """Return the options of one of Hydra's groups that no file of ours describes."""
     found = []
     for name, (text, package) in PLUGINS.get(group or "", {}).items():
-        there = package is None or _installed(package)
+        there = package is None or _is_installed(package)
         extra = "" if package is None else package.removeprefix("hydra_").removesuffix("_launcher")
         note = text if there else f"{text}; not installed: {install_command(extra)}"
         found.append(Entry(str(group), name, Path("hydra"), "Hydra", note))
     return found
 
 
-def _installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(f"hydra_plugins.{package}") is not None
     except ModuleNotFoundError:  # not one plugin of Hydra's is
         return False
 
 
-def _group(word: str, catalogue: Catalogue) -> str:
-    """The group of `models`, or of `model`."""
-    name = PLURALS.get(word) or HYDRAS.get(f"{word}s") or (word if word in catalogue.groups else word.removesuffix("s"))
-    if name in catalogue.groups or name in GROUPS or name in HYDRAS.values():
+def _resolve_group(word: str, catalogue: Catalogue) -> str:
+    """Return the group that `models`, or `model`, names."""
+    name = (
+        PLURALS.get(word)
+        or HYDRA_GROUPS.get(f"{word}s")
+        or (word if word in catalogue.groups else word.removesuffix("s"))
+    )
+    if name in catalogue.groups or name in GROUPS or name in HYDRA_GROUPS.values():
         return name
     known = [f"{group}s" for group in catalogue.groups]
     near = find_closest(word, known)
@@ -87,8 +93,8 @@ def _group(word: str, catalogue: Catalogue) -> str:
     )
 
 
-def _fitting(catalogue: Catalogue, group: str | None, fits: str) -> list[Entry]:
-    """Entries that fit what `--fits` names."""
+def _find_fitting(catalogue: Catalogue, group: str | None, fits: str) -> list[Entry]:
+    """Return the entries that fit what `--fits` names."""
     key, _, name = fits.partition("=")
     other = {"dataset": "model", "model": "dataset"}.get(key)
     if other is None or not name:
@@ -105,31 +111,31 @@ def _fitting(catalogue: Catalogue, group: str | None, fits: str) -> list[Entry]:
 
 
 def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
-    """One entry as `--json` gives it."""
-    told = {
+    """Return one entry as `--json` prints it."""
+    description = {
         "group": entry.group,
         "name": entry.name,
         "description": entry.description,
         "target": entry.target,
         "file": str(entry.file),
         "origin": entry.origin,
-        "default": _default(entry, catalogue),
+        "default": _is_default(entry, catalogue),
         "brings": entry.overrides,
     }
     if entry.group == "dataset":
-        told |= {name: entry.node.get(name) for name in ("shape", "classes", "outputs")}
-        told["kind"] = entry.attributes.get("kind")
+        description |= {name: entry.node.get(name) for name in ("shape", "classes", "outputs")}
+        description["kind"] = entry.attributes.get("kind")
     if entry.group == "model":
-        told["accepts"] = entry.attributes.get("accepts")
-    return told
+        description["accepts"] = entry.attributes.get("accepts")
+    return description
 
 
-def _default(entry: Entry, catalogue: Catalogue) -> bool:
+def _is_default(entry: Entry, catalogue: Catalogue) -> bool:
     usual = "basic" if entry.group in PLUGINS else None
     return catalogue.defaults.get(entry.group, usual) == entry.name
 
 
-def _row(entry: Entry, catalogue: Catalogue) -> tuple[str, str, str]:
-    mark = "*" if _default(entry, catalogue) else " "
+def _make_row(entry: Entry, catalogue: Catalogue) -> tuple[str, str, str]:
+    mark = "*" if _is_default(entry, catalogue) else " "
     brought = [f"{key}={value}" for key, value in entry.overrides.items()]
     return f"{mark} {entry.name}", entry.description, " ".join([*brought, *(["yours"] * (entry.origin == "user"))])

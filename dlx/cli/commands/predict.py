@@ -1,4 +1,4 @@
-"""`dlx predict`: what a trained model says of new examples."""
+"""`dlx predict`: predict for new examples with a trained model."""
 
 import sys
 from pathlib import Path
@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from dlx.cli.arguments import divided
+from dlx.cli.arguments import split_input
 from dlx.errors import UsageError
-from dlx.runs.rundir import find
+from dlx.runs.rundir import find_run
 
-SHOWN, WIDE = 40, 12  # rows, and values of one column, on a terminal
+MAX_ROWS, MAX_VALUES = 40, 12  # rows, and values of one column, on a terminal
 
 
 @click.command("predict")
-@click.argument("run")
+@click.argument("name", metavar="RUN")
 @click.argument("words", nargs=-1, metavar="[INPUT] [KEY=VALUE]...")
 @click.option("--encode", "what", flag_value="encode", help="The model's codes, as arrays and as a map.")
 @click.option("--reconstruct", "what", flag_value="reconstruct", help="What the model gives back, beside what it saw.")
@@ -22,7 +22,7 @@ SHOWN, WIDE = 40, 12  # rows, and values of one column, on a terminal
 @click.option("-o", "--output", type=click.Path(path_type=Path), help=".csv, .npz, .npy, .png, or a folder.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
 def command(
-    run: str, words: tuple[str, ...], what: str | None, split: str | None, output: Path | None, checkpoint: Any
+    name: str, words: tuple[str, ...], what: str | None, split: str | None, output: Path | None, checkpoint: Any
 ) -> None:
     """Predict for INPUT: .npy, .npz, .csv, .txt, an image, a folder of images, or a file as the training data had it.
 
@@ -33,21 +33,21 @@ def command(
     reconstructions.npz and reconstructions.png; without INPUT they take a split of the run's own data, whose labels a
     conditional model is told.
     """
-    from dlx.runs.saved import LOOKING
-    from dlx.runs.trust import trusted
+    from dlx.runs.saved import INFERENCE_KEYS
+    from dlx.runs.trust import load_trusted_config
     from dlx.terminal import terminal
     from dlx.terminal.progress import format_count
 
-    found = find(run)
-    input, overrides = divided(words)
+    run = find_run(name)
+    input, overrides = split_input(words)
     if input is None and what is None:
         raise UsageError(
             "no INPUT was given; needed: .npy, .npz, .csv, .txt, an image, or a folder of images; type dlx predict "
-            f"{run} FILE, or --encode or --reconstruct for the run's own data"
+            f"{name} FILE, or --encode or --reconstruct for the run's own data"
         )
     if split is not None and (input is not None or what is None):
         raise UsageError(f"--split {split} was given; needed: --encode or --reconstruct, and no INPUT; leave it out")
-    config = trusted(found, overrides, LOOKING, "predict")
+    config = load_trusted_config(run, overrides, INFERENCE_KEYS, "predict")
     import torch
 
     from dlx.parts import load_trained
@@ -56,12 +56,12 @@ def command(
     from dlx.trained.stepwise import Steps
     from dlx.trained.trained import predict
 
-    parts, _ = load_trained(found, config, checkpoint)
+    parts, _ = load_trained(run, config, checkpoint)
     if what is not None:
-        _codes(parts, what, input, split or parts.dataset.held_out, output)
+        _write_encodings(parts, what, input, split or parts.dataset.held_out, output)
         return
     assert input is not None
-    given = inputs.read(input, parts.dataset)
+    given = inputs.read_inputs(input, parts.dataset)
     if given.note:
         terminal.print_note(given.note)
     columns = predict(parts, given.x, given.lengths)
@@ -76,26 +76,26 @@ def command(
         )
         return
     if not sys.stdout.isatty():
-        outputs.write_csv(outputs.rows(columns, parts.dataset.names, given.files, steps))
+        outputs.write_csv(outputs.make_rows(columns, parts.dataset.names, given.files, steps))
         return
     if "label" in columns and "probability" in columns:
         columns["probability"] = columns["probability"].amax(1)  # of that label: there is no room for a hundred
     inner = 2 if steps else 1
-    wide = [name for name, values in columns.items() if values.shape[inner:].numel() > WIDE]
+    wide = [name for name, values in columns.items() if values.shape[inner:].numel() > MAX_VALUES]
     for name in wide:
         terminal.print_note(
             f"{name}: {list(columns.pop(name).shape[inner:])} each; type -o FILE.npz, .csv or (images) .png"
         )
     if not columns:
         return
-    rows = outputs.rows(columns, parts.dataset.names, given.files, steps)
-    terminal.print_table(rows[:SHOWN])
-    if len(rows) > SHOWN:
-        terminal.print_note(f"{SHOWN} of {len(rows)} rows are shown; type -o FILE.csv for all")
+    rows = outputs.make_rows(columns, parts.dataset.names, given.files, steps)
+    terminal.print_table(rows[:MAX_ROWS])
+    if len(rows) > MAX_ROWS:
+        terminal.print_note(f"{MAX_ROWS} of {len(rows)} rows are shown; type -o FILE.csv for all")
 
 
-def _codes(parts: Any, what: str, input: Path | None, split: str, output: Path | None) -> None:
-    """Codes or reconstructions of a file's examples, or of a split's, as arrays and as a picture."""
+def _write_encodings(parts: Any, what: str, input: Path | None, split: str, output: Path | None) -> None:
+    """Write codes or reconstructions of a file's or a split's examples, as arrays and as a picture."""
     from dlx.figures.figures import save_png
     from dlx.terminal import terminal
     from dlx.terminal.progress import format_count
@@ -103,14 +103,14 @@ def _codes(parts: Any, what: str, input: Path | None, split: str, output: Path |
 
     files = None
     if input is None:
-        x, labels = encodings.examples(parts, split)
+        x, labels = encodings.load_examples(parts, split)
     else:
-        given = inputs.read(input, parts.dataset)
+        given = inputs.read_inputs(input, parts.dataset)
         x, labels, files = given.x, None, given.files
         if given.note:
             terminal.print_note(given.note)
-    columns = (encodings.encoded if what == "encode" else encodings.reconstructed)(parts, x, labels)
-    picture = encodings.picture(parts, columns)
+    columns = (encodings.encode if what == "encode" else encodings.reconstruct)(parts, x, labels)
+    picture = encodings.draw_picture(parts, columns)
     stem = "codes" if what == "encode" else "reconstructions"
     suffix = output.suffix if output else ""
     folder = output if output and not suffix else Path()

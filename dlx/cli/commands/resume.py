@@ -1,4 +1,4 @@
-"""`dlx resume`: go on where a run stopped."""
+"""`dlx resume`: continue a run where it stopped."""
 
 import sys
 from typing import Any
@@ -9,14 +9,14 @@ from omegaconf import DictConfig
 from dlx.distributed import launch
 from dlx.errors import UsageError
 from dlx.hardware import processes
-from dlx.runs.rundir import Run, find
-from dlx.runs.status import alive
+from dlx.runs.rundir import Run, find_run
+from dlx.runs.status import is_alive
 
 
 @click.command("resume")
-@click.argument("run")
+@click.argument("name", metavar="RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-def command(run: str, overrides: tuple[str, ...]) -> None:
+def command(name: str, overrides: tuple[str, ...]) -> None:
     """Go on in the same run directory, from its newest whole checkpoint.
 
     RUN is a directory, a run's id, or `last`. KEY=VALUE may change how long (trainer.epochs, trainer.max_steps,
@@ -24,32 +24,32 @@ def command(run: str, overrides: tuple[str, ...]) -> None:
     made it another run is refused. A schedule that ends with the run, such as scheduler=cosine, goes on where the
     longer one stands.
     """
-    from dlx.runs.saved import RUNNING, stretched
-    from dlx.runs.trust import trusted
+    from dlx.runs.saved import RESUME_KEYS, stretch_schedule
+    from dlx.runs.trust import load_trusted_config
 
-    found = find(run)
-    about = found.read()
-    if about.get("status") == "running" and alive(about):
+    run = find_run(name)
+    about = run.read()
+    if about.get("status") == "running" and is_alive(about):
         raise UsageError(
-            f"{found.directory} is still being trained (process {about.get('pid')} on {about.get('host')}); "
+            f"{run.directory} is still being trained (process {about.get('pid')} on {about.get('host')}); "
             f"wait for it, or stop it: kill -INT {about.get('pid')} lets it save"
         )
-    config = stretched(found, trusted(found, overrides, RUNNING, "resume"))
+    config = stretch_schedule(run, load_trusted_config(run, overrides, RESUME_KEYS, "resume"))
     processes.check_strategy(config.trainer)
-    nothing = _nothing_left(found, about, config)
+    nothing = _explain_nothing_left(run, about, config)
     if nothing:
         print(nothing)
         return
     count = launch.count_processes_to_launch(config.trainer)
     if count > 1:
-        sys.exit(launch.launch(["resume", run, *overrides], count))
+        sys.exit(launch.launch(["resume", name, *overrides], count))
     from dlx.run import resume
 
-    resume(found, config)
+    resume(run, config)
 
 
-def _nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | None:
-    """Why a finished run would not go on, and what to type; None if it would."""
+def _explain_nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | None:
+    """Return why a finished run would not continue, and what to type; None if it would."""
     if about.get("status") != "finished":
         return None
     from dlx.training.checkpoint import Checkpoints

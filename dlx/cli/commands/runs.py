@@ -1,4 +1,4 @@
-"""`dlx runs`: what was trained here, and how well."""
+"""`dlx runs`: list what was trained here, and how well."""
 
 from datetime import datetime
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
-from dlx.runs.query import key_metric
-from dlx.runs.rundir import ROOT, Run, runs
-from dlx.runs.status import status
+from dlx.runs.query import choose_key_metric
+from dlx.runs.rundir import ROOT, Run, find_runs
+from dlx.runs.status import get_status
 from dlx.sweeps.objective import is_lower_better
 
 
@@ -37,9 +37,9 @@ def command(
 
     if figure is not None and by is None:
         raise UsageError("--figure was given without --by; needed: the keys to group by; type --by model")
-    wanted = [_condition(given) for given in conditions]
-    root = _sweep(sweep) if sweep is not None else root
-    found = [(run, about) for run in runs(root) if (about := _read(run)) and _fits(run, about, wanted)]
+    wanted = [_parse_condition(given) for given in conditions]
+    root = _find_sweep(sweep) if sweep is not None else root
+    found = [(run, about) for run in find_runs(root) if (about := _try_read(run)) and _matches(run, about, wanted)]
     found.sort(key=lambda pair: str(pair[1].get("started", "")), reverse=True)
     if by is not None:
         from dlx.sweeps.aggregate import print_groups
@@ -49,24 +49,24 @@ def command(
         )
         return
     if best is None and sweep is not None:
-        best = _searched(root, found)
+        best = _find_sweep_metric(root, found)
     if best is not None:
-        found = _ranked(found, best)
+        found = _rank(found, best)
     if as_json:
         terminal.print_json(
-            [{**about, "status": status(about), "directory": str(run.directory)} for run, about in found]
+            [{**about, "status": get_status(about), "directory": str(run.directory)} for run, about in found]
         )
     elif found:
-        terminal.print_table([_row(run, about, best) for run, about in found])
+        terminal.print_table([_make_row(run, about, best) for run, about in found])
     else:
         terminal.print_note(f"no run below {root}/" + (" fits" if wanted else "; type dlx train"))
 
 
-def _sweep(name: str) -> Path:
-    """The directory of a sweep.
+def _find_sweep(name: str) -> Path:
+    """Return the directory of a sweep.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such sweep.
     """
     from dlx.config.report import find_closest
     from dlx.sweeps.record import ROOT as SWEEPS
@@ -80,8 +80,8 @@ def _sweep(name: str) -> Path:
     raise UsageError(f"--sweep {name} was given; {hint}{'' if near else '; type dlx sweep NAME … for a new one'}")
 
 
-def _searched(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> str | None:
-    """What a sweep's runs came to, by the name that run.json has for it; None of a plain multirun."""
+def _find_sweep_metric(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> str | None:
+    """Return run.json's name of the metric that a sweep optimises; None for a plain multirun."""
     from dlx.sweeps.record import read_record
 
     record = read_record(root)
@@ -90,49 +90,49 @@ def _searched(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> str | None
     return next((name for name in (metric.replace("val/", "val/best_", 1), metric) if name in names), None)
 
 
-def _read(run: Run) -> dict[str, Any] | None:
+def _try_read(run: Run) -> dict[str, Any] | None:
     try:
         return run.read() or None  # empty while the run is being made
     except UsageError:
         return None
 
 
-def _condition(given: str) -> tuple[str, str]:
+def _parse_condition(given: str) -> tuple[str, str]:
     key, equals, value = given.partition("=")
     if not equals or not key:
         raise UsageError(f"--where {given} was given; needed: KEY=VALUE, such as model=mlp or optimizer.lr=0.01")
     return key, value
 
 
-def _fits(run: Run, about: dict[str, Any], wanted: list[tuple[str, str]]) -> bool:
+def _matches(run: Run, about: dict[str, Any], wanted: list[tuple[str, str]]) -> bool:
     if not wanted:
         return True
-    values = {**about, **about.get("metrics", {}), "status": status(about)}
+    values = {**about, **about.get("metrics", {}), "status": get_status(about)}
     if any(key not in values for key, _ in wanted):
-        from dlx.runs.saved import config_of, flat
+        from dlx.runs.saved import flatten, load_config
 
         try:
-            values = {**flat(config_of(run)), **values}
+            values = {**flatten(load_config(run)), **values}
         except UsageError:
             return False
-    return all(key in values and _equal(values[key], value) for key, value in wanted)
+    return all(key in values and _is_equal(values[key], value) for key, value in wanted)
 
 
-def _equal(value: Any, typed: str) -> bool:
-    """Whether a stored value is what was typed: 0.001 and 1e-3 are the same."""
-    from dlx.runs.saved import parsed
+def _is_equal(value: Any, typed: str) -> bool:
+    """Tell whether a stored value equals what was typed: 0.001 and 1e-3 are the same."""
+    from dlx.runs.saved import parse_overrides
 
     if str(value) == typed:
         return True
     try:
-        given = parsed([f"key={typed}"])[0][1]
+        given = parse_overrides([f"key={typed}"])[0][1]
     except UsageError:
         return False
     return bool(given == value) and isinstance(given, bool) == isinstance(value, bool)
 
 
-def _ranked(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[Run, dict[str, Any]]]:
-    """The runs that have a metric, the best first."""
+def _rank(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[Run, dict[str, Any]]]:
+    """Return the runs that have a metric, the best first."""
     names = sorted({name for _, about in found for name in about.get("metrics", {})})
     if metric not in names:
         raise UsageError(f"--best {metric} was given; these runs have {', '.join(names) or 'no metrics yet'}")
@@ -140,18 +140,18 @@ def _ranked(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[
     return sorted(having, key=lambda pair: pair[1]["metrics"][metric], reverse=not is_lower_better(metric))
 
 
-def _local(started: str | None) -> str:
-    """A time in the zone of whoever looks, to the minute."""
+def _format_local_time(started: str | None) -> str:
+    """Format a time in the local time zone, to the minute."""
     return f"{datetime.fromisoformat(started).astimezone():%Y-%m-%d %H:%M}" if started else ""
 
 
-def _row(run: Run, about: dict[str, Any], metric: str | None) -> dict[str, Any]:
+def _make_row(run: Run, about: dict[str, Any], metric: str | None) -> dict[str, Any]:
     metrics = about.get("metrics") or {}
-    name = metric or key_metric(metrics)
+    name = metric or choose_key_metric(metrics)
     return {
         "id": about.get("id"),
-        "started": _local(about.get("started")),
-        "status": status(about),
+        "started": _format_local_time(about.get("started")),
+        "status": get_status(about),
         "model": about.get("model"),
         "dataset": about.get("dataset"),
         "metric": name,

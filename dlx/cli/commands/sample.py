@@ -1,4 +1,4 @@
-"""`dlx sample`: what a model generates."""
+"""`dlx sample`: draw examples from a trained model."""
 
 import math
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from dlx.runs.rundir import find
+from dlx.runs.rundir import find_run
 
 
 @click.command("sample")
-@click.argument("run")
+@click.argument("name", metavar="RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("-n", "number", type=click.IntRange(min=1), help="How many. Default: 64; 8 of each class; 1 text.")
 @click.option("--clamp", "clamps", multiple=True, metavar="label=NAME", help="The class, of a conditional model.")
@@ -21,7 +21,7 @@ from dlx.runs.rundir import find
 @click.option("--seed", type=click.IntRange(min=0), help="Default: the run's own.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
 def command(
-    run: str,
+    name: str,
     overrides: tuple[str, ...],
     number: int | None,
     clamps: tuple[str, ...],
@@ -40,33 +40,33 @@ def command(
     --clamp names. A network that was trained on a text writes one, or as many as -n says: --prompt, --length and
     --temperature are for it.
     """
-    from dlx.runs.saved import LOOKING
-    from dlx.runs.trust import trusted
+    from dlx.runs.saved import INFERENCE_KEYS
+    from dlx.runs.trust import load_trusted_config
     from dlx.terminal import terminal
     from dlx.terminal.progress import format_count
 
-    found = find(run)
-    config = trusted(found, overrides, LOOKING, "sample")
+    run = find_run(name)
+    config = load_trusted_config(run, overrides, INFERENCE_KEYS, "sample")
     from dlx.parts import load_trained
     from dlx.trained import conditions, outputs
     from dlx.trained.trained import sample
 
-    parts, _ = load_trained(found, config, checkpoint)
-    labels = conditions.labels(parts, clamps, number)
+    parts, _ = load_trained(run, config, checkpoint)
+    labels = conditions.make_labels(parts, clamps, number)
     text = hasattr(parts.dataset, "decode")
     number = len(labels) if labels is not None else number or (1 if text or prompt is not None else 64)
-    made = sample(parts, number, seed, length=length, prompt=prompt, temperature=temperature, labels=labels)
+    samples = sample(parts, number, seed, length=length, prompt=prompt, temperature=temperature, labels=labels)
     shape = parts.dataset.shape or ()
-    pictures = len(shape) == 3 and made[0].numel() == math.prod(shape)
+    pictures = len(shape) == 3 and samples[0].numel() == math.prod(shape)
     places = [output] if output else [Path("sample.png"), Path("sample.npz")] if pictures else []
     known = {} if labels is None else {"label": labels}
     if not places and text:
-        print("\n\n".join(outputs.lines(made, parts.dataset)))
+        print("\n\n".join(outputs.format_lines(samples, parts.dataset)))
         return
     if not places:
-        outputs.write_csv(outputs.rows({"x": made.flatten(1), **known}, parts.dataset.columns))
+        outputs.write_csv(outputs.make_rows({"x": samples.flatten(1), **known}, parts.dataset.columns))
         return
     for place in places:
-        columns = {"x": made.flatten(1) if place.suffix == ".csv" else made, **known}
-        outputs.save(place, columns, parts.dataset, across=labels)
+        columns = {"x": samples.flatten(1) if place.suffix == ".csv" else samples, **known}
+        outputs.save(place, columns, parts.dataset, row_labels=labels)
     terminal.print_note(f"{format_count(number, 'sample')} written to {' and '.join(map(str, places))}")

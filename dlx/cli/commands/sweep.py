@@ -1,4 +1,4 @@
-"""`dlx sweep`: search for the best settings; the same command again goes on with the search."""
+"""`dlx sweep`: search for the best settings; the same command again continues the search."""
 
 import re
 from typing import Any
@@ -10,11 +10,11 @@ from dlx.sweeps.record import ROOT, read_record
 from dlx.sweeps.settings import PRUNERS, SAMPLERS
 
 
-class Command(click.Command):
-    """Lets `--prune` stand alone, whatever comes after it."""
+class SweepCommand(click.Command):
+    """A command whose `--prune` may stand without a value, whatever follows it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Options and words; a bare `--prune` is the median."""
+        """Parse options and words; a bare `--prune` means median."""
         for place, word in enumerate(args):
             following = args[place + 1 : place + 2]
             if word == "--prune" and (not following or following[0].startswith("-") or "=" in following[0]):
@@ -22,7 +22,7 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command("sweep", cls=Command)
+@click.command("sweep", cls=SweepCommand)
 @click.argument("name")
 @click.argument("overrides", nargs=-1, metavar="[KEY=CHOICES]...")
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Runs in all; 20, or all points of a grid.")

@@ -1,18 +1,18 @@
-"""`dlx visualize`: what a trained network sees."""
+"""`dlx visualize`: show what a trained network sees."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dlx.cli.arguments import divided
+from dlx.cli.arguments import split_input
 from dlx.errors import UsageError
 from dlx.interpretability import METHODS
-from dlx.runs.rundir import Run, find
+from dlx.runs.rundir import Run, find_run
 
 
 @click.command("visualize")
-@click.argument("run")
+@click.argument("name", metavar="RUN")
 @click.argument("words", nargs=-1, metavar="[INPUT] [KEY=VALUE]...")
 @click.option("--method", default="all", show_default=True, help=f"Some of {','.join(METHODS)}, or all that suit.")
 @click.option("--layer", help="Default: the last convolution, or every layer, as suits the method.")
@@ -22,7 +22,7 @@ from dlx.runs.rundir import Run, find
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Another folder; the run is left as it is.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
 def command(
-    run: str,
+    name: str,
     words: tuple[str, ...],
     method: str,
     layer: str | None,
@@ -37,14 +37,14 @@ def command(
     INPUT is .npy, .npz, .csv, an image or a folder of images, as for dlx predict; RUN a directory, a run's id, or
     `last`. Pictures go to the run's figures/ and to TensorBoard, beside those of the training.
     """
-    from dlx.runs.saved import LOOKING
-    from dlx.runs.trust import trusted
+    from dlx.runs.saved import INFERENCE_KEYS
+    from dlx.runs.trust import load_trusted_config
     from dlx.terminal import terminal
 
-    methods = _methods(method)
-    found = find(run)
-    path, overrides = divided(words)
-    config = trusted(found, overrides, LOOKING, "visualize")
+    methods = _parse_methods(method)
+    run = find_run(name)
+    path, overrides = split_input(words)
+    config = load_trusted_config(run, overrides, INFERENCE_KEYS, "visualize")
     if path is not None and not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: an INPUT as for dlx predict, or key=value")
     from dlx.interpretability import choice
@@ -52,9 +52,9 @@ def command(
     from dlx.parts import load_trained
     from dlx.trained import inputs
 
-    parts, _ = load_trained(found, config, checkpoint)
+    parts, _ = load_trained(run, config, checkpoint)
     dataset = parts.dataset
-    given = None if path is None else inputs.read(path, dataset)
+    given = None if path is None else inputs.read_inputs(path, dataset)
     if given is not None and given.note:
         terminal.print_note(given.note)
     if given is not None and len(given.x) > number:
@@ -64,10 +64,10 @@ def command(
     seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number)
     for reason in seen.skipped:
         terminal.print_note(f"left out: {reason}")
-    _keep(seen.pictures, found, output)
+    _save_pictures(seen.pictures, run, output)
 
 
-def _methods(text: str) -> list[str]:
+def _parse_methods(text: str) -> list[str]:
     from dlx.config.report import find_closest
 
     wanted = list(dict.fromkeys(word.strip() for word in text.split(",")))
@@ -79,8 +79,8 @@ def _methods(text: str) -> list[str]:
     return wanted
 
 
-def _keep(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
-    """PNG files, and images in a further event file where the run has one and is over."""
+def _save_pictures(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
+    """Write PNG files, and images to a further event file where the run has one and is over."""
     from dlx.figures import figures
     from dlx.loggers.tensorboard.events import EventFile
     from dlx.terminal import terminal

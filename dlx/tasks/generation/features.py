@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
-from dlx.runs.rundir import find
-from dlx.runs.saved import config_of
+from dlx.runs.rundir import find_run
+from dlx.runs.saved import load_config
 from dlx.tasks.task import LoadModel
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ class LeNetFeatures:
     def __init__(self, run: str, shape: tuple[int, ...], load_model: LoadModel) -> None:
         from dlx.models.convolutional.lenet5.lenet5 import LeNet5
 
-        directory = find(run)
+        directory = find_run(run)
         given = f"task.features={run} was given"
         needed = (
             "needed: a finished run of lenet5 on images of the same shape; type dlx train experiment=lenet5_mnist "
             "(5 minutes), then task.features= with its run directory"
         )
-        target = str(config_of(directory).model.get("_target_"))
+        target = str(load_config(directory).model.get("_target_"))
         if target != f"{LeNet5.__module__}.{LeNet5.__name__}":
             raise UsageError(f"{given}, a run of {target.rpartition('.')[2]}; {needed}")
         status = directory.read().get("status")

@@ -44,10 +44,10 @@ def test_export_of_an_estimator(tmp_path):
     from skops import io
 
     from dlx.parts import load_trained
-    from dlx.runs.saved import config_of
+    from dlx.runs.saved import load_config
 
     pipeline = io.load("net.skops", trusted=[])
-    parts, _ = load_trained(run, config_of(run))
+    parts, _ = load_trained(run, load_config(run))
     for batch in parts.data.split("test"):
         assert (pipeline.predict(batch.x.numpy()) == parts.task.predict(parts.model, batch.x).numpy()).all()
     with pytest.raises(UsageError, match=r"net\.skops"):
@@ -57,7 +57,7 @@ def test_export_of_an_estimator(tmp_path):
 def test_export_is_not_kept_if_it_differs(digits, monkeypatch):
     from dlx.trained import export
 
-    monkeypatch.setattr(export, "_pt2", lambda path: lambda x: [torch.zeros(len(x), 10)])
+    monkeypatch.setattr(export, "_load_pt2", lambda path: lambda x: [torch.zeros(len(x), 10)])
     with pytest.raises(UsageError, match="other results"):
         dlx("export", digits.directory, "-o", "net.pt2")
     assert not any(Path().glob("*pt2*"))
@@ -76,10 +76,10 @@ class DependsOnValues(torch.nn.Module):
 @pytest.mark.parametrize(("model", "message"), [(FixedBatch, "size of the batch"), (DependsOnValues, "values")])
 def test_what_cannot_be_exported(digits, model, message):
     from dlx.parts import load_trained
-    from dlx.runs.saved import config_of
+    from dlx.runs.saved import load_config
     from dlx.trained.export import export
 
-    parts, _ = load_trained(digits, config_of(digits))
+    parts, _ = load_trained(digits, load_config(digits))
     with pytest.raises(UsageError, match=message):
         export(parts._replace(model=model()), Path("net.pt2"))
     assert not any(Path().glob("*pt2*"))

@@ -126,9 +126,9 @@ def test_scaling_is_that_of_the_training_run(tmp_path):
     assert one == pytest.approx(found[3], rel=1e-5), "another input has no say in the scaling"
 
     from dlx.parts import load_trained
-    from dlx.runs.saved import config_of
+    from dlx.runs.saved import load_config
 
-    parts, _ = load_trained(run, config_of(run))
+    parts, _ = load_trained(run, load_config(run))
     train = parts.dataset.splits["train"]
     weights = torch.load(run.checkpoints / "best.pt", weights_only=True)["model"]
     w, b = (v.numpy() for v in weights.values())

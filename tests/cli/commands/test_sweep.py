@@ -13,7 +13,7 @@ import pytest
 
 from dlx.config.compose import compose
 from dlx.errors import UsageError
-from dlx.runs.rundir import runs
+from dlx.runs.rundir import find_runs
 from dlx.sweeps.objective import choose_metric, get_final_value
 from dlx.sweeps.space import Choices, Numbers, expand_log, parse_space
 
@@ -47,7 +47,7 @@ def process(*words, **more):
 
 def about(name):
     """Every run of a sweep by its trial's number."""
-    found = {int(run.directory.name.partition("-")[0]): run.read() for run in runs(Path("outputs/sweeps") / name)}
+    found = {int(run.directory.name.partition("-")[0]): run.read() for run in find_runs(Path("outputs/sweeps") / name)}
     return dict(sorted(found.items()))
 
 
