@@ -9,8 +9,8 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
-from dlx.config.compose import prepare, trust_own
-from dlx.config.search import places
+from dlx.config.compose import allow_own_packages, compose_checked
+from dlx.config.search import find_search_path
 from dlx.errors import UsageError
 from dlx.parts import Parts, Which, load_trained
 from dlx.run import train_in
@@ -161,7 +161,7 @@ def train(*overrides: str) -> Trained:
         TrainingError: the loss is not finite, or the disk is full.
         Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
     """
-    prepared = prepare(overrides, places())
+    prepared = compose_checked(overrides, find_search_path())
     if prepared.multirun:
         raise UsageError("several values were given for one run; needed: one value for each key")
     config = prepared.config
@@ -169,7 +169,7 @@ def train(*overrides: str) -> Trained:
     choices = {group: name for group, name in hydra.runtime.choices.items() if name and not group.startswith("hydra")}
     with open_dict(config):
         del config["hydra"]
-    trust_own(config)
+    allow_own_packages(config)
     try:
         return Trained(train_in(directory, config, {"overrides": list(overrides), **choices}))
     finally:

@@ -1,4 +1,4 @@
-"""What one step of learning sees."""
+"""Define the batch that one training step is given."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Examples of one step: a leading batch dimension everywhere."""
+    """The examples of one step, with a leading batch dimension everywhere."""
 
     x: Tensor  # (batch, *shape)
     y: Tensor | None = None  # (batch,) int64 labels, or (batch, outputs) float targets

@@ -14,18 +14,18 @@ class UsageError(DlxError):
 
 
 class TrainingError(DlxError):
-    """Training could not go on: a loss that is not finite, a full disk. Exit code 1; what was written stays."""
+    """Training cannot continue: a loss that is not finite, a full disk. Exit code 1; the run directory is kept."""
 
     exit_code = 1
 
 
 class Interrupted(DlxError):
-    """SIGINT or SIGTERM: the step was finished and the checkpoint saved. Exit code 130."""
+    """Stopped by SIGINT or SIGTERM: the step was finished and the checkpoint saved. Exit code 130."""
 
     exit_code = 130
 
 
 class SweepError(DlxError):
-    """Some jobs of a sweep failed, all were tried. Exit code 3."""
+    """Some jobs of a sweep failed; all were tried. Exit code 3."""
 
     exit_code = 3

@@ -10,8 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dlx.config.compose import register_resolvers, trust_own
-from dlx.config.search import import_from_here
+from dlx.config.compose import allow_own_packages, register_resolvers
+from dlx.config.search import add_cwd_to_sys_path
 from dlx.errors import DlxError, Interrupted
 from dlx.runs.failures import record
 
@@ -48,13 +48,13 @@ class Job:
         """A launcher's process has unpickled it: what Hydra and the user's own modules need is made ready there."""
         self.__dict__.update(state)
         register_resolvers()
-        import_from_here()
+        add_cwd_to_sys_path()
 
     def __call__(self, config: DictConfig) -> Any:
         """Train. Returns the best monitored validation metric, which a sweeper may optimise."""
         hydra = HydraConfig.get()
         directory = Path(hydra.runtime.output_dir)
-        trust_own(config, self.own)
+        allow_own_packages(config, self.own)
         try:
             return objective(self._train(config, hydra))
         except Interrupted as stop:  # of a sweep too: the jobs after this one are not wanted either

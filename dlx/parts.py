@@ -12,7 +12,7 @@ from omegaconf import DictConfig, open_dict
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.config.resolved import Plain
+from dlx.config.resolved import ResolvedConfig
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.images import input_range
 from dlx.datasets.loader import Loader
@@ -27,9 +27,9 @@ from dlx.hardware.device import (
     choose_threads,
 )
 from dlx.hardware.random_state import seed_everything
-from dlx.instantiate import build, optional
+from dlx.instantiate import build, build_optional
 from dlx.models import pretrained, tensor_file
-from dlx.models.pretrained import Beginning
+from dlx.models.pretrained import PretrainedInit
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
 from dlx.runs.rundir import Run
@@ -46,20 +46,20 @@ Which = Literal["best", "last"]  # checkpoint
 class Parts(NamedTuple):
     """Everything that a configuration names, built and put on its device."""
 
-    config: DictConfig | Plain  # complete: what was null until the data was loaded is filled in
+    config: DictConfig | ResolvedConfig  # complete: what was null until the data was loaded is filled in
     dataset: Dataset
     task: Task
     model: nn.Module
     procedure: Procedure
     trainer: Trainer
     data: Loader
-    beginning: Beginning  # weights from elsewhere, and what does not learn
+    pretrained_init: PretrainedInit  # weights from elsewhere, and what does not learn
     machine: dict[str, Any]  # device, threads, precision and product kernels, as chosen
     batch: Found | None = None  # where trainer.batch=auto asked for it
 
 
 def assemble(
-    config: DictConfig | Plain,
+    config: DictConfig | ResolvedConfig,
     fresh: bool = False,
     loaded: Dataset | None = None,
     data: Loader | None = None,
@@ -78,7 +78,7 @@ def assemble(
         UsageError: the data is not there or not good, or a part refuses its values.
     """
     config = copy.deepcopy(config)  # ours to complete; the caller's stays as it was
-    file = tensor_file.find(config.get("pretrained")) if fresh else None
+    file = tensor_file.find_tensor_file(config.get("pretrained")) if fresh else None
     seed_everything(config.seed)
     trainer: Trainer = build(config, "trainer")
     if current_group().world > 1 and trainer.device.type == "cuda":
@@ -93,7 +93,7 @@ def assemble(
     seed_everything(config.seed)  # weights do not depend on how much randomness the data took
     model: nn.Module = build(config, "model").to(trainer.device)
     input_range.validate_inputs(dataset, model)
-    beginning = pretrained.begin(model, config, file)
+    pretrained_init = pretrained.load_and_freeze(model, config, file)
     if trainer.visuals:
         from dlx.interpretability.visuals import suits
 
@@ -109,11 +109,11 @@ def assemble(
     if trainer.compile:
         model.compile()
     data, procedure = _learner(config, dataset, task, model, trainer, data, batch)
-    return Parts(config, dataset, task, model, procedure, trainer, data, beginning, machine, found)
+    return Parts(config, dataset, task, model, procedure, trainer, data, pretrained_init, machine, found)
 
 
 def _learner(
-    config: DictConfig | Plain,
+    config: DictConfig | ResolvedConfig,
     dataset: Dataset,
     task: Task,
     model: nn.Module,
@@ -137,7 +137,7 @@ def _learner(
     procedure: Procedure = build(
         config,
         "procedure",
-        optimizer=optional(config, "optimizer"),
+        optimizer=build_optional(config, "optimizer"),
         scheduler=make_scheduler(config, updates),
         total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
     )
@@ -148,19 +148,19 @@ def _learner(
     return data, procedure
 
 
-def make_scheduler(config: DictConfig | Plain, updates: int) -> Any:
+def make_scheduler(config: DictConfig | ResolvedConfig, updates: int) -> Any:
     """Return the schedule's constructor, which waits for its optimizer; None for a constant rate.
 
     Args:
         config: the whole configuration.
         updates: of an epoch, for schedulers that ask for `steps_per_epoch`.
     """
-    made = optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    made = build_optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
     return made and partial(Schedule, scheduler=made, interval=config.scheduler.get("interval", "epoch"))
 
 
 def _search(
-    config: DictConfig | Plain, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
+    config: DictConfig | ResolvedConfig, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
 ) -> Found:
     """The size that `trainer.batch=auto` asks for; what learns afterwards is not touched.
 
@@ -189,7 +189,7 @@ def _search(
     return batch_size.search(make, examples, trainer.device, precision, warm)
 
 
-def _complete(config: DictConfig | Plain, dataset: Dataset) -> None:
+def _complete(config: DictConfig | ResolvedConfig, dataset: Dataset) -> None:
     """Write the sizes that were found into the configuration: the model's interpolations read them."""
     with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
         for name in ("shape", "classes", "outputs"):
@@ -199,7 +199,7 @@ def _complete(config: DictConfig | Plain, dataset: Dataset) -> None:
             config.dataset["symbols"] = dataset.symbols
 
 
-def _tune(config: DictConfig | Plain, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
+def _tune(config: DictConfig | ResolvedConfig, trainer: Trainer, model: nn.Module, examples: int) -> dict[str, Any]:
     """Choose threads and kernels by the size of a step, and say what was chosen."""
     batch = min(trainer.batch, examples) if isinstance(trainer.batch, int) else examples
     parameters = sum(p.numel() for p in model.parameters())
@@ -221,7 +221,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         "seed": parts.config.seed,
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
-        **parts.beginning.about(),
+        **parts.pretrained_init.to_dict(),
         **(parts.batch.about() if parts.batch else {}),
         **several(parts),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
@@ -239,7 +239,8 @@ def several(parts: Parts) -> dict[str, Any]:
 def prepare(parts: Parts, most: int = 5000) -> None:
     """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
     wanted = getattr(parts.model, "prepare", None)
-    if callable(wanted) and parts.beginning.transfer is None:  # else they are those that the other weights go with
+    # Pretrained weights come with the values that prepare(x) would set.
+    if callable(wanted) and parts.pretrained_init.transfer is None:
         wanted(take_inputs(parts.data.split("train"), most))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlx.config.resolved import Plain
-from dlx.config.resolved import written as text_of
+from dlx.config.resolved import ResolvedConfig
+from dlx.config.resolved import to_yaml as resolved_to_yaml
 from dlx.distributed.group import current_group
 from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
@@ -101,7 +101,7 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, watch
 
 
 def _keep(run: Run, parts: Parts) -> None:
-    (run.directory / "config.yaml").write_text(written(parts.config), encoding="utf-8")
+    (run.directory / "config.yaml").write_text(to_yaml(parts.config), encoding="utf-8")
 
 
 def composed(hydra: Any) -> dict[str, Any]:
@@ -130,12 +130,12 @@ def _learn(
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
     note = note or parts.procedure.performance_hint(steps)
-    notes = filter(None, (str(parts.beginning), str(parts.batch or ""), note))
-    progress.plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, extra=extra)
+    notes = filter(None, (str(parts.pretrained_init), str(parts.batch or ""), note))
+    progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
     with books(run, trainer, started), group.explain_lost_rank(), explained():
         try:
-            logger.hparams(plain(parts.config))
+            logger.hparams(to_dict(parts.config))
             if not resumed:
                 prepare(parts)
                 with group.full_parameters(parts.model):
@@ -149,12 +149,12 @@ def _learn(
             raise
         finally:
             logger.close()
-    progress.summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
 
 
 def introduce(parts: Parts, logger: Logger) -> None:
     """What TensorBoard shows before the first step beside the HParams row: the configuration and the graph."""
-    logger.config(written(parts.config))
+    logger.config(to_yaml(parts.config))
     if logger.draws("graph"):
         state = get_random_state()  # a model that draws must not learn otherwise for having been drawn
         parts.model.eval()
@@ -162,18 +162,22 @@ def introduce(parts: Parts, logger: Logger) -> None:
         set_random_state(state)
 
 
-def written(config: DictConfig | Plain) -> str:
-    """A configuration as YAML, its interpolations resolved."""
-    return text_of(config.plain()) if isinstance(config, Plain) else OmegaConf.to_yaml(config, resolve=True)
+def to_yaml(config: DictConfig | ResolvedConfig) -> str:
+    """Format a configuration as YAML, its interpolations resolved."""
+    return (
+        resolved_to_yaml(config.to_dict())
+        if isinstance(config, ResolvedConfig)
+        else OmegaConf.to_yaml(config, resolve=True)
+    )
 
 
-def plain(config: DictConfig | Plain) -> dict[str, Any]:
-    """A configuration as a dictionary, its interpolations resolved."""
-    if isinstance(config, Plain):
-        return config.plain()
-    found = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+def to_dict(config: DictConfig | ResolvedConfig) -> dict[str, Any]:
+    """Return a configuration as nested dictionaries, its interpolations resolved."""
+    if isinstance(config, ResolvedConfig):
+        return config.to_dict()
+    content = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
@@ -190,7 +194,7 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
     run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
-    logger.hparams(plain(parts.config), metrics)
+    logger.hparams(to_dict(parts.config), metrics)
     with group.full_parameters(parts.model):
         trainer.pictures()
     return metrics

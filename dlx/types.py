@@ -18,7 +18,7 @@ class Range:
     open_high: bool = False
 
     def __contains__(self, value: float) -> bool:
-        """Whether `value` lies within; NaN never does."""
+        """Return whether `value` lies within; NaN never does."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
         return above and below

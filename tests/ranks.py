@@ -79,7 +79,7 @@ def still() -> None:
         return torch.sin((1.0 + place) * (1.0 + torch.arange(self.latent_size)))
 
     units.Binary.draw = units.Binary.mean  # type: ignore[method-assign]
-    gan_base.Game.latent = latent  # type: ignore[method-assign]
+    gan_base.GANBase.latent = latent  # type: ignore[method-assign]
 
 
 def all_cases(strategies: list[str], root: Path, batch: int) -> list[Callable[[], object]]:

@@ -11,10 +11,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.config.compose import Prepared, explain, prepare
-from dlx.config.hydra_internals import application_parser, run_application
-from dlx.config.report import ConfigError, Problem, closest
-from dlx.config.search import own_packages, places, searching
+from dlx.config.compose import Composition, compose_checked, explain_hydra_error
+from dlx.config.hydra_internals import make_application_parser, run_application
+from dlx.config.report import ConfigError, Problem, find_closest
+from dlx.config.search import find_search_path, list_own_packages, use_search_path
 from dlx.distributed import launch
 from dlx.errors import SweepError, UsageError
 from dlx.hardware import processes
@@ -29,7 +29,7 @@ SEARCHING = ("--trials", "--metric", "--sampler", "--prune", "--jobs")  # option
 
 def parser() -> argparse.ArgumentParser:
     """Hydra's own parser, its errors ours."""
-    made = application_parser()
+    made = make_application_parser()
 
     def error(message: str) -> NoReturn:
         raise UsageError(f"{message}; type dlx --help")
@@ -58,7 +58,7 @@ def arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[Problem]]:
     options = [option for action in known._actions for option in action.option_strings]
     problems = []
     for word in unknown:
-        near = closest(word.partition("=")[0], [option for option in options if option.startswith("--")])
+        near = find_closest(word.partition("=")[0], [option for option in options if option.startswith("--")])
         key, _, value = word.lstrip("-").partition("=")
         option = word.partition("=")[0]
         if option in SEARCHING:
@@ -88,14 +88,14 @@ def run(words: Sequence[str]) -> int:
     args, problems = arguments(words)
     if args.experimental_rerun:
         raise UsageError("--experimental-rerun loads a pickle, which dlx never does; type dlx resume RUN")
-    where = places(args.config_dir, args.config_path, args.config_name)
+    where = find_search_path(args.config_dir, args.config_path, args.config_name)
     args.config_dir = args.config_path = args.config_name = None  # `where` has them
     job = Job()
     directory: Path | None = None
     sweep: Path | None = None
     if not (args.shell_completion or args.hydra_help) or problems:
         args.overrides = [spelled(word) for word in args.overrides]
-        prepared = prepare(args.overrides, where, args.multirun, problems)
+        prepared = compose_checked(args.overrides, where, args.multirun, problems)
         args.overrides = prepared.overrides
         if args.package:
             _check_package(args.package, prepared)
@@ -107,7 +107,7 @@ def run(words: Sequence[str]) -> int:
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
             directory = _directory(prepared, key)
             args.overrides = _fixed(args.overrides, key, directory)
-            job = Job(existing(directory.absolute()), tuple(own_packages()), train_trial=train_trial)
+            job = Job(existing(directory.absolute()), tuple(list_own_packages()), train_trial=train_trial)
             if prepared.multirun:
                 from dlx.sweeps.plugins import reachable, register
 
@@ -118,12 +118,12 @@ def run(words: Sequence[str]) -> int:
                     _agreed(prepared, directory)
                 else:
                     (sweep / FAILED).unlink(missing_ok=True)  # of an earlier sweep into the same directory
-    with searching(where), _raised():
+    with use_search_path(where), _raised():
         try:
-            run_application(args, parser(), job, str(where.main), where.name)
+            run_application(args, parser(), job, str(where.main), where.config_name)
         except (HydraException, OmegaConfBaseException) as error:
             if sweep is None or not any(failures(sweep)):
-                raise ConfigError([explain(error, args.overrides)]) from error
+                raise ConfigError([explain_hydra_error(error, args.overrides)]) from error
         except Stopped as stop:
             raise stop.error from stop.error.__cause__
         except Exception as error:
@@ -136,7 +136,7 @@ def run(words: Sequence[str]) -> int:
     return _summary(sweep, swept(prepared.overrides))
 
 
-def _agreed(prepared: Prepared, directory: Path) -> None:
+def _agreed(prepared: Composition, directory: Path) -> None:
     """Refuse a search that is not good before Hydra composes it once more."""
     from dlx.sweeps.settings import agreed
 
@@ -145,14 +145,14 @@ def _agreed(prepared: Prepared, directory: Path) -> None:
         agreed(prepared.config, words, directory)
 
 
-def _check_package(package: str, prepared: Prepared) -> None:
+def _check_package(package: str, prepared: Composition) -> None:
     config = prepared.config
     if package != "_global_" and OmegaConf.select(config, package) is None:
-        near = closest(package, [str(key) for key in config])
+        near = find_closest(package, [str(key) for key in config])
         raise UsageError(f"--package {package} is not in the configuration; type {near or 'dlx --cfg job'}")
 
 
-def _directory(prepared: Prepared, key: str) -> Path:
+def _directory(prepared: Composition, key: str) -> Path:
     """Where the run is written, decided once: an id and a time that are read twice would differ.
 
     Raises:

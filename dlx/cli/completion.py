@@ -52,17 +52,17 @@ def query(words: Sequence[str]) -> int:
 
 def _further(overrides: list[str], last: str) -> list[str]:
     """Keys that a constructor takes though no YAML lists them."""
-    from dlx.config.catalogue import constructor
+    from dlx.config.catalogue import find_signature
     from dlx.config.compose import compose
-    from dlx.config.keys import parameters
+    from dlx.config.keys import get_settable_parameters
 
     path = last.split(".")[:-1]
     try:
         node = OmegaConf.select(compose(overrides), ".".join(path))
     except UsageError:
         return []
-    found = constructor(node.get("_target_")) if isinstance(node, DictConfig) else None
-    names = parameters(tuple(path), found) if found else {}
+    found = find_signature(node.get("_target_")) if isinstance(node, DictConfig) else None
+    names = get_settable_parameters(tuple(path), found) if found else {}
     return [f"{'.'.join(path)}.{name}=" for name in names if name not in node]
 
 

@@ -6,8 +6,8 @@ from importlib import metadata
 from dlx import __version__
 from dlx.cli.verbs import VERBS
 from dlx.config.catalogue import Catalogue
-from dlx.config.search import import_from_here, places
-from dlx.terminal.console import table
+from dlx.config.search import add_cwd_to_sys_path, find_search_path
+from dlx.terminal.console import print_listing
 
 OPTIONS = {
     "-m, --multirun": "run every combination: dlx -m model=mlp,lenet5 seed=range(3)",
@@ -30,18 +30,18 @@ EXAMPLES = (
 def show(words: Sequence[str] = ()) -> None:
     """Print verbs, options, and each group's entries with their descriptions, its default marked."""
     directory = next((words[i + 1] for i, word in enumerate(words[:-1]) if word in ("-cd", "--config-dir")), None)
-    import_from_here()
-    catalogue = Catalogue(places(directory))
+    add_cwd_to_sys_path()
+    catalogue = Catalogue(find_search_path(directory))
     print("dlx: any learner of a deep-learning course, by one command\n")
     print("usage: dlx [train] [OPTIONS] [GROUP=NAME …] [KEY=VALUE …]\n       dlx VERB … (dlx VERB --help)\n")
-    table("Verbs", VERBS.items())
+    print_listing("Verbs", VERBS.items())
     print()
-    table("Options of train", OPTIONS.items())
+    print_listing("Options of train", OPTIONS.items())
     print("\nOne of each group is chosen by GROUP=NAME; * is the default.\n")
     for group in catalogue.groups:
         default = catalogue.defaults.get(group)
         entries = catalogue.entries(group)
-        table(group, [(f"{'*' if e.name == default else ' '} {e.name}", e.description) for e in entries])
+        print_listing(group, [(f"{'*' if e.name == default else ' '} {e.name}", e.description) for e in entries])
         print()
     print("Examples", *EXAMPLES, sep="\n  ")
 

@@ -95,9 +95,9 @@ def command(verb: str, words: list[str]) -> int:
 
 def unknown_verb(word: str) -> str | None:
     """What to say of a bare first word that is no verb; None where it was meant as an override."""
-    from dlx.config.report import closest
+    from dlx.config.report import find_closest
 
-    near = closest(word, VERBS)
+    near = find_closest(word, VERBS)
     return f"there is no verb {word}; did you mean dlx {near}? type dlx --help" if near else None
 
 

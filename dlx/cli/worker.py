@@ -7,13 +7,13 @@ from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlx.config.search import import_from_here
+from dlx.config.search import add_cwd_to_sys_path
 from dlx.distributed.group import has_joined
 from dlx.distributed.join import Message, join_group, leave_after_barrier
 from dlx.errors import DlxError
 from dlx.hardware import processes
 from dlx.runs.rundir import NullRun
-from dlx.terminal.console import debugging, show_error
+from dlx.terminal.console import is_debugging, show_error
 
 
 def run_worker() -> int:
@@ -32,7 +32,7 @@ def _exit(code: int) -> NoReturn:
 
 
 def _run_job() -> int:
-    import_from_here()
+    add_cwd_to_sys_path()
     try:
         message: Message = join_group().broadcast(0)
         if isinstance(message, int):
@@ -53,7 +53,7 @@ def _run_job() -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if debugging():
+        if is_debugging():
             show_error(error, name=f"dlx, rank {processes.rank()}")
         return 1
 

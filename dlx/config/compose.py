@@ -1,6 +1,6 @@
-"""From `key=value` words to a configuration, every mistake in them found first.
+"""Compose a configuration from `key=value` words, and find every mistake in them first.
 
-What the command line and the Python interface share. Imports Hydra, not torch.
+Shared by the command line and the Python interface. Imports Hydra, not torch.
 """
 
 import secrets
@@ -21,17 +21,25 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.catalogue import Catalogue
 from dlx.config.fit import check_fit, check_pairs
-from dlx.config.hydra_internals import Loader, apply_overrides, override_dirname
+from dlx.config.hydra_internals import Loader, apply_overrides, get_override_dirname
 from dlx.config.keys import Keys
 from dlx.config.origin import Origins
-from dlx.config.overrides import Options, Word, cases, check_choices, check_intervals, check_sweeps, parse
+from dlx.config.overrides import (
+    Options,
+    Word,
+    check_choices,
+    check_intervals,
+    check_sweeps,
+    list_cases,
+    parse_overrides,
+)
 from dlx.config.report import ConfigError, Problem
-from dlx.config.search import Places, import_from_here, own_packages, places, searching
-from dlx.config.validate import Validation
+from dlx.config.search import SearchPath, add_cwd_to_sys_path, find_search_path, list_own_packages, use_search_path
+from dlx.config.validate import Validator
 
 
-class Prepared(NamedTuple):
-    """A command line without mistakes."""
+class Composition(NamedTuple):
+    """What a command line without mistakes composes to."""
 
     overrides: list[str]  # as Hydra is to see them
     config: DictConfig  # of the first job, Hydra's node included
@@ -39,7 +47,7 @@ class Prepared(NamedTuple):
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> DictConfig:
-    """The configuration of `dlx train` with these overrides, from the working directory's `./conf` and dlx's own.
+    """Compose the configuration of `dlx train` from overrides, the working directory's `./conf` and dlx's own files.
 
     Args:
         overrides: as on the command line, `["model=lenet5", "optimizer.lr=3e-3"]`.
@@ -48,74 +56,76 @@ def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> Dic
     Raises:
         ConfigError: a UsageError that names every mistake, its remedy, and the file and line of the right key.
     """
-    config = prepare(overrides, places(config_dir)).config
+    config = compose_checked(overrides, find_search_path(config_dir)).config
     with open_dict(config):
         del config["hydra"]
-    trust_own(config)
+    allow_own_packages(config)
     return config
 
 
-def trust_own(config: DictConfig, own: Sequence[str] | None = None) -> None:
-    """Add the user's own modules, as the working directory's `./conf` names them, to what may be built."""
-    own = own_packages() if own is None else own
+def allow_own_packages(config: DictConfig, own: Sequence[str] | None = None) -> None:
+    """Allow the user's own modules, as the working directory's `./conf` names them, to be built."""
+    own = list_own_packages() if own is None else own
     if own:
         with open_dict(config):
             config.allow = sorted({*(config.get("allow") or []), *own})
 
 
-def prepare(overrides: Sequence[str], where: Places, multirun: bool = False, found: Sequence[Problem] = ()) -> Prepared:
-    """Overrides checked and completed: a key that a constructor takes, though no YAML lists it, gets Hydra's `++`.
+def compose_checked(
+    overrides: Sequence[str], search_path: SearchPath, multirun: bool = False, problems: Sequence[Problem] = ()
+) -> Composition:
+    """Check overrides and complete them: a key that a constructor takes, though no YAML lists it, gets Hydra's `++`.
 
     Args:
         overrides: words of a command line.
-        where: the search path.
-        multirun: whether sweeps are wanted.
-        found: mistakes found before, told together with those found here.
+        search_path: where configuration files are looked for.
+        multirun: whether several values of a key make a sweep.
+        problems: mistakes found before, reported together with those found here.
 
     Raises:
         ConfigError: the mistakes, all of them.
     """
-    import_from_here()
-    with _loading(where) as loader:
-        preparation = _Preparation(loader, where, list(overrides), multirun)
-        preparation.problems += found
-        return preparation.run()
+    add_cwd_to_sys_path()
+    with _make_loader(search_path) as loader:
+        composer = _Composer(loader, search_path, list(overrides), multirun)
+        composer.problems += problems
+        return composer.run()
 
 
 @contextmanager
-def _loading(where: Places) -> Iterator[Loader]:
-    """Hydra's loader on our search path, without touching the state of a Hydra application around us."""
+def _make_loader(search_path: SearchPath) -> Iterator[Loader]:
+    """Yield Hydra's loader on our search path, without touching the state of a Hydra application around us."""
     base, current = VersionBase.instance().getbase(), HydraConfig.instance().cfg
     setbase("1.3")
     setup_globals()
     register_resolvers()
     try:
-        with searching(where):
-            yield Loader(where.main)
+        with use_search_path(search_path):
+            yield Loader(search_path.main)
     finally:
         HydraConfig.instance().cfg = current
         VersionBase.instance().version_base = base
 
 
 def register_resolvers() -> None:
-    """`${run_id:}`, eight hexadecimal digits; the same within one configuration, new for each.
+    """Register `${run_id:}`, eight hexadecimal digits; the same within one configuration, new for each.
 
-    An argument makes another one of it: the jobs of a sweep share what the sweep resolved, so they pass their number.
+    Another argument gives another number: the jobs of a sweep share what the sweep resolved, so they pass their number.
     """
     OmegaConf.register_new_resolver("run_id", lambda *of: secrets.token_hex(4), use_cache=True, replace=True)
 
 
-class _Preparation:
-    """The state of one `prepare`: mistakes are collected on the way."""
+class _Composer:
+    """The state of one `compose_checked`: mistakes are collected on the way."""
 
-    def __init__(self, loader: Loader, where: Places, overrides: list[str], multirun: bool) -> None:
-        self.loader, self.where, self.texts, self.multirun = loader, where, overrides, multirun
-        self.catalogue = Catalogue(where)
+    def __init__(self, loader: Loader, search_path: SearchPath, overrides: list[str], multirun: bool) -> None:
+        self.loader, self.search_path, self.texts, self.multirun = loader, search_path, overrides, multirun
+        self.catalogue = Catalogue(search_path)
         self.problems: list[Problem] = []
 
-    def run(self) -> Prepared:
-        options = Options(self.loader, self.where.name, self.texts)
-        words, unread = parse(self.texts, options, self.catalogue)
+    def run(self) -> Composition:
+        options = Options(self.loader, self.search_path.config_name, self.texts)
+        words, unread = parse_overrides(self.texts, options, self.catalogue)
         mode = next((word.parsed.value() for word in words if word.key == "hydra.mode"), None)
         self.multirun = self.multirun or str(mode).upper() == "MULTIRUN"
         wrong = check_sweeps(words, self.multirun) + check_choices(words, options, self.catalogue)
@@ -124,79 +134,79 @@ class _Preparation:
         good = [word for word in words if word.text not in bad]
         rewritten = {word.text: word.text for word in good}
         first: DictConfig | None = None
-        for choices in cases(good):
-            config = self._case(choices, good, rewritten)
+        for choices in list_cases(good):
+            config = self._check_case(choices, good, rewritten)
             first = first if first is not None else config
         self.problems += check_pairs(good, self.catalogue, self.problems)
         if first is not None and str(first.hydra.sweeper.get("_target_")).endswith(".BasicSweeper"):
             self.problems += check_intervals(good, self.multirun)
         if self.problems or first is None:
-            raise ConfigError(self._ordered())
+            raise ConfigError(self._sort_problems())
         multirun = self.multirun or first.hydra.mode == RunMode.MULTIRUN  # an experiment may ask for a sweep
-        return Prepared([rewritten[text] for text in self.texts], first, multirun)
+        return Composition([rewritten[text] for text in self.texts], first, multirun)
 
-    def _ordered(self) -> list[Problem]:
-        """The mistakes in the order in which they were typed; without advice to type another mistake."""
+    def _sort_problems(self) -> list[Problem]:
+        """Return the mistakes in the order in which they were typed, without advice to type another mistake."""
         order = {text: place for place, text in enumerate(self.texts)}
         wrong = {f"type {problem.given}" for problem in self.problems}
-        told = [problem for problem in self.problems if problem.remedy not in wrong]
-        return sorted(told, key=lambda problem: order.get(problem.given, len(order)))
+        kept = [problem for problem in self.problems if problem.remedy not in wrong]
+        return sorted(kept, key=lambda problem: order.get(problem.given, len(order)))
 
-    def _case(self, choices: list[str], words: list[Word], rewritten: dict[str, str]) -> DictConfig | None:
+    def _check_case(self, choices: list[str], words: list[Word], rewritten: dict[str, str]) -> DictConfig | None:
         """Check one combination of groups with every value; None where it cannot be composed."""
         values = [word for word in words if not word.is_group]
         config = self._load([*choices, *(word.text for word in values if word.key == "hydra.searchpath")])
         if config is None:
             return None
-        origins = Origins(self.where, self.loader.merged)
-        keys = Keys(_tree(config), self.catalogue, origins)
+        origins = Origins(self.search_path, self.loader.merged)
+        keys = Keys(_to_tree(config), self.catalogue, origins)
         usable = []
         for word in values:
-            keys.retarget(word)
+            keys.apply_target(word)
         for word in values:
             if problem := keys.check(word):
                 self.problems.append(problem)
                 continue
             if not (keys.has(word.path) or word.parsed.is_delete() or word.parsed.is_force_add()):
                 rewritten[word.text] = "++" + word.text.lstrip("+")
-            if self._apply(config, _first(word, rewritten[word.text])):
+            if self._apply_override(config, _with_first_option(word, rewritten[word.text])):
                 usable.append(word)
-        self._name(config, words)
+        self._set_override_dirname(config, words)
         self._validate(config, origins, words)
-        self._whole(words)
+        self._suggest_int(words)
         for word in usable:
             changed = config.copy() if word.options[1:] else config
             for option in word.options[1:]:
-                if self._apply(changed, f"++{word.key}={option}"):
+                if self._apply_override(changed, f"++{word.key}={option}"):
                     given = {word.path: f"{word.key}={option}"}
-                    self.problems += Validation(changed, origins, given).run(word.path)
+                    self.problems += Validator(changed, origins, given).run(word.path)
         return config
 
-    def _whole(self, words: list[Word]) -> None:
-        """Of an interval whose ends should be whole numbers, say how that is typed."""
-        intervals = {word.text: word for word in words if word.swept and not word.parsed.is_discrete_sweep()}
+    def _suggest_int(self, words: list[Word]) -> None:
+        """Say how an interval of whole numbers is typed, where one of other numbers was given."""
+        intervals = {word.text: word for word in words if word.is_sweep and not word.parsed.is_discrete_sweep()}
         for place, problem in enumerate(self.problems):
             word = intervals.get(problem.given)
             if word is not None and "a whole number" in problem.what and "int(" not in word.text:
                 key, _, value = word.text.partition("=")
                 self.problems[place] = replace(problem, remedy=f"type {key}=int({value})")
 
-    def _apply(self, config: DictConfig, text: str) -> bool:
+    def _apply_override(self, config: DictConfig, text: str) -> bool:
         """Set one value, as Hydra does after merging the files."""
         try:
             override = OverridesParser.create().parse_overrides([text])
             apply_overrides(override, config)
         except HydraException as error:
-            self.problems.append(explain(error, self.texts))
+            self.problems.append(explain_hydra_error(error, self.texts))
             return False
         return True
 
-    def _name(self, config: DictConfig, words: list[Word]) -> None:
-        """What Hydra notes of the overrides, which a run directory may be named by."""
-        own = [word.parsed for word in words if not word.hydra]
+    def _set_override_dirname(self, config: DictConfig, words: list[Word]) -> None:
+        """Set what Hydra records of the overrides, which a run directory may be named by."""
+        own = [word.parsed for word in words if not word.is_hydra]
         style = config.hydra.job.config.override_dirname
         config.hydra.overrides.task = [word.input_line for word in own]
-        config.hydra.job.override_dirname = override_dirname(
+        config.hydra.job.override_dirname = get_override_dirname(
             own, kv_sep=style.kv_sep, item_sep=style.item_sep, exclude_keys=style.exclude_keys
         )
 
@@ -205,35 +215,35 @@ class _Preparation:
         typed = {word.path: word.text for word in words}
         values = {word.path: word.text for word in words if not word.is_group or word.parsed.is_delete()}
         unfit = check_fit(config, config.hydra.runtime.choices, self.catalogue, typed)
-        self.problems += [*Validation(config, origins, values, not unfit).run(), *unfit]
-        lost = [group for group in ("model", "dataset", "task", "procedure", "trainer") if not config.get(group)]
-        if lost:
-            file = self.where.file(self.where.name)
-            what = f"nothing is chosen from {', '.join(lost)}"
+        self.problems += [*Validator(config, origins, values, not unfit).run(), *unfit]
+        missing = [group for group in ("model", "dataset", "task", "procedure", "trainer") if not config.get(group)]
+        if missing:
+            file = self.search_path.find_file(self.search_path.config_name)
+            what = f"nothing is chosen from {', '.join(missing)}"
             remedy = "give each group a choice in its defaults list, or name that file otherwise than dlx's own"
             self.problems.append(Problem(str(file), what, remedy))
 
     def _load(self, overrides: list[str]) -> DictConfig | None:
         try:
-            return self.loader.load_configuration(self.where.name, overrides, run_mode=RunMode.RUN)
+            return self.loader.load_configuration(self.search_path.config_name, overrides, run_mode=RunMode.RUN)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-            self.problems.append(explain(error, overrides))
+            self.problems.append(explain_hydra_error(error, overrides))
             return None
 
 
-def _tree(config: DictConfig) -> dict[str, Any]:
+def _to_tree(config: DictConfig) -> dict[str, Any]:
     tree = OmegaConf.to_container(config)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
 
-def _first(word: Word, text: str) -> str:
-    """An override with the first value of its sweep."""
-    return f"{text.partition('=')[0]}={word.options[0]}" if word.swept and word.options else text
+def _with_first_option(word: Word, text: str) -> str:
+    """Return an override with the first value of its sweep."""
+    return f"{text.partition('=')[0]}={word.options[0]}" if word.is_sweep and word.options else text
 
 
-def explain(error: Exception, overrides: Sequence[str] = ()) -> Problem:
-    """Hydra's own errors as one of ours."""
+def explain_hydra_error(error: Exception, overrides: Sequence[str] = ()) -> Problem:
+    """Turn an error of Hydra's, OmegaConf's or PyYAML's into one of ours."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
     text = " ".join(f"{error} {cause or ''}".split("Search path:")[0].split("\nSee https://")[0].split())
     given = next((override for override in overrides if override in text), "")

@@ -1,27 +1,29 @@
-"""Whether a procedure can learn in several processes, by what its class says of itself."""
+"""Check whether a procedure can run in several processes, by the attributes of its class."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dlx.config.catalogue import constructor
+from dlx.config.catalogue import find_signature
 
 
-def refusal(procedure: Mapping[str, Any], trainer: Mapping[str, Any], name: str) -> tuple[str, str] | None:
-    """What keeps `trainer.strategy` from working, and the remedy; None if nothing does.
+def check_distributed_support(
+    procedure: Mapping[str, Any], trainer: Mapping[str, Any], name: str
+) -> tuple[str, str] | None:
+    """Return why `trainer.strategy` cannot work, and the remedy; None if it can.
 
     Args:
         procedure, trainer: their nodes of the configuration.
-        name: what the procedure was chosen by.
+        name: the name that the procedure was chosen by.
     """
     strategy = trainer["strategy"]
-    for target in _targets(procedure):
-        found = constructor(target)
-        says = found.attributes if found else {}
+    for target in _iter_procedure_targets(procedure):
+        signature = find_signature(target)
+        declared = signature.attributes if signature else {}
         own = target.rpartition(".")[2]
         which = f"procedure={name}" + (f" ({own})" if target != procedure.get("_target_") else "")
-        if says.get("distributes") is False:
+        if declared.get("distributes") is False:
             return f"{which} learns in one process only", "type trainer=default"
-        if strategy == "fsdp" and says.get("shards") is False:
+        if strategy == "fsdp" and declared.get("shards") is False:
             return (
                 f"{which} needs the whole model in each process, of which trainer.strategy=fsdp leaves it a part",
                 "type trainer=ddp",
@@ -35,11 +37,11 @@ def refusal(procedure: Mapping[str, Any], trainer: Mapping[str, Any], name: str)
     return None
 
 
-def _targets(node: Any) -> Iterator[str]:
-    """Classes of procedures: a node's own, and those within."""
+def _iter_procedure_targets(node: Any) -> Iterator[str]:
+    """Yield the classes of procedures: a node's own, and those within."""
     if isinstance(node, Mapping):
         target = node.get("_target_")
         if isinstance(target, str) and not target.startswith("torch."):
             yield target
         for value in node.values():
-            yield from _targets(value)
+            yield from _iter_procedure_targets(value)

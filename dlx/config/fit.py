@@ -1,4 +1,4 @@
-"""Whether a model fits a dataset, the dataset the task, and the procedure the trainer; if not, what does."""
+"""Check that the model fits the dataset, the dataset the task, and the procedure the trainer; if not, say what does."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,44 +8,44 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.config.catalogue import Catalogue, Entry, able, accepts, constructor, met
-from dlx.config.distributed_support import refusal
+from dlx.config.catalogue import Catalogue, Entry, accepts_dataset, find_signature, provides_targets, supports_task
+from dlx.config.distributed_support import check_distributed_support
 from dlx.config.hydra_internals import is_empty
-from dlx.config.overrides import Word, chosen
-from dlx.config.report import Problem, Where
-from dlx.config.static.schema import shown
+from dlx.config.overrides import Word, list_choices
+from dlx.config.report import Location, Problem
+from dlx.config.static.schema import format_value
 
-MOST = 12  # alternatives that are named
+MAX_ALTERNATIVES = 12  # alternatives that are named
 
 
 def check_fit(
     config: DictConfig, choices: Mapping[str, Any], catalogue: Catalogue, given: Mapping[tuple[str, ...], str]
 ) -> list[Problem]:
-    """Whether the model takes the dataset's examples, the dataset has what the task needs, and batches matter."""
-    nodes = {name: _plain(config.get(name)) for name in ("model", "dataset", "task", "procedure", "trainer")}
+    """Check that the model takes the dataset's examples, the dataset has what the task needs, and the rest fits too."""
+    nodes = {name: _to_dict(config.get(name)) for name in ("model", "dataset", "task", "procedure", "trainer")}
     attributes = {}
     for name, node in nodes.items():
         target = node.get("_target_")
-        found = constructor(target) if isinstance(target, str) else None
-        attributes[name] = found.attributes if found else {}
-    if not accepts(attributes["model"], attributes["dataset"], nodes["dataset"]):
-        return [_no_fit(choices, attributes, nodes, catalogue, given)]
-    if not met(attributes["task"].get("needs"), nodes["dataset"]):
-        return [_unmet(choices, attributes["task"]["needs"], catalogue, given)]
-    if not able(nodes["model"], attributes["task"]):
-        return [_unable(choices, bool(nodes["model"].get("bidirectional")), catalogue, given)]
+        signature = find_signature(target) if isinstance(target, str) else None
+        attributes[name] = signature.attributes if signature else {}
+    if not accepts_dataset(attributes["model"], attributes["dataset"], nodes["dataset"]):
+        return [_report_misfit(choices, attributes, nodes, catalogue, given)]
+    if not provides_targets(attributes["task"].get("needs"), nodes["dataset"]):
+        return [_report_missing_targets(choices, attributes["task"]["needs"], catalogue, given)]
+    if not supports_task(nodes["model"], attributes["task"]):
+        return [_report_unsupported_task(choices, bool(nodes["model"].get("bidirectional")), catalogue, given)]
     if nodes["trainer"].get("strategy"):
-        refused = refusal(nodes["procedure"], nodes["trainer"], str(choices.get("procedure")))
+        refused = check_distributed_support(nodes["procedure"], nodes["trainer"], str(choices.get("procedure")))
         if refused:
             return [Problem(given.get(("trainer",), f"trainer.strategy={nodes['trainer']['strategy']}"), *refused)]
     if nodes["trainer"].get("batch") == "auto" and attributes["procedure"].get("by_batches") is False:
-        return [_no_batches(str(choices.get("procedure")), given)]
+        return [_report_auto_batch(str(choices.get("procedure")), given)]
     if attributes["procedure"].get("by_layers"):
-        return _unlike(nodes["procedure"].get("epochs"), nodes["trainer"].get("epochs"), given)
+        return _report_unequal_epochs(nodes["procedure"].get("epochs"), nodes["trainer"].get("epochs"), given)
     return []
 
 
-def _no_fit(
+def _report_misfit(
     choices: Mapping[str, Any],
     attributes: Mapping[str, Any],
     nodes: Mapping[str, Any],
@@ -58,37 +58,39 @@ def _no_fit(
     least = attributes["model"].get("min_size")
     size = f" of at least {least}×{least}" if least else ""
     shape, kind = nodes["dataset"].get("shape"), attributes["dataset"].get("kind")
-    has = f"{kind} data" + (f" of shape {shown(shape)}" if shape else "")
-    sets, models = _alternatives(model, dataset, catalogue)
-    what = f"{model} takes {kinds} data{size}; {dataset} is {has}; {model} fits {_several(sets) or 'no dataset here'}"
-    what += f"; {dataset} is fit by {_several(models)}" if models else ""
+    has = f"{kind} data" + (f" of shape {format_value(shape)}" if shape else "")
+    sets, models = _find_alternatives(model, dataset, catalogue)
+    what = (
+        f"{model} takes {kinds} data{size}; {dataset} is {has}; {model} fits {_join_names(sets) or 'no dataset here'}"
+    )
+    what += f"; {dataset} is fit by {_join_names(models)}" if models else ""
     remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
     remedy = f"type {remedy}" if remedy else ""
-    return Problem(_typed_choices(model, dataset, given), what, remedy, _file(catalogue, "model", model))
+    return Problem(_format_choices(model, dataset, given), what, remedy, _locate_entry(catalogue, "model", model))
 
 
-def _unmet(choices: Mapping[str, Any], needs: str, catalogue: Catalogue, given: Any) -> Problem:
+def _report_missing_targets(choices: Mapping[str, Any], needs: str, catalogue: Catalogue, given: Any) -> Problem:
     model, dataset, task = (str(choices.get(name)) for name in ("model", "dataset", "task"))
     has = "no classes" if needs == "classes" else "no targets to regress on"
-    sets, models = _alternatives(model, dataset, catalogue)
+    sets, models = _find_alternatives(model, dataset, catalogue)
     what = f"task={task} needs {needs}; {dataset} has {has}"
     own = catalogue.entry("dataset", dataset)
     other = (own.overrides.get("task") if own else None) or catalogue.defaults.get("task")
-    brought = catalogue.entry("model", model)
+    model_entry = catalogue.entry("model", model)
     if ("task",) in given and other != task:
         remedy = f"task={other}"
-    elif brought and brought.overrides.get("task") == task:  # the model is made for this task
-        what += f"; {model} fits {_several(sets) or 'no dataset here'}"
+    elif model_entry and model_entry.overrides.get("task") == task:  # the model is made for this task
+        what += f"; {model} fits {_join_names(sets) or 'no dataset here'}"
         remedy = " or ".join([f"dataset={sets[0]}"] * bool(sets) + [f"model={models[0]}"] * bool(models))
     else:
-        what += f"; {dataset} is fit by {_several(models) or 'no model here'}"
-        having = (entry.name for entry in catalogue.entries("dataset") if met(needs, entry.node))
+        what += f"; {dataset} is fit by {_join_names(models) or 'no model here'}"
+        having = (entry.name for entry in catalogue.entries("dataset") if provides_targets(needs, entry.node))
         remedy = f"model={models[0]}" if models else f"dataset={next(having, '…')}"
-    typed = given.get(("task",)) or _typed_choices(model, dataset, given)
-    return Problem(typed, what, f"type {remedy}" if remedy else "", _file(catalogue, "task", task))
+    typed = given.get(("task",)) or _format_choices(model, dataset, given)
+    return Problem(typed, what, f"type {remedy}" if remedy else "", _locate_entry(catalogue, "task", task))
 
 
-def _no_batches(procedure: str, given: Mapping[tuple[str, ...], str]) -> Problem:
+def _report_auto_batch(procedure: str, given: Mapping[tuple[str, ...], str]) -> Problem:
     what = (
         f"procedure={procedure} learns from a whole pass, whatever its batches; trainer.batch=auto needs one that "
         "learns from each batch"
@@ -97,8 +99,8 @@ def _no_batches(procedure: str, given: Mapping[tuple[str, ...], str]) -> Problem
     return Problem(typed, what, "leave it out, or type another procedure (dlx list procedures)")
 
 
-def _unlike(layer: Any, last: Any, given: Mapping[tuple[str, ...], str]) -> list[Problem]:
-    """Passes of a layer other than those of the last one."""
+def _report_unequal_epochs(layer: Any, last: Any, given: Mapping[tuple[str, ...], str]) -> list[Problem]:
+    """Report a number of epochs for the layers that differs from that of the last one."""
     if last is None or layer == last:
         return []
     typed = given.get(("procedure", "epochs"), f"procedure.epochs={layer}")
@@ -106,50 +108,50 @@ def _unlike(layer: Any, last: Any, given: Mapping[tuple[str, ...], str]) -> list
     return [Problem(typed, what, f"type trainer.epochs={layer} instead")]
 
 
-def _unable(choices: Mapping[str, Any], both: bool, catalogue: Catalogue, given: Any) -> Problem:
+def _report_unsupported_task(choices: Mapping[str, Any], both: bool, catalogue: Catalogue, given: Any) -> Problem:
     model, dataset, task = (str(choices.get(name)) for name in ("model", "dataset", "task"))
-    _, models = _alternatives(model, dataset, catalogue)
+    _, models = _find_alternatives(model, dataset, catalogue)
     does = "reads from both ends, what it should tell included" if both else "does not"
     what = f"task={task} needs a model that answers at every step{' by those before it' * both}; {model} {does}"
-    what += f"; {dataset} is fit by {_several(models)}" if models else ""
-    typed = given.get(("task",)) or _typed_choices(model, dataset, given)
-    return Problem(typed, what, f"type model={models[0]}" if models else "", _file(catalogue, "model", model))
+    what += f"; {dataset} is fit by {_join_names(models)}" if models else ""
+    typed = given.get(("task",)) or _format_choices(model, dataset, given)
+    return Problem(typed, what, f"type model={models[0]}" if models else "", _locate_entry(catalogue, "model", model))
 
 
-def _alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:
-    """A few datasets that fit the model, and models that fit the dataset.
+def _find_alternatives(model: str, dataset: str, catalogue: Catalogue) -> tuple[list[str], list[str]]:
+    """Find a few datasets that fit the model, and models that fit the dataset.
 
     The model's own and the defaults come first, then models that leave the dataset its task.
     """
     learner, data = catalogue.entry("model", model), catalogue.entry("dataset", dataset)
     first = (learner.overrides.get("dataset") if learner else None, *catalogue.defaults.values())
 
-    def some(group: str, fits: Callable[[Entry], bool]) -> list[str]:
+    def find(group: str, fits: Callable[[Entry], bool]) -> list[str]:
         entries = [entry for name in catalogue.names(group) if (entry := catalogue.entry(group, name))]
         entries.sort(key=lambda entry: (entry.name not in first, "task" in entry.overrides, entry.name))
-        found = (entry.name for entry in entries if fits(entry))
-        return list(islice(found, MOST))  # reading the sources of all would take its time
+        fitting = (entry.name for entry in entries if fits(entry))
+        return list(islice(fitting, MAX_ALTERNATIVES))  # reading the sources of all would take its time
 
-    sets = some("dataset", lambda entry: catalogue.fits(learner, entry)) if learner else []
-    models = some("model", lambda entry: catalogue.fits(entry, data)) if data else []
+    sets = find("dataset", lambda entry: catalogue.fits(learner, entry)) if learner else []
+    models = find("model", lambda entry: catalogue.fits(entry, data)) if data else []
     return sets, models
 
 
-def _several(names: Sequence[str]) -> str:
-    return ", ".join(names) + " and more" * (len(names) == MOST)
+def _join_names(names: Sequence[str]) -> str:
+    return ", ".join(names) + " and more" * (len(names) == MAX_ALTERNATIVES)
 
 
-def _typed_choices(model: str, dataset: str, given: Mapping[tuple[str, ...], str]) -> str:
+def _format_choices(model: str, dataset: str, given: Mapping[tuple[str, ...], str]) -> str:
     typed = [given[(name,)] for name in ("model", "dataset") if (name,) in given]
     return " ".join(typed) or f"model={model} dataset={dataset}"
 
 
-def _file(catalogue: Catalogue, group: str, name: str) -> Where | None:
+def _locate_entry(catalogue: Catalogue, group: str, name: str) -> Location | None:
     entry = catalogue.entry(group, name)
-    return Where(entry.file, 1) if entry else None
+    return Location(entry.file, 1) if entry else None
 
 
-def _plain(node: Any) -> dict[str, Any]:
+def _to_dict(node: Any) -> dict[str, Any]:
     if not isinstance(node, DictConfig) or is_empty(node):
         return {}
     with contextlib.suppress(OmegaConfBaseException):
@@ -159,28 +161,29 @@ def _plain(node: Any) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
 
 
-def check_pairs(words: Sequence[Word], catalogue: Catalogue, told: Sequence[Problem]) -> list[Problem]:
-    """Models and datasets of a sweep that do not fit, beyond the combinations that were composed.
+def check_pairs(words: Sequence[Word], catalogue: Catalogue, known: Sequence[Problem]) -> list[Problem]:
+    """Report models and datasets of a sweep that do not fit, beyond the combinations that were composed.
 
     Args:
         words: the overrides.
         catalogue: what they choose from.
-        told: mistakes already found; a pair in one of them is not named again.
+        known: mistakes already found; a pair in one of them is not named again.
     """
-    asked = {word.key: word for word in words if word.is_group}
-    model, dataset = asked.get("model"), asked.get("dataset")
-    if model is None or dataset is None or not (model.swept or dataset.swept):
+    chosen = {word.key: word for word in words if word.is_group}
+    model, dataset = chosen.get("model"), chosen.get("dataset")
+    if model is None or dataset is None or not (model.is_sweep or dataset.is_sweep):
         return []
-    task = catalogue.entry("task", chosen(asked["task"])[0]) if "task" in asked else None
+    task = catalogue.entry("task", list_choices(chosen["task"])[0]) if "task" in chosen else None
     problems = []
-    for learner in filter(None, (catalogue.entry("model", name) for name in chosen(model))):
-        for data in filter(None, (catalogue.entry("dataset", name) for name in chosen(dataset))):
-            fits = accepts(learner.attributes, data.attributes, data.node) and (
-                met(task.attributes.get("needs"), data.node) and able(learner.node, task.attributes)
+    for learner in filter(None, (catalogue.entry("model", name) for name in list_choices(model))):
+        for data in filter(None, (catalogue.entry("dataset", name) for name in list_choices(dataset))):
+            fits = accepts_dataset(learner.attributes, data.attributes, data.node) and (
+                provides_targets(task.attributes.get("needs"), data.node)
+                and supports_task(learner.node, task.attributes)
                 if task
                 else catalogue.fits(learner, data)
             )
-            if not fits and not any(_about(problem, learner.name, data.name) for problem in told):
+            if not fits and not any(_mentions_pair(problem, learner.name, data.name) for problem in known):
                 what = f"{learner.name} does not fit {data.name}"
                 problems.append(
                     Problem(f"{model.text} {dataset.text}", what, f"type dlx list datasets --fits model={learner.name}")
@@ -188,5 +191,5 @@ def check_pairs(words: Sequence[Word], catalogue: Catalogue, told: Sequence[Prob
     return problems
 
 
-def _about(problem: Problem, model: str, dataset: str) -> bool:
+def _mentions_pair(problem: Problem, model: str, dataset: str) -> bool:
     return f"{model} takes" in problem.what and f"; {dataset} is" in problem.what

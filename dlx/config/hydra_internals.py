@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_loader_impl import get_overrides_dirname as override_dirname
+from hydra._internal.config_loader_impl import get_overrides_dirname as get_override_dirname
 from hydra._internal.utils import create_config_search_path
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from omegaconf import Container, DictConfig
-from omegaconf._utils import get_omega_conf_dumper as omegaconf_dumper
+from omegaconf._utils import get_omega_conf_dumper as get_omegaconf_dumper
 
 __all__ = [
     "Loader",
-    "application_parser",
     "apply_overrides",
+    "get_omegaconf_dumper",
+    "get_override_dirname",
+    "get_raw_repr",
+    "get_raw_value",
     "is_empty",
-    "omegaconf_dumper",
-    "override_dirname",
-    "raw_repr",
-    "raw_value",
+    "make_application_parser",
     "register_plugin",
     "run_application",
 ]
@@ -53,12 +53,12 @@ def apply_overrides(overrides: Sequence[Override], config: DictConfig) -> None:
     ConfigLoaderImpl._apply_overrides_to_config(list(overrides), config)
 
 
-def raw_value(node: DictConfig, key: Any) -> Any:
+def get_raw_value(node: DictConfig, key: Any) -> Any:
     """Return a value as it is written, its interpolation unresolved."""
     return node._get_node(key)._value()  # type: ignore[union-attr]
 
 
-def raw_repr(node: Container, key: Any) -> str:
+def get_raw_repr(node: Container, key: Any) -> str:
     """Return how a value is written, for a message."""
     return repr(node._get_node(key))
 
@@ -68,7 +68,7 @@ def is_empty(node: Container) -> bool:
     return node._is_none() or node._is_missing()
 
 
-def application_parser() -> argparse.ArgumentParser:
+def make_application_parser() -> argparse.ArgumentParser:
     """Return the parser of Hydra's command line."""
     from hydra._internal.utils import get_args_parser
 

@@ -1,4 +1,4 @@
-"""Names of earlier versions and what they are called now, so that older runs and configurations go on working.
+"""Map names of earlier versions to present ones, so that older runs and configurations go on working.
 
 A saved `config.yaml` names classes by their modules of that time. They are renamed as it is read, before anything asks
 whether the class may be built.

@@ -1,4 +1,4 @@
-"""The `key=value` words of a command line: parsed, sorted into group choices and values, sweeps laid out as cases."""
+"""Parse the `key=value` words of a command line into group choices, values and sweeps."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,9 +13,9 @@ from hydra.errors import HydraException
 from dlx.config.catalogue import Catalogue
 from dlx.config.extras import install_command
 from dlx.config.hydra_internals import Loader
-from dlx.config.report import Problem, Where, closest, listed
+from dlx.config.report import Location, Problem, find_closest, join_names
 
-SWEEPS = {  # what a sweep can be written with, and how
+SWEEP_EXAMPLES = {  # what a sweep can be written with, and how
     "log": "log(1e-4,1e-1)",
     "interval": "interval(0,0.5)",
     "choice": "choice(a,b)",
@@ -25,12 +25,12 @@ SWEEPS = {  # what a sweep can be written with, and how
     "sort": "sort(a,b)",
     "glob": "glob(*)",
 }
-MEANT = {"uniform": "interval", "loguniform": "log", "log_uniform": "log", "logspace": "log", "randint": "int"}
+SWEEP_ALIASES = {"uniform": "interval", "loguniform": "log", "log_uniform": "log", "logspace": "log", "randint": "int"}
 
 
 @dataclass
 class Word:
-    """One override."""
+    """One override, a word of the command line."""
 
     text: str
     parsed: Override
@@ -48,18 +48,18 @@ class Word:
         return tuple(self.key.replace("[", ".").replace("]", "").split("."))
 
     @property
-    def swept(self) -> bool:
+    def is_sweep(self) -> bool:
         """Whether it takes several values in turn."""
         return self.parsed.is_sweep_override()
 
     @property
-    def hydra(self) -> bool:
+    def is_hydra(self) -> bool:
         """Whether it configures Hydra itself."""
         return self.parsed.is_hydra_override()
 
-    def case(self, number: int) -> str:
-        """The override with one value of its sweep, `options` taken in turn."""
-        if not self.swept:
+    def pick_option(self, number: int) -> str:
+        """Return the override with one value of its sweep, `options` taken in turn."""
+        if not self.is_sweep:
             return self.text
         return f"{self.parsed.get_key_element()}={self.options[number % len(self.options)]}"
 
@@ -88,36 +88,36 @@ class Options:
         return self.known[group]
 
     def is_group(self, key: str) -> bool:
-        """Whether a key is a group with options."""
+        """Return whether a key is a group with options."""
         return "." not in key and bool(self[key])
 
 
-def parse(texts: Sequence[str], options: Options, catalogue: Catalogue) -> tuple[list[Word], list[Problem]]:
-    """Overrides as words, and what is wrong with those that cannot be one."""
+def parse_overrides(texts: Sequence[str], options: Options, catalogue: Catalogue) -> tuple[list[Word], list[Problem]]:
+    """Parse overrides; return the words, and what is wrong with those that cannot be parsed."""
     parser = OverridesParser.create(config_loader=options.loader)
     words, problems = [], []
     for text in texts:
         try:
             parsed = parser.parse_overrides([text])[0]
             word = Word(text, parsed, options.is_group(parsed.key_or_group))
-            word.options = _options(word)
+            word.options = _list_options(word)
         except HydraException as error:
-            problems.append(_unparsable(text, error, catalogue))
+            problems.append(_report_unparsable(text, error, catalogue))
         else:
             words.append(word)
     return words, problems
 
 
-def _options(word: Word) -> list[str]:
+def _list_options(word: Word) -> list[str]:
     if word.parsed.is_discrete_sweep():
         return list(word.parsed.sweep_string_iterator())
-    if word.swept:  # interval(a, b): some sweepers draw from it; both ends must be good
+    if word.is_sweep:  # interval(a, b): some sweepers draw from it; both ends must be good
         value = word.parsed.value()
         return [str(getattr(value, "start", None)), str(getattr(value, "end", None))]
     return []
 
 
-def _unparsable(text: str, error: HydraException, catalogue: Catalogue) -> Problem:
+def _report_unparsable(text: str, error: HydraException, catalogue: Catalogue) -> Problem:
     if "=" not in text:
         homes = [group for group in catalogue.groups if text in catalogue.names(group)]
         if homes:
@@ -129,9 +129,9 @@ def _unparsable(text: str, error: HydraException, catalogue: Catalogue) -> Probl
         (line for line in lines if not line.startswith(("Error parsing", "See ", "LexerNo"))), "its characters"
     )
     unknown = re.search(r"Unknown function '(\w+)'", reason)
-    if unknown and (near := MEANT.get(unknown[1].lower()) or closest(unknown[1], SWEEPS)):
+    if unknown and (near := SWEEP_ALIASES.get(unknown[1].lower()) or find_closest(unknown[1], SWEEP_EXAMPLES)):
         what = f"there is no such {unknown[1]}(…); did you mean {near}?"
-        return Problem(text, what, f"type '{key}={SWEEPS[near]}'")
+        return Problem(text, what, f"type '{key}={SWEEP_EXAMPLES[near]}'")
     if " " in key:
         return Problem(text, "spaces stand around the =", f"type {key.strip()}={value.strip()}")
     return Problem(
@@ -140,7 +140,7 @@ def _unparsable(text: str, error: HydraException, catalogue: Catalogue) -> Probl
 
 
 def check_sweeps(words: Iterable[Word], multirun: bool) -> list[Problem]:
-    """Several values where one is needed."""
+    """Report several values where one is needed."""
     if multirun:
         return []
     return [
@@ -151,38 +151,38 @@ def check_sweeps(words: Iterable[Word], multirun: bool) -> list[Problem]:
             + ("" if word.is_group else f"; to give a list, type {word.key}=[{','.join(word.options)}]"),
         )
         for word in words
-        if word.swept
+        if word.is_sweep
     ]
 
 
 def check_intervals(words: Iterable[Word], multirun: bool) -> list[Problem]:
-    """Intervals where every value is run in turn."""
+    """Report intervals where every value is run in turn."""
     what = "an interval has no values to run one after another; needed: a sweeper that draws from it"
     return [
         Problem(word.text, what, f"type dlx sweep NAME '{word.text}'")
         for word in words
-        if multirun and word.swept and not word.parsed.is_discrete_sweep()
+        if multirun and word.is_sweep and not word.parsed.is_discrete_sweep()
     ]
 
 
 def check_choices(words: Iterable[Word], options: Options, catalogue: Catalogue) -> list[Problem]:
-    """Options that a group does not have."""
+    """Report options that a group does not have."""
     problems = []
     for word in words:
         if not word.is_group or word.parsed.is_delete():
             continue
-        for option in chosen(word):
+        for option in list_choices(word):
             parent, _, name = f"{word.key}/{option}".rpartition("/")
             if option == "null" or name in options[parent]:
                 continue
             known = catalogue.names(word.key) or options[word.key]
-            problems.append(_no_option(word, option, known, catalogue))
+            problems.append(_report_unknown_option(word, option, known, catalogue))
     return problems
 
 
-def chosen(word: Word) -> list[str]:
-    """The options that a group's override names: one, those of a sweep, or those of a list."""
-    if word.swept:
+def list_choices(word: Word) -> list[str]:
+    """List the options that a group's override names: one, those of a sweep, or those of a list."""
+    if word.is_sweep:
         return word.options
     value = word.parsed.value()
     values = value if isinstance(value, list) else [value]
@@ -190,31 +190,33 @@ def chosen(word: Word) -> list[str]:
 
 
 # Hydra's plugins that dlx has as extras: where an option of theirs is not there, they are not installed.
-EXTRAS = {
+PLUGIN_EXTRAS = {
     "hydra/launcher": {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 }
 
 
-def _no_option(word: Word, option: str, known: Sequence[str], catalogue: Catalogue) -> Problem:
-    extra = EXTRAS.get(word.key, {}).get(option)
+def _report_unknown_option(word: Word, option: str, known: Sequence[str], catalogue: Catalogue) -> Problem:
+    extra = PLUGIN_EXTRAS.get(word.key, {}).get(option)
     if extra:
         what = f"{word.key} {option} is a plugin of Hydra's that is not installed"
         return Problem(word.text, what, f"type {install_command(extra)}")
-    near = closest(option, known)
+    near = find_closest(option, known)
     entry = catalogue.entry(word.key, near) if near else None
-    what = f"there is no {word.key} {option}; " + (f"did you mean {near}?" if near else f"there are {listed(known)}")
+    what = f"there is no {word.key} {option}; " + (
+        f"did you mean {near}?" if near else f"there are {join_names(known)}"
+    )
     elsewhere = [group for group in catalogue.groups if group != word.key and option in catalogue.names(group)]
     remedy = f"type {word.key}={near}" if near else f"type dlx list {word.key}s"
     if elsewhere and not near:
         remedy = f"{option} is a {elsewhere[0]}: type {elsewhere[0]}={option}"
-    return Problem(word.text, what, remedy, Where(entry.file, 1) if entry else None)
+    return Problem(word.text, what, remedy, Location(entry.file, 1) if entry else None)
 
 
-def cases(words: Sequence[Word]) -> list[list[str]]:
-    """Group choices of a sweep in few cases, each option in at least one of them; without a sweep, one case.
+def list_cases(words: Sequence[Word]) -> list[list[str]]:
+    """Return group choices of a sweep as few cases, each option in at least one of them; without a sweep, one case.
 
     The full product is Hydra's to compose, job by job.
     """
     groups = [word for word in words if word.is_group]
-    count = max((len(word.options) for word in groups if word.swept), default=1)
-    return [[word.case(number) for word in groups] for number in range(count)]
+    count = max((len(word.options) for word in groups if word.is_sweep), default=1)
+    return [[word.pick_option(number) for word in groups] for number in range(count)]

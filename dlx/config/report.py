@@ -1,4 +1,4 @@
-"""All mistakes at once: what was given, what is needed, what to type, and the file and line where it belongs."""
+"""Report all mistakes at once: what was given, what is needed, what to type, and the file and line it belongs to."""
 
 import difflib
 import re
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dlx.errors import UsageError
 
 
-class Where(NamedTuple):
+class Location(NamedTuple):
     """A line of a file."""
 
     file: Path
@@ -31,12 +31,12 @@ class Problem:
     given: str  # as it was typed, or `file:line`
     what: str  # what is wrong with it and what is needed
     remedy: str = ""  # what to type
-    where: Where | None = None  # where the right key lives
+    where: Location | None = None  # where the right key lives
 
     def __str__(self) -> str:
         joint = " " if self.what.endswith("?") else "; "
         text = f"{self.given}: {self.what}" + (f"{joint}{self.remedy}" if self.remedy else "")
-        return typed(text) + (f"\n    {self.where}" if self.where else "")
+        return restore_log_sweeps(text) + (f"\n    {self.where}" if self.where else "")
 
 
 class ConfigError(UsageError):
@@ -46,27 +46,27 @@ class ConfigError(UsageError):
         self.problems = list(dict.fromkeys(problems))
         count = len(self.problems)
         head = f"{count} mistakes in the configuration" if count > 1 else "a mistake in the configuration"
-        super().__init__(f"{head}; nothing was started\n" + "\n".join(f"  {_indented(p)}" for p in self.problems))
+        super().__init__(f"{head}; nothing was started\n" + "\n".join(f"  {_indent(p)}" for p in self.problems))
 
 
-def _indented(problem: Problem) -> str:
+def _indent(problem: Problem) -> str:
     return str(problem).replace("\n", "\n  ")
 
 
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant, None where none is near."""
+def find_closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant, None where none is close."""
     lowered = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
-    return lowered[found[0]] if found else None
+    matches = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[matches[0]] if matches else None
 
 
-def listed(names: Iterable[str], most: int = 24) -> str:
-    """Names in a sentence, the first ones of very many."""
+def join_names(names: Iterable[str], most: int = 24) -> str:
+    """Join names for a sentence; of very many, the first ones."""
     known = list(names)
     shown = ", ".join(known[:most])
     return f"{shown} and {len(known) - most} more" if len(known) > most else shown
 
 
-def typed(text: str) -> str:
-    """A text in which `tag(log,interval(a,b))` is `log(a,b)` again, as it was typed."""
+def restore_log_sweeps(text: str) -> str:
+    """Write `tag(log,interval(a,b))` in a text as `log(a,b)` again, as it was typed."""
     return re.sub(r"tag\(log,\s*interval\(([^()]*)\)\)", r"log(\1)", text)

@@ -18,102 +18,104 @@ GROUPS = ("task", "procedure", "optimizer", "scheduler", "trainer", "dataset", "
 _TARGET = re.compile(r"""^[\s\-]*_target_\s*:\s*["']?(\w+)\.""", re.MULTILINE)
 
 
-class Places(NamedTuple):
+class SearchPath(NamedTuple):
     """Directories of configuration files and the name of the primary one."""
 
     main: Path
-    own: tuple[Path, ...] = ()  # the user's, searched before `main`, in this order
-    name: str = "config"
+    user: tuple[Path, ...] = ()  # the user's, searched before `main`, in this order
+    config_name: str = "config"
 
     @property
-    def all(self) -> tuple[Path, ...]:
-        """In the order of the search."""
-        return (*self.own, self.main)
+    def directories(self) -> tuple[Path, ...]:
+        """All directories, in the order of the search."""
+        return (*self.user, self.main)
 
-    def file(self, config_path: str) -> Path | None:
-        """The file of `model/mlp`: the first that is found."""
-        for folder in self.all:
+    def find_file(self, config_path: str) -> Path | None:
+        """Return the file of a configuration such as `model/mlp`: the first that is found, None if there is none."""
+        for folder in self.directories:
             for suffix in (".yaml", ".yml"):
                 if (file := folder / f"{config_path.removesuffix(suffix)}{suffix}").is_file():
                     return file
         return None
 
 
-def places(config_dir: str | None = None, config_path: str | None = None, config_name: str | None = None) -> Places:
-    """The search path for the working directory and the options of Hydra's command line.
+def find_search_path(
+    config_dir: str | None = None, config_path: str | None = None, config_name: str | None = None
+) -> SearchPath:
+    """Return the search path for the working directory and the options of Hydra's command line.
 
     Raises:
-        UsageError: a directory that was asked for is not there.
+        UsageError: a directory given as an option does not exist.
     """
-    main = packaged() if config_path is None else _directory("--config-path", config_path)
-    asked = [] if config_dir is None else [_directory("--config-dir", config_dir)]
+    main = find_packaged_conf() if config_path is None else _check_directory("--config-path", config_path)
+    given = [] if config_dir is None else [_check_directory("--config-dir", config_dir)]
     local = Path.cwd() / "conf"
-    found = [*asked, local] if local.is_dir() else asked
-    own = tuple(folder for folder in dict.fromkeys(path.resolve() for path in found) if folder != main)
-    return Places(main, own, config_name or "config")
+    folders = [*given, local] if local.is_dir() else given
+    user = tuple(folder for folder in dict.fromkeys(path.resolve() for path in folders) if folder != main)
+    return SearchPath(main, user, config_name or "config")
 
 
-def packaged() -> Path:
-    """dlx's own files: `dlx/conf` where it was installed from a wheel, `conf` beside `dlx` in a checkout."""
+def find_packaged_conf() -> Path:
+    """Return dlx's own directory: `dlx/conf` where it was installed from a wheel, `conf` beside `dlx` in a checkout."""
     here = Path(__file__).resolve().parent.parent  # dlx
     return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
 
 
-def _directory(option: str, given: str) -> Path:
+def _check_directory(option: str, given: str) -> Path:
     path = Path(given).resolve()
     if not path.is_dir():
         raise UsageError(f"{option} {given} was given; needed: a directory of configuration files; there is no {path}")
     return path
 
 
-def import_from_here() -> None:
+def add_cwd_to_sys_path() -> None:
     """Put the working directory on `sys.path`, last: a `./random.py` must not replace Python's own."""
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
 
 
-def own_packages() -> list[str]:
-    """Modules of the working directory that the user's own `./conf` names as a `_target_`: trusted, as the user's.
+def list_own_packages() -> list[str]:
+    """List the modules of the working directory that the user's own `./conf` names in a `_target_`: they are trusted.
 
-    A run directory that somebody else wrote adds nothing to them.
+    A run directory written by somebody else adds nothing to them.
     """
     folder = Path.cwd() / "conf"
-    if not folder.is_dir() or folder.resolve() == packaged():
+    if not folder.is_dir() or folder.resolve() == find_packaged_conf():
         return []
-    named: set[str] = set()
+    packages: set[str] = set()
     for file in folder.rglob("*.y*ml"):
-        named.update(_TARGET.findall(file.read_text(encoding="utf-8", errors="replace")))
-    return sorted(name for name in named if Path(f"{name}.py").is_file() or Path(name).is_dir())
+        packages.update(_TARGET.findall(file.read_text(encoding="utf-8", errors="replace")))
+    return sorted(name for name in packages if Path(f"{name}.py").is_file() or Path(name).is_dir())
 
 
-_searched: tuple[Path, ...] = ()  # what the plugin below adds; empty outside `searching`
+_user_directories: tuple[Path, ...] = ()  # what the plugin below adds; empty outside `use_search_path`
 
 
 @contextmanager
-def searching(where: Places) -> Iterator[None]:
+def use_search_path(search_path: SearchPath) -> Iterator[None]:
     """Have Hydra look into the user's directories before `main`.
 
     Hydra's own --config-dir is searched *after* the application's files: it could add to them and replace none.
     """
-    global _searched
-    _plug_in()
-    before, _searched = _searched, where.own
+    global _user_directories
+    _register_search_plugin()
+    before, _user_directories = _user_directories, search_path.user
     try:
         yield
     finally:
-        _searched = before
+        _user_directories = before
 
 
 @cache
-def _plug_in() -> None:
+def _register_search_plugin() -> None:
     from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
     class OwnFiles(SearchPathPlugin):
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            for folder in _searched:
+            for folder in _user_directories:
                 search_path.prepend("own", f"file://{folder}", SearchPathQuery(provider="main", path=None))
 
     Plugins.instance().register(OwnFiles)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from dlx.config.report import closest, listed
+from dlx.config.report import find_closest, join_names
 from dlx.errors import UsageError
 from dlx.interpretability.layers import Layer
 from dlx.interpretability.subject import Subject
@@ -49,7 +49,7 @@ def check(method: str, subject: Subject, choice: Choice) -> None:
     if method == "grad_cam" and not layer.maps:
         raise UsageError(
             f"--layer {layer.name} gives {list(layer.shape)}; grad_cam needs maps, [channels, height, width]: "
-            f"{listed(each.name for each in subject.layers if each.maps)}"
+            f"{join_names(each.name for each in subject.layers if each.maps)}"
         )
     if method in ("deconvnet", "maximization") and choice.unit is not None and choice.unit >= layer.shape[0]:
         raise UsageError(
@@ -87,9 +87,9 @@ def convolutions(subject: Subject, choice: Choice) -> dict[str, nn.Conv2d | nn.C
 def _known(name: str, names: list[str], kind: str) -> str:
     if name in names:
         return name
-    near = closest(name, names)
+    near = find_closest(name, names)
     guess = f"did you mean {near}? " if near else ""
-    raise UsageError(f"--layer {name} was given; {guess}the {kind} are {listed(names, len(names))}")
+    raise UsageError(f"--layer {name} was given; {guess}the {kind} are {join_names(names, len(names))}")
 
 
 def last_convolution(subject: Subject) -> Layer:
@@ -121,9 +121,9 @@ def label(
         return names.index(name)
     if name.isdecimal() and int(name) < (classes or 0):
         return int(name)
-    near = closest(name, [known for known in names if not known.isdecimal()])  # 2 is no slip of the pen for 12
+    near = find_closest(name, [known for known in names if not known.isdecimal()])  # 2 is no slip of the pen for 12
     guess = f"did you mean {near}? " if near else ""
     numbers = f"0 to {(classes or len(names) or 1) - 1}"
     numbered = names == [str(i) for i in range(len(names))]
-    known = numbers if numbered else f"{listed(names, FEW)} (or {numbers})"
+    known = numbers if numbered else f"{join_names(names, FEW)} (or {numbers})"
     raise UsageError(f"{option}{name} was given; {guess}the classes are {known}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dlx.models.heads import answers
+from dlx.models.heads import list_weighted_scores
 
 
 class Layer(NamedTuple):
@@ -84,7 +84,7 @@ def forward(model: nn.Module, x: Tensor, wanted: Sequence[Layer] = ()) -> Pass:
         return output
 
     with hooked({layer.module for layer in wanted}, keep):
-        (_, scores), *_ = answers(model(x.clone()))  # a model may begin in place too
+        (_, scores), *_ = list_weighted_scores(model(x.clone()))  # a model may begin in place too
     return Pass(scores, [outputs[place] for place in range(len(wanted))])
 
 

@@ -1,1 +1,1 @@
-"""What is computed: every learner is an nn.Module."""
+"""Models: every learner is an nn.Module."""

@@ -1,7 +1,7 @@
-"""Several answers from one network while it learns: auxiliary heads beside the main one.
+"""Auxiliary heads beside a network's main one, in training mode.
 
 C. Szegedy et al., "Going deeper with convolutions", 2014, https://arxiv.org/abs/1409.4842, §5: heads on inner layers
-bring the gradient to where it would fade, and are left out when the network is used.
+bring the gradient to where it would fade; evaluation leaves them out.
 """
 
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ class Heads(NamedTuple):
     weight: float
 
 
-def answers(output: Any) -> list[tuple[float, Tensor]]:
-    """Every answer of a forward pass with its weight in the loss, the main one first."""
+def list_weighted_scores(output: Any) -> list[tuple[float, Tensor]]:
+    """Return all scores of a forward pass with their weights in the loss, the main ones first."""
     if isinstance(output, Heads):
         return [(1.0, output.scores), *((output.weight, scores) for scores in output.auxiliary)]
     return [(1.0, output)]

@@ -1,4 +1,4 @@
-"""Layers written as data: `hidden: [256, {units: 64, dropout: 0.5}]`, each entry checked against a dataclass.
+"""Layer specifications in YAML: `hidden: [256, {units: 64, dropout: 0.5}]`, each entry checked against a dataclass.
 
 The dataclass is the schema of an entry as a constructor is that of a whole model: its fields are the keys, their
 annotations what each may be.
@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from dlx.config.report import closest
-from dlx.config.static.schema import shown
-from dlx.config.static.signature import signature
+from dlx.config.report import find_closest
+from dlx.config.static.schema import format_value
+from dlx.config.static.signature import read_signature
 from dlx.errors import UsageError
-from dlx.models.layers import Dense, Regularizers, activation
+from dlx.models.layers import Dense, Regularizers, make_activation
 from dlx.types import Fraction
 
 Entry = TypeVar("Entry")
 
 
 @dataclass(kw_only=True)
-class Weighted(Regularizers):
+class WeightedLayerSpec(Regularizers):
     """Settings of any layer with weights, beside its regularizers.
 
     Args:
@@ -34,29 +34,29 @@ class Weighted(Regularizers):
 
 
 @dataclass(kw_only=True)
-class Hidden(Weighted):
+class HiddenLayerSpec(WeightedLayerSpec):
     """Settings of a hidden dense layer.
 
     Args:
-        dropout: part of its outputs that is dropped while learning.
+        dropout: part of its outputs that is dropped in training.
     """
 
     dropout: Fraction
 
-    def modules(self, inputs: int, units: int) -> dict[str, nn.Module]:
-        """The layer's modules by what they do, in their order; the layer itself is nameless."""
-        made: dict[str, nn.Module] = {"": Dense(inputs, units, **self.regularizers())}
+    def build_modules(self, inputs: int, units: int) -> dict[str, nn.Module]:
+        """Build the layer's modules by what they do, in their order; the layer itself is nameless."""
+        modules: dict[str, nn.Module] = {"": Dense(inputs, units, **self.regularizers())}
         if self.batch_norm:
-            made["norm"] = nn.BatchNorm1d(units)
+            modules["norm"] = nn.BatchNorm1d(units)
         if self.activation is not None:
-            made["act"] = activation(self.activation)
+            modules["act"] = make_activation(self.activation)
         if self.dropout:
-            made["dropout"] = nn.Dropout(self.dropout)
-        return made
+            modules["dropout"] = nn.Dropout(self.dropout)
+        return modules
 
 
-def read(kind: type[Entry], given: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> Entry:
-    """An entry as its dataclass.
+def parse_layer(kind: type[Entry], given: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> Entry:
+    """Check an entry and return it as its dataclass.
 
     Args:
         kind: the dataclass.
@@ -65,21 +65,21 @@ def read(kind: type[Entry], given: Mapping[str, Any], defaults: Mapping[str, Any
         where: the entry's place in the configuration.
 
     Raises:
-        UsageError: a key that the dataclass has not, or a value of another kind; all of them at once.
+        UsageError: unknown keys or values of another type; all of them in one message.
     """
-    known = signature(f"{kind.__module__}.{kind.__qualname__}").parameters
+    known = read_signature(f"{kind.__module__}.{kind.__qualname__}").parameters
     values = {**{name: value for name, value in defaults.items() if name in known}, **given}
     problems = []
     for key in given:
         if key not in known:
-            near = closest(str(key), known)
+            near = find_closest(str(key), known)
             hint = f"did you mean {near}?" if near else f"needed: some of {', '.join(known)}"
             problems.append(f"{where} was given {key}; {hint}")
     for key, parameter in known.items():
         if key in values or parameter.required:
             value = values.get(key)
             if not parameter.kind.accepts(value):
-                problems.append(f"{where} was given {key} {shown(value)}; needed: {parameter.kind}")
+                problems.append(f"{where} was given {key} {format_value(value)}; needed: {parameter.kind}")
     if problems:
         raise UsageError("\n".join(problems))
     return kind(**values)

@@ -1,4 +1,4 @@
-"""Layers and names that several networks share: activations, initializers, regularizers, dense layers."""
+"""Layers and names shared by several networks: activations, initializers, regularizers, dense layers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -35,8 +35,8 @@ def initialize(tensor: Tensor, how: str | float) -> None:
         raise UsageError(f"initializer {how!r} was given; needed: default, {', '.join(INITIALIZERS)}, or a number")
 
 
-def activation(name: str | None) -> nn.Module:
-    """Any activation of torch.nn by name, in either spelling (`leaky_relu`, `LeakyReLU`); null is the identity.
+def make_activation(name: str | None) -> nn.Module:
+    """Make any activation of torch.nn by name, in either spelling (`leaky_relu`, `LeakyReLU`); null is the identity.
 
     Raises:
         UsageError: torch.nn has none of this name.
@@ -55,7 +55,7 @@ def activation(name: str | None) -> nn.Module:
 
 @dataclass(kw_only=True)
 class Regularizers:
-    """How a layer's weights begin, what they cost, and how long they may grow, as in the layers of Keras.
+    """A layer's initializers, penalties and norm constraint, as in the layers of Keras.
 
     The penalties are l1 Σ|w| + l2 Σw² as Keras defines them, without a ½, on the kernel and on the bias apart; they
     are part of the loss, so every optimizer sees their gradient (an optimizer's weight_decay is another thing).
@@ -77,36 +77,36 @@ class Regularizers:
     max_norm: Positive | None = None
 
     def regularizers(self) -> dict[str, Any]:
-        """These settings alone, of a class that has more."""
+        """Return these settings alone, of a class that has more."""
         return {field.name: getattr(self, field.name) for field in fields(Regularizers)}
 
 
 class Regularized:
-    """What a layer with `weight` and `bias` gains by `Regularizers`; it calls `regularize` when it has made them."""
+    """Mixin of layers with `weight` and `bias` for `Regularizers`; call `init_regularized` when both are set."""
 
     weight: Tensor
     bias: Any  # a parameter, or None
-    units = 0  # the dimension of `weight` along which the units, or filters, are counted
+    unit_dim = 0  # the dimension of `weight` along which the units, or filters, are counted
 
-    def regularize(self, by: Regularizers) -> None:
-        """Initialize the weights, and keep what the penalties and the constraint need."""
-        self.penalties = {"weight": (by.l1, by.l2), "bias": (by.bias_l1, by.bias_l2)}
-        self.max_norm = by.max_norm
+    def init_regularized(self, settings: Regularizers) -> None:
+        """Initialize the weights, and store what the penalties and the constraint need."""
+        self.penalties = {"weight": (settings.l1, settings.l2), "bias": (settings.bias_l1, settings.bias_l2)}
+        self.max_norm = settings.max_norm
         with torch.no_grad():
-            kernel = self.weight.transpose(0, self.units).contiguous()  # (units, incoming, ...), as fans are counted
-            initialize(kernel, by.kernel_init)
-            self.weight.copy_(kernel.transpose(0, self.units))
+            kernel = self.weight.transpose(0, self.unit_dim).contiguous()  # (units, incoming, ...), as fans are counted
+            initialize(kernel, settings.kernel_init)
+            self.weight.copy_(kernel.transpose(0, self.unit_dim))
         if self.bias is not None:
-            initialize(self.bias, by.bias_init)
+            initialize(self.bias, settings.bias_init)
 
     def penalty(self) -> Tensor | None:
-        """l1 Σ|w| + l2 Σw² over kernel and bias, 0-d; None where no penalty is asked for."""
+        """Return l1 Σ|w| + l2 Σw² over kernel and bias, 0-d; None where no penalty is asked for."""
         terms = []
         for name, (l1, l2) in self.penalties.items():
             w = getattr(self, name)
-            if _weighs(l1) and w is not None:
+            if _counts(l1) and w is not None:
                 terms.append(l1 * w.abs().sum())
-            if _weighs(l2) and w is not None:
+            if _counts(l2) and w is not None:
                 terms.append(l2 * w.square().sum())
         return torch.stack(terms).sum() if terms else None
 
@@ -114,17 +114,17 @@ class Regularized:
     def constrain(self) -> None:
         """Shrink the kernel's part of each unit to `max_norm`."""
         if self.max_norm is not None:
-            self.weight.renorm_(2, self.units, self.max_norm)
+            self.weight.renorm_(2, self.unit_dim, self.max_norm)
 
     @property
-    def costs(self) -> bool:
+    def has_penalty(self) -> bool:
         """Whether there is a penalty."""
         weights = (w for name, both in self.penalties.items() if getattr(self, name) is not None for w in both)
-        return any(map(_weighs, weights))
+        return any(map(_counts, weights))
 
 
-def _weighs(weight: float | Tensor) -> bool:
-    """Whether a penalty's weight counts; a tensor, which stands for several trials' weights, always does."""
+def _counts(weight: float | Tensor) -> bool:
+    """Return whether a penalty's weight counts; a tensor, which holds several trials' weights, always does."""
     return isinstance(weight, Tensor) or weight != 0
 
 
@@ -133,22 +133,22 @@ class Dense(Regularized, nn.Linear):
 
     def __init__(self, inputs: int, outputs: int, **regularizers: Any) -> None:
         super().__init__(inputs, outputs)
-        self.regularize(Regularizers(**regularizers))
+        self.init_regularized(Regularizers(**regularizers))
 
 
-def penalised(model: nn.Module) -> list[Any]:
-    """The submodules whose `penalty()` belongs to the loss."""
-    return [m for m in _having(model, "penalty") if not isinstance(m, Regularized) or m.costs]
+def find_penalized(model: nn.Module) -> list[Any]:
+    """Return the submodules whose `penalty()` belongs to the loss."""
+    return [m for m in _modules_with(model, "penalty") if not isinstance(m, Regularized) or m.has_penalty]
 
 
-def constrained(model: nn.Module) -> list[Any]:
-    """The submodules whose `constrain()` is called after each step; frozen weights stay as they are."""
+def find_constrained(model: nn.Module) -> list[Any]:
+    """Return the submodules whose `constrain()` is called after each step; frozen weights stay as they are."""
     return [
         m
-        for m in _having(model, "constrain")
+        for m in _modules_with(model, "constrain")
         if not isinstance(m, Regularized) or (m.max_norm is not None and m.weight.requires_grad)
     ]
 
 
-def _having(model: nn.Module, name: str) -> Iterator[Any]:
+def _modules_with(model: nn.Module, name: str) -> Iterator[Any]:
     return (module for module in model.modules() if callable(getattr(module, name, None)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dlx.models.layer_spec import Hidden, read
+from dlx.models.layer_spec import HiddenLayerSpec, parse_layer
 from dlx.models.layers import Dense, Regularizers
 from dlx.types import Count, Fraction, NonNegative, Positive
 
@@ -25,7 +25,7 @@ class MLP(nn.Module):
         hidden: units of each hidden layer; an entry may be a mapping of `units` and any of the settings below, which
             then hold for that layer alone: `{units: 256, activation: null, l1: 0.01}`.
         activation: any of torch.nn's by name; null for none.
-        dropout: part of each hidden layer's outputs that is dropped while learning; input_dropout that of the inputs.
+        dropout: part of each hidden layer's outputs that is dropped in training; input_dropout that of the inputs.
         batch_norm: normalise before each activation.
         kernel_init, bias_init: `default` (torch's), xavier_uniform, xavier_normal, he_uniform, he_normal,
             orthogonal, zeros, ones, or a number.
@@ -71,19 +71,19 @@ class MLP(nn.Module):
         size = math.prod(shape)
         for place, entry in enumerate(hidden):
             given = entry if isinstance(entry, Mapping) else {"units": entry}
-            layer = read(Units, given, common, f"model.hidden[{place}]")
-            self.layers.extend(layer.modules(size, layer.units).values())
+            layer = parse_layer(DenseLayerSpec, given, common, f"model.hidden[{place}]")
+            self.layers.extend(layer.build_modules(size, layer.units).values())
             size = layer.units
-        last = read(Regularizers, output or {}, {**common, "max_norm": None}, "model.output")
+        last = parse_layer(Regularizers, output or {}, {**common, "max_norm": None}, "model.output")
         self.layers.append(Dense(size, outputs, **last.regularizers()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         return self.layers(x.flatten(1))
 
 
 @dataclass(kw_only=True)
-class Units(Hidden):
+class DenseLayerSpec(HiddenLayerSpec):
     """One hidden layer."""
 
     units: Count

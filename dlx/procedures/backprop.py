@@ -14,7 +14,7 @@ from dlx.batch import Batch
 from dlx.distributed.group import current_group
 from dlx.distributed.sharding import gather_full_tensors, shard_like
 from dlx.errors import UsageError
-from dlx.models.layers import constrained, penalised
+from dlx.models.layers import find_constrained, find_penalized
 from dlx.optimizers.fused import Gradients, make_optimizer, make_updater, without_dynamo
 from dlx.procedures.diagnosis import StateGradients
 from dlx.procedures.micro import MicroBatches
@@ -84,7 +84,7 @@ class Backprop(Procedure):
         super().bind(model, task)
         if type(task).loss is Task.loss:
             raise task.no_loss_error()
-        self.penalised, self.constrained = penalised(model), constrained(model)
+        self.penalised, self.constrained = find_penalized(model), find_constrained(model)
         self.distributed = self._make_distributed(model) if current_group().world > 1 else None
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.optimizer_factory, self.params)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dlx.errors import DlxError
-from dlx.terminal.console import own_place, show_error
+from dlx.terminal.console import find_user_frame, show_error
 
 FAILED = "failed.jsonl"  # in a sweep's directory: one line for each job that failed
 
@@ -30,7 +30,7 @@ def record(sweep: Path, number: int, overrides: Sequence[str], error: Exception,
         "overrides": words,
         "error": text if isinstance(error, DlxError) or not str(error) else f"{type(error).__name__}: {text}",
         **({"trial": trial} if trial is not None else {}),
-        **({"place": place} if (place := own_place(error)) else {}),
+        **({"place": place} if (place := find_user_frame(error)) else {}),
     }
     with contextlib.suppress(OSError), (sweep / FAILED).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

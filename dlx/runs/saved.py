@@ -7,9 +7,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.config.catalogue import constructor
+from dlx.config.catalogue import find_signature
 from dlx.config.moved import update_config
-from dlx.config.static.schema import shown
+from dlx.config.static.schema import format_value
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
 
@@ -88,7 +88,7 @@ def changed(config: DictConfig, overrides: Sequence[str], may: Iterable[str], ve
         raise UsageError("\n".join(problems))
     may = tuple(may)
     refused = [
-        f"  {key}: {shown(old)} → {shown(value)}"
+        f"  {key}: {format_value(old)} → {format_value(value)}"
         for key, old, value in differences(config, new)
         if not any(key == name or key.startswith(f"{name}.") for name in may)
     ]
@@ -159,16 +159,16 @@ def _problem(config: DictConfig, key: str, value: Any) -> str | None:
     if isinstance(node, DictConfig) and not isinstance(value, dict):
         inner = [name for name in ("root", "path", "device", *map(str, node)) if name in node and name[0] != "_"]
         return (
-            f"{key}={shown(value)} was given, which chooses anew; needed: single keys of what the run has, such as "
-            f"{'.'.join([key, *inner[:1]])}=…"
+            f"{key}={format_value(value)} was given, which chooses anew; needed: single keys of what the run has, "
+            f"such as {'.'.join([key, *inner[:1]])}=…"
         )
     place, _, name = key.rpartition(".")
     parent = OmegaConf.select(config, place) if place else config
     if isinstance(parent, DictConfig) and parent:
-        found = constructor(parent.get("_target_"))
+        found = find_signature(parent.get("_target_"))
         parameter = found.parameters.get(name) if found else None
         if parameter is not None and not parameter.kind.accepts(value):
-            return f"{key}={shown(value)} was given; needed: {parameter.kind}"
+            return f"{key}={format_value(value)} was given; needed: {parameter.kind}"
         if parameter is not None or name in parent:
             return None
     close = difflib.get_close_matches(key, flat(config), n=1, cutoff=0.6)

@@ -6,8 +6,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dlx.config.allowed import ALLOWED
-from dlx.config.search import import_from_here, own_packages
-from dlx.instantiate import check
+from dlx.config.search import add_cwd_to_sys_path, list_own_packages
+from dlx.instantiate import check_target
 from dlx.runs.rundir import Run
 from dlx.runs.saved import changed, config_of, flat, parsed
 
@@ -30,11 +30,11 @@ def trusted(run: Run, overrides: Sequence[str], may: Sequence[str], verb: str) -
     config = changed(config_of(run), overrides, may, verb)
     typed = dict(parsed(overrides)).get("allow") or []
     within = Path.cwd().resolve().is_relative_to(run.directory.resolve())
-    config.allow = sorted({*([typed] if isinstance(typed, str) else typed), *([] if within else own_packages())})
+    config.allow = sorted({*([typed] if isinstance(typed, str) else typed), *([] if within else list_own_packages())})
     if not within:
-        import_from_here()
+        add_cwd_to_sys_path()
     for key, target in flat(config).items():
         # A foreign name is told before anything heavy is imported; what an allowed one leads to, `build` looks at.
         if key.endswith("_target_") and not str(target).startswith(ALLOWED):
-            check(str(target), list(config.allow))
+            check_target(str(target), list(config.allow))
     return config

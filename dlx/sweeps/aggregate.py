@@ -52,11 +52,11 @@ def table(
         from dlx.sweeps.figures import bars
 
         bars(made, name, figure)
-        terminal.note(f"drawn to {figure}")
+        terminal.print_note(f"drawn to {figure}")
     if as_json:
-        terminal.document([group.document(name) for group in made])
+        terminal.print_json([group.document(name) for group in made])
     else:
-        terminal.table(groups.rows(made, name))
+        terminal.print_table(groups.rows(made, name))
 
 
 def _metric(found: Found, metric: str | None) -> tuple[str, bool]:

@@ -128,7 +128,7 @@ def _column(dimension: Any, values: Sequence[Any]) -> tuple[list[float], list[tu
         decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
         if dimension.log and len(decades) > 2:
             marks = [float(power) for power in decades]
-        texts = [terminal.text(float(f"{10**mark if dimension.log else mark:.3g}")) for mark in marks]
+        texts = [terminal.format_cell(float(f"{10**mark if dimension.log else mark:.3g}")) for mark in marks]
         span = high - low or 1
         return [(to(v) - low) / span for v in values], [
             ((mark - low) / span, text) for mark, text in zip(marks, texts, strict=True)
@@ -146,7 +146,9 @@ def bars(made: Sequence[Group], metric: str, file: Path, most: int = 30) -> None
     if file.suffix not in (".png", ".pdf", ".svg"):
         raise UsageError(f"--figure {file} was given; needed: .png, .pdf or .svg; type --figure {file.stem}.png")
     shown = [group for group in made if group.values][:most]
-    names = ["  ".join(f"{key.rpartition('.')[2]}={terminal.text(v)}" for key, v in g.settings.items()) for g in shown]
+    names = [
+        "  ".join(f"{key.rpartition('.')[2]}={terminal.format_cell(v)}" for key, v in g.settings.items()) for g in shown
+    ]
     figure, axes = axes_of((7.2, 1.4 + 0.34 * len(shown)), metric)
     for row, group in enumerate(shown):
         axes.errorbar(group.mean, row, xerr=group.sd or 0, fmt="o", color="C0", capsize=4, markersize=6, linewidth=1.6)

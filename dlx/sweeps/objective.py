@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from omegaconf import DictConfig
 
-from dlx.config.catalogue import constructor
-from dlx.config.report import closest
+from dlx.config.catalogue import find_signature
+from dlx.config.report import find_closest
 from dlx.config.static.signature import Signature
 from dlx.errors import UsageError
 
@@ -31,7 +31,7 @@ def chosen(config: DictConfig, metric: str | None) -> tuple[str, str]:
     Raises:
         UsageError: there is no such metric, or none that the task itself would choose.
     """
-    found = constructor(config.task.get("_target_"))
+    found = find_signature(config.task.get("_target_"))
     attributes = found.attributes if found else {}
     monitor, mode = str(attributes.get("monitor", "")), str(attributes.get("mode", "min"))
     if metric is None:
@@ -42,11 +42,11 @@ def chosen(config: DictConfig, metric: str | None) -> tuple[str, str]:
     if split not in SPLITS or not name:
         example = f"val/{metric if not slash else name or monitor or 'loss'}"
         raise UsageError(f"--metric {metric} was given; needed: train/, val/ or test/ and a name; type {example}")
-    learner = constructor(config.model.get("_target_"))  # a density's model names its scores
+    learner = find_signature(config.model.get("_target_"))  # a density's model names its scores
     known = [re.escape(monitor), *(_named(found) if found else [".+"]), *(_named(learner) if learner else [])]
     if split != "train" and not any(re.fullmatch(pattern, name) for pattern in known):
         plain = sorted(pattern for pattern in known if pattern.isidentifier())
-        near = closest(name, plain)
+        near = find_closest(name, plain)
         hint = f"did you mean {split}/{near}?" if near else f"type --metric val/{monitor or 'loss'}"
         raise UsageError(f"--metric {metric} was given; {config.task._target_} measures no {name}; {hint}")
     return metric, mode if name == monitor else "min" if lower(metric) else "max"
@@ -71,7 +71,7 @@ def value(metrics: Mapping[str, float], metric: str, own: bool = False) -> float
 def _named(found: Signature) -> list[str]:
     """The metrics that a task's source names, as patterns: what is put together from parts has `.+` in it."""
     names: dict[str, None] = {}
-    for kind in found.classes():
+    for kind in found.iter_classes():
         if kind is None:
             return [".+"]
         for method in (item for item in kind.body if isinstance(item, ast.FunctionDef)):

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dlx.config.report import typed
+from dlx.config.report import restore_log_sweeps
 from dlx.errors import UsageError
 
 FILE = "sweep.json"
@@ -110,7 +110,7 @@ def _parsed(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
     return {
         one.key_or_group: (
             (one.is_delete(), one.value_type, one.value()),
-            typed(word.partition("=")[2]) or "taken away",
+            restore_log_sweeps(word.partition("=")[2]) or "taken away",
         )
         for one, word in zip(parsed, words, strict=True)
     }

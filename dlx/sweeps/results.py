@@ -48,7 +48,7 @@ class News:
         value = f"{self.study.record.metric} {one.value:.4g}" if one.value is not None else ""
         best = self.best(list(trials.values()))
         settings = {**one.params, **({"seed": about(one).get("seed")} if self.study.space.seeds else {})}
-        words = " ".join(f"{name}={terminal.text(value)}" for name, value in settings.items())
+        words = " ".join(f"{name}={terminal.format_cell(value)}" for name, value in settings.items())
         told = [f"trial {trial.number} {STATES[one.state.name]}", value, words]
         ahead = f"best {best.value:.4g} (trial {best.number})" if best is not None else ""
         seconds = f"{(one.duration.total_seconds() if one.duration else 0):.1f} s"
@@ -106,11 +106,11 @@ def _table(study: Study, trials: "Sequence[FrozenTrial]") -> None:
     )
     if study.space.seeds and names:
         found = _groups(study, trials)
-        terminal.table(groups.rows(found[:SHOWN], metric), str(study.directory))
+        terminal.print_table(groups.rows(found[:SHOWN], metric), str(study.directory))
         hidden = len(found) - SHOWN
     else:
         best = ranked(study, trials)
-        terminal.table([_row(study, one) for one in best[:SHOWN]], str(study.directory))
+        terminal.print_table([_row(study, one) for one in best[:SHOWN]], str(study.directory))
         hidden = len(best) - SHOWN
     if hidden > 0:
         print(f"… and {hidden} more")

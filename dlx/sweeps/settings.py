@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from dlx.config.report import closest
+from dlx.config.report import find_closest
 from dlx.errors import UsageError
 from dlx.sweeps import objective
 from dlx.sweeps.record import TRIALS, Record, read
@@ -68,7 +68,7 @@ def _check(asked: Mapping[str, Any]) -> None:
     for name, known in (("sampler", SAMPLERS), ("prune", PRUNERS)):
         value = asked.get(name)
         if value is not None and value not in known:
-            near = closest(str(value), known)
+            near = find_closest(str(value), known)
             hint = f"; did you mean {near}?" if near else ""
             raise UsageError(f"hydra.sweeper.{name}={value} was given; needed: one of {', '.join(known)}{hint}")
     for name, least in (("trials", 1), ("seed", 0), ("batch", 1)):

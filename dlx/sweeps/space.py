@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from dlx.config.report import typed
+from dlx.config.report import restore_log_sweeps
 from dlx.errors import UsageError
 
 Point = Mapping[str, Any]  # a value for each dimension, by its name
@@ -152,8 +152,8 @@ def _once(overrides: Sequence[Override]) -> None:
     for those in given.values():
         varied = [one for one in those if one.is_sweep_override()]
         if len(those) > 1 and varied:
-            words = " and ".join(typed(one.input_line or "") for one in those)
-            last = typed(varied[-1].input_line or "")
+            words = " and ".join(restore_log_sweeps(one.input_line or "") for one in those)
+            last = restore_log_sweeps(varied[-1].input_line or "")
             raise UsageError(f"{words} were given; needed: one of them; type '{last}'")
 
 
@@ -186,7 +186,7 @@ def _dimension(override: Override) -> Dimension:
 
 
 def _ordered(override: Override, low: float, high: float, log: bool) -> None:
-    given = typed(override.input_line or "")
+    given = restore_log_sweeps(override.input_line or "")
     if low >= high:
         scale = "log" if log else "interval"
         remedy = f"type '{override.key_or_group}={scale}({high:g},{low:g})'" if low > high else "type one number"

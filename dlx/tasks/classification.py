@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.models.heads import answers
+from dlx.models.heads import list_weighted_scores
 from dlx.tasks.task import Task, forward_batch, require_labels
 from dlx.types import Count, Fraction
 
@@ -57,7 +57,7 @@ class Classification(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         y = require_labels(batch)
-        (_, scores), *auxiliary = answers(forward_batch(model, batch))
+        (_, scores), *auxiliary = list_weighted_scores(forward_batch(model, batch))
         loss = self._loss(scores, y)
         for weight, scores in auxiliary:
             loss = loss + weight * self._loss(scores, y)

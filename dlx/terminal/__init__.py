@@ -1,1 +1,1 @@
-"""What dlx shows in a terminal: errors, tables, plots, progress."""
+"""Print to a terminal: errors, tables, plots, progress."""

@@ -1,4 +1,4 @@
-"""What the commands show: errors on standard error, plain where that is no terminal."""
+"""Print listings, and errors on standard error; plain text where that is no terminal."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from dlx.errors import DlxError
 _PACKAGE = Path(__file__).resolve().parent.parent  # dlx
 
 
-def table(title: str, rows: Iterable[tuple[str, ...]]) -> None:
-    """A heading and rows of a name, a description and a note; lines stay whole where this is no terminal."""
+def print_listing(title: str, rows: Iterable[tuple[str, ...]]) -> None:
+    """Print a heading and rows of a name, a description and a note; lines are not wrapped where this is no terminal."""
     listed = [(*row, "", "")[:3] for row in rows]
     width = max((len(row[0]) for row in listed), default=0)
     if not sys.stdout.isatty():
@@ -35,22 +35,22 @@ def table(title: str, rows: Iterable[tuple[str, ...]]) -> None:
     console.print(shown)
 
 
-def debugging() -> bool:
-    """Whether whole tracebacks are wanted: DLX_DEBUG=1, which HYDRA_FULL_ERROR=1 stands for too."""
+def is_debugging() -> bool:
+    """Return whether full tracebacks are wanted: DLX_DEBUG=1, which HYDRA_FULL_ERROR=1 sets too."""
     return os.environ.get("DLX_DEBUG", "") not in ("", "0")
 
 
 def show_error(error: BaseException, name: str = "dlx") -> None:
-    """An error as its user can use it: a DlxError's message; otherwise a traceback from the user's own code on."""
-    if debugging():
+    """Print an error: a DlxError's message; for any other, a traceback from the user's own code on."""
+    if is_debugging():
         traceback.print_exception(error)
     elif isinstance(error, DlxError):
-        _print(f"{name}: {error}")
+        _print_error(f"{name}: {error}")
     else:
-        _print(_short(_cause(error), name))
+        _print_error(_format_short_traceback(_unwrap_cause(error), name))
 
 
-def _print(text: str) -> None:
+def _print_error(text: str) -> None:
     if not sys.stderr.isatty():
         print(text, file=sys.stderr)
         return
@@ -60,23 +60,23 @@ def _print(text: str) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     head, newline, rest = text.partition("\n")
     lines = Text(head, style="bold red").append(newline)
-    for line in rest.splitlines(keepends=True):  # the lines that only name a file stand back
+    for line in rest.splitlines(keepends=True):  # the lines that only name a file are dimmed
         lines.append(line, style="dim" if line.startswith("      ") else "")
     console.print(lines)
 
 
-def _cause(error: BaseException) -> BaseException:
-    """What was raised within a constructor, without Hydra's account of how it got there."""
+def _unwrap_cause(error: BaseException) -> BaseException:
+    """Return the error that a constructor raised, without Hydra's wrapping."""
     while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def _short(error: BaseException, name: str) -> str:
-    """The traceback from the first frame of the user's own files; without one, the place of the error alone."""
+def _format_short_traceback(error: BaseException, name: str) -> str:
+    """Format the traceback from the first frame of the user's own files; without one, the place of the error alone."""
     kind = f"{type(error).__name__}: {error}"
     more = "DLX_DEBUG=1 shows the whole traceback"
-    own = _own_frames(error.__traceback__)
+    own = _skip_to_user_code(error.__traceback__)
     if own is not None:
         frames = "".join(traceback.format_tb(own))
         return f"{name}: {kind}\nTraceback (most recent call last), from your own code on:\n{frames}{more}"
@@ -85,11 +85,11 @@ def _short(error: BaseException, name: str) -> str:
     return f"{name}: {kind}{place}\n{more}"
 
 
-def own_place(error: BaseException) -> str | None:
-    """The innermost line of the user's own files that an error came through, as file:line (function)."""
-    trace = _own_frames(_cause(error).__traceback__)
+def find_user_frame(error: BaseException) -> str | None:
+    """Return the innermost line of the user's own files that an error came through, as file:line (function)."""
+    trace = _skip_to_user_code(_unwrap_cause(error).__traceback__)
     frames = traceback.extract_tb(trace) if trace is not None else []
-    own = [frame for frame in frames if _is_own(frame.filename)]
+    own = [frame for frame in frames if _is_user_file(frame.filename)]
     if not own:
         return None
     file = Path(own[-1].filename)
@@ -97,15 +97,16 @@ def own_place(error: BaseException) -> str | None:
     return f"{near}:{own[-1].lineno} ({own[-1].name})"
 
 
-def _own_frames(trace: TracebackType | None) -> TracebackType | None:
+def _skip_to_user_code(trace: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback from the first frame in the user's own files on; None where there is none."""
     while trace is not None:
-        if _is_own(trace.tb_frame.f_code.co_filename):
+        if _is_user_file(trace.tb_frame.f_code.co_filename):
             return trace
         trace = trace.tb_next
     return None
 
 
-def _is_own(name: str) -> bool:
+def _is_user_file(name: str) -> bool:
     file = Path(name)
     inside = file.is_relative_to(Path.cwd()) and not file.is_relative_to(_PACKAGE)
     return inside and "site-packages" not in file.parts and file.name != "dlx"

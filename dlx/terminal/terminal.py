@@ -1,4 +1,4 @@
-"""What verbs print: a rich table on a terminal, plain aligned text elsewhere, one JSON document where asked."""
+"""Print the results of verbs: a rich table on a terminal, plain aligned text elsewhere, JSON where asked for."""
 
 import itertools
 import json
@@ -10,18 +10,18 @@ from typing import Any
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+def print_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     """Print rows; the columns are the keys of all of them, in the order in which they appear."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[text(row.get(column)) for column in columns] for row in rows]
-    numeric = [any(_number(row.get(c)) for row in rows) for c in columns]
+    cells = [[format_cell(row.get(column)) for column in columns] for row in rows]
+    numeric = [any(_is_number(row.get(c)) for row in rows) for c in columns]
     if sys.stdout.isatty():
-        _rich(columns, cells, numeric, title)
+        _print_rich(columns, cells, numeric, title)
     else:
-        _plain(columns, cells, numeric)
+        _print_plain(columns, cells, numeric)
 
 
-def _rich(columns: list[str], cells: list[list[str]], numeric: list[bool], title: str) -> None:
+def _print_rich(columns: list[str], cells: list[list[str]], numeric: list[bool], title: str) -> None:
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
@@ -39,7 +39,7 @@ def _rich(columns: list[str], cells: list[list[str]], numeric: list[bool], title
     console.print(drawn)
 
 
-def _plain(columns: list[str], cells: list[list[str]], numeric: list[bool]) -> None:
+def _print_plain(columns: list[str], cells: list[list[str]], numeric: list[bool]) -> None:
     lines = [columns, *cells]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
@@ -50,26 +50,26 @@ def _plain(columns: list[str], cells: list[list[str]], numeric: list[bool]) -> N
         print("  ".join(padded).rstrip())
 
 
-def document(content: Any) -> None:
-    """Print the one JSON document of `--json`; NaN and infinity, which JSON lacks, become null."""
-    print(json.dumps(_finite(content), indent=2, ensure_ascii=False, default=str))
+def print_json(content: Any) -> None:
+    """Print the JSON document of `--json`; NaN and infinity, which JSON lacks, become null."""
+    print(json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False, default=str))
 
 
-def _finite(content: Any) -> Any:
+def _replace_nonfinite(content: Any) -> Any:
     if isinstance(content, Mapping):
-        return {str(key): _finite(value) for key, value in content.items()}
+        return {str(key): _replace_nonfinite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [_replace_nonfinite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def note(message: str) -> None:
-    """Tell something beside the result, on standard error."""
+def print_note(message: str) -> None:
+    """Print a remark beside the result, on standard error."""
     print(message, file=sys.stderr)
 
 
-def text(value: Any) -> str:
-    """A value as a table shows it: floats to five digits, nothing for None."""
+def format_cell(value: Any) -> str:
+    """Format a value for a table: floats to five significant digits, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -79,12 +79,12 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def sparkline(values: Iterable[float | None], width: int = 24) -> str:
-    """A curve in one line of block characters, long ones averaged; values that are not finite leave a gap."""
+def draw_sparkline(values: Iterable[float | None], width: int = 24) -> str:
+    """Draw a curve in one line of block characters; long ones are averaged, values that are not finite leave a gap."""
     points = [v if v is not None and math.isfinite(v) else math.nan for v in values]
     if len(points) > width:
         cuts = [round(i * len(points) / width) for i in range(width + 1)]

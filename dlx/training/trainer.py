@@ -210,7 +210,7 @@ class Trainer:
         if self.pictures_every and self.epoch % self.pictures_every == 0:
             with current_group().full_parameters(self.model):
                 self.pictures()
-        self.progress.epoch(self.epoch, self.latest, time.monotonic() - started)
+        self.progress.end_epoch(self.epoch, self.latest, time.monotonic() - started)
         self._save_in_time()
 
     # -- what happens between steps ----------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ class Trainer:
     def _tell(self) -> None:
         """Hand on what the user should hear at once."""
         for line in self.procedure.pop_notices():
-            self.progress.tell(line)
+            self.progress.print_line(line)
             self.logger.text("news", line, self.step)
 
     def _validate(self) -> None:

@@ -14,8 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from dlx.config.compose import trust_own
-from dlx.config.hydra_internals import apply_overrides, override_dirname, raw_value
+from dlx.config.compose import allow_own_packages
+from dlx.config.hydra_internals import apply_overrides, get_override_dirname, get_raw_value
 from dlx.vectorized.jobs import Planned, current
 
 Key = tuple[str, ...]
@@ -62,7 +62,7 @@ class Composer:
         key = tuple(word if _composes(override, groups) else str(override.key_or_group) for word, override in pairs)
         if key not in self.bases:
             full = self.whole(master, list(words))
-            trust_own(full, self.own)
+            allow_own_packages(full, self.own)
             self.bases[key] = Base(full, overrides)
         return self.bases[key]
 
@@ -111,7 +111,7 @@ class Base:
         own = [override for override in overrides if not _hydras(override)]
         style = hydra.job.config.override_dirname
         hydra.overrides.task = [override.input_line for override in own]
-        hydra.job.override_dirname = override_dirname(
+        hydra.job.override_dirname = get_override_dirname(
             overrides=own, kv_sep=style.kv_sep, item_sep=style.item_sep, exclude_keys=list(style.exclude_keys)
         )
         hydra.job.id = hydra.job.num = number
@@ -129,7 +129,7 @@ class Base:
 
 def _container(node: DictConfig, key: str, resolve: bool) -> Any:
     if not resolve and OmegaConf.is_interpolation(node, key):
-        return raw_value(node, key)
+        return get_raw_value(node, key)
     value = node[key] if not OmegaConf.is_missing(node, key) else "???"
     if isinstance(value, Enum):
         return value.name

@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from torch import nn
 
-from dlx.config.resolved import Plain
+from dlx.config.resolved import ResolvedConfig
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
 from dlx.errors import Interrupted
@@ -20,7 +20,7 @@ from dlx.parts import Parts, assemble, describe, prepare
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.procedures.procedure import Procedure
-from dlx.run import plain
+from dlx.run import to_dict
 from dlx.runs.rundir import near
 from dlx.terminal.progress import Progress
 from dlx.vectorized.engine import Engine
@@ -100,11 +100,11 @@ class Group:
         key = data(job.config)
         loaded, batches = self.known.get(key, (None, None))
         if declared(job.config):
-            parts = assemble(Plain(job.config), fresh=True, loaded=loaded, data=batches)
+            parts = assemble(ResolvedConfig(job.config), fresh=True, loaded=loaded, data=batches)
         else:  # interpolations wait for sizes that only the data tell
             with current(job.full):
                 parts = assemble(job.unresolved(), fresh=True, loaded=loaded, data=batches)
-            parts = parts._replace(config=Plain(plain(parts.config)))
+            parts = parts._replace(config=ResolvedConfig(to_dict(parts.config)))
         self.known[key] = parts.dataset, parts.data
         prepare(parts)
         return Trial(parts, job.directory, job.about, get_random_state())
@@ -122,9 +122,9 @@ class Group:
         batches, made = streams(everyone), engine(everyone)
         made.try_out(next(batches.train(0)), batches.own)
         progress = Progress()
-        progress.tell(f"{len(trials)} trials, trained together:")
+        progress.print_line(f"{len(trials)} trials, trained together:")
         about = {**jobs[0].about, **describe(first)}
-        progress.plan(about, first.config, first.data.steps)
+        progress.show_plan(about, first.config, first.data.steps)
         for job, trial in zip(jobs, trials, strict=True):
             with trial.failing():
                 job.note()
@@ -164,7 +164,7 @@ class Group:
     def _summary(self, trials: Sequence[Trial], progress: Progress, seconds: float) -> None:
         done = [trial for trial in trials if trial.metrics is not None]
         place = near(trials[0].directory.parent)
-        progress.tell(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
+        progress.print_line(f"{len(done)} of {len(trials)} trials finished in {seconds:.3g} s · {place}")
 
 
 def _tune(parts: Sequence[Parts]) -> None:

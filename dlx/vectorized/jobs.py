@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from dlx.config.resolved import text, written
+from dlx.config.resolved import dump_yaml, to_yaml
 
 
 @contextlib.contextmanager
@@ -80,11 +80,11 @@ class Planned:
         folder = self.directory / str(self._hydra["output_subdir"])
         folder.mkdir(parents=True, exist_ok=True)
         runtime = {**self._hydra["runtime"], "output_dir": str(self.directory)}
-        hydra = written({**self._hydra, "runtime": runtime})
+        hydra = to_yaml({**self._hydra, "runtime": runtime})
         texts = {
-            "config": written(self.raw),
+            "config": to_yaml(self.raw),
             "hydra": "hydra:\n" + textwrap.indent(hydra, "  "),
-            "overrides": text(self.words),
+            "overrides": dump_yaml(self.words),
         }
         for name, content in texts.items():
             (folder / f"{name}.yaml").write_text(content, encoding="utf-8")

@@ -10,7 +10,7 @@ from torch.func import functional_call, vmap
 
 from dlx.batch import Batch
 from dlx.loggers.tensorboard.histogram import encode_rows
-from dlx.models.layers import penalised
+from dlx.models.layers import find_penalized
 from dlx.tasks.task import Task
 from dlx.vectorized.not_vectorizable import Unstacked
 from dlx.vectorized.numbers import numbers
@@ -163,7 +163,7 @@ class Asked(nn.Module):
 
     def __init__(self, model: nn.Module, task: Task) -> None:
         super().__init__()
-        self.model, self.task, self.penalised = model, task, penalised(model)
+        self.model, self.task, self.penalised = model, task, find_penalized(model)
 
     def forward(self, what: str, batch: Batch) -> Any:
         """`loss`, 0-d, with the penalties, or the `metrics` of each example."""

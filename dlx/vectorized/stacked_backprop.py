@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dlx.batch import Batch
-from dlx.models.layers import Regularized, constrained
+from dlx.models.layers import Regularized, find_constrained
 from dlx.procedures.backprop import Backprop
 from dlx.vectorized.engine import Engine
 from dlx.vectorized.not_vectorizable import Unstacked
@@ -158,12 +158,12 @@ class StackedBackprop(Engine):
     def _bounds(self) -> dict[int, tuple[int, Tensor]]:
         """Of each bounded parameter, by its place: the dimension of its units, and each trial's bound, (K,)."""
         found = {}
-        per_trial = [constrained(procedure.model) for procedure in self.procedures]
+        per_trial = [find_constrained(procedure.model) for procedure in self.procedures]
         for twins in zip(*per_trial, strict=True):
             if not isinstance(twins[0], Regularized):
                 raise Unstacked(f"{type(twins[0]).__name__} is constrained after each step")
             (place,) = (i for i, p in enumerate(self.procedures[0].params) if p is twins[0].weight)
-            found[place] = twins[0].units, torch.tensor([float(twin.max_norm) for twin in twins])
+            found[place] = twins[0].unit_dim, torch.tensor([float(twin.max_norm) for twin in twins])
         return found
 
     def _constrain(self, pieces: list[Tensor]) -> None:

@@ -172,4 +172,4 @@ class Together:
         best = max if task.mode == "max" else min
         shown = {f"{name} best": best(values)} if values and name == monitored else {}
         shown |= {f"{name} median": statistics.median(values)} if values else {}
-        self.progress.epoch(self.epoch, shown, time.monotonic() - started)
+        self.progress.end_epoch(self.epoch, shown, time.monotonic() - started)

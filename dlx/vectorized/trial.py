@@ -12,7 +12,7 @@ from torch import Tensor
 from dlx.hardware.out_of_memory import explained
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.parts import Parts
-from dlx.run import books, created, finish, introduce, plain
+from dlx.run import books, created, finish, introduce, to_dict
 from dlx.terminal.progress import Progress
 from dlx.training.checkpoint import Checkpoints
 from dlx.training.trainer import Trainer
@@ -142,7 +142,7 @@ class Trial:
         member.checkpoints = Checkpoints(self.run.checkpoints)
         member.logger = member.make_logger(self.directory)
         self._closing.callback(member.logger.close)
-        member.logger.hparams(plain(parts.config))
+        member.logger.hparams(to_dict(parts.config))
         with member.drawing():
             introduce(parts, member.logger)
         parts.model.train()

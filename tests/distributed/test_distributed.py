@@ -28,11 +28,11 @@ def runs(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        from dlx.models.adversarial.gan_base import Game
+        from dlx.models.adversarial.gan_base import GANBase
         from dlx.models.boltzmann.units import Binary
 
         patch.setattr(Binary, "draw", Binary.draw)  # put back afterwards
-        patch.setattr(Game, "latent", Game.latent)
+        patch.setattr(GANBase, "latent", GANBase.latent)
         ranks.still()
         for case in ranks.all_cases(["default"], root, 100):
             case()

@@ -11,7 +11,7 @@ from dlx.models.convolutional.cnn import CNN
 from dlx.models.convolutional.lenet5.lenet5 import LeNet5
 from dlx.models.convolutional.resnet import ResNet
 from dlx.models.freezing import freeze
-from dlx.models.layers import constrained
+from dlx.models.layers import find_constrained
 from dlx.models.mlp import MLP
 
 
@@ -87,4 +87,4 @@ def test_freezing_that_cannot_be():
 def test_a_frozen_layer_keeps_weights_longer_than_its_bound():
     model = MLP([4], 3, hidden=[50, 50], max_norm=0.1)
     freeze(model, ["layers.0"])
-    assert constrained(model) == [model.layers[2]]
+    assert find_constrained(model) == [model.layers[2]]

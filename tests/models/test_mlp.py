@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.instantiate import build
-from dlx.models.layers import INITIALIZERS, Dense, activation, constrained, initialize, penalised
+from dlx.models.layers import INITIALIZERS, Dense, find_constrained, find_penalized, initialize, make_activation
 from dlx.models.mlp import MLP
 from dlx.procedures.backprop import Backprop
 from dlx.tasks.classification import Classification
@@ -48,7 +48,7 @@ def test_no_hidden_layer_is_softmax_regression():
 def test_activations_by_name(name):
     x = torch.linspace(-2, 2, 9)
     function = getattr(torch, name, None) or getattr(F, {"LeakyReLU": "leaky_relu"}.get(name, name))
-    torch.testing.assert_close(activation(name)(x), function(x))
+    torch.testing.assert_close(make_activation(name)(x), function(x))
 
 
 def test_dropout_while_learning_and_not_in_evaluation():
@@ -153,7 +153,7 @@ def test_penalties_reach_the_loss_and_only_where_asked():
     )
     expected = expected + 0.5 * sum(layer.bias.square().sum() for layer in (first, second, last))
     torch.testing.assert_close(procedure.loss(data), expected)
-    assert penalised(MLP([4], 3)) == []
+    assert find_penalized(MLP([4], 3)) == []
     # The task's metrics are without penalties, so that networks with different ones compare.
     assert Classification().metrics(model, data)["loss"].mean().item() == pytest.approx(
         F.cross_entropy(model(data.x), data.y).item(), rel=1e-6
@@ -165,7 +165,7 @@ def test_max_norm_bounds_each_unit_after_every_step():
     model = MLP([4], 3, hidden=[50], max_norm=0.5, kernel_init="he_normal")
     hidden, out = model.layers[0], model.layers[2]
     before = hidden.weight.detach().clone()
-    assert constrained(model) == [hidden], "the last layer has no bound"
+    assert find_constrained(model) == [hidden], "the last layer has no bound"
     hidden.constrain()
     norms = before.norm(dim=1, keepdim=True)
     torch.testing.assert_close(hidden.weight.detach(), before * (0.5 / norms).clamp(max=1), rtol=1e-5, atol=1e-7)

@@ -15,8 +15,8 @@ from dlx.errors import UsageError
 from dlx.models.convolutional.cnn import CNN
 from dlx.models.convolutional.lenet5.lenet5 import LeNet5
 from dlx.models.mlp import MLP
-from dlx.models.pretrained import load
-from dlx.models.tensor_file import find, tensors
+from dlx.models.pretrained import load_pretrained
+from dlx.models.tensor_file import find_tensor_file, load_tensors
 from dlx.training import checkpoint
 from tests.conftest import same
 
@@ -37,7 +37,7 @@ def cnn(channels=1, outputs=10, seed=0):
 
 def saved(content, name="weights.pth"):
     torch.save(content, name)
-    return find(name)
+    return find_tensor_file(name)
 
 
 def weights(run, name="last"):
@@ -63,7 +63,7 @@ def test_files_as_others_write_them(form):
     source, model = cnn(), cnn(seed=1)
     with torch.no_grad():
         source.layers.conv0_norm.running_mean.fill_(0.7)
-    taken = load(model, saved(FORMS[form](source.state_dict())), 10)
+    taken = load_pretrained(model, saved(FORMS[form](source.state_dict())), 10)
     assert same(model.state_dict(), source.state_dict())
     assert taken.fresh == {}
     assert taken.loaded == len(source.state_dict()) - (2 if form == "PyTorch 0.4" else 0)
@@ -71,7 +71,9 @@ def test_files_as_others_write_them(form):
 
 def test_half_precision_becomes_the_models_own():
     source, model = cnn(), cnn(seed=1)
-    load(model, saved({name: t.half() if t.is_floating_point() else t for name, t in source.state_dict().items()}), 10)
+    load_pretrained(
+        model, saved({name: t.half() if t.is_floating_point() else t for name, t in source.state_dict().items()}), 10
+    )
     for one, two in zip(model.parameters(), source.parameters(), strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
@@ -80,7 +82,7 @@ def test_half_precision_becomes_the_models_own():
 def test_old_files_without_an_archive():
     source, model = cnn(), cnn(seed=1)
     torch.save(source.state_dict(), "old.pth", _use_new_zipfile_serialization=False)
-    load(model, find("old.pth"), 10)
+    load_pretrained(model, find_tensor_file("old.pth"), 10)
     assert same(model.state_dict(), source.state_dict())
 
 
@@ -91,10 +93,10 @@ def test_safetensors_where_the_package_is():
     except ImportError:
         open("x.safetensors", "w").close()
         with pytest.raises(UsageError, match="pip install safetensors"):
-            load(model, find("x.safetensors"), 10)
+            load_pretrained(model, find_tensor_file("x.safetensors"), 10)
     else:
         save_file(source.state_dict(), "x.safetensors")
-        load(model, find("x.safetensors"), 10)
+        load_pretrained(model, find_tensor_file("x.safetensors"), 10)
         assert same(model.state_dict(), source.state_dict())
 
 
@@ -116,14 +118,14 @@ def test_code_is_refused_and_not_run(write, tmp_path):
     with pytest.raises(
         UsageError, match="nothing in it was run" if write == "pickle" else f"asks for {os.name}.system"
     ):
-        tensors(find("weights.pth"))
+        load_tensors(find_tensor_file("weights.pth"))
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_pickled_network_is_refused():
     torch.save(nn.Linear(2, 2), "weights.pth")
     with pytest.raises(UsageError, match=r"torch.nn.modules.linear.Linear.*torch.save\(model.state_dict\(\), FILE\)"):
-        tensors(find("weights.pth"))
+        load_tensors(find_tensor_file("weights.pth"))
 
 
 def test_files_that_hold_no_weights(tmp_path):
@@ -132,18 +134,18 @@ def test_files_that_hold_no_weights(tmp_path):
     for content in (whole[: len(whole) // 2], b"", b"garbage" * 100, b"hello"):
         path.write_bytes(content)
         with pytest.raises(UsageError, match=r"weights.pth (cannot be read|is not a file)"):
-            tensors(path)
+            load_tensors(path)
     bit = bytearray(whole)
     bit[len(whole) // 2] ^= 1
     path.write_bytes(bytes(bit))
     with pytest.raises(UsageError, match=r"weights.pth (is damaged|cannot be read)"):
-        tensors(path)
+        load_tensors(path)
     for content, has in (([1], "a list"), ({"lr": 0.1}, "the keys lr"), ({"model": {}}, "the keys model")):
         with pytest.raises(UsageError, match=f"holds {has}; needed: tensors by name"):
-            tensors(saved(content))
+            load_tensors(saved(content))
     for missing in ("nowhere.pth", str(tmp_path)):
         with pytest.raises(UsageError, match=f"pretrained={missing} was given"):
-            find(missing)
+            find_tensor_file(missing)
 
 
 # -- what fits -------------------------------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ def test_files_that_hold_no_weights(tmp_path):
 def test_another_number_of_classes_leaves_the_head_fresh():
     source, model = cnn(outputs=1000), cnn(seed=1)
     before = copy.deepcopy(model.layers.output.state_dict())
-    taken = load(model, saved(source.state_dict()), 10)
+    taken = load_pretrained(model, saved(source.state_dict()), 10)
     assert taken.fresh == {"layers.output": "weight is [10, 8] here, [1000, 8] there"}
     assert same(dict(model.layers.output.state_dict()), dict(before))
     for name in ("conv0", "conv0_norm", "conv2", "conv2_norm", "dense3"):
@@ -163,7 +165,7 @@ def test_another_number_of_classes_leaves_the_head_fresh():
 def test_another_number_of_channels_leaves_the_first_layer_fresh():
     source, model = cnn(channels=3), cnn(seed=1)
     before = copy.deepcopy(model.layers.conv0.state_dict())
-    taken = load(model, saved(source.state_dict()), 10)
+    taken = load_pretrained(model, saved(source.state_dict()), 10)
     assert list(taken.fresh) == ["layers.conv0"]
     assert same(dict(model.layers.conv0.state_dict()), dict(before)), "its bias is fresh too"
     assert torch.equal(model.layers.conv2.weight, source.layers.conv2.weight)
@@ -175,22 +177,22 @@ def test_another_architecture_is_refused_whole():
     state = LeNet5((1, 28, 28), 10).state_dict()
     state["features.c_1.weight"] = state.pop("features.c1.weight")
     with pytest.raises(UsageError) as error:
-        load(model, saved(state), 10)
+        load_pretrained(model, saved(state), 10)
     assert "1 not in the file: features.c1.weight (closest there: features.c_1.weight)" in str(error.value)
     assert "1 not in the model: features.c_1.weight" in str(error.value)
     with pytest.raises(
         UsageError, match=r"classifier.c5.weight is \[120, 400\] here, \[120, 784\] there; .*dataset.size"
     ):
-        load(model, saved(LeNet5((1, 40, 40), 10).state_dict()), 10)
+        load_pretrained(model, saved(LeNet5((1, 40, 40), 10).state_dict()), 10)
     with pytest.raises(UsageError, match=r"does not fit LeNet5: 10 not in the file"):
-        load(model, saved(MLP([4], 10).state_dict()), 10)
+        load_pretrained(model, saved(MLP([4], 10).state_dict()), 10)
     assert same(dict(model.state_dict()), dict(before)), "nothing was loaded"
 
 
 def test_auxiliary_heads_may_be_left_out():
     source, model = cnn(), cnn(seed=1)
     state = {**source.state_dict(), "aux1.fc.weight": torch.zeros(3), "aux1.fc.bias": torch.zeros(3)}
-    load(model, saved(state), 10)
+    load_pretrained(model, saved(state), 10)
     assert same(dict(model.state_dict()), dict(source.state_dict()))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlx.terminal.progress import Progress, _duration
+from dlx.terminal.progress import Progress, _format_duration
 from tests.conftest import ROOT
 
 ABOUT = {"model": "mlp", "dataset": "digits", "parameters": 2410, "device": "cpu", "threads": 1, "precision": "32"}
@@ -30,14 +30,14 @@ def config(**trainer: Any) -> dict[str, dict[str, Any]]:
 
 
 def run(progress: Progress, directory: Path | str = "outputs/run", about: Mapping[str, Any] = ABOUT) -> None:
-    progress.plan(about, config(), 23)
+    progress.show_plan(about, config(), 23)
     progress.start(3, 23)
     for epoch in range(1, 4):
         for step in range(1, 24):
             progress.step(step)
-        progress.epoch(epoch, {"train/loss": 1 / epoch, "train/lr": 0.1, "val/accuracy": 1 - 1 / epoch}, 0.25)
+        progress.end_epoch(epoch, {"train/loss": 1 / epoch, "train/lr": 0.1, "val/accuracy": 1 - 1 / epoch}, 0.25)
     progress.close()
-    progress.summary(METRICS, directory, 75.4)
+    progress.show_summary(METRICS, directory, 75.4)
 
 
 def test_one_line_an_epoch_elsewhere() -> None:
@@ -62,7 +62,7 @@ def test_one_line_an_epoch_elsewhere() -> None:
 def test_plan_names_what_matters() -> None:
     file = io.StringIO()
     about = {**ABOUT, "device": "cuda:0", "gpu": "H100", "precision": "bf16", "parameters": 1}
-    Progress(file=file).plan(about, config(epochs=1, max_steps=1000, batch="full", patience=5), 1, note="a note")
+    Progress(file=file).show_plan(about, config(epochs=1, max_steps=1000, batch="full", patience=5), 1, note="a note")
     assert file.getvalue().splitlines() == [
         "mlp on digits · 1 parameter · H100, bfloat16 · 1 epoch × 1 step of full, at most 1,000 steps, "
         "fewer if 5 validations in a row bring nothing",
@@ -73,7 +73,7 @@ def test_plan_names_what_matters() -> None:
 def test_commands_work_where_they_are_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = io.StringIO()
-    Progress(file=file).summary({}, tmp_path / "my runs" / "one", 1)
+    Progress(file=file).show_summary({}, tmp_path / "my runs" / "one", 1)
     assert "  dlx evaluate 'my runs/one'" in file.getvalue().splitlines()
 
 
@@ -119,7 +119,7 @@ def test_bar_is_drawn_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bar_goes_on_where_a_resumed_run_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     progress = Progress(file=Terminal())
-    progress.plan(ABOUT, config(max_steps=60), 23)
+    progress.show_plan(ABOUT, config(max_steps=60), 23)
     progress.start(3, 23, 1, 7)
     (task,) = progress._bar.tasks
     assert (task.completed, task.total) == (30, 60)
@@ -139,11 +139,11 @@ def test_odd_encodings(encoding: str) -> None:
 def test_training_goes_on_when_nobody_reads() -> None:
     script = """
 import sys
-from dlx.logs.progress import Progress
+from dlx.terminal.progress import Progress
 progress = Progress()
 sys.stdin.readline()  # until the reader is gone
 for epoch in range(1000):
-    progress.epoch(epoch, {"train/loss": 1.0}, 1.0)
+    progress.end_epoch(epoch, {"train/loss": 1.0}, 1.0)
 sys.stderr.write("trained")
 """
     child = subprocess.Popen(
@@ -165,5 +165,5 @@ sys.stderr.write("trained")
 
 
 def test_durations() -> None:
-    told = [_duration(seconds) for seconds in (0.0123, 2.345, 12.3, 59.9, 61, 3600 * 25 + 60)]
+    told = [_format_duration(seconds) for seconds in (0.0123, 2.345, 12.3, 59.9, 61, 3600 * 25 + 60)]
     assert told == ["0.012 s", "2.3 s", "12 s", "60 s", "1 min 1 s", "25 h 1 min"]

@@ -30,11 +30,11 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
         rows.append(row)
         code = max(code, failed)
         if everything and not as_json and sys.stderr.isatty():
-            terminal.note(f"{len(rows)}: {choice} {row['result']}")
+            terminal.print_note(f"{len(rows)}: {choice} {row['result']}")
     if as_json:
-        terminal.document(rows)
+        terminal.print_json(rows)
     else:
-        terminal.table([{key: value for key, value in row.items() if key != "message"} for row in rows])
+        terminal.print_table([{key: value for key, value in row.items() if key != "message"} for row in rows])
         for row in rows:
             if "message" in row:
                 print(f"\n{row['configuration']}: {row['message']}")
@@ -45,9 +45,9 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
 def _choices() -> list[str]:
     """model=… and experiment=… for everything on the search path."""
     from dlx.config.catalogue import Catalogue
-    from dlx.config.search import places
+    from dlx.config.search import find_search_path
 
-    catalogue = Catalogue(places())
+    catalogue = Catalogue(find_search_path())
     return [f"{group}={name}" for group in ("model", "experiment") for name in catalogue.names(group)]
 
 
@@ -101,9 +101,9 @@ def _row(choice: str, overrides: tuple[str, ...], download: bool = True) -> tupl
 
 
 def _print(found: Any) -> None:
-    from dlx.terminal.terminal import text
+    from dlx.terminal.terminal import format_cell
 
     print(f"ok: {found.parameters:,} parameters")
     for title, values in (("one step", found.learned), ("a few examples", found.measured)):
         if values:
-            print(f"{title}: " + ", ".join(f"{name} {text(value)}" for name, value in values.items()))
+            print(f"{title}: " + ", ".join(f"{name} {format_cell(value)}" for name, value in values.items()))

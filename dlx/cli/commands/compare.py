@@ -45,15 +45,15 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
     if as_json:
         for row in parts["curves"]:
             row["values"] = values[row["curve"]][row["run"]]
-        terminal.document(parts)
+        terminal.print_json(parts)
         return
-    from dlx.config.static.schema import shown
+    from dlx.config.static.schema import format_value
 
-    parts["settings"] = [{key: shown(value) for key, value in row.items()} for row in parts["settings"]]
+    parts["settings"] = [{key: format_value(value) for key, value in row.items()} for row in parts["settings"]]
     for name, rows in parts.items():
         if rows:
             print(f"\n{name}" if name != "runs" else name)
-            terminal.table(rows)
+            terminal.print_table(rows)
     _drawn(values, about, tags)
 
 
@@ -130,7 +130,7 @@ def _values(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, 
 
 def _curves(values: dict[str, dict[str, list[float]]]) -> Rows:
     """The curves with their last, lowest and highest value."""
-    from dlx.terminal.terminal import sparkline
+    from dlx.terminal.terminal import draw_sparkline
 
     rows: Rows = []
     for tag, by_run in values.items():
@@ -138,7 +138,7 @@ def _curves(values: dict[str, dict[str, list[float]]]) -> Rows:
             finite = [value for value in curve if math.isfinite(value)]
             if finite:
                 ends = {"last": finite[-1], "lowest": min(finite), "highest": max(finite)}
-                rows.append({"curve": tag, "run": label, **ends, "trend": sparkline(curve)})
+                rows.append({"curve": tag, "run": label, **ends, "trend": draw_sparkline(curve)})
     return rows
 
 

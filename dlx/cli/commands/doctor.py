@@ -24,10 +24,10 @@ def command(as_json: bool) -> None:
 
     report = examine()
     if as_json:
-        terminal.document(report)
+        terminal.print_json(report)
     else:
         areas = {area: content for area, content in report.items() if area != "problems"}
-        terminal.table([{"": area, "what": key, "is": is_} for area in areas for key, is_ in _items(areas[area])])
+        terminal.print_table([{"": area, "what": key, "is": is_} for area in areas for key, is_ in _items(areas[area])])
         for problem in report["problems"]:
             print(f"! {problem}")
         print("something is wrong; see above" if report["problems"] else "everything is well")

@@ -24,7 +24,7 @@ def command(run: str, overrides: tuple[str, ...], split: str | None, checkpoint:
     from dlx.runs.saved import LOOKING
     from dlx.runs.trust import trusted
     from dlx.terminal import terminal
-    from dlx.terminal.progress import counted
+    from dlx.terminal.progress import format_count
 
     found = find(run)
     config = trusted(found, overrides, LOOKING, "evaluate")
@@ -35,7 +35,7 @@ def command(run: str, overrides: tuple[str, ...], split: str | None, checkpoint:
     split = split or parts.dataset.held_out
     metrics = measure(annealed(parts) if ais else parts, split)
     if as_json:
-        terminal.document(metrics)
+        terminal.print_json(metrics)
         return
-    terminal.note(f"{found.directory}, {which}.pt, {counted(len(parts.dataset.splits[split]), 'example')}")
-    terminal.table([{"metric": name, "value": value} for name, value in metrics.items()])
+    terminal.print_note(f"{found.directory}, {which}.pt, {format_count(len(parts.dataset.splits[split]), 'example')}")
+    terminal.print_table([{"metric": name, "value": value} for name, value in metrics.items()])

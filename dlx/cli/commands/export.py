@@ -35,7 +35,7 @@ def command(run: str, overrides: tuple[str, ...], output: Path, part: str | None
     parts, _ = load_trained(found, config, checkpoint)
     made = export(parts, output, part)
     size = output.stat().st_size
-    terminal.note(
+    terminal.print_note(
         f"{made.path} ({size:,} bytes) takes (batch, {', '.join(map(str, made.shape))}); on {made.examples} examples, "
         f"in batches of several sizes, it differs from the model by at most {made.difference:.2g}"
     )

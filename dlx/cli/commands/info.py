@@ -24,7 +24,7 @@ def command(overrides: tuple[str, ...], as_json: bool) -> None:
 
     found = summarise(config)
     if as_json:
-        terminal.document({**found._asdict(), "layers": [layer._asdict() for layer in found.layers]})
+        terminal.print_json({**found._asdict(), "layers": [layer._asdict() for layer in found.layers]})
         return
     rows = [
         {
@@ -36,7 +36,7 @@ def command(overrides: tuple[str, ...], as_json: bool) -> None:
         }
         for layer in found.layers
     ]
-    terminal.table(rows)
+    terminal.print_table(rows)
     fixed = found.parameters - found.trainable
     print(
         f"\n{found.model}: {shown(found.shape)} → {shown(found.output) or '?'}, {found.parameters:,} parameters"

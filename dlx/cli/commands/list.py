@@ -9,10 +9,10 @@ import click
 
 from dlx.config.catalogue import Catalogue, Entry
 from dlx.config.extras import install_command
-from dlx.config.report import closest, listed
-from dlx.config.search import GROUPS, import_from_here, places
+from dlx.config.report import find_closest, join_names
+from dlx.config.search import GROUPS, add_cwd_to_sys_path, find_search_path
 from dlx.errors import UsageError
-from dlx.terminal.console import table
+from dlx.terminal.console import print_listing
 
 # Hydra's own groups, shown when they are asked for.
 HYDRAS = {"launchers": "hydra/launcher", "sweepers": "hydra/sweeper"}
@@ -39,8 +39,8 @@ PLUGINS: dict[str, dict[str, tuple[str, str | None]]] = {
 @click.option("--config-dir", "-cd", metavar="DIR", help="A further directory of configuration files.")
 def command(group: str | None, fits: str | None, as_json: bool, config_dir: str | None) -> None:
     """Show the catalogue."""
-    import_from_here()
-    catalogue = Catalogue(places(config_dir))
+    add_cwd_to_sys_path()
+    catalogue = Catalogue(find_search_path(config_dir))
     chosen = _group(group, catalogue) if group else None
     groups = [chosen] if chosen else list(catalogue.groups)
     entries = _fitting(catalogue, chosen, fits) if fits else [e for name in groups for e in catalogue.entries(name)]
@@ -49,7 +49,9 @@ def command(group: str | None, fits: str | None, as_json: bool, config_dir: str 
         click.echo(json.dumps([describe(entry, catalogue) for entry in entries], indent=2, ensure_ascii=False))
         return
     for name in dict.fromkeys(entry.group for entry in entries):
-        table(f"{name.rpartition('/')[2]}s", [_row(entry, catalogue) for entry in entries if entry.group == name])
+        print_listing(
+            f"{name.rpartition('/')[2]}s", [_row(entry, catalogue) for entry in entries if entry.group == name]
+        )
     if fits and not entries:
         click.echo(f"nothing fits {fits}")
 
@@ -78,9 +80,10 @@ def _group(word: str, catalogue: Catalogue) -> str:
     if name in catalogue.groups or name in GROUPS or name in HYDRAS.values():
         return name
     known = [f"{group}s" for group in catalogue.groups]
-    near = closest(word, known)
+    near = find_closest(word, known)
     raise UsageError(
-        f"there is no group {word}; " + (f"did you mean dlx list {near}?" if near else f"type one of {listed(known)}")
+        f"there is no group {word}; "
+        + (f"did you mean dlx list {near}?" if near else f"type one of {join_names(known)}")
     )
 
 
@@ -94,11 +97,11 @@ def _fitting(catalogue: Catalogue, group: str | None, fits: str) -> list[Entry]:
         raise UsageError(f"--fits {fits} finds {other}s, not {group}s; type dlx list {other}s --fits {fits}")
     entry = catalogue.entry(key, name)
     if entry is None:
-        near = closest(name, catalogue.names(key))
+        near = find_closest(name, catalogue.names(key))
         raise UsageError(
             f"there is no {key} {name}; " + (f"did you mean {near}?" if near else f"type dlx list {key}s to see them")
         )
-    return catalogue.fitting(other, **{key: entry})
+    return catalogue.list_fitting(other, **{key: entry})
 
 
 def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def command(
     from dlx.runs.saved import LOOKING
     from dlx.runs.trust import trusted
     from dlx.terminal import terminal
-    from dlx.terminal.progress import counted
+    from dlx.terminal.progress import format_count
 
     found = find(run)
     input, overrides = divided(words)
@@ -63,7 +63,7 @@ def command(
     assert input is not None
     given = inputs.read(input, parts.dataset)
     if given.note:
-        terminal.note(given.note)
+        terminal.print_note(given.note)
     columns = predict(parts, given.x, given.lengths)
     steps = None
     if isinstance(parts.task, StepTask):
@@ -71,7 +71,9 @@ def command(
         steps = Steps(lengths, given.steps)
     if output is not None:
         written = outputs.save(output, columns, parts.dataset, given.files, steps)
-        terminal.note(f"{counted(len(given.x), 'prediction')} written to {written[0] if len(written) == 1 else output}")
+        terminal.print_note(
+            f"{format_count(len(given.x), 'prediction')} written to {written[0] if len(written) == 1 else output}"
+        )
         return
     if not sys.stdout.isatty():
         outputs.write_csv(outputs.rows(columns, parts.dataset.names, given.files, steps))
@@ -81,20 +83,22 @@ def command(
     inner = 2 if steps else 1
     wide = [name for name, values in columns.items() if values.shape[inner:].numel() > WIDE]
     for name in wide:
-        terminal.note(f"{name}: {list(columns.pop(name).shape[inner:])} each; type -o FILE.npz, .csv or (images) .png")
+        terminal.print_note(
+            f"{name}: {list(columns.pop(name).shape[inner:])} each; type -o FILE.npz, .csv or (images) .png"
+        )
     if not columns:
         return
     rows = outputs.rows(columns, parts.dataset.names, given.files, steps)
-    terminal.table(rows[:SHOWN])
+    terminal.print_table(rows[:SHOWN])
     if len(rows) > SHOWN:
-        terminal.note(f"{SHOWN} of {len(rows)} rows are shown; type -o FILE.csv for all")
+        terminal.print_note(f"{SHOWN} of {len(rows)} rows are shown; type -o FILE.csv for all")
 
 
 def _codes(parts: Any, what: str, input: Path | None, split: str, output: Path | None) -> None:
     """Codes or reconstructions of a file's examples, or of a split's, as arrays and as a picture."""
     from dlx.figures.figures import save_png
     from dlx.terminal import terminal
-    from dlx.terminal.progress import counted
+    from dlx.terminal.progress import format_count
     from dlx.trained import encodings, inputs, outputs
 
     files = None
@@ -104,7 +108,7 @@ def _codes(parts: Any, what: str, input: Path | None, split: str, output: Path |
         given = inputs.read(input, parts.dataset)
         x, labels, files = given.x, None, given.files
         if given.note:
-            terminal.note(given.note)
+            terminal.print_note(given.note)
     columns = (encodings.encoded if what == "encode" else encodings.reconstructed)(parts, x, labels)
     picture = encodings.picture(parts, columns)
     stem = "codes" if what == "encode" else "reconstructions"
@@ -123,4 +127,4 @@ def _codes(parts: Any, what: str, input: Path | None, split: str, output: Path |
         raise UsageError(
             f"-o {output} was given; needed: images, or codes of two dimensions or more; type -o {stem}.npz"
         )
-    terminal.note(f"{stem} of {counted(len(x), 'example')} written to {' and '.join(map(str, written))}")
+    terminal.print_note(f"{stem} of {format_count(len(x), 'example')} written to {' and '.join(map(str, written))}")

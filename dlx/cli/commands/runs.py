@@ -53,11 +53,13 @@ def command(
     if best is not None:
         found = _ranked(found, best)
     if as_json:
-        terminal.document([{**about, "status": status(about), "directory": str(run.directory)} for run, about in found])
+        terminal.print_json(
+            [{**about, "status": status(about), "directory": str(run.directory)} for run, about in found]
+        )
     elif found:
-        terminal.table([_row(run, about, best) for run, about in found])
+        terminal.print_table([_row(run, about, best) for run, about in found])
     else:
-        terminal.note(f"no run below {root}/" + (" fits" if wanted else "; type dlx train"))
+        terminal.print_note(f"no run below {root}/" + (" fits" if wanted else "; type dlx train"))
 
 
 def _sweep(name: str) -> Path:
@@ -66,14 +68,14 @@ def _sweep(name: str) -> Path:
     Raises:
         UsageError: there is none.
     """
-    from dlx.config.report import closest
+    from dlx.config.report import find_closest
     from dlx.sweeps.record import ROOT as SWEEPS
 
     for place in (SWEEPS / name, Path(name)):
         if place.is_dir() and name:
             return place
     known = sorted(folder.name for folder in SWEEPS.glob("*") if folder.is_dir())
-    near = closest(name, known)
+    near = find_closest(name, known)
     hint = f"did you mean {near}?" if near else f"there are {', '.join(known) or 'none'} in {SWEEPS}/"
     raise UsageError(f"--sweep {name} was given; {hint}{'' if near else '; type dlx sweep NAME … for a new one'}")
 

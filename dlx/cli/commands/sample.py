@@ -43,7 +43,7 @@ def command(
     from dlx.runs.saved import LOOKING
     from dlx.runs.trust import trusted
     from dlx.terminal import terminal
-    from dlx.terminal.progress import counted
+    from dlx.terminal.progress import format_count
 
     found = find(run)
     config = trusted(found, overrides, LOOKING, "sample")
@@ -69,4 +69,4 @@ def command(
     for place in places:
         columns = {"x": made.flatten(1) if place.suffix == ".csv" else made, **known}
         outputs.save(place, columns, parts.dataset, across=labels)
-    terminal.note(f"{counted(number, 'sample')} written to {' and '.join(map(str, places))}")
+    terminal.print_note(f"{format_count(number, 'sample')} written to {' and '.join(map(str, places))}")

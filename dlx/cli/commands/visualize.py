@@ -56,24 +56,24 @@ def command(
     dataset = parts.dataset
     given = None if path is None else inputs.read(path, dataset)
     if given is not None and given.note:
-        terminal.note(given.note)
+        terminal.print_note(given.note)
     if given is not None and len(given.x) > number:
-        terminal.note(f"{number} of {len(given.x)} examples are shown; type -n {len(given.x)} for all")
+        terminal.print_note(f"{number} of {len(given.x)} examples are shown; type -n {len(given.x)} for all")
     asked = choice.Choice(layer, choice.label(label, dataset.names, dataset.classes), unit)
     raw = None if given is None else given.x
     seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number)
     for reason in seen.skipped:
-        terminal.note(f"left out: {reason}")
+        terminal.print_note(f"left out: {reason}")
     _keep(seen.pictures, found, output)
 
 
 def _methods(text: str) -> list[str]:
-    from dlx.config.report import closest
+    from dlx.config.report import find_closest
 
     wanted = list(dict.fromkeys(word.strip() for word in text.split(",")))
     for word in wanted:
         if word not in (*METHODS, "all"):
-            near = closest(word, METHODS)
+            near = find_closest(word, METHODS)
             guess = f"did you mean {near}? " if near else ""
             raise UsageError(f"--method {word} was given; {guess}needed: some of {','.join(METHODS)}, or all")
     return wanted
@@ -103,4 +103,4 @@ def _keep(pictures: dict[str, Any], run: Run, output: Path | None) -> None:
                 written += " and to TensorBoard"
     except OSError as error:
         raise UsageError(f"{folder} cannot be written ({error.strerror}); type -o with another place") from error
-    terminal.note(written)
+    terminal.print_note(written)

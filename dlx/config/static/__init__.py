@@ -1,1 +1,1 @@
-"""What constructors accept, read from their source text without importing them."""
+"""Read what constructors accept from their source text, without importing them."""

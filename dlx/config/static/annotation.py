@@ -1,4 +1,4 @@
-"""From the text of an annotation to the kind of value it asks for.
+"""Parse the text of an annotation into the kind of value it asks for.
 
 `int`, `float`, `bool`, `str`, `None`, `X | Y`, `Optional`, `Union`, `Literal`, `Annotated` with a range of `dlx.types`,
 lists, tuples and mappings are understood, directly or through an alias in any module; all else accepts everything.
@@ -6,22 +6,33 @@ lists, tuples and mappings are understood, directly or through an alias in any m
 
 import ast
 
-from dlx.config.static.schema import ANYTHING, Choice, Kind, Listing, Number, Table, Text, Thing, Truth, either
-from dlx.config.static.source import Definition, Module, imported, resolve
+from dlx.config.static.schema import (
+    ANYTHING,
+    Boolean,
+    Choice,
+    Kind,
+    ListOf,
+    MappingOf,
+    Number,
+    Object,
+    String,
+    make_union,
+)
+from dlx.config.static.source import Definition, Module, find_import_source, resolve
 from dlx.types import Range
 
-_PLAIN: dict[str, Kind] = {
-    "int": Number(whole=True),
-    "float": Number(whole=False),
-    "bool": Truth(),
-    "str": Text(),
-    "Path": Text(),
-    "PathLike": Text(),
-    "list": Listing(),
-    "tuple": Listing(),
-    "Sequence": Listing(),
-    "dict": Table(),
-    "Mapping": Table(),
+_NAMED_KINDS: dict[str, Kind] = {
+    "int": Number(integer=True),
+    "float": Number(integer=False),
+    "bool": Boolean(),
+    "str": String(),
+    "Path": String(),
+    "PathLike": String(),
+    "list": ListOf(),
+    "tuple": ListOf(),
+    "Sequence": ListOf(),
+    "dict": MappingOf(),
+    "Mapping": MappingOf(),
     "None": Choice((None,)),
 }
 _STANDARD = {"typing", "collections.abc", "pathlib", "os"}
@@ -31,81 +42,81 @@ _TABLES = {"dict", "Dict", "Mapping", "MutableMapping"}
 _WRAPPERS = {"Final", "ClassVar", "InitVar", "Required", "NotRequired"}
 
 
-def kind(place: Module, node: ast.expr | None, depth: int = 0) -> Kind:
-    """The kind of value that an annotation, written in the module `place`, asks for."""
+def parse_annotation(place: Module, node: ast.expr | None, depth: int = 0) -> Kind:
+    """Return the kind of value that an annotation, written in the module `place`, asks for."""
     if depth > 20:  # an alias that refers to itself
         return ANYTHING
     match node:
         case ast.Constant(value=None):
             return Choice((None,))
         case ast.Constant(value=str(text)):
-            return _quoted(place, text, depth)
+            return _parse_quoted(place, text, depth)
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
-            return either([kind(place, left, depth + 1), kind(place, right, depth + 1)])
+            return make_union([parse_annotation(place, left, depth + 1), parse_annotation(place, right, depth + 1)])
         case ast.Subscript(value=outer, slice=inner):
-            return _subscript(place, outer, inner, depth)
+            return _parse_subscript(place, outer, inner, depth)
         case ast.Name() | ast.Attribute():
-            return _named(place, node, depth)
+            return _parse_name(place, node, depth)
     return ANYTHING
 
 
-def _quoted(place: Module, text: str, depth: int) -> Kind:
+def _parse_quoted(place: Module, text: str, depth: int) -> Kind:
     try:
-        return kind(place, ast.parse(text, mode="eval").body, depth + 1)
+        return parse_annotation(place, ast.parse(text, mode="eval").body, depth + 1)
     except SyntaxError:
         return ANYTHING
 
 
-def _named(place: Module, node: ast.Name | ast.Attribute, depth: int) -> Kind:
-    name = _name(node)
+def _parse_name(place: Module, node: ast.Name | ast.Attribute, depth: int) -> Kind:
+    name = _last_name(node)
     if name in _OPAQUE:
-        return Thing() if name == "Tensor" else ANYTHING
-    if name in _PLAIN and imported(place, name) in _STANDARD:  # no need to read what typing makes of it
-        return _PLAIN[name]
+        return Object() if name == "Tensor" else ANYTHING
+    if name in _NAMED_KINDS and find_import_source(place, name) in _STANDARD:  # no need to read what typing makes of it
+        return _NAMED_KINDS[name]
     found = resolve(place, node)
     if isinstance(found, Definition) and isinstance(found.node, ast.expr):
-        return kind(found.module, found.node, depth + 1)
+        return parse_annotation(found.module, found.node, depth + 1)
     # A class of the project's own that happens to be called `Path` is not pathlib's.
     foreign = isinstance(found, Definition) and found.module.name.split(".")[0] not in ("pathlib", "os", "typing")
-    return ANYTHING if foreign else _PLAIN.get(name, ANYTHING)
+    return ANYTHING if foreign else _NAMED_KINDS.get(name, ANYTHING)
 
 
-def _subscript(place: Module, outer: ast.expr, inner: ast.expr, depth: int) -> Kind:
-    name, parts = _name(outer), inner.elts if isinstance(inner, ast.Tuple) else [inner]
+def _parse_subscript(place: Module, outer: ast.expr, inner: ast.expr, depth: int) -> Kind:
+    name, parts = _last_name(outer), inner.elts if isinstance(inner, ast.Tuple) else [inner]
     if name == "Literal":
         return Choice(tuple(part.value for part in parts if isinstance(part, ast.Constant)))
     if name == "Annotated":
-        return _ranged(kind(place, parts[0], depth + 1), parts[1:])
-    kinds = [kind(place, part, depth + 1) for part in parts]
+        return _apply_range(parse_annotation(place, parts[0], depth + 1), parts[1:])
+    kinds = [parse_annotation(place, part, depth + 1) for part in parts]
     if name == "Optional":
-        return either([*kinds, Choice((None,))])
+        return make_union([*kinds, Choice((None,))])
     if name == "Union":
-        return either(kinds)
+        return make_union(kinds)
     if name in _LISTS:
-        return Listing((kinds[0],))
+        return ListOf((kinds[0],))
     if name in ("tuple", "Tuple"):
         if isinstance(parts[-1], ast.Constant) and parts[-1].value is Ellipsis:
-            return Listing((kinds[0],))
-        return Listing(tuple(kinds), fixed=True)
+            return ListOf((kinds[0],))
+        return ListOf(tuple(kinds), fixed=True)
     if name in _TABLES:
-        return Table(kinds[-1])
+        return MappingOf(kinds[-1])
     return kinds[0] if name in _WRAPPERS else ANYTHING
 
 
-def _ranged(base: Kind, extras: list[ast.expr]) -> Kind:
-    """`Annotated[int, Range(1)]`, its arguments literal."""
+def _apply_range(base: Kind, extras: list[ast.expr]) -> Kind:
+    """Apply the range of `Annotated[int, Range(1)]`, whose arguments must be literal."""
     if not isinstance(base, Number):
         return base
     for extra in extras:
-        if isinstance(extra, ast.Call) and _name(extra.func) == "Range":
+        if isinstance(extra, ast.Call) and _last_name(extra.func) == "Range":
             try:
                 given = [ast.literal_eval(value) for value in extra.args]
                 named = {word.arg: ast.literal_eval(word.value) for word in extra.keywords if word.arg}
-                return Number(base.whole, Range(*given, **named))
+                return Number(base.integer, Range(*given, **named))
             except (ValueError, TypeError):
                 return base
     return base
 
 
-def _name(node: ast.expr) -> str:
+def _last_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""

@@ -1,4 +1,4 @@
-"""What a constructor refuses: the `if …: raise …` at the head of its body, evaluated on the values it would be given.
+"""Find out what a constructor refuses: its leading `if …: raise …`, evaluated on the values it would be given.
 
 `if not 0.0 <= lr: raise ValueError(…)` in torch.optim.Adam is as good as an annotation. Only comparisons, arithmetic
 and a few harmless functions are evaluated; a condition with anything else in it is left to the constructor.
@@ -31,66 +31,68 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
-_CALLS = {function.__name__: function for function in (len, min, max, abs, list, tuple, bool, sorted, sum)}
+_FUNCTIONS = {function.__name__: function for function in (len, min, max, abs, list, tuple, bool, sorted, sum)}
 _TYPES = {kind.__name__: kind for kind in (int, float, str, bool, list, tuple, dict)}
 _NEGATED = {ast.Lt: ">=", ast.LtE: ">", ast.Gt: "<=", ast.GtE: "<", ast.Eq: "!=", ast.NotEq: "=="}
 
 
-class Refusal(NamedTuple):
-    """One condition that the values meet and should not."""
+class FailedCheck(NamedTuple):
+    """One condition that the values meet and must not."""
 
     names: tuple[str, ...]  # the parameters in it
     message: str | None  # what the constructor would say, where that can be told
     needed: str  # the condition that would have to hold
 
 
-class _Unclear(Exception):
+class _NotEvaluable(Exception):
     """An expression that is not evaluated here."""
 
 
-def refusals(found: Signature, values: Mapping[str, Any]) -> Iterator[Refusal]:
-    """What a constructor would refuse.
+def find_failed_checks(signature: Signature, values: Mapping[str, Any]) -> Iterator[FailedCheck]:
+    """Yield the checks of a constructor that the values fail.
 
     Args:
-        found: its signature.
+        signature: of the constructor.
         values: plain values of its parameters; those left out have their defaults.
     """
-    if found.init is None:
+    if signature.init is None:
         return
-    names = {name: given.default for name, given in found.parameters.items()} | dict(values)
+    names = {name: given.default for name, given in signature.parameters.items()} | dict(values)
     known = {name: value for name, value in names.items() if value is not UNKNOWN}
-    for statement in found.init.body:
+    for statement in signature.init.body:
         if isinstance(statement, ast.If) and isinstance(statement.body[0], ast.Raise):
             try:
-                refused = bool(_value(statement.test, known, found))
-            except (_Unclear, TypeError, ValueError, LookupError, ArithmeticError):
+                refused = bool(_evaluate(statement.test, known, signature))
+            except (_NotEvaluable, TypeError, ValueError, LookupError, ArithmeticError):
                 continue
             used = {node.id: None for node in ast.walk(statement.test) if isinstance(node, ast.Name)}
-            its = tuple(name for name in used if name in found.parameters)
+            its = tuple(name for name in used if name in signature.parameters)
             if refused and its:
-                yield Refusal(its, _message(statement.body[0].exc, known, found), _needed(statement.test))
+                yield FailedCheck(
+                    its, _format_message(statement.body[0].exc, known, signature), _negate(statement.test)
+                )
         elif not isinstance(statement, ast.Expr | ast.If):
             # From here on a name may be bound to another value.
-            bound = _assigned(statement)
+            bound = _list_assigned_names(statement)
             known = {name: value for name, value in known.items() if name not in bound}
 
 
-def _assigned(statement: ast.stmt) -> set[str]:
+def _list_assigned_names(statement: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
-def _message(raised: ast.expr | None, known: Mapping[str, Any], found: Signature) -> str | None:
-    """The text of a UsageError, which says what is needed; other errors' texts seldom do."""
+def _format_message(raised: ast.expr | None, known: Mapping[str, Any], signature: Signature) -> str | None:
+    """Return the text of a UsageError, which says what is needed; other errors' texts seldom do."""
     if isinstance(raised, ast.Call) and ast.unparse(raised.func) == "UsageError" and len(raised.args) == 1:
         try:
-            return str(_value(raised.args[0], known, found))
-        except (_Unclear, TypeError, ValueError, LookupError, ArithmeticError):
+            return str(_evaluate(raised.args[0], known, signature))
+        except (_NotEvaluable, TypeError, ValueError, LookupError, ArithmeticError):
             return None
     return None
 
 
-def _needed(test: ast.expr) -> str:
-    """The opposite of a condition, as text."""
+def _negate(test: ast.expr) -> str:
+    """Return the opposite of a condition, as text."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return ast.unparse(test.operand)
     if isinstance(test, ast.Compare) and len(test.ops) == 1 and type(test.ops[0]) in _NEGATED:
@@ -98,17 +100,17 @@ def _needed(test: ast.expr) -> str:
     return f"not ({ast.unparse(test)})"
 
 
-def _value(node: ast.expr, known: Mapping[str, Any], found: Signature) -> Any:
+def _evaluate(node: ast.expr, known: Mapping[str, Any], signature: Signature) -> Any:
     def inner(part: ast.expr) -> Any:
-        return _value(part, known, found)
+        return _evaluate(part, known, signature)
 
     match node:
         case ast.Constant(value=value):
             return value
         case ast.Name(id=name) if name in known:
             return known[name]
-        case ast.Attribute(value=ast.Name(id="self"), attr=name) if name in found.attributes:
-            return found.attributes[name]
+        case ast.Attribute(value=ast.Name(id="self"), attr=name) if name in signature.attributes:
+            return signature.attributes[name]
         case ast.BoolOp(op=op, values=parts):
             result: Any = None
             for part in parts:
@@ -134,28 +136,28 @@ def _value(node: ast.expr, known: Mapping[str, Any], found: Signature) -> Any:
         case ast.IfExp(test=test, body=one, orelse=other):
             return inner(one) if inner(test) else inner(other)
         case ast.Call(func=ast.Name(id="isinstance"), args=[part, kinds]):
-            return isinstance(inner(part), tuple(_types(kinds)))
-        case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in _CALLS:
-            return _CALLS[name](*map(inner, parts))
+            return isinstance(inner(part), tuple(_iter_types(kinds)))
+        case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*map(inner, parts))
         case ast.JoinedStr(values=parts):
-            return "".join(_formatted(part, known, found) for part in parts)
-    raise _Unclear
+            return "".join(_format_part(part, known, signature) for part in parts)
+    raise _NotEvaluable
 
 
-def _types(node: ast.expr) -> Iterator[type]:
-    """Types in an isinstance; a plain value is never a tensor."""
+def _iter_types(node: ast.expr) -> Iterator[type]:
+    """Yield the types of an isinstance; a plain value is never a tensor."""
     parts = node.elts if isinstance(node, ast.Tuple) else [node]
     for part in parts:
         name = ast.unparse(part).split(".")[-1]
         if name in _TYPES:
             yield _TYPES[name]
         elif name != "Tensor":
-            raise _Unclear
+            raise _NotEvaluable
 
 
-def _formatted(part: ast.expr, known: Mapping[str, Any], found: Signature) -> str:
+def _format_part(part: ast.expr, known: Mapping[str, Any], signature: Signature) -> str:
     if not isinstance(part, ast.FormattedValue):
-        return str(_value(part, known, found))
-    value = _value(part.value, known, found)
+        return str(_evaluate(part, known, signature))
+    value = _evaluate(part.value, known, signature)
     text = {-1: value, ord("r"): repr(value), ord("s"): str(value)}.get(part.conversion, value)
-    return format(text, _formatted(part.format_spec, known, found) if part.format_spec else "")
+    return format(text, _format_part(part.format_spec, known, signature) if part.format_spec else "")

@@ -1,4 +1,4 @@
-"""What a value may be: the annotations of a constructor, read from source text and checked without importing it.
+"""Kinds of values: the annotations of a constructor, read from source text and checked without importing it.
 
 An annotation that is not understood accepts everything: a check that is in doubt stays silent, and the constructor
 itself has the last word.
@@ -13,14 +13,14 @@ from dlx.types import Range
 
 
 class Kind:
-    """Accepts everything; the kinds below accept less. `str()` says what is needed."""
+    """A kind of value. This one accepts everything, the kinds below less. `str()` says what is needed."""
 
     def accepts(self, value: Any) -> bool:
-        """Whether a plain value (from YAML or the command line) may be given."""
+        """Return whether a plain value (from YAML or the command line) may be given."""
         return True
 
-    def accepts_in(self, value: Any) -> bool:
-        """As `accepts`; but an object (`_target_`) may stand for any value, and objects by name for a list."""
+    def accepts_node(self, value: Any) -> bool:
+        """Return whether a value is accepted, or an object (`_target_`) in its place, or objects by name for a list."""
         if isinstance(value, Mapping) and value:
             named = all(isinstance(entry, Mapping) and "_target_" in entry for entry in value.values())
             if "_target_" in value or named:
@@ -34,7 +34,7 @@ class Kind:
 ANYTHING = Kind()
 
 
-class Thing(Kind):
+class Object(Kind):
     """An object that no plain value can stand for, such as a tensor: `float | Tensor` asks for a number here."""
 
     def accepts(self, value: Any) -> bool:
@@ -46,18 +46,18 @@ class Thing(Kind):
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A whole or a real number within a range. `true` is no number, and 3.0 is no whole number."""
+    """An integer or a real number within a range. `true` is not a number, and 3.0 not an integer."""
 
-    whole: bool
+    integer: bool
     range: Range | None = None
 
     def accepts(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+        if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
             return False
         return self.range is None or value in self.range
 
     def __str__(self) -> str:
-        name = "a whole number" if self.whole else "a number"
+        name = "a whole number" if self.integer else "a number"
         if self.range is None:
             return name
         joint = " of " if str(self.range).startswith("at least") else " "
@@ -65,7 +65,7 @@ class Number(Kind):
 
 
 @dataclass(frozen=True)
-class Text(Kind):
+class String(Kind):
     """A string; a path too."""
 
     def accepts(self, value: Any) -> bool:
@@ -76,7 +76,7 @@ class Text(Kind):
 
 
 @dataclass(frozen=True)
-class Truth(Kind):
+class Boolean(Kind):
     """True or false."""
 
     def accepts(self, value: Any) -> bool:
@@ -96,12 +96,12 @@ class Choice(Kind):
         return any(type(value) is type(known) and value == known for known in self.values)
 
     def __str__(self) -> str:
-        names = list(dict.fromkeys(shown(value) for value in self.values))
+        names = list(dict.fromkeys(format_value(value) for value in self.values))
         return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
 
 
 @dataclass(frozen=True)
-class Listing(Kind):
+class ListOf(Kind):
     """A list whose entries are all of one kind, or of one kind each."""
 
     of: tuple[Kind, ...] = (ANYTHING,)
@@ -111,8 +111,8 @@ class Listing(Kind):
         if not isinstance(value, Sequence) or isinstance(value, str):
             return False
         if self.fixed:
-            return len(value) == len(self.of) and all(map(Kind.accepts_in, self.of, value))
-        return all(self.of[0].accepts_in(entry) for entry in value)
+            return len(value) == len(self.of) and all(map(Kind.accepts_node, self.of, value))
+        return all(self.of[0].accepts_node(entry) for entry in value)
 
     def __str__(self) -> str:
         if self.fixed and len(set(self.of)) > 1:
@@ -123,20 +123,20 @@ class Listing(Kind):
 
 
 @dataclass(frozen=True)
-class Table(Kind):
+class MappingOf(Kind):
     """A mapping from names to values of one kind."""
 
     of: Kind = ANYTHING
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, Mapping) and all(self.of.accepts_in(entry) for entry in value.values())
+        return isinstance(value, Mapping) and all(self.of.accepts_node(entry) for entry in value.values())
 
     def __str__(self) -> str:
         return "a mapping" if self.of is ANYTHING else f"a mapping whose values are each {self.of}"
 
 
 @dataclass(frozen=True)
-class Either(Kind):
+class Union(Kind):
     """Any of several kinds."""
 
     kinds: tuple[Kind, ...]
@@ -148,10 +148,10 @@ class Either(Kind):
         return " or ".join(dict.fromkeys(map(str, self.kinds)))
 
 
-def either(kinds: Sequence[Kind]) -> Kind:
-    """The union of several kinds; one that accepts everything makes the whole accept everything."""
-    flat = [part for kind in kinds for part in (kind.kinds if isinstance(kind, Either) else (kind,))]
-    flat = [kind for kind in flat if not isinstance(kind, Thing)] or [ANYTHING]
+def make_union(kinds: Sequence[Kind]) -> Kind:
+    """Return the union of several kinds; one that accepts everything makes the whole accept everything."""
+    flat = [part for kind in kinds for part in (kind.kinds if isinstance(kind, Union) else (kind,))]
+    flat = [kind for kind in flat if not isinstance(kind, Object)] or [ANYTHING]
     if any(type(kind) is Kind for kind in flat):
         return ANYTHING
     choices = tuple(value for kind in flat if isinstance(kind, Choice) for value in kind.values)
@@ -159,17 +159,17 @@ def either(kinds: Sequence[Kind]) -> Kind:
     # null reads best at the end: "a whole number of at least 1 or null".
     values = tuple(sorted(dict.fromkeys(choices), key=lambda value: value is None)) if choices else ()
     merged = rest + ([Choice(values)] if values else [])
-    return merged[0] if len(merged) == 1 else Either(tuple(merged))
+    return merged[0] if len(merged) == 1 else Union(tuple(merged))
 
 
-def shown(value: Any) -> str:
-    """A value as it is typed on the command line."""
+def format_value(value: Any) -> str:
+    """Format a value as it is typed on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{shown(entry)}" for key, entry in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{format_value(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ",".join(map(shown, value)) + "]"
+        return "[" + ",".join(map(format_value, value)) + "]"
     return str(value)

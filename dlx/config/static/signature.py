@@ -1,4 +1,4 @@
-"""What a `_target_` takes, read from its source: the constructor is the schema of its part of the configuration.
+"""Read what a `_target_` takes from its source: the constructor is the schema of its part of the configuration.
 
 Nothing is imported, so a mistyped key is found before torch is.
 """
@@ -11,13 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from dlx.config.static import annotation
-from dlx.config.static.constraints import constraints
-from dlx.config.static.schema import ANYTHING, Choice, Kind, either
+from dlx.config.static.constraints import read_constraints
+from dlx.config.static.schema import ANYTHING, Choice, Kind, make_union
 from dlx.config.static.source import Definition, Module, NotFound, locate, resolve
 
 UNKNOWN: Any = type("Unknown", (), {"__repr__": lambda self: "…"})()  # a default that is no literal
 # Bases that add no parameter. torch.nn.Module is among them because it is behind a long way of re-exports.
-_BARE = {"object", "ABC", "abc.ABC", "Generic", "Protocol", "typing.Protocol", "nn.Module", "torch.nn.Module"}
+_PARAMETERLESS_BASES = {
+    "object",
+    "ABC",
+    "abc.ABC",
+    "Generic",
+    "Protocol",
+    "typing.Protocol",
+    "nn.Module",
+    "torch.nn.Module",
+}
 
 
 @dataclass(frozen=True)
@@ -45,50 +54,50 @@ class Parameter:
     @cached_property
     def kind(self) -> Kind:
         """What may be given: the annotation, and null where that is the default."""
-        kind = annotation.kind(self.module, self.node) if self.node else self._constrained()
-        return either([kind, Choice((None,))]) if self.default is None and not self.required else kind
+        kind = annotation.parse_annotation(self.module, self.node) if self.node else self._find_constraint()
+        return make_union([kind, Choice((None,))]) if self.default is None and not self.required else kind
 
-    def _constrained(self) -> Kind:
-        known = constraints(self.owner) if self.owner else {}
+    def _find_constraint(self) -> Kind:
+        known = read_constraints(self.owner) if self.owner else {}
         return known.get(self.name, ANYTHING)
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A constructor. `open` says that it takes further names too (`**kwargs`), or that it cannot be read."""
+    """The signature of a constructor. `is_open`: it takes further names too (`**kwargs`), or cannot be read."""
 
     target: str
     file: Path | None = None
     line: int = 0
     parameters: dict[str, Parameter] = field(default_factory=dict)
-    open: bool = True
+    is_open: bool = True
     definition: Definition | None = None
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Literal class attributes, inherited ones included: `kind`, `accepts`, `needs`, `monitor`."""
-        found = self.definition
-        return _attributes(found) if found is not None and isinstance(found.node, ast.ClassDef) else {}
+        definition = self.definition
+        return _read_attributes(definition) if definition and isinstance(definition.node, ast.ClassDef) else {}
 
-    def has(self, method: str) -> bool:
-        """Whether the class has a method, its own or inherited; true too where the source of a base is not found."""
-        found = self.definition
-        return found is None or not isinstance(found.node, ast.ClassDef) or _has(found, method)
+    def has_method(self, method: str) -> bool:
+        """Return whether the class has a method, its own or inherited; true too where a base's source is not found."""
+        definition = self.definition
+        return definition is None or not isinstance(definition.node, ast.ClassDef) or _has_method(definition, method)
 
-    def classes(self) -> Iterator[ast.ClassDef | None]:
-        """The class and those that it derives from; None for one whose source is not found."""
+    def iter_classes(self) -> Iterator[ast.ClassDef | None]:
+        """Yield the class and those that it derives from; None for one whose source is not found."""
         if self.definition is not None and isinstance(self.definition.node, ast.ClassDef):
-            yield from _classes(self.definition)
+            yield from _iter_classes(self.definition)
 
     @property
     def init(self) -> ast.FunctionDef | None:
-        """The constructor that the class itself has."""
+        """The constructor that the class itself defines."""
         body = self.definition.node.body if self.definition and isinstance(self.definition.node, ast.ClassDef) else []
         return next((item for item in body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
 
 
-def signature(target: str) -> Signature:
-    """The signature of a class or function named as `torch.optim.Adam`.
+def read_signature(target: str) -> Signature:
+    """Return the signature of a class or function named as `torch.optim.Adam`.
 
     Raises:
         NotFound: no source text defines it.
@@ -100,68 +109,73 @@ def signature(target: str) -> Signature:
         return Signature(target)
     node, where = place.node, (place.module.file, place.line)
     if isinstance(node, ast.ClassDef):
-        parameters, is_open = _constructor(place)
+        parameters, is_open = _read_constructor(place)
         return Signature(target, *where, parameters, is_open, place)
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return Signature(target, *where, *_arguments(place, node))
+        return Signature(target, *where, *_read_arguments(place, node))
     return Signature(target, *where)
 
 
-def _constructor(place: Definition, depth: int = 0) -> tuple[dict[str, Parameter], bool]:
-    """Parameters of a class's constructor, its own, its dataclass fields' or the nearest base's."""
+def _read_constructor(place: Definition, depth: int = 0) -> tuple[dict[str, Parameter], bool]:
+    """Return the parameters of a class's constructor, and whether it takes others too.
+
+    The constructor is its own, that of its dataclass fields or the nearest base's.
+    """
     node = place.node
     assert isinstance(node, ast.ClassDef)
     if depth > 20:
         return {}, True
     methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
     if own := methods.get("__init__") or methods.get("__new__"):
-        parameters, is_open = _arguments(place, own, skip_first=True)
-        return _forwarded(place, own, parameters, depth) if is_open else (parameters, False)
+        parameters, is_open = _read_arguments(place, own, skip_first=True)
+        return _add_forwarded(place, own, parameters, depth) if is_open else (parameters, False)
     if _is_dataclass(node):
-        return _fields(place), False
-    for base in _bases(place):
+        return _read_fields(place), False
+    for base in _iter_bases(place):
         if base is None:
             return {}, True
-        parameters, is_open = _constructor(base, depth + 1)
+        parameters, is_open = _read_constructor(base, depth + 1)
         if parameters or is_open:
             return parameters, is_open
     return {}, False
 
 
-def _arguments(
+def _read_arguments(
     place: Definition, function: ast.FunctionDef | ast.AsyncFunctionDef, skip_first: bool = False
 ) -> tuple[dict[str, Parameter], bool]:
-    """Parameters that can be given by name, and whether `**kwargs` takes others."""
+    """Return the parameters that can be given by name, and whether `**kwargs` takes others."""
     spec = function.args
     positional = [*spec.posonlyargs, *spec.args]
     missing: list[ast.expr | None] = [None] * (len(positional) - len(spec.defaults))
     pairs = list(zip(positional, [*missing, *spec.defaults], strict=True))[1 if skip_first else 0 :]
     pairs += list(zip(spec.kwonlyargs, spec.kw_defaults, strict=True))
     by_name = [(arg, default) for arg, default in pairs if arg not in spec.posonlyargs]
-    parameters = {arg.arg: _parameter(place, arg.arg, arg.annotation, arg.lineno, default) for arg, default in by_name}
+    parameters = {
+        arg.arg: _make_parameter(place, arg.arg, arg.annotation, arg.lineno, default) for arg, default in by_name
+    }
     return parameters, spec.kwarg is not None
 
 
-def _parameter(
+def _make_parameter(
     place: Definition, name: str, note: ast.expr | None, line: int, default: ast.expr | None, required: bool = True
 ) -> Parameter:
-    value = _literal(place.module, default)
+    value = _evaluate_literal(place.module, default)
     return Parameter(name, place.module, note, line, required and default is None, value, place)
 
 
-def _forwarded(
+def _add_forwarded(
     place: Definition, init: ast.FunctionDef, parameters: dict[str, Parameter], depth: int
 ) -> tuple[dict[str, Parameter], bool]:
-    """Where `**kwargs` goes on to `super().__init__`, its parameters count too, without those already filled."""
+    """Add the parameters of `super().__init__` where `**kwargs` is passed on to it, without those already filled."""
     rest = init.args.kwarg
     for call in ast.walk(init):
         if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__" and rest):
             continue
         passed = [word.value.id for word in call.keywords if word.arg is None and isinstance(word.value, ast.Name)]
-        base = next(_bases(place), None)
+        base = next(_iter_bases(place), None)
         if rest.arg not in passed or base is None:
             continue
-        inherited, is_open = _constructor(base, depth + 1)
+        inherited, is_open = _read_constructor(base, depth + 1)
         filled = {word.arg for word in call.keywords} | set(list(inherited)[: len(call.args)])
         kept = {name: parameter for name, parameter in inherited.items() if name not in filled}
         return {**kept, **parameters}, is_open
@@ -174,13 +188,13 @@ def _is_dataclass(node: ast.ClassDef) -> bool:
     return any(name.split(".")[-1] == "dataclass" for name in names) or "NamedTuple" in bases
 
 
-def _fields(place: Definition) -> dict[str, Parameter]:
-    """A dataclass's fields, its bases' first."""
+def _read_fields(place: Definition) -> dict[str, Parameter]:
+    """Return a dataclass's fields, its bases' first."""
     assert isinstance(place.node, ast.ClassDef)
-    found: dict[str, Parameter] = {}
-    for base in _bases(place):
+    fields: dict[str, Parameter] = {}
+    for base in _iter_bases(place):
         if base is not None and isinstance(base.node, ast.ClassDef) and _is_dataclass(base.node):
-            found |= _fields(base)
+            fields |= _read_fields(base)
     for item in place.node.body:
         if not (isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)):
             continue
@@ -193,56 +207,56 @@ def _fields(place: Definition) -> dict[str, Parameter]:
                 continue
             default, required = words.get("default"), "default_factory" not in words
         name = item.target.id
-        found[name] = _parameter(place, name, item.annotation, item.lineno, default, required)
-    return found
+        fields[name] = _make_parameter(place, name, item.annotation, item.lineno, default, required)
+    return fields
 
 
-def _bases(place: Definition) -> Iterator[Definition | None]:
-    """The classes that a class derives from; None for one whose source is not found."""
+def _iter_bases(place: Definition) -> Iterator[Definition | None]:
+    """Yield the classes that a class derives from; None for one whose source is not found."""
     assert isinstance(place.node, ast.ClassDef)
     for base in place.node.bases:
         plain = base.value if isinstance(base, ast.Subscript) else base
-        if ast.unparse(plain) in _BARE:
+        if ast.unparse(plain) in _PARAMETERLESS_BASES:
             continue
         found = resolve(place.module, plain)
         yield found if isinstance(found, Definition) and isinstance(found.node, ast.ClassDef) else None
 
 
-def _classes(place: Definition, depth: int = 0) -> Iterator[ast.ClassDef | None]:
+def _iter_classes(place: Definition, depth: int = 0) -> Iterator[ast.ClassDef | None]:
     assert isinstance(place.node, ast.ClassDef)
     yield place.node
-    for base in _bases(place) if depth < 20 else ():
+    for base in _iter_bases(place) if depth < 20 else ():
         if base is None:
             yield None
         else:
-            yield from _classes(base, depth + 1)
+            yield from _iter_classes(base, depth + 1)
 
 
-def _has(place: Definition, method: str, depth: int = 0) -> bool:
+def _has_method(place: Definition, method: str, depth: int = 0) -> bool:
     assert isinstance(place.node, ast.ClassDef)
     if depth > 20 or any(isinstance(item, ast.FunctionDef) and item.name == method for item in place.node.body):
         return True
-    return any(base is None or _has(base, method, depth + 1) for base in _bases(place))
+    return any(base is None or _has_method(base, method, depth + 1) for base in _iter_bases(place))
 
 
-def _attributes(place: Definition, depth: int = 0) -> dict[str, Any]:
-    """Literal class attributes; a class's own hide its bases', an earlier base's a later one's."""
+def _read_attributes(place: Definition, depth: int = 0) -> dict[str, Any]:
+    """Return the literal class attributes; a class's own hide its bases', an earlier base's a later one's."""
     assert isinstance(place.node, ast.ClassDef)
-    found: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     if depth < 20:
-        for base in reversed(list(_bases(place))):
-            found |= _attributes(base, depth + 1) if base else {}
+        for base in reversed(list(_iter_bases(place))):
+            attributes |= _read_attributes(base, depth + 1) if base else {}
     for item in place.node.body:
         match item:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                found[name] = _literal(place.module, value)
+                attributes[name] = _evaluate_literal(place.module, value)
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                found[name] = _literal(place.module, value)
-    return {name: value for name, value in found.items() if value is not UNKNOWN}
+                attributes[name] = _evaluate_literal(place.module, value)
+    return {name: value for name, value in attributes.items() if value is not UNKNOWN}
 
 
-def _literal(place: Module, node: ast.expr | None) -> Any:
-    """The value of a literal, or of a name that stands for one."""
+def _evaluate_literal(place: Module, node: ast.expr | None) -> Any:
+    """Return the value of a literal, or of a name that stands for one; UNKNOWN for anything else."""
     if node is None:
         return None
     try:
@@ -250,5 +264,5 @@ def _literal(place: Module, node: ast.expr | None) -> Any:
     except ValueError:
         found = resolve(place, node) if isinstance(node, ast.Name | ast.Attribute) else None
         if isinstance(found, Definition) and isinstance(found.node, ast.expr) and found.node is not node:
-            return _literal(found.module, found.node)
+            return _evaluate_literal(found.module, found.node)
         return UNKNOWN

@@ -1,1 +1,1 @@
-"""Networks that learn by playing against each other."""
+"""Generative adversarial networks."""

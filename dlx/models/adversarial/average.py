@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, whose samples are steadier than those of the network itself.
+"""An exponential moving average of a network's weights, whose samples are steadier than the network's own.
 
 Y. Yazıcı et al., "The Unusual Effectiveness of Averaging in GAN Training", 2018, https://arxiv.org/abs/1806.04498.
 """
@@ -32,7 +32,7 @@ class MovingAverage(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.float32))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """What the averaged network gives."""
+        """Return the averaged network's output."""
         return self.network(*inputs)
 
     @torch.no_grad()

@@ -11,15 +11,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dlx.models.adversarial.gan_base import OUTPUTS, Game
-from dlx.models.convolutional.image import image, scaled
+from dlx.models.adversarial.gan_base import OUTPUTS, GANBase
+from dlx.models.convolutional.image import check_image_shape, scale_channels
 from dlx.types import Count, Fraction, Positive
 
 Norm = Literal["none", "batch", "layer"]
 Sizes = list[tuple[int, int]]  # heights and widths of the maps
 
 
-class DCGAN(Game):
+class DCGAN(GANBase):
     """Convolutions of 5×5 with stride 2 in the discriminator, and transposed ones in the generator, as its mirror.
 
     Maps have half the image's size (rounded up) with 128 channels, a quarter with 256, an eighth with 512 and so on,
@@ -39,7 +39,7 @@ class DCGAN(Game):
             with images in [-1, 1] (dataset.scale=symmetric).
         prior: of the noise, standard normal or uniform in [-1, 1], which is the paper's.
         average: decay of a moving average of the generator, from which samples are then drawn; 0 for none.
-        conditional: both players are told the label.
+        conditional: both networks get the label.
         classes: number of the dataset's classes; None where it has none.
 
     Raises:
@@ -61,35 +61,35 @@ class DCGAN(Game):
         classes: Count | None = None,
     ) -> None:
         super().__init__(latent, prior, conditional, classes)
-        channels, height, across = image(shape, self.min_size, "dcgan")
-        sizes = halved(height, across)
-        maps = [channels, *(scaled(128 * 2**depth, width) for depth in range(len(sizes) - 1))]
-        maker = generator(latent + self.codes, maps, sizes, "sigmoid" if output == "auto" else output)
-        critic = Critic(maps, sizes, "batch", self.codes)
-        for network in (maker, critic):
-            network.apply(start)
-        self.play(maker, critic, average)
+        channels, height, across = check_image_shape(shape, self.min_size, "dcgan")
+        sizes = halve_sizes(height, across)
+        maps = [channels, *(scale_channels(128 * 2**depth, width) for depth in range(len(sizes) - 1))]
+        generator = make_generator(latent + self.label_size, maps, sizes, "sigmoid" if output == "auto" else output)
+        critic = Critic(maps, sizes, "batch", self.label_size)
+        for network in (generator, critic):
+            network.apply(init_weights)
+        self.set_networks(generator, critic, average)
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""
-        return self.discriminator(x, self.code(labels, x) if self.conditional else None)
+        """Return the log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""
+        return self.discriminator(x, self.one_hot(labels, x) if self.conditional else None)
 
 
-def halved(height: int, width: int) -> Sizes:
-    """Sizes of the maps, from the image's own, each half of the one before, until a side is shorter than 8."""
+def halve_sizes(height: int, width: int) -> Sizes:
+    """Return the sizes of the maps: the image's own, then half of the one before, until a side is shorter than 8."""
     sizes = [(height, width)]
     while min(sizes[-1]) >= 8:
         sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
     return sizes
 
 
-def generator(latent: int, maps: Sequence[int], sizes: Sizes, output: str) -> nn.Sequential:
-    """From noise (batch, latent) to images: a dense layer, then transposed convolutions.
+def make_generator(latent: int, maps: Sequence[int], sizes: Sizes, output: str) -> nn.Sequential:
+    """Make a network from noise (batch, latent) to images: a dense layer, then transposed convolutions.
 
     Args:
         latent: size of what comes in.
         maps: channels, of the image first.
-        sizes: of the maps, as `halved` gives them.
+        sizes: of the maps, as `halve_sizes` gives them.
         output: the last activation.
     """
     top, size = maps[-1], sizes[-1]
@@ -115,7 +115,7 @@ class Critic(nn.Module):
 
     Args:
         maps: channels, of the image first.
-        sizes: of the maps, as `halved` gives them.
+        sizes: of the maps, as `halve_sizes` gives them.
         norm: before each activation but the first.
         classes: 0 for a score without labels.
     """
@@ -136,7 +136,7 @@ class Critic(nn.Module):
         self.embed = nn.Linear(classes, size, bias=False) if classes else None
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        """Scores (batch,) of x (batch, *shape) with one-hot labels (batch, classes)."""
+        """Return scores (batch,) of x (batch, *shape) with one-hot labels (batch, classes)."""
         features = self.features(x).flatten(1)
         score = self.score(features).squeeze(1)
         if self.embed is not None and code is not None:
@@ -144,8 +144,8 @@ class Critic(nn.Module):
         return score
 
 
-def start(module: nn.Module) -> None:
-    """The paper's first weights: N(0, 0.02²), and N(1, 0.02²) for the scales of batch normalization."""
+def init_weights(module: nn.Module) -> None:
+    """Draw the paper's initial weights: N(0, 0.02²), and N(1, 0.02²) for the scales of batch normalization."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0 if isinstance(module, nn.BatchNorm2d) else 0.0, 0.02)
         if module.bias is not None:

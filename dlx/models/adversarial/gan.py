@@ -10,15 +10,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dlx.models.adversarial.gan_base import OUTPUTS, Game
+from dlx.models.adversarial.gan_base import OUTPUTS, GANBase
 from dlx.models.mlp import MLP
 from dlx.types import Count, Fraction
 
 
-class GAN(Game):
+class GAN(GANBase):
     """The generator G maps noise z to an example, the discriminator D an example to the log-odds that it is real.
 
-    Against the paper: leaky ReLU instead of maxout in the discriminator. The label of a conditional game stands
+    Against the paper: leaky ReLU instead of maxout in the discriminator. The label of a conditional model stands
     one-hot beside the noise and beside the example, as in M. Mirza, S. Osindero 2014, https://arxiv.org/abs/1411.1784.
 
     Args:
@@ -27,13 +27,13 @@ class GAN(Game):
         generator, discriminator: units of their hidden layers, or mappings as in `MLP`.
         activation, discriminator_activation: any of torch.nn's by name.
         batch_norm: normalise before each activation of the generator.
-        dropout: part of the discriminator's hidden outputs that is dropped while learning.
+        dropout: part of the discriminator's hidden outputs that is dropped in training.
         kernel_init: of both, as in `MLP`.
         output: the generator's last activation; `auto` is sigmoid for images, with intensities in [0, 1], and linear
             for anything else. Images scaled to [-1, 1] (dataset.scale=symmetric) want tanh.
         prior: of the noise, standard normal or uniform in [-1, 1].
         average: decay of a moving average of the generator, from which samples are then drawn; 0 for none.
-        conditional: both players are told the label.
+        conditional: both networks get the label.
         classes: number of the dataset's classes; None where it has none.
     """
 
@@ -58,9 +58,9 @@ class GAN(Game):
         if output == "auto":
             output = "sigmoid" if len(shape) == 3 else "linear"
         size = math.prod(shape)
-        maker = nn.Sequential(
+        generator_network = nn.Sequential(
             MLP(
-                [latent + self.codes],
+                [latent + self.label_size],
                 size,
                 hidden=generator,
                 activation=activation,
@@ -70,18 +70,18 @@ class GAN(Game):
             OUTPUTS[output](),
             nn.Unflatten(1, tuple(shape)),
         )
-        judge = MLP(
-            [size + self.codes],
+        discriminator_network = MLP(
+            [size + self.label_size],
             1,
             hidden=discriminator,
             activation=discriminator_activation,
             dropout=dropout,
             kernel_init=kernel_init,
         )
-        self.play(maker, judge, average)
+        self.set_networks(generator_network, discriminator_network, average)
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""
+        """Return the log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""
         if self.conditional:
-            x = torch.cat([x.flatten(1), self.code(labels, x)], 1)
+            x = torch.cat([x.flatten(1), self.one_hot(labels, x)], 1)
         return self.discriminator(x).squeeze(1)

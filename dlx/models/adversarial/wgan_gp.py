@@ -8,13 +8,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from dlx.models.adversarial.dcgan import Critic, generator, halved
-from dlx.models.adversarial.gan_base import Game
-from dlx.models.convolutional.image import image, scaled
+from dlx.models.adversarial.dcgan import Critic, halve_sizes, make_generator
+from dlx.models.adversarial.gan_base import GANBase
+from dlx.models.convolutional.image import check_image_shape, scale_channels
 from dlx.types import Count, Fraction, Positive
 
 
-class WGANGP(Game):
+class WGANGP(GANBase):
     """The networks of `DCGAN` with half its channels, as the paper's for MNIST, and no batch norm in the critic.
 
     The penalty ‖∇D(x̂)‖ → 1 is one for each example, which batch normalization in the critic would tie to the others
@@ -31,7 +31,7 @@ class WGANGP(Game):
             (dataset.scale=symmetric) want tanh.
         prior: of the noise, standard normal or uniform in [-1, 1].
         average: decay of a moving average of the generator, from which samples are then drawn; 0 for none.
-        conditional: both players are told the label, the critic as in `DCGAN`.
+        conditional: both networks get the label, the critic as in `DCGAN`.
         classes: number of the dataset's classes; None where it has none.
 
     Raises:
@@ -54,12 +54,12 @@ class WGANGP(Game):
         classes: Count | None = None,
     ) -> None:
         super().__init__(latent, prior, conditional, classes)
-        channels, height, across = image(shape, self.min_size, "wgan_gp")
-        sizes = halved(height, across)
-        maps = [channels, *(scaled(64 * 2**depth, width) for depth in range(len(sizes) - 1))]
-        maker = generator(latent + self.codes, maps, sizes, "sigmoid" if output == "auto" else output)
-        self.play(maker, Critic(maps, sizes, norm, self.codes), average)
+        channels, height, across = check_image_shape(shape, self.min_size, "wgan_gp")
+        sizes = halve_sizes(height, across)
+        maps = [channels, *(scale_channels(64 * 2**depth, width) for depth in range(len(sizes) - 1))]
+        generator = make_generator(latent + self.label_size, maps, sizes, "sigmoid" if output == "auto" else output)
+        self.set_networks(generator, Critic(maps, sizes, norm, self.label_size), average)
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Values (batch,) that the critic gives to examples x (batch, *shape) with these labels."""
-        return self.discriminator(x, self.code(labels, x) if self.conditional else None)
+        """Return the critic's values (batch,) of examples x (batch, *shape) with these labels."""
+        return self.discriminator(x, self.one_hot(labels, x) if self.conditional else None)

@@ -1,1 +1,1 @@
-"""Autoencoders: codes from which what was seen can be given back."""
+"""Autoencoders: codes from which examples are reconstructed."""

@@ -1,4 +1,4 @@
-"""The autoencoder: to give back what was seen, through a code.
+"""The autoencoder: reconstruct examples from a code.
 
 D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by back-propagating errors", Nature 323, 1986,
 https://doi.org/10.1038/323533a0. With linear units and a squared error its code spans the principal components:
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlx.models.layers import activation as named
+from dlx.models.layers import make_activation
 from dlx.types import Count
 
 
@@ -23,11 +23,11 @@ class Autoencoder(nn.Module):
 
     Args:
         shape: of one example.
-        hidden: units of each layer on the way to the code; the last one is the code.
+        hidden: units of each layer of the encoder; the last one is the code.
         activation: of the hidden layers, any of torch.nn's by name.
         code_activation: of the code; `same` as the others, or null for a linear one.
         output: `sigmoid` for data in [0, 1], or `linear`; `auto` is the first for images.
-        tied: the way back uses the transposed weights of the way there.
+        tied: the decoder uses the transposed weights of the encoder.
     """
 
     accepts: ClassVar[tuple[str, ...]] = ("image", "vector")
@@ -49,47 +49,47 @@ class Autoencoder(nn.Module):
             self.biases = nn.ParameterList(torch.zeros(n) for n in sizes[:-1])
         else:
             self.decoder = nn.ModuleList(nn.Linear(m, n) for n, m in pairwise(sizes))
-        self.activation = named(activation)
-        self.code_activation = named(activation if code_activation == "same" else code_activation)
+        self.activation = make_activation(activation)
+        self.code_activation = make_activation(activation if code_activation == "same" else code_activation)
         self.sigmoid = output == "sigmoid" or (output == "auto" and len(self.shape) == 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstructions (batch, *shape) of x (batch, *shape)."""
+        """Return reconstructions (batch, *shape) of x (batch, *shape)."""
         return self.reconstruct(x)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (batch, code) of x (batch, *shape)."""
+        """Return codes (batch, code) of x (batch, *shape)."""
         h = x.flatten(1)
         for i in range(len(self.encoder)):
-            h = self.layer(i, h)
+            h = self.encode_layer(i, h)
         return h
 
-    def layer(self, index: int, h: Tensor) -> Tensor:
-        """What layer `index` of the way to the code makes of h (batch, units)."""
+    def encode_layer(self, index: int, h: Tensor) -> Tensor:
+        """Apply the encoder's layer `index` to h (batch, units)."""
         f = self.code_activation if index + 1 == len(self.encoder) else self.activation
         out: Tensor = f(self.encoder[index](h))
         return out
 
     def decode(self, h: Tensor) -> Tensor:
-        """Examples (batch, *shape) of codes (batch, code)."""
+        """Return examples (batch, *shape) for codes (batch, code)."""
         for i in reversed(range(len(self.encoder))):
-            h = self.back(i, h)
+            h = self.decode_layer(i, h)
             h = self.activation(h) if i else h.sigmoid() if self.sigmoid else h
         return h.view(-1, *self.shape)
 
-    def back(self, index: int, h: Tensor) -> Tensor:
-        """Inputs of the layer below layer `index`, on the way back, (batch, units)."""
+    def decode_layer(self, index: int, h: Tensor) -> Tensor:
+        """Apply the decoder's layer `index`, without its activation, to h (batch, units): inputs of the layer below."""
         if self.tied:
             return F.linear(h, cast(nn.Linear, self.encoder[index]).weight.T, self.biases[index])
         out: Tensor = self.decoder[index](h)
         return out
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """There and back, (batch, *shape)."""
+        """Encode and decode x, (batch, *shape)."""
         return self.decode(self.encode(x))
 
     def pictures(self) -> dict[str, Tensor]:
-        """The weights of each unit of the first hidden layer, for images."""
+        """Return the weights of each unit of the first hidden layer as images, where examples are images."""
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return {}
         from dlx.figures.figures import filters

@@ -44,16 +44,16 @@ class ContractiveAutoencoder(Autoencoder):
             )
         super().__init__(shape, hidden, activation, "same", output, tied)
         self.weight = weight
-        self.inputs: Tensor | None = None  # of the code's units, for the batch that was encoded last
+        self.preactivation: Tensor | None = None  # of the code's units, for the batch that was encoded last
 
     def encode(self, x: Tensor) -> Tensor:
         a = self.encoder[0](x.flatten(1))
-        self.inputs = a if self.training else None
+        self.preactivation = a if self.training else None
         code: Tensor = self.code_activation(a)
         return code
 
-    def jacobian(self, a: Tensor) -> Tensor:
-        """‖∂h/∂x‖², (batch,), where the code's units receive a (batch, code)."""
+    def squared_jacobian_norm(self, a: Tensor) -> Tensor:
+        """Return ‖∂h/∂x‖², (batch,), for the code's pre-activations a (batch, code)."""
         if isinstance(self.code_activation, nn.Sigmoid):
             h = a.sigmoid()
             slope = h * (1 - h)
@@ -68,6 +68,6 @@ class ContractiveAutoencoder(Autoencoder):
         return slope.square() @ lengths
 
     def penalty(self) -> Tensor:
-        """What the last batch costs, 0-d."""
-        assert self.inputs is not None
-        return self.weight * self.jacobian(self.inputs).mean()
+        """Return the penalty of the last batch, 0-d."""
+        assert self.preactivation is not None
+        return self.weight * self.squared_jacobian_norm(self.preactivation).mean()

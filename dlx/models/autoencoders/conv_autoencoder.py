@@ -1,4 +1,4 @@
-"""The autoencoder of convolutions, and of transposed ones back.
+"""The autoencoder of convolutions and transposed convolutions.
 
 J. Masci, U. Meier, D. Cireşan, J. Schmidhuber, "Stacked Convolutional Auto-Encoders for Hierarchical Feature
 Extraction", ICANN 2011, https://doi.org/10.1007/978-3-642-21735-7_7.
@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from dlx.models.autoencoders.halving import halving
-from dlx.models.layers import activation as named
+from dlx.models.autoencoders.halving import make_halving_layers
+from dlx.models.layers import make_activation
 from dlx.types import Count
 
 
@@ -21,7 +21,7 @@ class ConvAutoencoder(nn.Module):
     Args:
         shape: (channels, height, width), at least 2 ** len(channels) pixels each way.
         code: units of the code.
-        channels: of the convolutions, from the image on; the way back takes them backwards.
+        channels: of the convolutions, from the image on; the decoder takes them in reverse.
         activation: any of torch.nn's by name.
         output: `sigmoid` for data in [0, 1], or `linear`.
     """
@@ -38,31 +38,31 @@ class ConvAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        down, up, inner = halving(shape, channels, activation)
+        down, up, inner = make_halving_layers(shape, channels, activation)
         features = math.prod(inner)
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(features, code))
         self.decoder = nn.Sequential(
             nn.Linear(code, features),
-            named(activation),
+            make_activation(activation),
             nn.Unflatten(1, inner),
             *up,
             nn.Sigmoid() if output == "sigmoid" else nn.Identity(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstructions (batch, *shape) of x (batch, *shape)."""
+        """Return reconstructions (batch, *shape) of x (batch, *shape)."""
         return self.reconstruct(x)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (batch, code) of x (batch, *shape)."""
+        """Return codes (batch, code) of x (batch, *shape)."""
         code: Tensor = self.encoder(x)
         return code
 
     def decode(self, h: Tensor) -> Tensor:
-        """Examples (batch, *shape) of codes (batch, code)."""
+        """Return examples (batch, *shape) for codes (batch, code)."""
         x: Tensor = self.decoder(h)
         return x
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """There and back, (batch, *shape)."""
+        """Encode and decode x, (batch, *shape)."""
         return self.decode(self.encode(x))

@@ -1,4 +1,4 @@
-"""The deep autoencoder, whose layers are first learned as restricted Boltzmann machines.
+"""The deep autoencoder, whose layers are pretrained as restricted Boltzmann machines.
 
 G. E. Hinton, R. R. Salakhutdinov, "Reducing the Dimensionality of Data with Neural Networks", Science 313, 2006,
 https://doi.org/10.1126/science.1127647.
@@ -23,7 +23,7 @@ class DeepAutoencoder(Autoencoder):
 
     Args:
         shape: of one example.
-        hidden: units of each layer on the way to the code; the last one is the code.
+        hidden: units of each layer of the encoder; the last one is the code.
         output: `sigmoid` for data in [0, 1], or `linear`; `auto` is the first for images.
     """
 
@@ -36,7 +36,7 @@ class DeepAutoencoder(Autoencoder):
         super().__init__(shape, hidden, activation="sigmoid", code_activation=None, output=output)
 
     def stack(self) -> list[nn.Module]:
-        """Each layer as an RBM with the parameters of the way there, and the biases of the way back."""
+        """Return each layer as an RBM with the encoder's parameters and the decoder's biases."""
         top = len(self.encoder) - 1
         machines: list[nn.Module] = []
         for i, (there, back) in enumerate(self._pairs()):
@@ -53,15 +53,15 @@ class DeepAutoencoder(Autoencoder):
         return machines
 
     def below(self, index: int, batch: Batch) -> Batch:
-        """What layer `index` sees of a batch: the means of the layers below."""
+        """Return what layer `index` sees of a batch: the means of the layers below."""
         h = batch.x.flatten(1)
         for i in range(index):
-            h = self.layer(i, h)
+            h = self.encode_layer(i, h)
         return Batch(h, batch.y)
 
     @torch.no_grad()
     def unroll(self) -> None:
-        """Start the way back at the transposed weights of the way there."""
+        """Initialize the decoder with the encoder's transposed weights."""
         for there, back in self._pairs():
             back.weight.copy_(there.weight.T)
 

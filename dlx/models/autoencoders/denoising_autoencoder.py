@@ -1,4 +1,4 @@
-"""The denoising autoencoder: sees spoilt examples, and is to give back the clean ones.
+"""The denoising autoencoder: reconstruct clean examples from corrupted ones.
 
 P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol, "Extracting and Composing Robust Features with Denoising
 Autoencoders", ICML 2008, https://doi.org/10.1145/1390156.1390294.
@@ -10,16 +10,16 @@ from typing import Literal
 from torch import Tensor
 
 from dlx.models.autoencoders.autoencoder import Autoencoder
-from dlx.models.autoencoders.noise import corrupted
+from dlx.models.autoencoders.noise import corrupt
 from dlx.types import Count, NonNegative
 
 
 class DenoisingAutoencoder(Autoencoder):
-    """An autoencoder whose input is spoilt while it learns; the loss compares with the clean example.
+    """An autoencoder whose input is corrupted in training; the loss compares with the clean example.
 
     Args:
         corruption: masking, gaussian or salt_and_pepper.
-        level: probability that an element is spoilt; for Gaussian noise its standard deviation.
+        level: probability that an element is corrupted; for Gaussian noise its standard deviation.
         shape, hidden, activation, code_activation, output, tied: as in `Autoencoder`.
     """
 
@@ -38,5 +38,5 @@ class DenoisingAutoencoder(Autoencoder):
         self.corruption, self.level = corruption, level
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """There and back, (batch, *shape); while learning, from a spoilt x."""
-        return super().reconstruct(corrupted(x, self.corruption, self.level) if self.training else x)
+        """Encode and decode x, (batch, *shape); in training mode, a corrupted x."""
+        return super().reconstruct(corrupt(x, self.corruption, self.level) if self.training else x)

@@ -6,13 +6,13 @@ from itertools import pairwise
 from torch import nn
 
 from dlx.errors import UsageError
-from dlx.models.layers import activation as named
+from dlx.models.layers import make_activation
 
 
-def halving(
+def make_halving_layers(
     shape: Sequence[int], channels: Sequence[int], activation: str | None
 ) -> tuple[list[nn.Module], list[nn.Module], tuple[int, int, int]]:
-    """The layers down, those up, and the shape (channels, height, width) between them.
+    """Return the layers down, those up, and the shape (channels, height, width) between them.
 
     Args:
         shape: (channels, height, width) of the image.
@@ -33,8 +33,8 @@ def halving(
     down: list[nn.Module] = []
     up: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise(steps)):
-        down += [nn.Conv2d(a, b, 4, stride=2, padding=1), named(activation)]
+        down += [nn.Conv2d(a, b, 4, stride=2, padding=1), make_activation(activation)]
         odd = [side - 2 * half for side, half in zip(sizes[i], sizes[i + 1], strict=True)]
         back = nn.ConvTranspose2d(b, a, 4, stride=2, padding=1, output_padding=tuple(odd))
-        up = [back, *([named(activation)] if i else []), *up]
+        up = [back, *([make_activation(activation)] if i else []), *up]
     return down, up, (steps[-1], sizes[-1][0], sizes[-1][1])

@@ -1,4 +1,4 @@
-"""Corruption of what a denoising autoencoder sees.
+"""Corruption of a denoising autoencoder's input.
 
 P. Vincent, H. Larochelle, I. Lajoie, Y. Bengio, P.-A. Manzagol, "Stacked Denoising Autoencoders", JMLR 11, 2010,
 https://jmlr.org/papers/v11/vincent10a.html, §3.3.
@@ -12,8 +12,8 @@ from torch import Tensor
 Corruption = Literal["masking", "gaussian", "salt_and_pepper"]
 
 
-def corrupted(x: Tensor, how: Corruption, level: float) -> Tensor:
-    """x with noise, of its own shape.
+def corrupt(x: Tensor, how: Corruption, level: float) -> Tensor:
+    """Return x with noise, of its own shape.
 
     Args:
         x: (batch, ...).
@@ -23,7 +23,7 @@ def corrupted(x: Tensor, how: Corruption, level: float) -> Tensor:
     """
     if how == "gaussian":
         return x + level * torch.randn_like(x)
-    hit = torch.rand_like(x) < level
+    mask = torch.rand_like(x) < level
     if how == "masking":
-        return x.masked_fill(hit, 0.0)
-    return torch.where(hit, torch.rand_like(x).round(), x)
+        return x.masked_fill(mask, 0.0)
+    return torch.where(mask, torch.rand_like(x).round(), x)

@@ -55,7 +55,7 @@ class SparseAutoencoder(Autoencoder):
         return code
 
     def penalty(self) -> Tensor:
-        """What the last batch's code costs, 0-d."""
+        """Return the penalty of the last batch's code, 0-d."""
         assert self.code is not None
         if self.sparsity == "l1":
             return self.weight * self.code.abs().sum(1).mean()

@@ -1,4 +1,4 @@
-"""The stacked (denoising) autoencoder: a classifier whose layers first learned to give back what they saw.
+"""The stacked (denoising) autoencoder: a classifier whose layers are pretrained as autoencoders.
 
 Y. Bengio, P. Lamblin, D. Popovici, H. Larochelle, "Greedy Layer-Wise Training of Deep Networks", NIPS 2006. P. Vincent,
 H. Larochelle, I. Lajoie, Y. Bengio, P.-A. Manzagol, "Stacked Denoising Autoencoders", JMLR 11, 2010,
@@ -14,20 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.models.autoencoders.noise import corrupted
-from dlx.models.layers import activation as named
+from dlx.models.autoencoders.noise import corrupt
+from dlx.models.layers import make_activation
 from dlx.types import Count, NonNegative
 
 
-class Pair(nn.Module):
-    """A layer and its way back, as an autoencoder of what the layers below make.
+class LayerAutoencoder(nn.Module):
+    """A layer and its decoder, as an autoencoder of the output of the layers below.
 
     Args:
         there: the layer; it is the classifier's own.
-        back: from its units to its inputs.
+        back: the decoder, from its units to its inputs.
         activation: of the layer.
         sigmoid: the inputs are in [0, 1].
-        corruption, level: of the inputs, while it learns.
+        corruption, level: of the inputs, in training.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Pair(nn.Module):
         self.corruption, self.level = corruption, level
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """There and back, (batch, units); while learning, from a spoilt x."""
-        seen = corrupted(x, self.corruption, self.level) if self.training and self.level else x
-        again = self.back(self.activation(self.there(seen)))
-        return again.sigmoid() if self.sigmoid else again
+        """Encode and decode x, (batch, units); in training mode, a corrupted x."""
+        corrupted = corrupt(x, self.corruption, self.level) if self.training and self.level else x
+        reconstruction = self.back(self.activation(self.there(corrupted)))
+        return reconstruction.sigmoid() if self.sigmoid else reconstruction
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstructions, (batch, units)."""
+        """Return reconstructions, (batch, units)."""
         return self.reconstruct(x)
 
 
@@ -62,8 +62,8 @@ class StackedAutoencoder(nn.Module):
         hidden: units of each layer.
         outputs: classes.
         activation: of the layers, any of torch.nn's by name.
-        corruption: masking, gaussian or salt_and_pepper; what a layer sees is spoilt while it is pretrained.
-        level: probability that an element is spoilt, or the standard deviation; 0 for plain autoencoders.
+        corruption: masking, gaussian or salt_and_pepper; a layer's input is corrupted while it is pretrained.
+        level: probability that an element is corrupted, or the standard deviation; 0 for plain autoencoders.
     """
 
     accepts: ClassVar[tuple[str, ...]] = ("image", "vector")
@@ -83,49 +83,49 @@ class StackedAutoencoder(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
         self.backs = nn.ModuleList(nn.Linear(m, n) for n, m in pairwise(sizes))
         self.head = nn.Linear(sizes[-1], outputs)
-        self.activation = named(activation)
+        self.activation = make_activation(activation)
         self.corruption: Literal["masking", "gaussian", "salt_and_pepper"] = corruption
         self.level = level
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (batch, outputs) of x (batch, *shape)."""
+        """Return logits (batch, outputs) of x (batch, *shape)."""
         logits: Tensor = self.head(self.encode(x))
         return logits
 
     def encode(self, x: Tensor) -> Tensor:
-        """What the uppermost layer makes of x, (batch, units)."""
-        return self.up(x.flatten(1), len(self.layers))
+        """Return the last hidden layer's output for x (batch, *shape), (batch, units)."""
+        return self.encode_layers(x.flatten(1), len(self.layers))
 
-    def up(self, h: Tensor, layers: int) -> Tensor:
-        """What the lowest `layers` layers make of h (batch, units)."""
+    def encode_layers(self, h: Tensor, layers: int) -> Tensor:
+        """Apply the first `layers` layers to h (batch, units)."""
         for layer in self.layers[:layers]:
             h = self.activation(layer(h))
         return h
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Up and, by the layers' own ways back, down again, (batch, *shape)."""
+        """Encode x and decode it through the layers' own decoders, (batch, *shape)."""
         h = self.encode(x)
         for i, pair in reversed(list(enumerate(self.stack()))):
-            assert isinstance(pair, Pair)
+            assert isinstance(pair, LayerAutoencoder)
             h = pair.back(h)
             h = self.activation(h) if i else h.sigmoid() if pair.sigmoid else h
         return h.view(-1, *self.shape)
 
     def stack(self) -> list[nn.Module]:
-        """Each layer with its way back."""
+        """Return each layer with its decoder."""
         image, logistic = len(self.shape) == 3, isinstance(self.activation, nn.Sigmoid)
         return [
-            Pair(there, back, self.activation, logistic if i else image, self.corruption, self.level)
+            LayerAutoencoder(there, back, self.activation, logistic if i else image, self.corruption, self.level)
             for i, (there, back) in enumerate(zip(self.layers, self.backs, strict=True))
         ]
 
     def below(self, index: int, batch: Batch) -> Batch:
-        """What layer `index` sees of a batch."""
-        return Batch(self.up(batch.x.flatten(1), index), batch.y)
+        """Return what layer `index` sees of a batch."""
+        return Batch(self.encode_layers(batch.x.flatten(1), index), batch.y)
 
     def pictures(self) -> dict[str, Tensor]:
-        """The weights of each unit of the first layer, for images."""
+        """Return the weights of each unit of the first layer as images, where examples are images."""
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return {}
         from dlx.figures.figures import filters

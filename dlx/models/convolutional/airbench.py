@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlx.models.convolutional.image import image, scaled
+from dlx.models.convolutional.image import check_image_shape, scale_channels
 from dlx.types import Count, Positive
 
-FASTER = 8.0  # a bias that counts eightfold learns 64 times as fast, as the paper's do by a rate of their own
+BIAS_SCALE = 8.0  # a bias that counts eightfold learns 64 times as fast, as by the paper's learning rate for biases
 
 
 class Norm(nn.Module):
@@ -26,29 +26,29 @@ class Norm(nn.Module):
         self.norm = nn.BatchNorm2d(channels, momentum=0.4, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As x, (B, channels, H, W)."""
-        return self.norm(x) + FASTER * self.bias[:, None, None]
+        """Return x normalized, (B, channels, H, W)."""
+        return self.norm(x) + BIAS_SCALE * self.bias[:, None, None]
 
 
-def block(inputs: int, channels: int) -> nn.Sequential:
-    """(B, channels, H/2, W/2) of (B, inputs, H, W)."""
+def make_block(inputs: int, channels: int) -> nn.Sequential:
+    """Make two convolutions and a pooling: (B, channels, H/2, W/2) of (B, inputs, H, W)."""
     return nn.Sequential(
-        convolution(inputs, channels),
+        make_convolution(inputs, channels),
         nn.MaxPool2d(2),
         Norm(channels),
         nn.GELU(),
-        convolution(channels, channels),
+        make_convolution(channels, channels),
         Norm(channels),
         nn.GELU(),
     )
 
 
-def convolution(inputs: int, channels: int) -> nn.Conv2d:
-    """A 3×3 convolution whose first filters begin as the identity (§3.3)."""
-    made = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
+def make_convolution(inputs: int, channels: int) -> nn.Conv2d:
+    """Make a 3×3 convolution whose first filters are initialized as the identity (§3.3)."""
+    layer = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
     with torch.no_grad():
-        nn.init.dirac_(made.weight[:inputs])
-    return made
+        nn.init.dirac_(layer.weight[:inputs])
+    return layer
 
 
 class Airbench(nn.Module):
@@ -79,12 +79,12 @@ class Airbench(nn.Module):
         views: Literal["one", "mirror", "mirror_translate"] = "one",
     ) -> None:
         super().__init__()
-        channels, _, _ = image(shape, self.min_size, "airbench")
+        channels, _, _ = check_image_shape(shape, self.min_size, "airbench")
         self.views = views
         self.whiten = nn.Conv2d(channels, 8 * channels, 2)
         self.whiten.weight.requires_grad = False
-        one, two, three = (scaled(size, width) for size in (64, 256, 256))
-        self.blocks = nn.Sequential(block(8 * channels, one), block(one, two), block(two, three))
+        one, two, three = (scale_channels(size, width) for size in (64, 256, 256))
+        self.blocks = nn.Sequential(make_block(8 * channels, one), make_block(one, two), make_block(two, three))
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.output = nn.Linear(three, outputs, bias=False)
 
@@ -101,17 +101,17 @@ class Airbench(nn.Module):
         nn.init.zeros_(self.whiten.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape); in evaluation those of its views, averaged."""
+        """Return scores (batch, outputs) of x (batch, *shape); in evaluation mode those of its views, averaged."""
         if self.training or self.views == "one":
-            return self._scores(x)
-        return torch.stack([weight * self._scores(view) for weight, view in self._seen(x)]).sum(0)
+            return self._compute_scores(x)
+        return torch.stack([weight * self._compute_scores(view) for weight, view in self._make_views(x)]).sum(0)
 
-    def _scores(self, x: Tensor) -> Tensor:
+    def _compute_scores(self, x: Tensor) -> Tensor:
         x = F.gelu(self.whiten(x))  # (B, 24, H-1, W-1)
         x = self.pool(self.blocks(x)).flatten(1)
         return self.output(x) / 9
 
-    def _seen(self, x: Tensor) -> Iterator[tuple[float, Tensor]]:
+    def _make_views(self, x: Tensor) -> Iterator[tuple[float, Tensor]]:
         moved = [x]
         if self.views == "mirror_translate":
             H, W = x.shape[2:]

@@ -11,24 +11,24 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dlx.models.convolutional.image import image, scaled
+from dlx.models.convolutional.image import check_image_shape, scale_channels
 from dlx.types import Count, Fraction, Positive
 
 
-def response_normalization() -> nn.LocalResponseNorm:
-    """b_i = a_i / (2 + 10⁻⁴ Σ_j a_j²)^0.75, j over the five maps around i (§3.3)."""
+def make_response_norm() -> nn.LocalResponseNorm:
+    """Make b_i = a_i / (2 + 10⁻⁴ Σ_j a_j²)^0.75, j over the five maps around i (§3.3)."""
     return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)  # torch takes the mean of the squares, not the sum
 
 
-def rectified(
+def make_conv_relu(
     inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> tuple[nn.Module, nn.Module]:
-    """A convolution, and the rectifier that follows it."""
+    """Make a convolution and the ReLU that follows it."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups), nn.ReLU(inplace=True)
 
 
-def start(model: nn.Module, ones: Container[int] = ()) -> None:
-    """Weights from N(0, 0.01²), biases of zero but for those layers, counted from one, whose biases are ones."""
+def init_weights(model: nn.Module, ones: Container[int] = ()) -> None:
+    """Draw weights from N(0, 0.01²) and set biases to zero, or to one in the layers `ones`, counted from one."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for number, layer in enumerate(layers, start=1):
         weight, bias = layer.parameters()
@@ -50,7 +50,7 @@ class AlexNet(nn.Module):
         shape: of one image, (channels, height, width).
         outputs: number of scores.
         variant: see above.
-        dropout: part of the dense layers' inputs (outputs, in the paper's variant) that is dropped while learning.
+        dropout: part of the dense layers' inputs (outputs, in the paper's variant) that is dropped in training.
         hidden: units of both hidden dense layers.
         initialization: `torch` is torch's own; `paper` begins with weights N(0, 0.01²) and biases of one in
             convolutions 2, 4, 5 and the hidden dense layers, else zero (§5). It belongs to the paper's pixels, within
@@ -75,25 +75,26 @@ class AlexNet(nn.Module):
         width: Positive = 1.0,
     ) -> None:
         super().__init__()
-        channels, _, _ = image(shape, self.min_size, "alexnet")
+        channels, _, _ = check_image_shape(shape, self.min_size, "alexnet")
         paper = variant == "paper"
         groups = 2 if paper else 1
         c1, c2, c3, c4, c5 = (
-            scaled(maps, width, groups) for maps in ((96, 256, 384, 384, 256) if paper else (64, 192, 384, 256, 256))
+            scale_channels(maps, width, groups)
+            for maps in ((96, 256, 384, 384, 256) if paper else (64, 192, 384, 256, 256))
         )
-        units = scaled(hidden, width)
+        units = scale_channels(hidden, width)
 
         def pooling() -> list[nn.Module]:
-            return [*([response_normalization()] if paper else []), nn.MaxPool2d(3, stride=2)]
+            return [*([make_response_norm()] if paper else []), nn.MaxPool2d(3, stride=2)]
 
         self.features = nn.Sequential(
-            *rectified(channels, c1, 11, stride=4, padding=2),  # (B, c1, 55, 55) from 224×224
+            *make_conv_relu(channels, c1, 11, stride=4, padding=2),  # (B, c1, 55, 55) from 224×224
             *pooling(),
-            *rectified(c1, c2, 5, padding=2, groups=groups),  # (B, c2, 27, 27)
+            *make_conv_relu(c1, c2, 5, padding=2, groups=groups),  # (B, c2, 27, 27)
             *pooling(),
-            *rectified(c2, c3, 3, padding=1),  # (B, c3, 13, 13)
-            *rectified(c3, c4, 3, padding=1, groups=groups),
-            *rectified(c4, c5, 3, padding=1, groups=groups),
+            *make_conv_relu(c2, c3, 3, padding=1),  # (B, c3, 13, 13)
+            *make_conv_relu(c3, c4, 3, padding=1, groups=groups),
+            *make_conv_relu(c4, c5, 3, padding=1, groups=groups),
             nn.MaxPool2d(3, stride=2),  # (B, c5, 6, 6)
         )
         self.avgpool = nn.AdaptiveAvgPool2d(6)
@@ -102,8 +103,8 @@ class AlexNet(nn.Module):
         drop = nn.Dropout(dropout)
         self.classifier = nn.Sequential(*([*dense, drop] if paper else [drop, *dense]), fc8)
         if initialization == "paper":
-            start(self, ones=(2, 4, 5, 6, 7))
+            init_weights(self, ones=(2, 4, 5, 6, 7))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         return self.classifier(self.avgpool(self.features(x)).flatten(1))

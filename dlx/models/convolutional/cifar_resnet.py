@@ -10,13 +10,13 @@ from typing import Literal
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
-from dlx.models.convolutional.image import image, scaled
-from dlx.models.convolutional.resnet import BasicBlock, PadShortcut, convolution, start
+from dlx.models.convolutional.image import check_image_shape, scale_channels
+from dlx.models.convolutional.resnet import BasicBlock, PadShortcut, init_weights, make_convolution
 from dlx.types import Count, Positive
 
 
-def per_stage(depth: int, layers: int) -> int:
-    """Blocks in each of the three stages, of a network of `depth` layers made of blocks of `layers` layers.
+def count_blocks(depth: int, layers: int) -> int:
+    """Return the blocks in each of three stages, of a network of `depth` layers made of blocks of `layers` layers.
 
     Raises:
         UsageError: the depth does not divide so.
@@ -57,32 +57,32 @@ class CifarResNet(nn.Module):
         width: Positive = 1.0,
     ) -> None:
         super().__init__()
-        inputs, _, _ = image(shape, self.min_size, f"resnet{depth}")
-        blocks = per_stage(depth, 2)
-        self.channels, self.shortcut = scaled(16, width), shortcut
-        self.conv1, self.bn1 = convolution(inputs, self.channels, 3), nn.BatchNorm2d(self.channels)
+        inputs, _, _ = check_image_shape(shape, self.min_size, f"resnet{depth}")
+        blocks = count_blocks(depth, 2)
+        self.channels, self.shortcut = scale_channels(16, width), shortcut
+        self.conv1, self.bn1 = make_convolution(inputs, self.channels, 3), nn.BatchNorm2d(self.channels)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = self._stage(blocks, scaled(16, width), 1)
-        self.layer2 = self._stage(blocks, scaled(32, width), 2)
-        self.layer3 = self._stage(blocks, scaled(64, width), 2)
+        self.layer1 = self._make_stage(blocks, scale_channels(16, width), 1)
+        self.layer2 = self._make_stage(blocks, scale_channels(32, width), 2)
+        self.layer3 = self._make_stage(blocks, scale_channels(64, width), 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(self.channels, outputs)
-        start(self)
+        init_weights(self)
 
-    def _stage(self, blocks: int, channels: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(*(self._block(channels, stride if number == 0 else 1) for number in range(blocks)))
+    def _make_stage(self, blocks: int, channels: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(*(self._make_block(channels, stride if number == 0 else 1) for number in range(blocks)))
 
-    def _block(self, channels: int, stride: int) -> BasicBlock:
+    def _make_block(self, channels: int, stride: int) -> BasicBlock:
         inputs, self.channels = self.channels, channels
         shortcut: nn.Module | None = None
         if stride != 1 and self.shortcut == "pad":
             shortcut = PadShortcut(stride, channels - inputs)
         elif stride != 1:
-            shortcut = nn.Sequential(convolution(inputs, channels, 1, stride), nn.BatchNorm2d(channels))
+            shortcut = nn.Sequential(make_convolution(inputs, channels, 1, stride), nn.BatchNorm2d(channels))
         return BasicBlock(inputs, channels, stride, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         x = self.relu(self.bn1(self.conv1(x)))  # (B, 16, H, W)
         x = self.layer3(self.layer2(self.layer1(x)))  # (B, 64, H/4, W/4)
         return self.fc(self.avgpool(x).flatten(1))

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dlx.config.report import closest
-from dlx.config.static.schema import shown
+from dlx.config.report import find_closest
+from dlx.config.static.schema import format_value
 from dlx.errors import UsageError
-from dlx.models.convolutional.image import image
-from dlx.models.convolutional.layer_spec import KINDS, SETTINGS, DenseLayer, Layer, Shape
-from dlx.models.layer_spec import read
+from dlx.models.convolutional.image import check_image_shape
+from dlx.models.convolutional.layer_spec import KINDS, SETTINGS, DenseLayer, LayerSpec, Shape
+from dlx.models.layer_spec import parse_layer
 from dlx.models.layers import Regularizers
 from dlx.types import Count, Fraction, NonNegative, Positive
 
@@ -41,8 +41,8 @@ class CNN(nn.Module):
         layers: the entries, the scores left out.
         activation: any of torch.nn's by name; null for none.
         batch_norm: normalise before each activation.
-        dropout: part of each dense layer's outputs that is dropped while learning.
-        spatial_dropout: part of each convolutional layer's maps that is dropped while learning.
+        dropout: part of each dense layer's outputs that is dropped in training.
+        spatial_dropout: part of each convolutional layer's maps that is dropped in training.
         kernel_init, bias_init: `default` (torch's), xavier_uniform, xavier_normal, he_uniform, he_normal,
             orthogonal, zeros, ones, or a number.
         l1, l2, bias_l1, bias_l2: penalties l1 Σ|w| + l2 Σw² of kernels and biases, part of the loss.
@@ -88,45 +88,45 @@ class CNN(nn.Module):
             "max_norm": max_norm,
         }
         modules: OrderedDict[str, nn.Module] = OrderedDict()
-        size: Shape = image(shape, 1, "cnn")
+        size: Shape = check_image_shape(shape, 1, "cnn")
         for place, entry in enumerate(layers):
             where = f"model.layers[{place}]"
-            kind, layer = _layer(entry, common, where)
+            kind, layer = _parse_entry(entry, common, where)
             size = _append(modules, layer, size, f"{kind}{place}", where)
-        last = read(Regularizers, output or {}, {**common, "max_norm": None}, "model.output").regularizers()
+        last = parse_layer(Regularizers, output or {}, {**common, "max_norm": None}, "model.output").regularizers()
         scores = DenseLayer(dense=outputs, activation=None, batch_norm=False, dropout=0.0, **last)
         _append(modules, scores, size, "output", "model.output")
         self.layers = nn.Sequential(modules)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         return self.layers(x)
 
 
-def _layer(entry: Any, common: Mapping[str, Any], where: str) -> tuple[str, Layer]:
-    """The kind of an entry, and the entry checked."""
+def _parse_entry(entry: Any, common: Mapping[str, Any], where: str) -> tuple[str, LayerSpec]:
+    """Return the kind of an entry, and the entry checked."""
     given = {entry: None} if isinstance(entry, str) else entry
     if not isinstance(given, Mapping):
-        raise UsageError(f"{where} was given {shown(entry)}; needed: a mapping such as {{conv: 32, kernel: 3}}")
+        raise UsageError(f"{where} was given {format_value(entry)}; needed: a mapping such as {{conv: 32, kernel: 3}}")
     kinds = [kind for kind in KINDS if kind in given]
     if not kinds:
-        near = next(filter(None, (closest(str(key), KINDS) for key in given)), None)
+        near = next(filter(None, (find_closest(str(key), KINDS) for key in given)), None)
         raise UsageError(
-            f"{where} was given {shown(entry)}{f'; did you mean {near}?' if near else ''}; "
+            f"{where} was given {format_value(entry)}{f'; did you mean {near}?' if near else ''}; "
             f"needed: one of {', '.join(KINDS)}"
         )
-    several = [kind for kind in kinds if kind not in SETTINGS]
-    if len(several) > 1:
-        raise UsageError(f"{where} was given {' and '.join(several)}; needed: one of them, and an entry for each other")
-    return kinds[0], read(KINDS[kinds[0]], given, common, where)
+    layers = [kind for kind in kinds if kind not in SETTINGS]
+    if len(layers) > 1:
+        raise UsageError(f"{where} was given {' and '.join(layers)}; needed: one of them, and an entry for each other")
+    return kinds[0], parse_layer(KINDS[kinds[0]], given, common, where)
 
 
-def _append(modules: dict[str, nn.Module], layer: Layer, shape: Shape, name: str, where: str) -> Shape:
-    """Add the modules of an entry. Returns the shape that they put out."""
+def _append(modules: dict[str, nn.Module], layer: LayerSpec, shape: Shape, name: str, where: str) -> Shape:
+    """Add the modules of an entry and return the shape of their output."""
     try:
-        made = layer.made(shape)
+        built = layer.build(shape)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
-    for part, module in made.modules.items():
+    for part, module in built.modules.items():
         modules[f"{name}_{part}" if part else name] = module
-    return made.shape
+    return built.shape

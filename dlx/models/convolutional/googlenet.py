@@ -1,4 +1,4 @@
-"""GoogLeNet, or Inception: four sizes of filters beside each other, and heads on inner layers while it learns.
+"""GoogLeNet, or Inception: four sizes of filters beside each other, and auxiliary heads on inner layers.
 
 C. Szegedy et al., "Going deeper with convolutions", 2014, https://arxiv.org/abs/1409.4842, table 1.
 """
@@ -10,9 +10,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlx.models.convolutional.alexnet import response_normalization
-from dlx.models.convolutional.image import image, scaled
-from dlx.models.convolutional.inception import Branches, Convolution
+from dlx.models.convolutional.alexnet import make_response_norm
+from dlx.models.convolutional.image import check_image_shape, scale_channels
+from dlx.models.convolutional.inception import BasicConv2d, Branches
 from dlx.models.heads import Heads
 from dlx.types import Count, Fraction, Positive
 
@@ -45,8 +45,8 @@ class GoogLeNet(nn.Module):
         shape: of one image, (channels, height, width).
         outputs: number of scores.
         variant: see above.
-        auxiliary: whether two heads on modules 4a and 4d help while learning; their losses count 0.3 each (§5).
-        dropout: part of the mean maps that is dropped while learning; null is the variant's own, 0.2 in torchvision's
+        auxiliary: whether two heads on modules 4a and 4d help in training; their losses count 0.3 each (§5).
+        dropout: part of the mean maps that is dropped in training; null is the variant's own, 0.2 in torchvision's
             and 0.4 in the paper's.
         auxiliary_dropout: the same of each auxiliary head's hidden layer.
         width: multiplies the channels and the hidden units of every layer.
@@ -70,39 +70,41 @@ class GoogLeNet(nn.Module):
     ) -> None:
         super().__init__()
         self.paper, self.width = variant == "paper", width
-        inputs, _, _ = image(shape, 31 if self.paper else self.min_size, "googlenet")
+        inputs, _, _ = check_image_shape(shape, 31 if self.paper else self.min_size, "googlenet")
         if dropout is None:
             dropout = 0.4 if self.paper else 0.2
-        convolution = partial(Convolution, normalize=not self.paper)
-        c1, c2, c3 = scaled(64, width), scaled(64, width), scaled(192, width)
+        convolution = partial(BasicConv2d, normalize=not self.paper)
+        c1, c2, c3 = scale_channels(64, width), scale_channels(64, width), scale_channels(192, width)
         self.conv1 = convolution(inputs, c1, 7, stride=2)
         self.maxpool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.norm1 = response_normalization() if self.paper else nn.Identity()
+        self.norm1 = make_response_norm() if self.paper else nn.Identity()
         self.conv2 = convolution(c1, c2, 1)
         self.conv3 = convolution(c2, c3, 3)
-        self.norm2 = response_normalization() if self.paper else nn.Identity()
+        self.norm2 = make_response_norm() if self.paper else nn.Identity()
         self.maxpool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
 
         self.channels = c3
-        self.inception3a, self.inception3b = self._inception("3a"), self._inception("3b")
+        self.inception3a, self.inception3b = self._make_inception("3a"), self._make_inception("3b")
         self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.inception4a = self._inception("4a")
+        self.inception4a = self._make_inception("4a")
         head = partial(Head, outputs=outputs, paper=self.paper, dropout=auxiliary_dropout, width=width)
         self.aux1 = head(self.channels) if auxiliary else None
-        self.inception4b, self.inception4c = self._inception("4b"), self._inception("4c")
-        self.inception4d = self._inception("4d")
+        self.inception4b, self.inception4c = self._make_inception("4b"), self._make_inception("4c")
+        self.inception4d = self._make_inception("4d")
         self.aux2 = head(self.channels) if auxiliary else None
-        self.inception4e = self._inception("4e")
+        self.inception4e = self._make_inception("4e")
         self.maxpool4 = nn.MaxPool2d(3 if self.paper else 2, stride=2, ceil_mode=True)
-        self.inception5a, self.inception5b = self._inception("5a"), self._inception("5b")
+        self.inception5a, self.inception5b = self._make_inception("5a"), self._make_inception("5b")
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(self.channels, outputs)
-        self._start()
+        self._init_weights()
 
-    def _inception(self, name: str) -> Branches:
-        one, three_before, three, five_before, five, after_pool = (scaled(maps, self.width) for maps in TABLE[name])
-        convolution = partial(Convolution, normalize=not self.paper)
+    def _make_inception(self, name: str) -> Branches:
+        one, three_before, three, five_before, five, after_pool = (
+            scale_channels(maps, self.width) for maps in TABLE[name]
+        )
+        convolution = partial(BasicConv2d, normalize=not self.paper)
         C, self.channels = self.channels, one + three + five + after_pool
         return Branches(
             branch1=convolution(C, one, 1),
@@ -113,7 +115,7 @@ class GoogLeNet(nn.Module):
             branch4=nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), convolution(C, after_pool, 1)),
         )
 
-    def _start(self) -> None:
+    def _init_weights(self) -> None:
         for module in self.modules():
             if not isinstance(module, nn.Conv2d | nn.Linear):
                 continue
@@ -125,7 +127,7 @@ class GoogLeNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor | Heads:
-        """Scores (batch, outputs) of x (batch, *shape), while learning with those of the auxiliary heads."""
+        """Return scores (batch, outputs) of x (batch, *shape); in training mode with those of the auxiliary heads."""
         x = self.norm1(self.maxpool1(self.conv1(x)))  # (B, 64, H/4, W/4)
         x = self.maxpool2(self.norm2(self.conv3(self.conv2(x))))  # (B, 192, H/8, W/8)
         x = self.maxpool3(self.inception3b(self.inception3a(x)))  # (B, 480, H/16, W/16)
@@ -144,16 +146,16 @@ class Head(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, paper: bool, dropout: float, width: float) -> None:
         super().__init__()
-        maps, units = scaled(128, width), scaled(1024, width)
+        maps, units = scale_channels(128, width), scale_channels(1024, width)
         self.paper = paper
-        self.conv = Convolution(inputs, maps, 1, normalize=not paper)
+        self.conv = BasicConv2d(inputs, maps, 1, normalize=not paper)
         self.fc1 = nn.Linear(maps * 4 * 4, units)
         self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(dropout)
         self.fc2 = nn.Linear(units, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (B, outputs) of maps x (B, inputs, H, W)."""
+        """Return scores (B, outputs) of maps x (B, inputs, H, W)."""
         windows = self.paper and x.shape[2:] == (14, 14)
         x = F.avg_pool2d(x, 5, stride=3) if windows else F.adaptive_avg_pool2d(x, 4)
         return self.fc2(self.dropout(self.relu(self.fc1(self.conv(x).flatten(1)))))

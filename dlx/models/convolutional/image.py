@@ -1,16 +1,16 @@
-"""What all convolutional networks ask of an image, and how they are made thinner or wider."""
+"""Helpers of the convolutional networks: check an image's shape, scale numbers of channels."""
 
 from collections.abc import Sequence
 
 from dlx.errors import UsageError
 
 
-def image(shape: Sequence[int], least: int, model: str) -> tuple[int, int, int]:
-    """Channels, height and width of one example.
+def check_image_shape(shape: Sequence[int], least: int, model: str) -> tuple[int, int, int]:
+    """Check that examples are large enough images, and return channels, height and width.
 
     Args:
         shape: of one example.
-        least: pixels of the smallest side that leaves the last layer something to see.
+        least: smallest side, in pixels, that leaves the last layer at least one position.
         model: its name in the configuration.
 
     Raises:
@@ -27,8 +27,8 @@ def image(shape: Sequence[int], least: int, model: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def scaled(channels: int, width: float, multiple: int = 1) -> int:
-    """Channels times a width multiplier (A. G. Howard et al. 2017, https://arxiv.org/abs/1704.04861, §3.3).
+def scale_channels(channels: int, width: float, multiple: int = 1) -> int:
+    """Multiply channels by a width multiplier (A. G. Howard et al. 2017, https://arxiv.org/abs/1704.04861, §3.3).
 
     Args:
         channels: of the paper's layer.

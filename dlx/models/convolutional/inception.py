@@ -1,11 +1,11 @@
-"""What the Inception networks are built of: rectified convolutions in a row, and such rows beside each other."""
+"""Building blocks of the Inception networks: convolutions with normalization and ReLU, and parallel branches."""
 
 import torch
 from torch import Tensor, nn
 
 
-class Convolution(nn.Module):
-    """A convolution, batch normalization and the rectifier; without normalization, a convolution with a bias.
+class BasicConv2d(nn.Module):
+    """A convolution, batch normalization and ReLU; without normalization, a convolution with a bias.
 
     Args:
         inputs, outputs: channels.
@@ -33,12 +33,12 @@ class Convolution(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, outputs, H', W') of x (B, inputs, H, W)."""
+        """Return (B, outputs, H', W') of x (B, inputs, H, W)."""
         return self.relu(self.bn(self.conv(x)))
 
 
 class Branches(nn.Module):
-    """Every branch sees x; their maps are stacked in order.
+    """Parallel branches of x; their maps are concatenated in order.
 
     Args:
         branches: by name; their results must be of one height and width.
@@ -50,5 +50,5 @@ class Branches(nn.Module):
             self.add_module(name, branch)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, the sum of the branches' channels, H', W') of x (B, C, H, W)."""
+        """Return (B, the sum of the branches' channels, H', W') of x (B, C, H, W)."""
         return torch.cat([branch(x) for branch in self.children()], 1)

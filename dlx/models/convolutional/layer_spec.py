@@ -1,6 +1,6 @@
-"""The layers that `model=cnn` is written in: a dataclass for each kind, its fields the keys of an entry in YAML.
+"""Layer specifications of `model=cnn`: a dataclass for each kind, its fields the keys of an entry in YAML.
 
-`conv: 32, kernel: 3, stride: 2` is `Conv(conv=32, kernel=3, stride=2, ...)`, and `made` turns it into torch's modules.
+`conv: 32, kernel: 3, stride: 2` is `Conv(conv=32, kernel=3, stride=2, ...)`, and `build` turns it into torch's modules.
 """
 
 import math
@@ -14,50 +14,50 @@ from dlx.errors import UsageError
 from dlx.models.convolutional.convolution import (
     Convolution,
     Padding,
-    SameAverage,
+    SameAvgPool2d,
     Size,
-    Transposed,
+    TransposedConvolution,
     Window,
-    grow,
-    slide,
-    times,
+    format_size,
+    make_transposed_window,
+    make_window,
 )
-from dlx.models.layer_spec import Hidden, Weighted
-from dlx.models.layers import activation
+from dlx.models.layer_spec import HiddenLayerSpec, WeightedLayerSpec
+from dlx.models.layers import make_activation
 from dlx.types import Count, Fraction, Natural
 
 Shape = tuple[int, ...]  # of one example: (channels, height, width) of maps, or (size,) of a vector
-Bare = Literal[True] | None  # of a kind that needs no value: `flatten` alone in a list
+NoValue = Literal[True] | None  # of a kind that needs no value: `flatten` alone in a list
 
 
-class Made(NamedTuple):
-    """The modules of an entry by what they do, in their order, the layer itself nameless; and what they put out."""
+class BuiltLayer(NamedTuple):
+    """The modules of an entry by what they do, in their order, the layer itself nameless; and their output's shape."""
 
     modules: dict[str, nn.Module]
     shape: Shape
 
 
-class Layer(ABC):
+class LayerSpec(ABC):
     """One entry."""
 
     @abstractmethod
-    def made(self, shape: Shape) -> Made:
-        """Its modules, for examples of `shape`.
+    def build(self, shape: Shape) -> BuiltLayer:
+        """Build this entry's modules, for examples of `shape`.
 
         Raises:
-            UsageError: the layer and what it is given do not fit.
+            UsageError: the layer does not fit its input.
         """
 
 
 @dataclass(kw_only=True)
-class Maps(Weighted, Layer):
-    """What the convolutional kinds share.
+class MapsLayerSpec(WeightedLayerSpec, LayerSpec):
+    """Settings that the convolutional kinds share.
 
     Args:
         kernel, stride, dilation: one number, or [height, width].
         padding: valid, same, or as torch's.
         bias: whether there is one.
-        spatial_dropout: part of the maps that is dropped, whole, while learning (J. Tompson et al. 2014,
+        spatial_dropout: part of the maps that is dropped, whole, in training (J. Tompson et al. 2014,
             https://arxiv.org/abs/1411.4280, §3.2).
     """
 
@@ -68,26 +68,26 @@ class Maps(Weighted, Layer):
     bias: bool = True
     spatial_dropout: Fraction
 
-    def finished(self, modules: dict[str, nn.Module], filters: int, window: Window) -> Made:
-        """With normalization, activation and dropout behind the layer."""
+    def add_norm_and_activation(self, modules: dict[str, nn.Module], filters: int, window: Window) -> BuiltLayer:
+        """Add normalization, activation and dropout behind the layer."""
         if self.batch_norm:
             modules["norm"] = nn.BatchNorm2d(filters)
         if self.activation is not None:
-            modules["act"] = activation(self.activation)
+            modules["act"] = make_activation(self.activation)
         if self.spatial_dropout:
             modules["dropout"] = nn.Dropout2d(self.spatial_dropout)
-        return Made(modules, (filters, *window.size))
+        return BuiltLayer(modules, (filters, *window.size))
 
 
 @dataclass(kw_only=True)
-class Conv(Maps):
+class Conv(MapsLayerSpec):
     """A convolution: `{conv: 64, kernel: [3, 5], dilation: 2}`; `groups` cuts channels and filters into groups."""
 
     conv: Count
     groups: Count = 1
 
-    def made(self, shape: Shape) -> Made:
-        channels, *size = _maps(shape)
+    def build(self, shape: Shape) -> BuiltLayer:
+        channels, *size = _require_maps(shape)
         if channels % self.groups or self.conv % self.groups:
             common = math.gcd(channels, self.conv)
             divisors = [str(n) for n in range(1, common + 1) if common % n == 0]
@@ -95,13 +95,13 @@ class Conv(Maps):
                 f"groups {self.groups} was given for {channels} maps and {self.conv} filters; "
                 f"needed: a divisor of both, {', '.join(divisors)}"
             )
-        window = slide(size, self.kernel, self.stride, self.padding, self.dilation)
+        window = make_window(size, self.kernel, self.stride, self.padding, self.dilation)
         layer = Convolution(channels, self.conv, window, self.groups, self.bias, **self.regularizers())
-        return self.finished({**window.margin(), "": layer}, self.conv, window)
+        return self.add_norm_and_activation({**window.make_padding(), "": layer}, self.conv, window)
 
 
 @dataclass(kw_only=True)
-class Separable(Maps):
+class Separable(MapsLayerSpec):
     """A depthwise convolution, then a pointwise one across its maps: Keras's SeparableConv2D.
 
     F. Chollet, "Xception", 2016, https://arxiv.org/abs/1610.02357, §1. There is nothing between the two, and the bias
@@ -111,144 +111,148 @@ class Separable(Maps):
     separable: Count
     depth_multiplier: Count = 1  # filters of each channel
 
-    def made(self, shape: Shape) -> Made:
-        channels, *size = _maps(shape)
+    def build(self, shape: Shape) -> BuiltLayer:
+        channels, *size = _require_maps(shape)
         deep = channels * self.depth_multiplier
-        window = slide(size, self.kernel, self.stride, self.padding, self.dilation)
+        window = make_window(size, self.kernel, self.stride, self.padding, self.dilation)
         depthwise = Convolution(channels, deep, window, channels, False, **self.regularizers())
-        pointwise = Convolution(deep, self.separable, slide(window.size, 1), bias=self.bias, **self.regularizers())
-        modules = {**window.margin(), "depthwise": depthwise, "pointwise": pointwise}
-        return self.finished(modules, self.separable, window)
+        pointwise = Convolution(
+            deep, self.separable, make_window(window.size, 1), bias=self.bias, **self.regularizers()
+        )
+        modules = {**window.make_padding(), "depthwise": depthwise, "pointwise": pointwise}
+        return self.add_norm_and_activation(modules, self.separable, window)
 
 
 @dataclass(kw_only=True)
-class TransposedConv(Maps):
+class TransposedConv(MapsLayerSpec):
     """A transposed convolution: `{transposed: 32, kernel: 2, stride: 2}` doubles height and width."""
 
     transposed: Count
     output_padding: Natural | tuple[Natural, Natural] = 0
 
-    def made(self, shape: Shape) -> Made:
-        channels, *size = _maps(shape)
-        window, more = grow(size, self.kernel, self.stride, self.padding, self.output_padding, self.dilation)
-        layer = Transposed(channels, self.transposed, window, more, self.bias, **self.regularizers())
+    def build(self, shape: Shape) -> BuiltLayer:
+        channels, *size = _require_maps(shape)
+        window, more = make_transposed_window(
+            size, self.kernel, self.stride, self.padding, self.output_padding, self.dilation
+        )
+        layer = TransposedConvolution(channels, self.transposed, window, more, self.bias, **self.regularizers())
         rows, columns = window.extra
-        cut: dict[str, nn.Module] = {"crop": nn.ZeroPad2d((0, -columns, 0, -rows))} if rows or columns else {}
-        return self.finished({"": layer, **cut}, self.transposed, window)
+        crop: dict[str, nn.Module] = {"crop": nn.ZeroPad2d((0, -columns, 0, -rows))} if rows or columns else {}
+        return self.add_norm_and_activation({"": layer, **crop}, self.transposed, window)
 
 
 @dataclass(kw_only=True)
-class MaxPool(Layer):
+class MaxPool(LayerSpec):
     """Maxima over windows; the stride is the window's size where it is not given."""
 
     max_pool: Size
     stride: Size | None = None
     padding: Padding = "valid"
 
-    def made(self, shape: Shape) -> Made:
-        window = _pooled(shape, self.max_pool, self.stride, self.padding)
+    def build(self, shape: Shape) -> BuiltLayer:
+        window = _make_pooling_window(shape, self.max_pool, self.stride, self.padding)
         layer = nn.MaxPool2d(window.kernel, window.stride, window.padding)
-        return Made({**window.margin(-math.inf), "": layer}, (shape[0], *window.size))
+        return BuiltLayer({**window.make_padding(-math.inf), "": layer}, (shape[0], *window.size))
 
 
 @dataclass(kw_only=True)
-class AveragePool(Layer):
+class AveragePool(LayerSpec):
     """Means over windows; zeros of a padding given by number count, as in torch, those of `same` do not."""
 
     average_pool: Size
     stride: Size | None = None
     padding: Padding = "valid"
 
-    def made(self, shape: Shape) -> Made:
-        window = _pooled(shape, self.average_pool, self.stride, self.padding)
-        plain = nn.AvgPool2d(window.kernel, window.stride, window.padding)
-        return Made({"": SameAverage(window) if self.padding == "same" else plain}, (shape[0], *window.size))
+    def build(self, shape: Shape) -> BuiltLayer:
+        window = _make_pooling_window(shape, self.average_pool, self.stride, self.padding)
+        layer = nn.AvgPool2d(window.kernel, window.stride, window.padding)
+        return BuiltLayer({"": SameAvgPool2d(window) if self.padding == "same" else layer}, (shape[0], *window.size))
 
 
 @dataclass(kw_only=True)
-class GlobalAveragePool(Layer):
+class GlobalAveragePool(LayerSpec):
     """The mean of each map: a vector (M. Lin et al. 2013, https://arxiv.org/abs/1312.4400, §3.2)."""
 
-    global_average_pool: Bare = None
+    global_average_pool: NoValue = None
 
-    def made(self, shape: Shape) -> Made:
-        return Made({"": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}, _maps(shape)[:1])
+    def build(self, shape: Shape) -> BuiltLayer:
+        return BuiltLayer({"": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}, _require_maps(shape)[:1])
 
 
 @dataclass(kw_only=True)
-class GlobalMaxPool(Layer):
+class GlobalMaxPool(LayerSpec):
     """The maximum of each map: a vector."""
 
-    global_max_pool: Bare = None
+    global_max_pool: NoValue = None
 
-    def made(self, shape: Shape) -> Made:
-        return Made({"": nn.AdaptiveMaxPool2d(1), "flatten": nn.Flatten()}, _maps(shape)[:1])
+    def build(self, shape: Shape) -> BuiltLayer:
+        return BuiltLayer({"": nn.AdaptiveMaxPool2d(1), "flatten": nn.Flatten()}, _require_maps(shape)[:1])
 
 
 @dataclass(kw_only=True)
-class BatchNorm(Layer):
+class BatchNorm(LayerSpec):
     """Batch normalization of each map, or of each element of a vector."""
 
-    batch_norm: Bare = None
+    batch_norm: NoValue = None
 
-    def made(self, shape: Shape) -> Made:
-        return Made({"": (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0])}, shape)
+    def build(self, shape: Shape) -> BuiltLayer:
+        return BuiltLayer({"": (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0])}, shape)
 
 
 @dataclass(kw_only=True)
-class Activation(Layer):
+class Activation(LayerSpec):
     """Any of torch.nn's by name."""
 
     activation: str
 
-    def made(self, shape: Shape) -> Made:
-        return Made({"": activation(self.activation)}, shape)
+    def build(self, shape: Shape) -> BuiltLayer:
+        return BuiltLayer({"": make_activation(self.activation)}, shape)
 
 
 @dataclass(kw_only=True)
-class Dropout(Layer):
-    """Drops a part of the elements while learning."""
+class Dropout(LayerSpec):
+    """Drops a part of the elements in training."""
 
     dropout: Fraction
 
-    def made(self, shape: Shape) -> Made:
-        return Made({"": nn.Dropout(self.dropout)}, shape)
+    def build(self, shape: Shape) -> BuiltLayer:
+        return BuiltLayer({"": nn.Dropout(self.dropout)}, shape)
 
 
 @dataclass(kw_only=True)
-class SpatialDropout(Layer):
-    """Drops a part of the maps, whole, while learning."""
+class SpatialDropout(LayerSpec):
+    """Drops a part of the maps, whole, in training."""
 
     spatial_dropout: Fraction
 
-    def made(self, shape: Shape) -> Made:
-        _maps(shape)
-        return Made({"": nn.Dropout2d(self.spatial_dropout)}, shape)
+    def build(self, shape: Shape) -> BuiltLayer:
+        _require_maps(shape)
+        return BuiltLayer({"": nn.Dropout2d(self.spatial_dropout)}, shape)
 
 
 @dataclass(kw_only=True)
-class Flatten(Layer):
+class Flatten(LayerSpec):
     """Maps to a vector; the first dense layer does it by itself."""
 
-    flatten: Bare = None
+    flatten: NoValue = None
 
-    def made(self, shape: Shape) -> Made:
-        return Made({"": nn.Flatten()}, (math.prod(shape),))
+    def build(self, shape: Shape) -> BuiltLayer:
+        return BuiltLayer({"": nn.Flatten()}, (math.prod(shape),))
 
 
 @dataclass(kw_only=True)
-class DenseLayer(Hidden, Layer):
+class DenseLayer(HiddenLayerSpec, LayerSpec):
     """A dense layer: `{dense: 128, dropout: 0.5}`."""
 
     dense: Count
 
-    def made(self, shape: Shape) -> Made:
+    def build(self, shape: Shape) -> BuiltLayer:
         flat: dict[str, nn.Module] = {"flatten": nn.Flatten()} if len(shape) > 1 else {}
-        return Made({**flat, **self.modules(math.prod(shape), self.dense)}, (self.dense,))
+        return BuiltLayer({**flat, **self.build_modules(math.prod(shape), self.dense)}, (self.dense,))
 
 
-# An entry is of the first kind whose key it has, as the last four are settings of others too.
-KINDS: dict[str, type[Layer]] = {
+# An entry is of the first kind whose key it has: the last four, `SETTINGS`, are settings of other kinds too.
+KINDS: dict[str, type[LayerSpec]] = {
     "conv": Conv,
     "separable": Separable,
     "transposed": TransposedConv,
@@ -266,7 +270,7 @@ KINDS: dict[str, type[Layer]] = {
 SETTINGS = ("batch_norm", "activation", "dropout", "spatial_dropout")
 
 
-def _maps(shape: Shape) -> Shape:
+def _require_maps(shape: Shape) -> Shape:
     if len(shape) != 3:
         raise UsageError(
             f"a vector of {shape[0]} was given; needed: maps; type it before flatten, dense and global pooling"
@@ -274,10 +278,11 @@ def _maps(shape: Shape) -> Shape:
     return shape
 
 
-def _pooled(shape: Shape, size: Size, stride: Size | None, padding: Padding) -> Window:
-    window = slide(_maps(shape)[1:], size, size if stride is None else stride, padding)
+def _make_pooling_window(shape: Shape, size: Size, stride: Size | None, padding: Padding) -> Window:
+    window = make_window(_require_maps(shape)[1:], size, size if stride is None else stride, padding)
     if any(2 * p > k for p, k in zip(window.padding, window.kernel, strict=True)):
         raise UsageError(
-            f"padding {times(window.padding)} was given for windows of {times(window.kernel)}; needed: at most half"
+            f"padding {format_size(window.padding)} was given for windows of {format_size(window.kernel)}; "
+            "needed: at most half"
         )
     return window

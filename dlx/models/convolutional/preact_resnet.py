@@ -8,9 +8,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dlx.models.convolutional.cifar_resnet import per_stage
-from dlx.models.convolutional.image import image, scaled
-from dlx.models.convolutional.resnet import DEPTHS, convolution, start
+from dlx.models.convolutional.cifar_resnet import count_blocks
+from dlx.models.convolutional.image import check_image_shape, scale_channels
+from dlx.models.convolutional.resnet import DEPTHS, init_weights, make_convolution
 from dlx.types import Count, Positive
 
 
@@ -36,14 +36,14 @@ class PreactBlock(nn.Module):
         self.norms = nn.ModuleList([first, *(nn.BatchNorm2d(size) for size in sizes[1:-1])])
         self.relu = nn.ReLU(inplace=True)
         self.convolutions = nn.ModuleList(
-            convolution(a, b, kernel, stride if place == 0 else 1)
+            make_convolution(a, b, kernel, stride if place == 0 else 1)
             for place, (a, b, kernel) in enumerate(zip(sizes[:-1], sizes[1:], kernels, strict=True))
         )
         # Where the size changes, the shortcut branches off behind the first activation (§4.1).
-        self.shortcut = convolution(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
+        self.shortcut = make_convolution(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, outputs, H / stride, W / stride) of x (B, inputs, H, W)."""
+        """Return (B, outputs, H / stride, W / stride) of x (B, inputs, H, W)."""
         a = self.relu(self.norms[0](x))
         past = x if self.shortcut is None else self.shortcut(a)
         a = self.convolutions[0](a)
@@ -52,8 +52,10 @@ class PreactBlock(nn.Module):
         return past + a
 
 
-def stages(inputs: int, plan: Sequence[tuple[int, int, int]], bottleneck: bool, activated: bool) -> Iterator[nn.Module]:
-    """Stages of blocks: (blocks, channels, stride of the first) each. The very first block may come activated."""
+def make_stages(
+    inputs: int, plan: Sequence[tuple[int, int, int]], bottleneck: bool, activated: bool
+) -> Iterator[nn.Module]:
+    """Yield stages of blocks: (blocks, channels, stride of the first) each. The first input may be activated."""
     for place, (blocks, channels, stride) in enumerate(plan):
         outputs = (4 if bottleneck else 1) * channels
         first = PreactBlock(inputs, channels, stride, bottleneck, activated and place == 0)
@@ -87,24 +89,24 @@ class PreactResNet(nn.Module):
         width: Positive = 1.0,
     ) -> None:
         super().__init__()
-        inputs, _, _ = image(shape, self.min_size, f"preact_resnet{depth}")
-        bottleneck, stem = depth >= 50, scaled(64, width)
+        inputs, _, _ = check_image_shape(shape, self.min_size, f"preact_resnet{depth}")
+        bottleneck, stem = depth >= 50, scale_channels(64, width)
         self.stem = nn.Sequential(
             nn.Conv2d(inputs, stem, 7, stride=2, padding=3, bias=False),
             nn.BatchNorm2d(stem),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
-        channels = [scaled(size, width) for size in (64, 128, 256, 512)]
+        channels = [scale_channels(size, width) for size in (64, 128, 256, 512)]
         plan = list(zip(DEPTHS[depth], channels, (1, 2, 2, 2), strict=True))
-        self.stages = nn.Sequential(*stages(stem, plan, bottleneck, activated=True))
+        self.stages = nn.Sequential(*make_stages(stem, plan, bottleneck, activated=True))
         last = channels[-1] * (4 if bottleneck else 1)
         self.head = nn.Sequential(nn.BatchNorm2d(last), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.fc = nn.Linear(last, outputs)
-        start(self)
+        init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         x = self.stem(x)  # (B, 64, H/4, W/4)
         x = self.stages(x)  # (B, 512 or 2048, H/32, W/32)
         return self.fc(self.head(x))
@@ -136,19 +138,19 @@ class CifarPreactResNet(nn.Module):
         width: Positive = 1.0,
     ) -> None:
         super().__init__()
-        inputs, _, _ = image(shape, self.min_size, f"preact_resnet{depth}")
+        inputs, _, _ = check_image_shape(shape, self.min_size, f"preact_resnet{depth}")
         bottleneck = block == "bottleneck"
-        blocks = per_stage(depth, 3 if bottleneck else 2)
-        channels = [scaled(size, width) for size in (16, 32, 64)]
-        self.stem = convolution(inputs, channels[0], 3)
+        blocks = count_blocks(depth, 3 if bottleneck else 2)
+        channels = [scale_channels(size, width) for size in (16, 32, 64)]
+        self.stem = make_convolution(inputs, channels[0], 3)
         plan = [(blocks, size, stride) for size, stride in zip(channels, (1, 2, 2), strict=True)]
-        self.stages = nn.Sequential(*stages(channels[0], plan, bottleneck, activated=False))
+        self.stages = nn.Sequential(*make_stages(channels[0], plan, bottleneck, activated=False))
         last = channels[-1] * (4 if bottleneck else 1)
         self.head = nn.Sequential(nn.BatchNorm2d(last), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.fc = nn.Linear(last, outputs)
-        start(self)
+        init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         x = self.stages(self.stem(x))  # (B, 64 or 256, H/4, W/4)
         return self.fc(self.head(x))

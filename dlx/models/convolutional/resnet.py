@@ -10,19 +10,19 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlx.models.convolutional.image import image, scaled
+from dlx.models.convolutional.image import check_image_shape, scale_channels
 from dlx.types import Count, Positive
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size but for its stride, without a bias: batch normalization has one."""
+def make_convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """Make a convolution that keeps the size but for its stride, without a bias: batch normalization has one."""
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
 
 
-def start(model: nn.Module) -> None:
-    """He's initialization of every convolution, weighted by the units that it feeds (arXiv 1502.01852, §2.2)."""
+def init_weights(model: nn.Module) -> None:
+    """Apply He's initialization, in its fan-out form, to every convolution (arXiv 1502.01852, §2.2)."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -42,13 +42,13 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs: int, channels: int, stride: int = 1, shortcut: nn.Module | None = None) -> None:
         super().__init__()
-        self.conv1, self.bn1 = convolution(inputs, channels, 3, stride), nn.BatchNorm2d(channels)
+        self.conv1, self.bn1 = make_convolution(inputs, channels, 3, stride), nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2, self.bn2 = convolution(channels, channels, 3), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = make_convolution(channels, channels, 3), nn.BatchNorm2d(channels)
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H / stride, W / stride) of x (B, inputs, H, W)."""
+        """Return (B, channels, H / stride, W / stride) of x (B, inputs, H, W)."""
         residual = self.relu(self.bn1(self.conv1(x)))
         residual = self.bn2(self.conv2(residual))
         return self.relu(residual + (x if self.downsample is None else self.downsample(x)))
@@ -77,14 +77,14 @@ class Bottleneck(nn.Module):
     ) -> None:
         super().__init__()
         first, second = (stride, 1) if stride_first else (1, stride)
-        self.conv1, self.bn1 = convolution(inputs, channels, 1, first), nn.BatchNorm2d(channels)
-        self.conv2, self.bn2 = convolution(channels, channels, 3, second), nn.BatchNorm2d(channels)
-        self.conv3, self.bn3 = convolution(channels, 4 * channels, 1), nn.BatchNorm2d(4 * channels)
+        self.conv1, self.bn1 = make_convolution(inputs, channels, 1, first), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = make_convolution(channels, channels, 3, second), nn.BatchNorm2d(channels)
+        self.conv3, self.bn3 = make_convolution(channels, 4 * channels, 1), nn.BatchNorm2d(4 * channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 4 channels, H / stride, W / stride) of x (B, inputs, H, W)."""
+        """Return (B, 4 channels, H / stride, W / stride) of x (B, inputs, H, W)."""
         residual = self.relu(self.bn1(self.conv1(x)))
         residual = self.relu(self.bn2(self.conv2(residual)))
         residual = self.bn3(self.conv3(residual))
@@ -121,36 +121,36 @@ class ResNet(nn.Module):
         width: Positive = 1.0,
     ) -> None:
         super().__init__()
-        inputs, _, _ = image(shape, self.min_size, f"resnet{depth}")
+        inputs, _, _ = check_image_shape(shape, self.min_size, f"resnet{depth}")
         self.bottleneck, self.stride_first = depth >= 50, variant == "paper"
-        self.channels = scaled(64, width)
+        self.channels = scale_channels(64, width)
         self.conv1 = nn.Conv2d(inputs, self.channels, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(self.channels)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         one, two, three, four = DEPTHS[depth]
-        self.layer1 = self._stage(one, scaled(64, width), 1)
-        self.layer2 = self._stage(two, scaled(128, width), 2)
-        self.layer3 = self._stage(three, scaled(256, width), 2)
-        self.layer4 = self._stage(four, scaled(512, width), 2)
+        self.layer1 = self._make_stage(one, scale_channels(64, width), 1)
+        self.layer2 = self._make_stage(two, scale_channels(128, width), 2)
+        self.layer3 = self._make_stage(three, scale_channels(256, width), 2)
+        self.layer4 = self._make_stage(four, scale_channels(512, width), 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(self.channels, outputs)
-        start(self)
+        init_weights(self)
 
-    def _stage(self, blocks: int, channels: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(*(self._block(channels, stride if number == 0 else 1) for number in range(blocks)))
+    def _make_stage(self, blocks: int, channels: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(*(self._make_block(channels, stride if number == 0 else 1) for number in range(blocks)))
 
-    def _block(self, channels: int, stride: int) -> nn.Module:
+    def _make_block(self, channels: int, stride: int) -> nn.Module:
         inputs, self.channels = self.channels, channels * (4 if self.bottleneck else 1)
         shortcut = None
         if stride != 1 or inputs != self.channels:
-            shortcut = nn.Sequential(convolution(inputs, self.channels, 1, stride), nn.BatchNorm2d(self.channels))
+            shortcut = nn.Sequential(make_convolution(inputs, self.channels, 1, stride), nn.BatchNorm2d(self.channels))
         if self.bottleneck:
             return Bottleneck(inputs, channels, stride, shortcut, self.stride_first)
         return BasicBlock(inputs, channels, stride, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (B, 64, H/4, W/4)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (B, 512 or 2048, H/32, W/32)
         return self.fc(self.avgpool(x).flatten(1))
@@ -164,5 +164,5 @@ class PadShortcut(nn.Module):
         self.stride, self.more = stride, more
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C + more, H / stride, W / stride) of x (B, C, H, W)."""
+        """Return (B, C + more, H / stride, W / stride) of x (B, C, H, W)."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))

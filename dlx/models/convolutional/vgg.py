@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dlx.models.convolutional.image import image, scaled
+from dlx.models.convolutional.image import check_image_shape, scale_channels
 from dlx.types import Count, Fraction, Positive
 
 # Convolutions in each of the five stages: configurations A, B, D and E.
@@ -31,7 +31,7 @@ class VGG(nn.Module):
         batch_norm: normalize after each convolution (torchvision's vgg11_bn …; the paper has none).
         head: `dense` is the paper's, nine tenths of VGG-16's parameters; `none` puts the mean of each map and one
             dense layer in its place.
-        dropout: part of the hidden dense layers' outputs that is dropped while learning; without them, of the means.
+        dropout: part of the hidden dense layers' outputs that is dropped in training; without them, of the means.
         hidden: units of both hidden dense layers.
         width: multiplies the channels and the hidden units of every layer.
 
@@ -54,10 +54,10 @@ class VGG(nn.Module):
         width: Positive = 1.0,
     ) -> None:
         super().__init__()
-        inputs, _, _ = image(shape, self.min_size, f"vgg{depth}")
+        inputs, _, _ = check_image_shape(shape, self.min_size, f"vgg{depth}")
         layers: list[nn.Module] = []
         for convolutions, maps in zip(STAGES[depth], CHANNELS, strict=True):
-            channels = scaled(maps, width)
+            channels = scale_channels(maps, width)
             for before, after in pairwise([inputs] + [channels] * convolutions):
                 layers.append(nn.Conv2d(before, after, 3, padding=1))
                 layers.extend([nn.BatchNorm2d(after)] if batch_norm else [])
@@ -65,7 +65,7 @@ class VGG(nn.Module):
             layers.append(nn.MaxPool2d(2))
             inputs = channels
         self.features = nn.Sequential(*layers)  # (B, 512, H/32, W/32)
-        units = scaled(hidden, width)
+        units = scale_channels(hidden, width)
         if head == "dense":
             self.avgpool = nn.AdaptiveAvgPool2d(7)
             self.classifier = nn.Sequential(
@@ -76,9 +76,9 @@ class VGG(nn.Module):
         else:
             self.avgpool = nn.AdaptiveAvgPool2d(1)
             self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(inputs, outputs))
-        self._start()
+        self._init_weights()
 
-    def _start(self) -> None:
+    def _init_weights(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 weight, bias = module.parameters()
@@ -89,5 +89,5 @@ class VGG(nn.Module):
                     nn.init.normal_(weight, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         return self.classifier(self.avgpool(self.features(x)).flatten(1))

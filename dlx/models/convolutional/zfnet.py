@@ -9,8 +9,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dlx.models.convolutional.alexnet import rectified, response_normalization, start
-from dlx.models.convolutional.image import image, scaled
+from dlx.models.convolutional.alexnet import init_weights, make_conv_relu, make_response_norm
+from dlx.models.convolutional.image import check_image_shape, scale_channels
 from dlx.types import Count, Fraction, Positive
 
 
@@ -25,7 +25,7 @@ class ZFNet(nn.Module):
     Args:
         shape: of one image, (channels, height, width).
         outputs: number of scores.
-        dropout: part of the hidden dense layers' outputs that is dropped while learning.
+        dropout: part of the hidden dense layers' outputs that is dropped in training.
         hidden: units of both hidden dense layers.
         initialization: `torch` is torch's own; `paper` begins with weights N(0, 0.01²) and zero biases (§3 says "10⁻²",
             which cannot mean that all are equal), and needs its pixels too, see `AlexNet`.
@@ -48,19 +48,19 @@ class ZFNet(nn.Module):
         width: Positive = 1.0,
     ) -> None:
         super().__init__()
-        channels, _, _ = image(shape, self.min_size, "zfnet")
-        c1, c2, c3, c4, c5 = (scaled(maps, width) for maps in (96, 256, 384, 384, 256))
-        units = scaled(hidden, width)
+        channels, _, _ = check_image_shape(shape, self.min_size, "zfnet")
+        c1, c2, c3, c4, c5 = (scale_channels(maps, width) for maps in (96, 256, 384, 384, 256))
+        units = scale_channels(hidden, width)
         self.features = nn.Sequential(
-            *rectified(channels, c1, 7, stride=2, padding=1),  # (B, 96, 110, 110) from 224×224
+            *make_conv_relu(channels, c1, 7, stride=2, padding=1),  # (B, 96, 110, 110) from 224×224
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
-            response_normalization(),
-            *rectified(c1, c2, 5, stride=2),  # (B, 256, 26, 26)
+            make_response_norm(),
+            *make_conv_relu(c1, c2, 5, stride=2),  # (B, 256, 26, 26)
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
-            response_normalization(),
-            *rectified(c2, c3, 3, padding=1),  # (B, 384, 13, 13)
-            *rectified(c3, c4, 3, padding=1),
-            *rectified(c4, c5, 3, padding=1),
+            make_response_norm(),
+            *make_conv_relu(c2, c3, 3, padding=1),  # (B, 384, 13, 13)
+            *make_conv_relu(c3, c4, 3, padding=1),
+            *make_conv_relu(c4, c5, 3, padding=1),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),  # (B, 256, 6, 6)
         )
         self.avgpool = nn.AdaptiveAvgPool2d(6)
@@ -70,8 +70,8 @@ class ZFNet(nn.Module):
             nn.Linear(units, outputs),
         )
         if initialization == "paper":
-            start(self)
+            init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         return self.classifier(self.avgpool(self.features(x)).flatten(1))

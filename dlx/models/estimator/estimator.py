@@ -1,4 +1,4 @@
-"""Any estimator of scikit-learn as a model: classifiers, regressors, clusterers, and transformers that can go back.
+"""Any estimator of scikit-learn as a model: classifiers, regressors, clusterers, and invertible transformers.
 
 F. Pedregosa et al., "Scikit-learn: Machine Learning in Python", JMLR 12, 2011, https://jmlr.org/papers/v12/pedregosa11a
 """
@@ -18,20 +18,20 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from dlx.errors import TrainingError, UsageError
-from dlx.models.estimator.kinds import check, name, types
+from dlx.models.estimator.kinds import check_estimator, describe_estimator, get_type_names
 from dlx.models.estimator.serialization import dumps, loads
 from dlx.types import Count
 
 log = logging.getLogger(__name__)
-TINY = float(np.finfo(np.float64).eps)  # a probability of 0 counts as this one, as in scikit-learn's log_loss
+EPS = float(np.finfo(np.float64).eps)  # a probability of 0 counts as this one, as in scikit-learn's log_loss
 
 
 class Estimator(nn.Module):
     """Base: an estimator behind an optional scaling, fitted at once, kept in `state_dict` as skops' bytes.
 
     It computes on the processor, in float64 and on flattened examples, exactly as scikit-learn alone would with as many
-    threads. Until it is fitted it says nothing: equal scores, zeros. What `fit` gave is what `state_dict` holds;
-    changes to the estimator behind its back are not saved.
+    threads. Until it is fitted it predicts nothing: equal scores, zeros. `state_dict` holds the result of `fit`; later
+    changes to the estimator are not saved.
 
     Args:
         estimator: any of scikit-learn's, or one of its kind.
@@ -44,15 +44,15 @@ class Estimator(nn.Module):
     """
 
     accepts = ("image", "vector")
-    kinds: ClassVar[tuple[str, ...]] = ()  # scikit-learn's names for what may be given; empty for any
-    needed: ClassVar[tuple[str, ...]] = ("fit", "predict")
+    estimator_types: ClassVar[tuple[str, ...]] = ()  # scikit-learn's names for what may be given; empty for any
+    required_methods: ClassVar[tuple[str, ...]] = ("fit", "predict")
 
     def __init__(
         self, estimator: Any, shape: Sequence[int], scale: Literal["none", "standard", "minmax"] = "none"
     ) -> None:
         super().__init__()
         self.shape, self.scale = tuple(shape), scale
-        check(estimator, self.kinds, self.needed)
+        check_estimator(estimator, self.estimator_types, self.required_methods)
         scalers: dict[str, Any] = {"standard": StandardScaler, "minmax": MinMaxScaler}
         self.pipeline: Any = estimator if scale == "none" else make_pipeline(scalers[scale](), estimator)
         self.saved = torch.empty(0, dtype=torch.uint8)
@@ -63,7 +63,7 @@ class Estimator(nn.Module):
         return self.pipeline if self.scale == "none" else self.pipeline[-1]
 
     @property
-    def fitted(self) -> bool:
+    def is_fitted(self) -> bool:
         """Whether it has learned."""
         return len(self.saved) > 0
 
@@ -75,36 +75,36 @@ class Estimator(nn.Module):
             y: labels (examples,), targets (examples, outputs), or None where none are needed.
 
         Returns:
-            What the estimator tells of its fit: `iterations`, where it counts them.
+            Numbers about the fit: `iterations`, where the estimator counts them.
 
         Raises:
             TrainingError: the estimator refuses the data.
         """
-        targets = self._targets(y)
-        with self._heard():
-            self.pipeline.fit(_rows(x), targets)
+        targets = self._to_targets(y)
+        with self._report_warnings():
+            self.pipeline.fit(_to_rows(x), targets)
         # At once: a search tree counts its queries, and a saved tree read again has other bytes between its fields.
         self.saved = torch.frombuffer(bytearray(dumps(self.pipeline)), dtype=torch.uint8)
         steps = getattr(self.estimator, "n_iter_", None)
         return {} if steps is None else {"iterations": float(np.max(steps))}
 
-    def _targets(self, y: Tensor | None) -> np.ndarray | None:
+    def _to_targets(self, y: Tensor | None) -> np.ndarray | None:
         return None
 
-    def _say(self, method: str, rows: np.ndarray) -> np.ndarray:
-        """What a method of the pipeline says of rows (batch, features): an array of our own, (batch, ...)."""
-        with self._heard():
+    def _call_sklearn(self, method: str, rows: np.ndarray) -> np.ndarray:
+        """Call a method of the pipeline on rows (batch, features) and return a copy of its result, (batch, ...)."""
+        with self._report_warnings():
             return np.array(getattr(self.pipeline, method)(rows))
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: there is no torch operation to compile."""
 
     def get_extra_state(self) -> Tensor:
-        """skops' bytes, (size,) uint8; none before the fit."""
+        """Return skops' bytes, (size,) uint8; none before the fit."""
         return self.saved
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Undo `get_extra_state`.
+        """Restore the estimator from `get_extra_state`'s bytes.
 
         Raises:
             UsageError: the bytes hold a type that is not trusted, or another estimator than this one.
@@ -112,19 +112,19 @@ class Estimator(nn.Module):
         if len(state) == 0:
             self.pipeline, self.saved = clone(self.pipeline), state.cpu()
             return
-        own = types(self.pipeline)
-        with self._heard():  # of another version of scikit-learn
-            found = loads(state.cpu().numpy().tobytes(), {kind.split(".")[0] for kind in own})
-        if types(found) != own:
+        own = get_type_names(self.pipeline)
+        with self._report_warnings():  # of another version of scikit-learn
+            loaded = loads(state.cpu().numpy().tobytes(), {kind.split(".")[0] for kind in own})
+        if get_type_names(loaded) != own:
             raise UsageError(
-                f"the checkpoint holds {name(found)}; needed: {name(self.pipeline)}, as model.estimator and "
-                "model.scale say"
+                f"the checkpoint holds {describe_estimator(loaded)}; needed: "
+                f"{describe_estimator(self.pipeline)}, as model.estimator and model.scale say"
             )
-        self.pipeline, self.saved = found, state.cpu().clone()
+        self.pipeline, self.saved = loaded, state.cpu().clone()
 
     @contextlib.contextmanager
-    def _heard(self) -> Iterator[None]:
-        """Within, what scikit-learn warns of goes to the log, once each, and its errors become ours.
+    def _report_warnings(self) -> Iterator[None]:
+        """Log scikit-learn's warnings, once each, and raise its errors as ours.
 
         The libraries beneath it take as many threads as torch: `trainer.threads` rules all. For small data one is best,
         by far where the processor has other work too (logistic regression on digits: 0.1 s, with two threads up to 7).
@@ -133,7 +133,7 @@ class Estimator(nn.Module):
             TrainingError: with what scikit-learn said.
         """
         who = type(self.estimator).__name__
-        with warnings.catch_warnings(record=True) as said, threadpool_limits(torch.get_num_threads()):
+        with warnings.catch_warnings(record=True) as caught, threadpool_limits(torch.get_num_threads()):
             warnings.simplefilter("always")
             try:
                 yield
@@ -142,7 +142,7 @@ class Estimator(nn.Module):
                     f"{who} cannot go on: {' '.join(str(error).split())}; what helps is another value of "
                     "model.estimator.…, or other data"
                 ) from error
-        for text in dict.fromkeys(" ".join(str(warning.message).split()) for warning in said):
+        for text in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
             log.warning("%s: %s", who, text)
 
 
@@ -154,7 +154,7 @@ class Classifier(Estimator):
         outputs: classes of the dataset, of which the training split may lack some.
     """
 
-    kinds = ("classifier",)
+    estimator_types = ("classifier",)
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class Classifier(Estimator):
         """Whether it has probabilities; a support vector machine, for one, has none."""
         return hasattr(self.pipeline, "predict_proba")
 
-    def _targets(self, y: Tensor | None) -> np.ndarray:
+    def _to_targets(self, y: Tensor | None) -> np.ndarray:
         if y is None or y.is_floating_point() or y.ndim != 1:
             raise UsageError(
                 f"{type(self.estimator).__name__} is a classifier; needed: data with labels; type another dataset=, "
@@ -180,27 +180,27 @@ class Classifier(Estimator):
         return y.cpu().numpy()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape): log-probabilities, or 1 for what is predicted and else 0.
+        """Return scores (batch, outputs) of x (batch, *shape): log-probabilities, or one-hot predictions.
 
         The largest is always what scikit-learn's `predict` says, also where it does not follow from its
         probabilities, or where they tie.
         """
         scores = torch.zeros(len(x), self.outputs, dtype=torch.float64)
-        if not self.fitted:
-            return _like(scores, x)
-        rows = _rows(x)
-        label = torch.from_numpy(self._say("predict", rows)).long()[:, None]
+        if not self.is_fitted:
+            return _to_device_of(scores, x)
+        rows = _to_rows(x)
+        label = torch.from_numpy(self._call_sklearn("predict", rows)).long()[:, None]
         if not self.probabilistic:
-            return _like(scores.scatter_(1, label, 1.0), x)
+            return _to_device_of(scores.scatter_(1, label, 1.0), x)
         classes = torch.from_numpy(np.array(self.pipeline.classes_)).long()
-        scores.index_copy_(1, classes, torch.from_numpy(self._say("predict_proba", rows)).double())
-        scores, label = _like(scores.clamp_(min=TINY).log_(), x), label.to(x.device)
+        scores.index_copy_(1, classes, torch.from_numpy(self._call_sklearn("predict_proba", rows)).double())
+        scores, label = _to_device_of(scores.clamp_(min=EPS).log_(), x), label.to(x.device)
         above = scores.amax(1, keepdim=True).nextafter(scores.new_tensor(torch.inf))
         wrong = scores.argmax(1, keepdim=True) != label
         return scores.scatter(1, label, torch.where(wrong, above, scores.gather(1, label)))
 
     def pictures(self) -> dict[str, Tensor]:
-        """A linear classifier's weights for each class, where examples are images."""
+        """Return a linear classifier's weights for each class as images, where examples are images."""
         weights = getattr(self.estimator, "coef_", None)
         if not isinstance(weights, np.ndarray) or len(self.shape) != 3:
             return {}
@@ -217,7 +217,7 @@ class Regressor(Estimator):
         outputs: targets of an example.
     """
 
-    kinds = ("regressor",)
+    estimator_types = ("regressor",)
 
     def __init__(
         self,
@@ -229,102 +229,102 @@ class Regressor(Estimator):
         super().__init__(estimator, shape, scale)
         self.outputs = outputs
 
-    def _targets(self, y: Tensor | None) -> np.ndarray:
+    def _to_targets(self, y: Tensor | None) -> np.ndarray:
         if y is None:
             raise UsageError(f"{type(self.estimator).__name__} needs targets; type a dataset= that has them (diabetes)")
-        wide = y.cpu().double().numpy()
+        targets = y.cpu().double().numpy()
         # One target is a flat vector to scikit-learn: some estimators take no other.
-        return wide.reshape(-1) if self.outputs == 1 else wide
+        return targets.reshape(-1) if self.outputs == 1 else targets
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predictions (batch, outputs) of x (batch, *shape)."""
-        said = torch.from_numpy(self._say("predict", _rows(x))) if self.fitted else torch.zeros(len(x), self.outputs)
-        return _like(said.view(len(x), self.outputs), x)
+        """Return predictions (batch, outputs) of x (batch, *shape)."""
+        if not self.is_fitted:
+            return _to_device_of(torch.zeros(len(x), self.outputs), x)
+        y = torch.from_numpy(self._call_sklearn("predict", _to_rows(x)))
+        return _to_device_of(y.view(len(x), self.outputs), x)
 
 
 class Clusterer(Estimator):
-    """An estimator that divides examples into clusters, and tells new ones where they belong."""
+    """An estimator that divides examples into clusters, and assigns new ones to them."""
 
-    kinds = ("clusterer", "density_estimator")
+    estimator_types = ("clusterer", "density_estimator")
 
     def fit(self, x: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """As `Estimator.fit`; also `inertia` where it has one, unless scaling makes that another thing."""
-        told = super().fit(x)
+        """Fit, as `Estimator.fit`; return also `inertia` where it has one, unless scaling makes that another thing."""
+        results = super().fit(x)
         if self.scale == "none" and hasattr(self.estimator, "inertia_"):
-            told["inertia"] = float(self.estimator.inertia_)
-        return told
+            results["inertia"] = float(self.estimator.inertia_)
+        return results
 
     @property
     def centres(self) -> Tensor | None:
         """Centres of the clusters in the space of the data, (clusters, *shape); None where it knows none."""
-        found = getattr(self.estimator, "cluster_centers_", getattr(self.estimator, "means_", None))
-        if found is None:
+        centres = getattr(self.estimator, "cluster_centers_", getattr(self.estimator, "means_", None))
+        if centres is None:
             return None
         if self.scale != "none":
-            found = self.pipeline[0].inverse_transform(found)
-        return torch.from_numpy(np.array(found, dtype=np.float64)).view(-1, *self.shape)
+            centres = self.pipeline[0].inverse_transform(centres)
+        return torch.from_numpy(np.array(centres, dtype=np.float64)).view(-1, *self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Index of each example's cluster, (batch,) int64, of x (batch, *shape)."""
-        said = torch.from_numpy(self._say("predict", _rows(x))) if self.fitted else torch.zeros(len(x))
-        return said.long().to(x.device)
+        """Return the index of each example's cluster, (batch,) int64, of x (batch, *shape)."""
+        y = torch.from_numpy(self._call_sklearn("predict", _to_rows(x))) if self.is_fitted else torch.zeros(len(x))
+        return y.long().to(x.device)
 
 
 class Projector(Estimator):
-    """A transformer that can go back, such as PCA: code = transform(x), reconstruction = inverse_transform(code)."""
+    """An invertible transformer, such as PCA: code = transform(x), reconstruction = inverse_transform(code)."""
 
-    needed = ("fit", "transform", "inverse_transform")
+    required_methods = ("fit", "transform", "inverse_transform")
 
     def fit(self, x: Tensor, y: Tensor | None = None) -> dict[str, float]:
-        """As `Estimator.fit`; also `components`, and the part of the training data's variance that they explain."""
-        told = super().fit(x)
+        """Fit, as `Estimator.fit`; return also `components`, and the part of the training variance they explain."""
+        results = super().fit(x)
         if hasattr(self.estimator, "components_"):
-            told["components"] = float(len(self.estimator.components_))
+            results["components"] = float(len(self.estimator.components_))
         if hasattr(self.estimator, "explained_variance_ratio_"):
-            told["explained_variance"] = float(self.estimator.explained_variance_ratio_.sum())
-        return told
+            results["explained_variance"] = float(self.estimator.explained_variance_ratio_.sum())
+        return results
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (batch, components) of x (batch, *shape)."""
-        said = torch.from_numpy(self._say("transform", _rows(x))) if self.fitted else torch.zeros(len(x), 1)
-        return _like(said, x)
+        """Return codes (batch, components) of x (batch, *shape)."""
+        y = torch.from_numpy(self._call_sklearn("transform", _to_rows(x))) if self.is_fitted else torch.zeros(len(x), 1)
+        return _to_device_of(y, x)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Examples (batch, *shape) of codes z (batch, components)."""
-        said = (
-            torch.from_numpy(self._say("inverse_transform", _rows(z)))
-            if self.fitted
-            else z.new_zeros(len(z), *self.shape)
-        )
-        return _like(said.view(len(z), *self.shape), z)
+        """Return examples (batch, *shape) for codes z (batch, components)."""
+        if not self.is_fitted:
+            return _to_device_of(z.new_zeros(len(z), *self.shape), z)
+        x = torch.from_numpy(self._call_sklearn("inverse_transform", _to_rows(z)))
+        return _to_device_of(x.view(len(z), *self.shape), z)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """What is left of x (batch, *shape) after its code, in the same shape."""
+        """Encode and decode x, (batch, *shape)."""
         return self.decode(self.encode(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `reconstruct`."""
+        """Return reconstructions (batch, *shape), as `reconstruct`."""
         return self.reconstruct(x)
 
     def pictures(self) -> dict[str, Tensor]:
-        """The components as images, and how much of the variance the first k of them explain."""
+        """Return the components as images, and how much of the variance the first k of them explain."""
         from dlx.figures.figures import filters, lines
 
-        drawn = {}
+        pictures = {}
         if len(self.shape) == 3 and hasattr(self.estimator, "components_"):
-            drawn["components"] = filters(torch.from_numpy(self.estimator.components_), self.shape)
+            pictures["components"] = filters(torch.from_numpy(self.estimator.components_), self.shape)
         ratio = getattr(self.estimator, "explained_variance_ratio_", None)
         if ratio is not None:
             curve = {"training split": (np.arange(1, len(ratio) + 1), ratio.cumsum())}
-            drawn["explained_variance"] = lines(curve, x="components", y="part of the variance explained")
-        return drawn
+            pictures["explained_variance"] = lines(curve, x="components", y="part of the variance explained")
+        return pictures
 
 
-def _rows(x: Tensor) -> np.ndarray:
-    """(batch, features) float64, as scikit-learn's loaders give it."""
+def _to_rows(x: Tensor) -> np.ndarray:
+    """Convert x to (batch, features) float64, as scikit-learn's loaders give it."""
     return x.detach().flatten(1).cpu().double().numpy()
 
 
-def _like(values: Tensor, x: Tensor) -> Tensor:
-    """On x's device, in float64 where it has that."""
+def _to_device_of(values: Tensor, x: Tensor) -> Tensor:
+    """Move values to x's device, in float64 where it has that."""
     return values.to(x.device, torch.float32 if x.device.type == "mps" else torch.float64)

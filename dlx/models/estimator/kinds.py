@@ -1,4 +1,4 @@
-"""What an estimator of scikit-learn is, which others it holds, and whether it will do."""
+"""Inspect estimators of scikit-learn: their type, the estimators within them, whether they fit a model."""
 
 import re
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from sklearn.utils import get_tags
 from dlx.errors import UsageError
 
 
-def check(estimator: Any, kinds: Sequence[str], needed: Sequence[str]) -> None:
-    """Refuse what will not do, before anything is learned.
+def check_estimator(estimator: Any, kinds: Sequence[str], needed: Sequence[str]) -> None:
+    """Check that an estimator is of the right kind and accepts its values, before anything is learned.
 
     Args:
         estimator: as configured.
-        kinds: scikit-learn's names for what may be given; empty for any.
+        kinds: scikit-learn's estimator types that are accepted; empty for any.
         needed: methods that it must have.
 
     Raises:
@@ -30,7 +30,7 @@ def check(estimator: Any, kinds: Sequence[str], needed: Sequence[str]) -> None:
             f"{' or '.join(kinds) or 'transformer'} with {', '.join(needed)}; type model._target_="
             "dlx.models.estimator.estimator.Classifier, Regressor, Clusterer or Projector, whichever it is"
         )
-    for part in [estimator, *parts(estimator)]:
+    for part in [estimator, *find_nested_estimators(estimator)]:
         try:
             if hasattr(part, "_parameter_constraints"):  # scikit-learn's own; others check when they fit
                 part._validate_params()
@@ -42,20 +42,20 @@ def check(estimator: Any, kinds: Sequence[str], needed: Sequence[str]) -> None:
             ) from error
 
 
-def parts(estimator: Any) -> list[Any]:
-    """The estimators within an estimator, at any depth."""
+def find_nested_estimators(estimator: Any) -> list[Any]:
+    """Return the estimators within an estimator, at any depth."""
     if not isinstance(estimator, BaseEstimator):
         return []
     return [value for value in estimator.get_params().values() if isinstance(value, BaseEstimator)]
 
 
-def types(estimator: Any) -> set[str]:
-    """Names of the types of an estimator and of those within it: what the configuration named, and so trusts."""
-    kinds = (type(part) for part in [estimator, *parts(estimator)])
+def get_type_names(estimator: Any) -> set[str]:
+    """Return the type names of an estimator and of those within it: what the configuration named, and so trusts."""
+    kinds = (type(part) for part in [estimator, *find_nested_estimators(estimator)])
     return {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
 
 
-def name(estimator: Any) -> str:
-    """What messages call an estimator or a pipeline."""
+def describe_estimator(estimator: Any) -> str:
+    """Return an estimator's or a pipeline's name for messages."""
     steps = [type(step).__name__ for _, step in getattr(estimator, "steps", [])]
     return " after ".join(reversed(steps)) or type(estimator).__name__

@@ -1,4 +1,4 @@
-"""scikit-learn estimators as bytes, by skops: no pickle, and on the way back nothing but types that are known.
+"""Serialize scikit-learn estimators with skops: no pickle, and only trusted types are loaded.
 
 https://skops.readthedocs.io/en/stable/persistence.html
 """
@@ -14,7 +14,7 @@ from dlx.errors import UsageError
 
 
 def dumps(estimator: Any) -> bytes:
-    """The bytes of an estimator, fitted or not; equal fits give equal bytes.
+    """Serialize an estimator, fitted or not; equal fits give equal bytes.
 
     skops names its parts by addresses in memory and zip adds the time: here both are replaced, else a resumed run's
     checkpoint would differ from an uninterrupted one's.
@@ -25,26 +25,26 @@ def dumps(estimator: Any) -> bytes:
     import skops.io
 
     try:
-        written = skops.io.dumps(estimator)
+        archive = skops.io.dumps(estimator)
     except Exception as error:  # each kind of node raises its own
         raise UsageError(
             f"{type(estimator).__name__} cannot be saved ({error}); needed: an estimator that skops can write; "
             "type another model.estimator._target_"
         ) from error
-    plain = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(written)) as given, zipfile.ZipFile(plain, "w") as made:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(buffer, "w") as target:
         names: dict[str, str] = {}
-        schema = _renamed(json.loads(given.read("schema.json")), set(given.namelist()), names, {})
-        made.writestr(zipfile.ZipInfo("schema.json"), json.dumps(schema))
+        schema = _renumber(json.loads(source.read("schema.json")), set(source.namelist()), names, {})
+        target.writestr(zipfile.ZipInfo("schema.json"), json.dumps(schema))
         for name, new in names.items():
-            made.writestr(zipfile.ZipInfo(new), given.read(name))
-    return plain.getvalue()
+            target.writestr(zipfile.ZipInfo(new), source.read(name))
+    return buffer.getvalue()
 
 
-def _renamed(node: Any, files: set[str], names: dict[str, str], ids: dict[int, int]) -> Any:
-    """A node of skops' schema with its ids and file names numbered in order of appearance."""
+def _renumber(node: Any, files: set[str], names: dict[str, str], ids: dict[int, int]) -> Any:
+    """Return a node of skops' schema with its ids and file names numbered in order of appearance."""
     if isinstance(node, list):
-        return [_renamed(part, files, names, ids) for part in node]
+        return [_renumber(part, files, names, ids) for part in node]
     if not isinstance(node, dict):
         return node
     new: dict[str, Any] = {}
@@ -56,12 +56,12 @@ def _renamed(node: Any, files: set[str], names: dict[str, str], ids: dict[int, i
         elif key == "file" and isinstance(value, str) and value in files:
             new[key] = names.setdefault(value, f"{len(names)}{value[value.rfind('.') :]}")
         else:
-            new[key] = _renamed(value, files, names, ids)
+            new[key] = _renumber(value, files, names, ids)
     return new
 
 
 def loads(data: bytes, packages: Iterable[str] = ()) -> Any:
-    """The estimator that `dumps` wrote.
+    """Load the estimator that `dumps` wrote.
 
     Args:
         data: skops' bytes.
@@ -73,10 +73,10 @@ def loads(data: bytes, packages: Iterable[str] = ()) -> Any:
     import skops.io
 
     try:
-        strange = skops.io.get_untrusted_types(data=data)
-        foreign = [name for name in strange if not _is_class(name, {"sklearn", *packages})]
+        untrusted = skops.io.get_untrusted_types(data=data)
+        foreign = [name for name in untrusted if not _is_class(name, {"sklearn", *packages})]
         if not foreign:
-            return skops.io.loads(data, trusted=strange)
+            return skops.io.loads(data, trusted=untrusted)
     except Exception as error:  # a damaged archive, an altered schema: each fails in its own way
         raise UsageError(
             f"a saved estimator cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
@@ -89,7 +89,7 @@ def loads(data: bytes, packages: Iterable[str] = ()) -> Any:
 
 
 def _is_class(name: str, packages: set[str]) -> bool:
-    """Whether a name is a class that one of the packages defines.
+    """Return whether a name is a class that one of the packages defines.
 
     skops itself trusts estimators only; fitted ones hold scikit-learn's trees, distances and kernels too. They run
     nothing when they are built. Functions stay out: scikit-learn has one that deletes a directory.
@@ -97,5 +97,5 @@ def _is_class(name: str, packages: set[str]) -> bool:
     module, _, attribute = name.rpartition(".")
     if module.split(".")[0] not in packages:
         return False
-    found = getattr(importlib.import_module(module), attribute, None)
-    return isinstance(found, type) and found.__module__.split(".")[0] in packages
+    value = getattr(importlib.import_module(module), attribute, None)
+    return isinstance(value, type) and value.__module__.split(".")[0] in packages

@@ -84,7 +84,7 @@ class ELBO(Task):
         vae = cast(Variational, model)
         if self.bound == "importance" and self.samples > 1:
             return -importance_bound(vae.log_weights(batch.x, batch.y, self.samples, vae.beta())).mean()
-        log_likelihood, divergence = vae.terms(batch.x, batch.y, self.samples)
+        log_likelihood, divergence = vae.elbo_terms(batch.x, batch.y, self.samples)
         return vae.beta() * (divergence.sum() / len(batch.x)) - log_likelihood.mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -125,7 +125,7 @@ class ELBO(Task):
     ) -> None:
         """Add a batch's values to the sums."""
         q = vae.posterior(batch.x, batch.y)
-        log_likelihood, divergence = vae.terms(batch.x, batch.y, 1, elbo_generator)
+        log_likelihood, divergence = vae.elbo_terms(batch.x, batch.y, 1, elbo_generator)
         sums.add("reconstruction", -log_likelihood[:, 0])
         sums.add("kl", divergence.sum(1))
         sums.add("codes", q.mean)
@@ -135,7 +135,7 @@ class ELBO(Task):
         if self.importance:
             evidence = estimate_evidence(vae, batch, self.importance, weights_generator)
             sums.add("log_p", evidence.bound())
-            sums.add("effective", evidence.effective())
+            sums.add("effective", evidence.effective_sample_size())
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return reconstructions, (batch, *shape)."""
@@ -164,7 +164,7 @@ def importance_bound(log_weights: Tensor) -> Tensor:
 @torch.no_grad()
 def estimate_evidence(vae: Variational, batch: Batch, k: int, generator: torch.Generator | None = None) -> Evidence:
     """Estimate log p(x) of each example by k importance-weighted samples; some of some examples at a time."""
-    examples, room = len(batch.x), vae.at_once(batch.x.device)
+    examples, room = len(batch.x), vae.max_codes(batch.x.device)
     evidence = Evidence(examples, k, batch.x.device)
     examples_at_once = min(examples, max(1, room // min(k, MIN_SAMPLES_AT_ONCE)))
     samples_at_once = max(1, room // examples_at_once)

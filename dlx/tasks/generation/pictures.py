@@ -23,7 +23,7 @@ def interpolate_samples(model: Any, rows: int, steps: int) -> Tensor:
     """Generate images between one noise and another, (rows × steps, *shape), one way a row, its label kept.
 
     Args:
-        model: with `latent`, `between` and `decode`, as `dlx.models.adversarial.gan_base.Game` has them.
+        model: with `latent`, `between` and `decode`, as `dlx.models.adversarial.gan_base.GANBase` has them.
         rows: ways.
         steps: images of each, both ends among them.
     """

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from hydra.utils import get_object
 
-from dlx.config.static.constructor_checks import refusals
-from dlx.config.static.signature import UNKNOWN, signature
+from dlx.config.static.constructor_checks import find_failed_checks
+from dlx.config.static.signature import UNKNOWN, read_signature
 from dlx.config.static.source import NotFound
 from dlx.sweeps.plugins import PLUGINS
 from tests.conftest import ROOT
@@ -33,7 +33,7 @@ OTHERS = ["torch.nn.Linear", "torch.nn.CrossEntropyLoss", "sklearn.svm.SVC", "sk
 
 @pytest.mark.parametrize("target", [*CONFIGURED, *OTHERS])
 def test_agrees_with_inspect(target):
-    found, truth = signature(target), inspect.signature(get_object(target)).parameters
+    found, truth = read_signature(target), inspect.signature(get_object(target)).parameters
     named = {
         name: parameter
         for name, parameter in truth.items()
@@ -42,7 +42,7 @@ def test_agrees_with_inspect(target):
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in truth.values())
     if not is_open:  # else further ones were found behind **kwargs
         assert list(found.parameters) == list(named)
-        assert not found.open
+        assert not found.is_open
     for name, parameter in named.items():
         assert found.parameters[name].required is (parameter.default is parameter.empty)
         default = found.parameters[name].default
@@ -55,7 +55,7 @@ def test_agrees_with_inspect(target):
 @pytest.mark.parametrize("target", CONFIGURED)
 def test_class_attributes_agree(target):
     cls = get_object(target)
-    for name, value in signature(target).attributes.items():
+    for name, value in read_signature(target).attributes.items():
         if name in ("kind", "accepts", "needs", "monitor", "mode", "min_size"):
             assert getattr(cls, name) == value
 
@@ -118,7 +118,7 @@ class Net:
 )
 def test_annotations(write, annotation, good, bad):
     write("from typing import Annotated\nfrom dlx.types import Range\n" + KINDS.format(annotation=annotation))
-    kind = signature("mine.Net").parameters["value"].kind
+    kind = read_signature("mine.Net").parameters["value"].kind
     assert [value for value in good if not kind.accepts(value)] == []
     assert [value for value in bad if kind.accepts(value)] == []
     assert str(kind)
@@ -126,13 +126,13 @@ def test_annotations(write, annotation, good, bad):
 
 def test_a_null_default_accepts_null(write):
     write("def build(n: int = None): ...")
-    assert signature("mine.build").parameters["n"].kind.accepts(None)
+    assert read_signature("mine.build").parameters["n"].kind.accepts(None)
 
 
 def test_constructors_are_inherited(write):
     write("class Base:\n    accepts = ('image',)\n    kind = 'x'\n    def __init__(self, a, b=2): ...\n", "base")
     write("from base import Base as B\nclass Net(B):\n    kind: str = 'y'\n")
-    found = signature("mine.Net")
+    found = read_signature("mine.Net")
     assert list(found.parameters) == ["a", "b"]
     assert found.parameters["a"].required
     assert found.file.name == "mine.py"
@@ -146,9 +146,9 @@ def test_forwarded_keywords_are_the_base_classes(write):
         "class Net(Base):\n    def __init__(self, d, **rest):\n        super().__init__(1, c=d, **rest)\n"
         "class Open(Base):\n    def __init__(self, d, **rest):\n        self.rest = rest\n"
     )
-    assert set(signature("mine.Net").parameters) == {"b", "d"}
-    assert not signature("mine.Net").open
-    assert signature("mine.Open").open
+    assert set(read_signature("mine.Net").parameters) == {"b", "d"}
+    assert not read_signature("mine.Net").is_open
+    assert read_signature("mine.Open").is_open
 
 
 def test_dataclasses(write):
@@ -158,7 +158,7 @@ def test_dataclasses(write):
         "@dataclass(frozen=True)\nclass Net(Base):\n    b: float = 1.5\n    c: list = field(default_factory=list)\n"
         "    d: int = field(default=1, init=False)\n    e: ClassVar[int] = 1\n"
     )
-    found = signature("mine.Net").parameters
+    found = read_signature("mine.Net").parameters
     assert {name: parameter.required for name, parameter in found.items()} == {"a": True, "b": False, "c": False}
     assert found["b"].default == 1.5
 
@@ -168,18 +168,18 @@ def test_re_exports_are_followed(write):
     write("from ._net import Net as _N\nNet = _N\nfrom ._rest import *\n", "package/api")
     write("class Net:\n    def __init__(self, a): ...\n", "package/_net")
     write("if True:\n    def build(b): ...\n", "package/_rest")
-    assert list(signature("package.api.Net").parameters) == ["a"]
-    assert list(signature("package.api.build").parameters) == ["b"]
+    assert list(read_signature("package.api.Net").parameters) == ["a"]
+    assert list(read_signature("package.api.build").parameters) == ["b"]
 
 
 def test_an_edited_file_is_read_again(write):
     import os
 
     file = write("def build(a): ...")
-    assert list(signature("mine.build").parameters) == ["a"]
+    assert list(read_signature("mine.build").parameters) == ["a"]
     write("def build(b): ...")
     os.utime(file, ns=(1, 1))
-    assert list(signature("mine.build").parameters) == ["b"]
+    assert list(read_signature("mine.build").parameters) == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -188,20 +188,20 @@ def test_an_edited_file_is_read_again(write):
 )
 def test_names_that_are_not_there(target, near):
     with pytest.raises(NotFound) as caught:
-        signature(target)
+        read_signature(target)
     assert near is None or near in caught.value.names
 
 
 def test_what_has_no_source_takes_anything():
-    assert signature("torch.relu").open
-    assert signature("math.sqrt").open
+    assert read_signature("torch.relu").is_open
+    assert read_signature("math.sqrt").is_open
 
 
 def test_constraints_of_scikit_learn_agree_with_its_own_check():
     from sklearn.linear_model import Ridge
     from sklearn.utils._param_validation import InvalidParameterError
 
-    parameters = signature("sklearn.linear_model.Ridge").parameters
+    parameters = read_signature("sklearn.linear_model.Ridge").parameters
     values = [-1, 0, 1, 0.5, -0.5, "svd", "sdv", None, True, "x"]
     for name in ("alpha", "fit_intercept", "max_iter", "tol", "solver", "positive", "random_state"):
         for value in values:
@@ -233,7 +233,7 @@ def test_refusals_agree_with_the_constructor(values):
         refused = False
     except ValueError:
         refused = True
-    assert bool(list(refusals(signature("torch.optim.Adam"), values))) is refused
+    assert bool(list(find_failed_checks(read_signature("torch.optim.Adam"), values))) is refused
 
 
 def test_refusals_speak_the_constructors_words(write):
@@ -245,17 +245,17 @@ def test_refusals_speak_the_constructors_words(write):
         "        if c: raise ValueError('c is no longer what was given')\n"
         "        if outside(a): raise ValueError('not understood')\n"
     )
-    found = signature("mine.Net")
-    assert [refusal.message for refusal in refusals(found, {"a": 2})] == ["2.0 is None"]
-    assert list(refusals(found, {"a": 4, "c": 1})) == []
-    assert list(refusals(found, {"a": UNKNOWN})) == []
+    found = read_signature("mine.Net")
+    assert [refusal.message for refusal in find_failed_checks(found, {"a": 2})] == ["2.0 is None"]
+    assert list(find_failed_checks(found, {"a": 4, "c": 1})) == []
+    assert list(find_failed_checks(found, {"a": UNKNOWN})) == []
 
 
 def test_nothing_is_imported():
     code = (
-        "import sys\nfrom dlx.config.static.signature import signature\n"
+        "import sys\nfrom dlx.config.static.signature import read_signature\n"
         "for t in ('torch.optim.Adam', 'sklearn.linear_model.Ridge', 'dlx.models.mlp.MLP', 'torchvision.ops.nms'):\n"
-        "    for p in signature(t).parameters.values(): str(p.kind)\n"
+        "    for p in read_signature(t).parameters.values(): str(p.kind)\n"
         "print([m for m in ('torch', 'sklearn', 'numpy', 'torchvision', 'dlx.models.mlp') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from dlx.models.autoencoders.contractive_autoencoder import ContractiveAutoencod
 from dlx.models.autoencoders.conv_autoencoder import ConvAutoencoder
 from dlx.models.autoencoders.deep_autoencoder import DeepAutoencoder
 from dlx.models.autoencoders.denoising_autoencoder import DenoisingAutoencoder
-from dlx.models.autoencoders.noise import corrupted
+from dlx.models.autoencoders.noise import corrupt
 from dlx.models.autoencoders.sparse_autoencoder import SparseAutoencoder
 from dlx.models.autoencoders.stacked_autoencoder import StackedAutoencoder
 from dlx.models.boltzmann.layer_rbm import LayerRBM
@@ -67,7 +67,7 @@ def test_the_contraction_is_the_jacobians_squared_norm(activation):
     x = torch.randn(6, 5, dtype=torch.float64)
     explicit = torch.stack([torch.autograd.functional.jacobian(model.encode, row[None]).square().sum() for row in x])
     model.reconstruct(x)
-    assert torch.allclose(model.jacobian(model.inputs), explicit)
+    assert torch.allclose(model.squared_jacobian_norm(model.preactivation), explicit)
     assert torch.allclose(model.penalty(), 0.3 * explicit.mean())
     W = model.encoder[0].weight
     (gradient,) = torch.autograd.grad(model.penalty(), W)
@@ -87,7 +87,7 @@ def test_contraction_shrinks_the_jacobian():
         learned(model, x, 200)
         model.train()
         model.encode(x)
-        found[weight] = float(model.jacobian(model.inputs).mean().detach())
+        found[weight] = float(model.squared_jacobian_norm(model.preactivation).mean().detach())
     assert found[0.1] < 0.3 * found[0.0]
 
 
@@ -118,13 +118,13 @@ def test_sparse_codes_reach_their_target():
 def test_corruption_statistics():
     torch.manual_seed(0)
     x = torch.full((400, 500), 0.7)
-    masked = corrupted(x, "masking", 0.3)
+    masked = corrupt(x, "masking", 0.3)
     assert set(masked.unique().tolist()) == {0.0, x[0, 0].item()}
     assert float((masked == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
-    spoilt = corrupted(x, "salt_and_pepper", 0.4)
+    spoilt = corrupt(x, "salt_and_pepper", 0.4)
     assert float((spoilt == 0).float().mean()) == pytest.approx(0.2, abs=0.01)
     assert float((spoilt == 1).float().mean()) == pytest.approx(0.2, abs=0.01)
-    noise = corrupted(x, "gaussian", 0.5) - x
+    noise = corrupt(x, "gaussian", 0.5) - x
     assert float(noise.std()) == pytest.approx(0.5, abs=0.01)
     assert float(noise.mean()) == pytest.approx(0, abs=0.01)
 
@@ -136,7 +136,7 @@ def test_the_loss_compares_with_the_clean_example():
     torch.manual_seed(1)
     loss = Reconstruction().loss(model, Batch(x))
     torch.manual_seed(1)
-    again = model.decode(model.encode(corrupted(x, "masking", 0.5)))
+    again = model.decode(model.encode(corrupt(x, "masking", 0.5)))
     assert torch.allclose(loss, (again - x).square().mean())
     model.eval()
     assert torch.equal(model.reconstruct(x), model.decode(model.encode(x)))  # nothing is spoilt where it is measured
@@ -212,7 +212,7 @@ def test_a_stack_is_learned_by_hand():
     for pair, layer in zip(theirs.stack(), theirs.layers, strict=True):
         optimizer = made([*pair.there.parameters(), *pair.back.parameters()])
         for _ in range(3):
-            spoilt = corrupted(h, "masking", 0.3)
+            spoilt = corrupt(h, "masking", 0.3)
             again = pair.back(torch.sigmoid(pair.there(spoilt)))
             again = again.sigmoid() if pair.sigmoid else again
             optimizer.zero_grad()

@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.autoencoders.vae.conv_vae import ConvVAE
-from dlx.models.autoencoders.vae.latent import Evidence, Posterior, effective
+from dlx.models.autoencoders.vae.latent import Evidence, Posterior, effective_sample_size
 from dlx.models.autoencoders.vae.likelihood import Bernoulli, Gaussian
 from dlx.models.autoencoders.vae.vae import VAE
 from dlx.tasks.elbo.elbo import ELBO, estimate_evidence, importance_bound
@@ -38,13 +38,13 @@ def test_the_divergence_is_torchs_and_that_of_samples():
     torch.manual_seed(0)
     q = Posterior(torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64))
     other = Normal(q.mean, (q.log_variance / 2).exp())
-    assert torch.allclose(q.divergence(), kl_divergence(other, Normal(torch.zeros(()).double(), 1.0)))
+    assert torch.allclose(q.kl_divergence(), kl_divergence(other, Normal(torch.zeros(()).double(), 1.0)))
     z, noise = q.sample(100_000)
     ratio = q.log_ratio(z, noise)
     direct = Normal(0.0, 1.0).log_prob(z).sum(2) - Normal(q.mean[:, None], other.stddev[:, None]).log_prob(z).sum(2)
     assert torch.allclose(ratio, direct)
     error = ratio.std(1) / 100_000**0.5
-    assert ((-ratio.mean(1) - q.divergence().sum(1)).abs() < 4 * error).all()
+    assert ((-ratio.mean(1) - q.kl_divergence().sum(1)).abs() < 4 * error).all()
 
 
 def test_likelihoods_are_those_of_torch():
@@ -90,9 +90,11 @@ def test_a_linear_vae_is_probabilistic_pca_and_its_bound_is_tight():
     exact = truth.log_prob(x)
     for k in (1, 7):
         assert torch.allclose(vae.log_weights(x, k=k), exact[:, None].expand(-1, k)), "every weight is p(x) itself"
-    log_likelihood, divergence = vae.terms(x, k=2000)
+    log_likelihood, divergence = vae.elbo_terms(x, k=2000)
     assert float((log_likelihood.mean(1) - divergence.sum(1) - exact).mean()) == pytest.approx(0, abs=0.01)
-    assert torch.allclose(estimate_evidence(vae, Batch(x), 50).effective(), torch.full((500,), 50.0).double())
+    assert torch.allclose(
+        estimate_evidence(vae, Batch(x), 50).effective_sample_size(), torch.full((500,), 50.0).double()
+    )
 
 
 def test_the_maximum_likelihood_solution_is_where_the_elbo_rests():
@@ -139,7 +141,7 @@ def test_more_samples_bound_closer():
     means = [float(bounds[k].mean() - exact) for k in (1, 5, 50)]
     error = float(bounds[1].std()) / len(bounds[1]) ** 0.5
     assert means[0] < means[1] - 10 * error < means[2] - 20 * error < 0  # margins are dozens of standard errors
-    log_likelihood, divergence = (part.detach() for part in vae.terms(x, k=200))
+    log_likelihood, divergence = (part.detach() for part in vae.elbo_terms(x, k=200))
     assert float((log_likelihood.mean(1) - divergence.sum(1)).mean() - exact) == pytest.approx(means[0], abs=6 * error)
 
 
@@ -175,16 +177,16 @@ def test_weights_stay_in_log_space():
     assert torch.allclose(found.bound(), expected)
     assert torch.allclose(importance_bound(log_w.float()), expected.float())
     shares = log_w.softmax(1)
-    assert torch.allclose(found.effective(), 1 / shares.square().sum(1))
-    assert torch.allclose(effective(log_w), found.effective())
-    assert (found.effective() >= 1).all()
+    assert torch.allclose(found.effective_sample_size(), 1 / shares.square().sum(1))
+    assert torch.allclose(effective_sample_size(log_w), found.effective_sample_size())
+    assert (found.effective_sample_size() >= 1).all()
 
 
 def test_evidence_does_not_depend_on_how_much_is_computed_at_once(monkeypatch):
     vae, x = small(), binary().double()
     values = []
     for rows in (1, 2**21):
-        monkeypatch.setattr("dlx.models.autoencoders.vae.base.AT_ONCE", {"cpu": rows, "other": rows})
+        monkeypatch.setattr("dlx.models.autoencoders.vae.base.MAX_DECODED_ELEMENTS", {"cpu": rows, "other": rows})
         torch.manual_seed(0)
         values.append(estimate_evidence(vae, Batch(x), 2000).bound().mean())
     assert float(values[0]) == pytest.approx(float(values[1]), abs=0.02)
@@ -202,7 +204,7 @@ def test_beta_weighs_the_divergence():
         torch.manual_seed(1)
         losses[beta] = float(task(vae).loss(vae, Batch(x)))
         torch.manual_seed(1)
-        seen, divergence = vae.terms(x)
+        seen, divergence = vae.elbo_terms(x)
         parts = float(-seen.mean()), float(divergence.sum(1).mean())
     assert losses[0.0] == pytest.approx(parts[0])
     assert losses[1.0] == pytest.approx(parts[0] + parts[1])
@@ -215,7 +217,7 @@ def test_beta_weighs_the_ratio_of_several_samples():
     torch.manual_seed(1)
     seen = vae.log_weights(x, k=4, beta=0.0)
     torch.manual_seed(1)
-    assert torch.equal(seen, vae.terms(x, k=4)[0])
+    assert torch.equal(seen, vae.elbo_terms(x, k=4)[0])
 
 
 def test_warm_up_rises_with_the_updates():
@@ -240,7 +242,7 @@ def test_convolutions_lead_back_to_the_same_size(shape):
     assert vae.encode(x).shape == (3, 5)
     assert vae.reconstruct(x).shape == x.shape
     assert vae.sample(2).shape == (2, *shape)
-    assert vae.terms(x, k=4)[0].shape == (3, 4)
+    assert vae.elbo_terms(x, k=4)[0].shape == (3, 4)
 
 
 def test_images_too_small_for_the_convolutions_say_so():
@@ -285,7 +287,7 @@ def test_a_class_is_learned_drawn_and_recognised():
     assert vae.sample(7).shape == (7, 1, 2, 2)
     assert same(vae.encode(x), vae.encode(x, vae.classify(x)))
     with pytest.raises(UsageError, match="needed: labels"):
-        vae.terms(x)
+        vae.elbo_terms(x)
 
 
 def test_classes_need_labels():

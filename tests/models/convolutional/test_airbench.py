@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dlx.models.convolutional.airbench import FASTER, Airbench, Norm
+from dlx.models.convolutional.airbench import BIAS_SCALE, Airbench, Norm
 
 
 def test_parameters_by_arithmetic():
@@ -32,11 +32,11 @@ def test_a_bias_that_counts_eightfold_is_one_with_64_times_the_rate():
     ours, plain = Norm(4), torch.nn.BatchNorm2d(4)
     target = torch.randn(16, 4, 5, 5)
     for _ in range(3):
-        for model, bias, rate in ((ours, ours.bias, lr), (plain, plain.bias, FASTER**2 * lr)):
+        for model, bias, rate in ((ours, ours.bias, lr), (plain, plain.bias, BIAS_SCALE**2 * lr)):
             (grad,) = torch.autograd.grad((model(x) - target).square().mean(), [bias])
             with torch.no_grad():
                 bias -= rate * grad
-    torch.testing.assert_close(FASTER * ours.bias, plain.bias, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(BIAS_SCALE * ours.bias, plain.bias, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("views", ["one", "mirror", "mirror_translate"])

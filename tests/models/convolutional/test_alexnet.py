@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 
 from dlx.errors import UsageError
-from dlx.models.convolutional.alexnet import AlexNet, response_normalization
+from dlx.models.convolutional.alexnet import AlexNet, make_response_norm
 from tests.parity import PHOTO, assert_same_logits, shapes, summary
 
 
@@ -45,7 +45,7 @@ def test_response_normalization_map_by_map():
     """§3.3, with k = 2, n = 5, α = 10⁻⁴ and β = 0.75; activations large enough for α to matter."""
     torch.manual_seed(0)
     a = 100 * torch.rand(1, 7, 2, 3, dtype=torch.float64)
-    found = response_normalization()(a)
+    found = make_response_norm()(a)
     for i in range(7):
         squares = sum(a[:, j] ** 2 for j in range(max(0, i - 2), min(6, i + 2) + 1))
         torch.testing.assert_close(found[:, i], a[:, i] / (2 + 1e-4 * squares) ** 0.75)
@@ -68,9 +68,9 @@ def test_the_paper_written_by_hand():
             nn.init.normal_(bias)
     x = torch.randn(2, 3, 96, 80)
     h = F.relu(F.conv2d(x, *weights[0], stride=4, padding=2))
-    h = F.max_pool2d(response_normalization()(h), 3, 2)
+    h = F.max_pool2d(make_response_norm()(h), 3, 2)
     h = F.relu(columns(h, *weights[1]))
-    h = F.max_pool2d(response_normalization()(h), 3, 2)
+    h = F.max_pool2d(make_response_norm()(h), 3, 2)
     h = F.relu(F.conv2d(h, *weights[2], padding=1))
     h = F.relu(columns(h, *weights[3]))
     h = F.max_pool2d(F.relu(columns(h, *weights[4])), 3, 2)

@@ -10,7 +10,7 @@ from torch import nn
 from dlx.errors import UsageError
 from dlx.models.convolutional.cnn import CNN
 from dlx.models.convolutional.lenet5.lenet5 import LeNet5
-from dlx.models.layers import constrained, penalised
+from dlx.models.layers import find_constrained, find_penalized
 
 SHAPE = (4, 7, 6)
 
@@ -113,19 +113,19 @@ def test_penalties_of_filters_are_those_of_dense_layers():
     transposed, output = modules["transposed2"], modules["output"]
     expected = 0.3 * conv.weight.abs().sum() + 0.7 * transposed.bias.square().sum()
     expected = expected + 0.1 * sum(m.weight.square().sum() for m in (conv, depth, point, output))
-    assert penalised(model) == [conv, depth, point, transposed, output]
-    torch.testing.assert_close(sum(module.penalty() for module in penalised(model)), expected)
+    assert find_penalized(model) == [conv, depth, point, transposed, output]
+    torch.testing.assert_close(sum(module.penalty() for module in find_penalized(model)), expected)
     without = CNN((2, 8, 8), 3, [{"conv": 4, "bias": False}], bias_l2=0.1)
-    assert penalised(without) == [without.layers.output], "no bias, no penalty"
+    assert find_penalized(without) == [without.layers.output], "no bias, no penalty"
 
 
 def test_max_norm_bounds_each_filter():
     torch.manual_seed(0)
     model = CNN((3, 8, 8), 3, [{"conv": 6, "groups": 3}, {"transposed": 5}], max_norm=0.4, kernel_init="he_normal")
     conv, transposed = model.layers.conv0, model.layers.transposed1
-    assert constrained(model) == [conv, transposed], "the scores have no bound"
+    assert find_constrained(model) == [conv, transposed], "the scores have no bound"
     before = [conv.weight.detach().clone(), transposed.weight.detach().clone()]
-    for layer in constrained(model):
+    for layer in find_constrained(model):
         layer.constrain()
     for weight, old, axes in ((conv.weight, before[0], (1, 2, 3)), (transposed.weight, before[1], (0, 2, 3))):
         factor = (0.4 / old.square().sum(axes, keepdim=True).sqrt()).clamp(max=1)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from dlx.errors import UsageError
-from dlx.models.convolutional.inception_v4 import InceptionV4, ModuleC, module_a
+from dlx.models.convolutional.inception_v4 import InceptionV4, ModuleC, make_module_a
 from tests.parity import imgclsmob, shapes, summary
 
 PHOTO = (3, 299, 299)
@@ -72,7 +72,7 @@ def test_module_c_written_by_hand():
 
 
 def test_module_a_written_by_hand():
-    m, x = moved(module_a(6, lambda maps: maps // 32)), torch.randn(2, 6, 5, 4, dtype=torch.float64)
+    m, x = moved(make_module_a(6, lambda maps: maps // 32)), torch.randn(2, 6, 5, 4, dtype=torch.float64)
     pooled = F.avg_pool2d(x, 3, 1, 1) * 9 / F.conv2d(torch.ones(1, 1, 5, 4), torch.ones(1, 1, 3, 3), padding=1)
     two = by_hand(m.branch1[1], by_hand(m.branch1[0], x))
     three = by_hand(m.branch2[2], by_hand(m.branch2[1], by_hand(m.branch2[0], x)))

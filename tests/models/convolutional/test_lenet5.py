@@ -8,7 +8,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from dlx.errors import UsageError
-from dlx.models.convolutional.lenet5.layers import TABLE, RadialBasis, ScaledTanh, SparseConvolution, Subsampling, codes
+from dlx.models.convolutional.lenet5.layers import (
+    TABLE,
+    RadialBasis,
+    ScaledTanh,
+    SparseConvolution,
+    Subsampling,
+    make_codes,
+)
 from dlx.models.convolutional.lenet5.lenet5 import LeNet5
 from dlx.trained.summary import trace
 
@@ -139,7 +146,7 @@ def test_radial_basis(outputs):
 
 def test_codes_are_pictures_of_digits():
     """No two alike, and those that look alike are near: 3 and 8 are nearer than 3 and 1."""
-    drawn = codes(10)
+    drawn = make_codes(10)
     apart = (84 - drawn @ drawn.T) / 2
     assert apart[~torch.eye(10, dtype=torch.bool)].min() >= 12
     assert apart[3, 8] < apart[3, 1]
@@ -167,7 +174,7 @@ def test_the_papers_forward_written_by_hand(shape):
     h = halved(s2, f(F.conv2d(F.pad(x, (2, 2, 2, 2)) if shape[1] == 28 else x, c1.weight, c1.bias)))
     h = halved(s4, f(F.conv2d(h, kernels, c3.bias)))
     h = f(f(h.flatten(1) @ c5.weight.T + c5.bias) @ f6.weight.T + f6.bias)
-    expected = -(h[:, None] - codes(4)).square().sum(2)
+    expected = -(h[:, None] - make_codes(4)).square().sum(2)
     torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dlx.errors import UsageError
-from dlx.models.convolutional.alexnet import response_normalization
+from dlx.models.convolutional.alexnet import make_response_norm
 from dlx.models.convolutional.zfnet import ZFNet
 from tests.parity import PHOTO, imgclsmob, summary
 
@@ -41,8 +41,8 @@ def test_written_by_hand():
             nn.init.normal_(bias)
     x = torch.randn(2, 2, 64, 96)
     h = F.max_pool2d(F.relu(F.conv2d(x, *weights[0], stride=2, padding=1)), 3, 2, ceil_mode=True)
-    h = F.conv2d(response_normalization()(h), *weights[1], stride=2)
-    h = response_normalization()(F.max_pool2d(F.relu(h), 3, 2, ceil_mode=True))
+    h = F.conv2d(make_response_norm()(h), *weights[1], stride=2)
+    h = make_response_norm()(F.max_pool2d(F.relu(h), 3, 2, ceil_mode=True))
     for number in (2, 3, 4):
         h = F.relu(F.conv2d(h, *weights[number], padding=1))
     h = F.adaptive_avg_pool2d(F.max_pool2d(h, 3, 2, ceil_mode=True), 6).flatten(1)

@@ -89,7 +89,7 @@ def test_the_prediction_counts_where_probabilities_say_another():
 def test_unfitted_it_says_nothing_and_its_state_goes_round():
     x, y = iris()
     model = Classifier(naive_bayes.GaussianNB(), [4], 3)
-    assert not model.fitted
+    assert not model.is_fitted
     assert torch.equal(model(x), torch.zeros(150, 3, dtype=torch.float64))
     assert evaluate(model, Classification(), [Batch(x, y)])["loss"] == pytest.approx(np.log(3))
     empty = {name: value.clone() for name, value in model.state_dict().items()}
@@ -99,7 +99,7 @@ def test_unfitted_it_says_nothing_and_its_state_goes_round():
     other.load_state_dict(full)
     assert torch.equal(other(x), model(x))
     other.load_state_dict(empty)
-    assert not other.fitted
+    assert not other.is_fitted
     assert Regressor(linear_model.Ridge(), [4], 2)(x).shape == (150, 2)
     assert Clusterer(cluster.KMeans(), [4])(x).unique().tolist() == [0]
     assert Projector(decomposition.PCA(2), [4])(x).shape == x.shape

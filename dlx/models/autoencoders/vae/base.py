@@ -1,4 +1,4 @@
-"""What all variational autoencoders share: codes, bounds on the likelihood, samples, classes as a condition.
+"""The base of all variational autoencoders: codes, bounds on the likelihood, samples, classes as a condition.
 
 D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", 2014, https://arxiv.org/abs/1312.6114. The bound of several
 samples: Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", 2016,
@@ -19,9 +19,9 @@ from dlx.errors import UsageError
 from dlx.models.autoencoders.vae.latent import Posterior
 from dlx.models.autoencoders.vae.likelihood import Bernoulli, Gaussian
 
-# Elements that a decoder makes at once where many samples are asked for. On a processor they are to stay in its cache:
+# Elements that a decoder makes at once where many samples are asked for. On a CPU they should stay in its cache:
 # a sample of MNIST takes 6.6 µs by 2^18 at once and 9.0 by 2^21.
-AT_ONCE = {"cpu": 2**18, "other": 2**26}
+MAX_DECODED_ELEMENTS = {"cpu": 2**18, "other": 2**26}
 
 
 class Variational(nn.Module):
@@ -37,7 +37,7 @@ class Variational(nn.Module):
         std: of the Gaussian likelihood; null learns it.
         beta: weight of the divergence in what is minimised; 1 is the ELBO.
         warm_up: updates over which that weight rises from zero.
-        conditional: encoder and decoder are told the class.
+        conditional: encoder and decoder get the class as input.
         classes: how many there are.
     """
 
@@ -76,50 +76,50 @@ class Variational(nn.Module):
     decoder: nn.Module
 
     def last_bias(self) -> Tensor:
-        """The decoder's last bias, (D,) or (channels,)."""
+        """Return the decoder's last bias, (D,) or (channels,)."""
         raise NotImplementedError
 
     # -- from examples to codes and back ---------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Tensor:
-        """The reconstruction (batch, *shape) of x (batch, *shape)."""
+        """Return reconstructions (batch, *shape) of x (batch, *shape)."""
         return self.reconstruct(x)
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> Posterior:
-        """q(z | x), or q(z | x, y) for labels y (batch,)."""
-        mean, log_variance = _wide(self.encoder(x, self._one_hot(y))).chunk(2, 1)
+        """Return q(z | x), or q(z | x, y) for labels y (batch,)."""
+        mean, log_variance = _upcast(self.encoder(x, self._one_hot(y))).chunk(2, 1)
         return Posterior(mean, log_variance)
 
-    def outputs(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """What the likelihood is made of, (batch, k, D), of codes z (batch, k, latent) and labels y (batch,)."""
+    def decoder_outputs(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the likelihood's parameters (batch, k, D) for codes z (batch, k, latent) and labels y (batch,)."""
         B, k, _ = z.shape
         classes = self._one_hot(y)
         if classes is not None:
             z = torch.cat([z, classes[:, None].expand(B, k, -1).to(z.dtype)], 2)
-        return _wide(self.decoder(z.flatten(0, 1))).view(B, k, -1)
+        return _upcast(self.decoder(z.flatten(0, 1))).view(B, k, -1)
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The mean of the code, (batch, latent); a conditional model without labels takes the likeliest."""
-        return self.posterior(x, self._known(x, labels)).mean
+        """Return the code's mean, (batch, latent); a conditional model without labels takes the likeliest."""
+        return self.posterior(x, self._infer_labels(x, labels)).mean
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """E[x | z], (n, *shape), of codes z (n, latent)."""
-        return self.likelihood.mean(self.outputs(z[:, None], labels)).view(-1, *self.shape)
+        """Return E[x | z], (n, *shape), for codes z (n, latent)."""
+        return self.likelihood.mean(self.decoder_outputs(z[:, None], labels)).view(-1, *self.shape)
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """E[x | z] at the mean of the code, (batch, *shape); labels as for `encode`."""
-        labels = self._known(x, labels)
+        """Return E[x | z] at the mean of the code, (batch, *shape); labels as for `encode`."""
+        labels = self._infer_labels(x, labels)
         return self.decode(self.posterior(x, labels).mean, labels)
 
     # -- bounds ----------------------------------------------------------------------------------------------------
 
-    def terms(
+    def elbo_terms(
         self, x: Tensor, y: Tensor | None = None, k: int = 1, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """log p(x | z) of k codes, (batch, k), and the divergence of q from the prior, (batch, latent): exact."""
+        """Return log p(x | z) of k codes, (batch, k), and the exact KL of q from the prior, (batch, latent)."""
         q = self.posterior(x, y)
         z, _ = q.sample(k, generator)
-        return self.likelihood.log_prob(x.flatten(1), self.outputs(z, y)), q.divergence()
+        return self.likelihood.log_prob(x.flatten(1), self.decoder_outputs(z, y)), q.kl_divergence()
 
     def log_weights(
         self,
@@ -130,36 +130,36 @@ class Variational(nn.Module):
         generator: torch.Generator | None = None,
         q: Posterior | None = None,
     ) -> Tensor:
-        """log p(x | z) + β (log p(z) - log q(z | x)), (batch, k), of k codes of each example.
+        """Return log p(x | z) + β (log p(z) - log q(z | x)), (batch, k), of k codes of each example.
 
         With β = 1 the mean of exp of them estimates p(x) without bias, and the log of it bounds log p(x) from below.
         """
         q = self.posterior(x, y) if q is None else q
         z, noise = q.sample(k, generator)
-        return self.likelihood.log_prob(x.flatten(1), self.outputs(z, y)) + beta * q.log_ratio(z, noise)
+        return self.likelihood.log_prob(x.flatten(1), self.decoder_outputs(z, y)) + beta * q.log_ratio(z, noise)
 
     def beta(self) -> Tensor | float:
-        """The weight of the divergence at this moment of the training."""
-        return self.full_beta if self.warm_up is None else self.full_beta * self.warm_up.part()
+        """Return the divergence's weight at this step of the training."""
+        return self.full_beta if self.warm_up is None else self.full_beta * self.warm_up.fraction()
 
-    def at_once(self, device: torch.device) -> int:
-        """Codes that are decoded together where there are many: memory does not grow with their number."""
-        return max(1, AT_ONCE.get(device.type, AT_ONCE["other"]) // math.prod(self.shape))
+    def max_codes(self, device: torch.device) -> int:
+        """Return how many codes to decode at once, so that memory does not grow with the number of samples."""
+        return max(1, MAX_DECODED_ELEMENTS.get(device.type, MAX_DECODED_ELEMENTS["other"]) // math.prod(self.shape))
 
     # -- classes ---------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
-        """The label (batch,) under which x is likeliest, by the ELBO at the mean code and an even prior on classes."""
+        """Return the likeliest label (batch,) of x, by the ELBO at the mean code and a uniform prior on classes."""
         scores = []
         for label in range(self.classes):
             y = torch.full((len(x),), label, device=x.device)
             q = self.posterior(x, y)
-            seen = self.likelihood.log_prob(x.flatten(1), self.outputs(q.mean[:, None], y)).squeeze(1)
-            scores.append(seen - q.divergence().sum(1))
+            log_likelihood = self.likelihood.log_prob(x.flatten(1), self.decoder_outputs(q.mean[:, None], y)).squeeze(1)
+            scores.append(log_likelihood - q.kl_divergence().sum(1))
         return torch.stack(scores, 1).argmax(1)
 
-    def _known(self, x: Tensor, labels: Tensor | None) -> Tensor | None:
+    def _infer_labels(self, x: Tensor, labels: Tensor | None) -> Tensor | None:
         return self.classify(x) if self.conditional and labels is None else labels
 
     def _one_hot(self, y: Tensor | None) -> Tensor | None:
@@ -176,7 +176,7 @@ class Variational(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | None = None) -> Tensor:
-        """n examples, (n, *shape): of images E[x | z], without the pixels' noise, of anything else x itself.
+        """Draw n examples, (n, *shape): of images E[x | z], without the pixels' noise, of anything else x itself.
 
         Args:
             n: how many.
@@ -189,16 +189,18 @@ class Variational(nn.Module):
         labels = labels.to(bias.device) if self.conditional and labels is not None else None
         if len(self.shape) == 3:
             return self.decode(z, labels)
-        return self.likelihood.draw(self.outputs(z[:, None], labels)).view(n, *self.shape)
+        return self.likelihood.sample(self.decoder_outputs(z[:, None], labels)).view(n, *self.shape)
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
-        """Begin at the mean of examples x (n, *shape), as Burda et al. do; else the first epoch is spent on finding it.
+        """Set the last bias by the mean of examples x (n, *shape), as Burda et al. do.
+
+        Otherwise the first epoch is spent on finding it.
 
         Raises:
-            UsageError: the likelihood does not suit them.
+            UsageError: the likelihood does not fit them.
         """
-        means = self.likelihood.beginning(x.flatten(1))
+        means = self.likelihood.initial_output(x.flatten(1))
         bias = self.last_bias()
         bias.copy_(means if len(bias) == len(means) else means.view(len(bias), -1).mean(1))
 
@@ -212,16 +214,16 @@ class WarmUp(nn.Module):
         self.register_buffer("done", torch.zeros(()))
         self.done: Tensor
 
-    def part(self) -> Tensor:
-        """How much of the warm-up is over, 0-d, 0 to 1."""
+    def fraction(self) -> Tensor:
+        """Return how much of the warm-up is over, 0-d, 0 to 1."""
         return (self.done / self.updates).clamp(max=1)
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Hear of an update."""
+        """Count an update; backprop calls this after each step."""
         self.done += 1
 
 
-def _wide(values: Tensor) -> Tensor:
-    """What is summed over hundreds of elements needs float32 at least."""
+def _upcast(values: Tensor) -> Tensor:
+    """Convert half precision to float32, which sums over hundreds of elements need."""
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

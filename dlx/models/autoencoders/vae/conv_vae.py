@@ -1,4 +1,4 @@
-"""The variational autoencoder of convolutions, and of transposed ones back.
+"""The variational autoencoder of convolutions and transposed convolutions.
 
 D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", 2014, https://arxiv.org/abs/1312.6114. Transposed
 convolutions: M. Zeiler et al., "Deconvolutional Networks", CVPR 2010, https://doi.org/10.1109/CVPR.2010.5539957.
@@ -11,9 +11,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from dlx.models.autoencoders.halving import halving
+from dlx.models.autoencoders.halving import make_halving_layers
 from dlx.models.autoencoders.vae.base import Variational
-from dlx.models.layers import activation as named
+from dlx.models.layers import make_activation
 from dlx.types import Count, Natural, NonNegative, Positive
 
 
@@ -46,14 +46,14 @@ class ConvVAE(Variational):
         classes: Count | None = None,
     ) -> None:
         super().__init__(shape, latent, likelihood, std, beta, warm_up, conditional, classes)
-        down, up, inner = halving(shape, channels, activation)
+        down, up, inner = make_halving_layers(shape, channels, activation)
         features = math.prod(inner)
         self.encoder = _Encoder(nn.Sequential(*down), features + self.classes, hidden, 2 * latent, activation)
         self.decoder = nn.Sequential(
             nn.Linear(latent + self.classes, hidden),
-            named(activation),
+            make_activation(activation),
             nn.Linear(hidden, features),
-            named(activation),
+            make_activation(activation),
             nn.Unflatten(1, inner),
             *up,
             nn.Flatten(),
@@ -69,7 +69,7 @@ class _Encoder(nn.Module):
     def __init__(self, down: nn.Module, features: int, hidden: int, outputs: int, activation: str | None) -> None:
         super().__init__()
         self.down = down
-        self.dense = nn.Sequential(nn.Linear(features, hidden), named(activation), nn.Linear(hidden, outputs))
+        self.dense = nn.Sequential(nn.Linear(features, hidden), make_activation(activation), nn.Linear(hidden, outputs))
 
     def forward(self, x: Tensor, classes: Tensor | None) -> Tensor:
         h = self.down(x).flatten(1)

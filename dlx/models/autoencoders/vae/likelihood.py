@@ -1,4 +1,4 @@
-"""What a decoder's outputs say of an example: p(x | z) of binary or of real elements, independent given z."""
+"""Likelihoods p(x | z) of a decoder's outputs: binary or real elements, independent given z."""
 
 import math
 
@@ -14,19 +14,19 @@ class Bernoulli(nn.Module):
     """Elements are 0 or 1 with probability σ(a). For values between them the same formula is no likelihood."""
 
     def log_prob(self, x: Tensor, a: Tensor) -> Tensor:
-        """log p(x | z) = Σ x a - log(1 + exp a) in nats, (batch, k), of x (batch, D) and a (batch, k, D)."""
+        """Return log p(x | z) = Σ x a - log(1 + exp a) in nats, (batch, k), of x (batch, D) and a (batch, k, D)."""
         return -torch.addcmul(F.softplus(a), x[:, None], a, value=-1).sum(2)
 
     def mean(self, a: Tensor) -> Tensor:
-        """E[x | z], of the shape of a."""
+        """Return E[x | z], of the shape of a."""
         return a.sigmoid()
 
-    def draw(self, a: Tensor) -> Tensor:
-        """x from p(x | z), of the shape of a."""
+    def sample(self, a: Tensor) -> Tensor:
+        """Draw x from p(x | z), of the shape of a."""
         return torch.rand_like(a).lt(a.sigmoid()).to(a.dtype)
 
-    def beginning(self, x: Tensor) -> Tensor:
-        """Outputs (D,) that give the mean of x (examples, D) where a code says nothing yet.
+    def initial_output(self, x: Tensor) -> Tensor:
+        """Return decoder outputs (D,) that give the mean of x (examples, D) whatever the code is.
 
         Raises:
             UsageError: x holds values that are no probabilities.
@@ -55,18 +55,18 @@ class Gaussian(nn.Module):
             self.register_buffer("log_std", log_std)
 
     def log_prob(self, x: Tensor, a: Tensor) -> Tensor:
-        """log p(x | z) in nats, (batch, k), of x (batch, D) and a (batch, k, D)."""
+        """Return log p(x | z) in nats, (batch, k), of x (batch, D) and a (batch, k, D)."""
         squares = (x[:, None] - a).square().sum(2)
         return -0.5 * squares * (-2 * self.log_std).exp() - x.shape[1] * (self.log_std + 0.5 * LOG_2PI)
 
     def mean(self, a: Tensor) -> Tensor:
-        """E[x | z], of the shape of a."""
+        """Return E[x | z], of the shape of a."""
         return a
 
-    def draw(self, a: Tensor) -> Tensor:
-        """x from p(x | z), of the shape of a."""
+    def sample(self, a: Tensor) -> Tensor:
+        """Draw x from p(x | z), of the shape of a."""
         return a + self.log_std.exp() * torch.randn_like(a)
 
-    def beginning(self, x: Tensor) -> Tensor:
-        """Outputs (D,) that give the mean of x (examples, D) where a code says nothing yet."""
+    def initial_output(self, x: Tensor) -> Tensor:
+        """Return decoder outputs (D,) that give the mean of x (examples, D) whatever the code is."""
         return x.mean(0)

@@ -1,4 +1,4 @@
-"""What LeNet-5 of 1998 is made of, and later networks left: §II-B, appendix A and figure 3 of the paper.
+"""Layers of LeNet-5 of 1998 that later networks dropped: §II-B, appendix A and figure 3 of the paper.
 
 Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", Proceedings of
 the IEEE 86, 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf.
@@ -33,8 +33,8 @@ DIGITS = """
 """
 
 
-def codes(outputs: int) -> Tensor:
-    """The ±1 codes that F6 learns to show, (outputs, 84).
+def make_codes(outputs: int) -> Tensor:
+    """Make the ±1 codes that F6 learns to show, (outputs, 84).
 
     Ten outputs have the pictures of their digits; any other number has rows of fair coins from a fixed seed, which
     differ from each other in about half their places.
@@ -43,12 +43,12 @@ def codes(outputs: int) -> Tensor:
         coins = torch.randint(2, (outputs, 84), generator=torch.Generator("cpu").manual_seed(1998), device="cpu")
         return coins.float() * 2 - 1
     rows = [line.split() for line in DIGITS.split("\n") if line]
-    drawn = ["".join(row[digit] for row in rows) for digit in range(10)]
-    return torch.tensor([[1.0 if pixel == "#" else -1.0 for pixel in picture] for picture in drawn], device="cpu")
+    digits = ["".join(row[digit] for row in rows) for digit in range(10)]
+    return torch.tensor([[1.0 if pixel == "#" else -1.0 for pixel in picture] for picture in digits], device="cpu")
 
 
 def squash(a: Tensor) -> Tensor:
-    """f(a) = 1.7159 tanh(2a/3), by which f(±1) = ±1, where it bends most (appendix A)."""
+    """Compute f(a) = 1.7159 tanh(2a/3), by which f(±1) = ±1, where it bends most (appendix A)."""
     return 1.7159 * torch.tanh(a * (2 / 3))
 
 
@@ -68,7 +68,7 @@ class Subsampling(nn.Module):
         self.bias = nn.Parameter(torch.empty(maps))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, maps, H/2, W/2) of x (B, maps, H, W)."""
+        """Return (B, maps, H/2, W/2) of x (B, maps, H, W)."""
         total = 4 * F.avg_pool2d(x, 2)
         return squash(self.weight[:, None, None] * total + self.bias[:, None, None])
 
@@ -95,9 +95,9 @@ class SparseConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(self.maps))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, maps, H - kernel + 1, W - kernel + 1) of x (B, inputs, H, W)."""
-        none = self.weight.new_zeros(self.maps * self.inputs, *self.weight.shape[1:])
-        weight = none.index_copy(0, self.places, self.weight)  # where there is no connection, zeros that stay
+        """Return (B, maps, H - kernel + 1, W - kernel + 1) of x (B, inputs, H, W)."""
+        dense = self.weight.new_zeros(self.maps * self.inputs, *self.weight.shape[1:])
+        weight = dense.index_copy(0, self.places, self.weight)  # where there is no connection, zeros that stay
         return F.conv2d(x, weight.unflatten(0, (self.maps, self.inputs)), self.bias)
 
 
@@ -113,27 +113,27 @@ class RadialBasis(nn.Module):
     def __init__(self, outputs: int) -> None:
         super().__init__()
         self.register_buffer("codes", torch.empty(outputs, 84))
-        self.codes.copy_(codes(outputs))
+        self.codes.copy_(make_codes(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (B, outputs) of x (B, 84)."""
+        """Return scores (B, outputs) of x (B, 84)."""
         # |x - w|² = |x|² - 2 w·x + |w|², and every |w|² is 84.
         return 2 * F.linear(x, self.codes) - x.square().sum(1, keepdim=True) - self.codes.shape[1]
 
 
-def start(model: nn.Module) -> None:
-    """Weights and biases uniform within ±2.4 / fan-in, the number of inputs of the unit (appendix A)."""
+def init_weights(model: nn.Module) -> None:
+    """Draw weights and biases uniform within ±2.4 / fan-in, the number of inputs of the unit (appendix A)."""
     for module in model.modules():
         if isinstance(module, SparseConvolution):
             for kernels, bias in zip(module.weight.split(module.seen), module.bias.split(1), strict=True):
-                _uniform(kernels.numel(), kernels, bias)
+                _init_uniform(kernels.numel(), kernels, bias)
         elif isinstance(module, Subsampling):
-            _uniform(4, *module.parameters())
+            _init_uniform(4, *module.parameters())
         elif isinstance(module, nn.Conv2d | nn.Linear):
-            _uniform(module.weight[0].numel(), *module.parameters())
+            _init_uniform(module.weight[0].numel(), *module.parameters())
 
 
 @torch.no_grad()
-def _uniform(fan_in: int, *tensors: Tensor) -> None:
+def _init_uniform(fan_in: int, *tensors: Tensor) -> None:
     for tensor in tensors:
         tensor.uniform_(-2.4 / fan_in, 2.4 / fan_in)

@@ -10,8 +10,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dlx.models.convolutional.image import image
-from dlx.models.convolutional.lenet5.layers import TABLE, RadialBasis, ScaledTanh, SparseConvolution, Subsampling, start
+from dlx.models.convolutional.image import check_image_shape
+from dlx.models.convolutional.lenet5.layers import (
+    TABLE,
+    RadialBasis,
+    ScaledTanh,
+    SparseConvolution,
+    Subsampling,
+    init_weights,
+)
 from dlx.types import Count
 
 
@@ -51,7 +58,7 @@ class LeNet5(nn.Module):
         pooling: Literal["max", "average"] = "max",
     ) -> None:
         super().__init__()
-        channels, height, width = image(shape, self.min_size, "lenet5")
+        channels, height, width = check_image_shape(shape, self.min_size, "lenet5")
         padding = 2 if min(height, width) < 32 else 0
         height, width = (((size + 2 * padding - 4) // 2 - 4) // 2 for size in (height, width))
         paper = variant == "paper"
@@ -77,8 +84,8 @@ class LeNet5(nn.Module):
             )
         )
         if paper:
-            start(self)
+            init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores (batch, outputs) of x (batch, *shape)."""
+        """Return scores (batch, outputs) of x (batch, *shape)."""
         return self.classifier(self.features(x).flatten(1))
