@@ -29,6 +29,7 @@ from dlx.hardware.device import (
 from dlx.hardware.random_state import seed_everything
 from dlx.instantiate import build, build_optional
 from dlx.models import pretrained, tensor_file
+from dlx.models.interfaces import DataInitialized
 from dlx.models.pretrained import PretrainedInit
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
@@ -238,10 +239,10 @@ def several(parts: Parts) -> dict[str, Any]:
 
 def prepare(parts: Parts, most: int = 5000) -> None:
     """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
-    wanted = getattr(parts.model, "prepare", None)
+    # Weights that were taken over bring with them those that the data would set.
     # Pretrained weights come with the values that prepare(x) would set.
-    if callable(wanted) and parts.pretrained_init.transfer is None:
-        wanted(take_inputs(parts.data.split("train"), most))
+    if isinstance(parts.model, DataInitialized) and parts.pretrained_init.transfer is None:
+        parts.model.prepare(take_inputs(parts.data.split("train"), most))
 
 
 def load_trained(run: Run, config: DictConfig, which: Which | None = None) -> tuple[Parts, Which]:

@@ -38,7 +38,7 @@ def flat(x, lengths):
 def enumerated(hmm, x):
     """p(x, z) of every path z of one sequence x (1, T, ...)."""
     start, transition = hmm.log_start.detach().exp(), hmm.log_transition.detach().exp()
-    emission = hmm.emissions(x)[0].detach().exp()  # (T, S)
+    emission = hmm.emission_log_prob(x)[0].detach().exp()  # (T, S)
     weights = {}
     for path in itertools.product(range(hmm.states), repeat=x.shape[1]):
         p = start[path[0]] * emission[0, path[0]]

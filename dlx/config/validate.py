@@ -82,9 +82,7 @@ class Validator:
             if key in known:
                 self._check_value((*path, key), known[key].kind, node)
             elif new := get_renamed_keys(target).get(key):
-                self._report(
-                    (*path, key), f"{_join_path((*path, key))} is now {_join_path((*path, new))}", f"write {new}"
-                )
+                self._report((*path, key), f"{'.'.join((*path, key))} is now {'.'.join((*path, new))}", f"write {new}")
             elif not signature.is_open:
                 self._report_foreign_key((*path, key), signature, known)
         if not (node.get("_partial_") or "_args_" in node):

@@ -1,6 +1,6 @@
 """Layers and names shared by several networks: activations, initializers, regularizers, dense layers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
+from dlx.models.interfaces import Constrained, Penalized
 from dlx.types import NonNegative, Positive
 
 INITIALIZERS: dict[str, Callable[[Tensor], Any]] = {
@@ -138,17 +139,14 @@ class Dense(Regularized, nn.Linear):
 
 def find_penalized(model: nn.Module) -> list[Any]:
     """Return the submodules whose `penalty()` belongs to the loss."""
-    return [m for m in _modules_with(model, "penalty") if not isinstance(m, Regularized) or m.has_penalty]
+    return [m for m in model.modules() if isinstance(m, Penalized) and (not isinstance(m, Regularized) or m.costs)]
 
 
 def find_constrained(model: nn.Module) -> list[Any]:
     """Return the submodules whose `constrain()` is called after each step; frozen weights stay as they are."""
     return [
         m
-        for m in _modules_with(model, "constrain")
-        if not isinstance(m, Regularized) or (m.max_norm is not None and m.weight.requires_grad)
+        for m in model.modules()
+        if isinstance(m, Constrained)
+        and (not isinstance(m, Regularized) or (m.max_norm is not None and m.weight.requires_grad))
     ]
-
-
-def _modules_with(model: nn.Module, name: str) -> Iterator[Any]:
-    return (module for module in model.modules() if callable(getattr(module, name, None)))

@@ -15,6 +15,7 @@ from dlx.config.report import join_names
 from dlx.config.static.signature import read_signature
 from dlx.errors import UsageError
 from dlx.models.freezing import freeze
+from dlx.models.interfaces import UnrolledModules
 from dlx.models.tensor_file import load_tensors
 
 BATCH_COUNTER = ".num_batches_tracked"  # of batch normalization; files from before PyTorch 0.4.1 have none
@@ -107,7 +108,7 @@ def load_pretrained(model: nn.Module, file: Path, outputs: int | None) -> Transf
         raise UsageError(f"pretrained={file} was given with {type(model).__name__}; needed: a model with parameters")
     theirs = _strip_prefix(load_tensors(file), ours)
     theirs = {name: t for name, t in theirs.items() if name in ours or not name.startswith(AUXILIARY)}
-    unrolled = tuple(f"{name}." for name in getattr(model, "unrolls", ()))
+    unrolled = tuple(f"{name}." for name in (model.unrolls if isinstance(model, UnrolledModules) else ()))
     lacking = [name for name in ours if name not in theirs and not name.endswith(BATCH_COUNTER)]
     missing = [name for name in lacking if not name.startswith(unrolled)]
     unexpected = [name for name in theirs if name not in ours]

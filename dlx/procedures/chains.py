@@ -8,28 +8,14 @@ Boltzmann Machines", AISTATS 2010, https://proceedings.mlr.press/v9/desjardins10
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import Bipartite
-
-
-class Sampler(Protocol):
-    """What chains need of a model."""
-
-    def gibbs(self, v: Tensor, steps: int) -> Tensor:
-        """States (batch, *shape) after `steps` of Gibbs sampling from v."""
-
-
-@runtime_checkable
-class Temperable(Protocol):
-    """What tempered chains need of a model."""
-
-    def bipartite(self) -> Bipartite | None:
-        """Its weights and biases, with the visible units as side s."""
+from dlx.models.interfaces import GibbsSampler, Temperable
 
 
 class RestartedChains:
@@ -51,7 +37,7 @@ class RestartedChains:
         Raises:
             UsageError: chains of this kind cannot run in it.
         """
-        self.model = cast(Sampler, model)
+        self.model = cast(GibbsSampler, model)
 
     def advance(self, x: Tensor) -> Tensor:
         """Return the next fantasies, (chains, *shape), beside the data x (batch, *shape)."""

@@ -1,35 +1,15 @@
 """Competitive learning: units compete for each example, and the winners, with their neighbours, come nearer to it."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import Competing, CompetingAtOnce
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.types import Count
-
-
-@runtime_checkable
-class Competing(Protocol):
-    """What this procedure needs of a model."""
-
-    updates: ClassVar[tuple[str, ...]]  # which of online, minibatch and batch it knows
-
-    def online(self, x: Tensor, seen: int, total: int) -> dict[str, Tensor]:
-        """Learn from x (batch, *shape), one after the other, `seen` of `total` examples into the training."""
-
-
-class _AllAtOnce(Protocol):
-    """What it needs beside that for the other updates."""
-
-    def minibatch(self, x: Tensor, seen: int, total: int) -> dict[str, Tensor]: ...
-
-    def gather(self, sums: Mapping[str, Tensor], x: Tensor, seen: int, total: int) -> dict[str, Tensor]: ...
-
-    def replace(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
 
 
 class Competitive(Procedure):
@@ -57,7 +37,7 @@ class Competitive(Procedure):
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
-        self.learner, self.all_at_once = cast(Competing, model), cast(_AllAtOnce, model)
+        self.learner, self.all_at_once = cast(Competing, model), cast(CompetingAtOnce, model)
         if self.update not in self.learner.updates:
             raise UsageError(
                 f"procedure.update={self.update} was given for the model {type(model).__name__}; needed: "

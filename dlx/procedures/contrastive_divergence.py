@@ -5,42 +5,19 @@ chains.py.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import Contrast, EnergyModel, FreeEnergyGap, Sparse
 from dlx.procedures.chains import make_chains
 from dlx.procedures.descent import Descent
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
 from dlx.types import Count, NonNegative, Positive, Probability
-
-
-@runtime_checkable
-class EnergyModel(Protocol):
-    """What contrastive divergence needs of a model.
-
-    One that knows its gradient offers `free_energy_gap(v, fantasy)` too: the difference of the mean free energies, and
-    the gradients of all its parameters in their order; others are differentiated by autograd. `contrast(v, steps)` may
-    give the fantasy beside both, where that saves work.
-    """
-
-    def free_energy(self, v: Tensor) -> Tensor:
-        """F(v), (batch,), of v (batch, *shape), differentiable in the parameters."""
-
-    def gibbs(self, v: Tensor, steps: int) -> Tensor:
-        """States (batch, *shape) after `steps` of Gibbs sampling from v."""
-
-
-@runtime_checkable
-class Sparse(Protocol):
-    """What a target for the hidden units' activity needs of a model."""
-
-    def sparsity_gradient(self, v: Tensor, target: float) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Mean distance of the activities from the target, 0-d, and the gradients of all parameters in their order."""
 
 
 class ContrastiveDivergence(Descent):
@@ -84,8 +61,10 @@ class ContrastiveDivergence(Descent):
         super().bind(model, task)
         self.energy = cast(EnergyModel, model)
         self.learns = [p.requires_grad for p in model.parameters()]
-        self.gap = getattr(model, "free_energy_gap", self._compute_gap) if all(self.learns) else self._compute_gap
-        self.contrast = getattr(model, "contrast", None) if all(self.learns) and not self.chains.persistent else None
+        whole = all(self.learns)  # else a model's own gradients are more than are asked for
+        self.gap = model.free_energy_gap if whole and isinstance(model, FreeEnergyGap) else self._compute_gap
+        at_data = whole and not self.chains.persistent
+        self.contrast = model.contrast if at_data and isinstance(model, Contrast) else None
         if self.sparsity_target is not None and not isinstance(model, Sparse):
             raise UsageError(
                 f"procedure.sparsity_target={self.sparsity_target} was given for the model {type(model).__name__}; "

@@ -1,25 +1,14 @@
 """How much a loss depends on the hidden states of a recurrent network, step by step: whether the gradient vanishes."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-
-
-@runtime_checkable
-class Unrolled(Protocol):
-    """What the diagnosis needs of a model."""
-
-    def state_gradients(self, loss: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """‖∂L/∂h_t‖ at each step t, (T,) by name of the state; the first one is what the curves show.
-
-        Args:
-            loss: computes L, 0-d, with this model.
-        """
+from dlx.models.interfaces import StateGradientModel
 
 
 class StateGradients:
@@ -37,7 +26,7 @@ class StateGradients:
     """
 
     def __init__(self, model: nn.Module, loss: Callable[[Batch], Tensor]) -> None:
-        if not isinstance(model, Unrolled):
+        if not isinstance(model, StateGradientModel):
             raise UsageError(
                 f"procedure.diagnose=gradients was given with the model {type(model).__name__}; needed: a recurrent "
                 "network, such as elman, gru or lstm; type procedure.diagnose=null"

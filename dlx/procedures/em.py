@@ -4,32 +4,17 @@ A. P. Dempster, N. M. Laird, D. B. Rubin, "Maximum Likelihood from Incomplete Da
 Royal Statistical Society B 39, 1977. For hidden Markov models this is the algorithm of Baum and Welch.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.distributed.group import current_group
+from dlx.models.interfaces import Complete, Expectable, LearnsFromLabels, Prior
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task, require_labels
 from dlx.types import NonNegative
-
-
-@runtime_checkable
-class Expectable(Protocol):
-    """What EM needs of a model.
-
-    A model that learns from labels too has `labelled = True` and gets them as a third argument, `y`. One from which
-    nothing is hidden has `complete = True` and needs one pass. One with priors has `log_prior()`, a number.
-    """
-
-    def statistics(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """The E-step of a batch: expected counts, and `log_likelihood`, 0-d, summed over it."""
-
-    def maximize(self, statistics: Mapping[str, Tensor]) -> None:
-        """The M-step: the parameters that the summed counts make most likely."""
 
 
 class EM(Procedure):
@@ -59,7 +44,9 @@ class EM(Procedure):
         self.learner = cast(Expectable, model)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        labels = {"y": require_labels(batch)} if getattr(self.model, "labelled", False) else {}
+        labels = (
+            {"y": require_labels(batch)} if isinstance(self.model, LearnsFromLabels) and self.model.labelled else {}
+        )
         for name, value in self.learner.statistics(batch.x, batch.lengths, **labels).items():
             value = value if current_group().counts_here else torch.zeros_like(value)
             self.counts[name] = self.counts[name] + value if name in self.counts else value
@@ -81,11 +68,10 @@ class EM(Procedure):
     def end_epoch(self) -> dict[str, Tensor]:
         self._reduce_counts()
         total = float(self.counts["log_likelihood"])  # of the parameters that this iteration began with
-        prior: Any = getattr(self.model, "log_prior", None)
-        objective = total + (prior() if callable(prior) else 0.0)
+        objective = total + (self.model.log_prior() if isinstance(self.model, Prior) else 0.0)
         self.learner.maximize(self.counts)
         self.done = self.previous_objective is not None and objective - self.previous_objective < self.tolerance
-        self.done |= getattr(self.model, "complete", False)
+        self.done |= isinstance(self.model, Complete) and self.model.complete
         mean = torch.tensor(total / self.examples, dtype=torch.float64)
         self.previous_objective, self.counts, self.examples = objective, {}, 0
         return {"log_likelihood": mean}

@@ -1,22 +1,14 @@
 """Learn at once: gather the training split, then fit, as scikit-learn does."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.models.interfaces import Fittable
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
-
-
-@runtime_checkable
-class Fittable(Protocol):
-    """What this procedure needs of a model."""
-
-    def fit(self, x: Tensor, y: Tensor | None) -> Mapping[str, float] | None:
-        """Learn from all examples x (examples, *shape), with labels or targets y; may tell numbers of the fit."""
 
 
 class Fit(Procedure):

@@ -7,27 +7,17 @@ Y. Bengio, P. Lamblin, D. Popovici, H. Larochelle, "Greedy Layer-Wise Training o
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import Layered
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.types import Count, Positive
-
-
-@runtime_checkable
-class Layered(Protocol):
-    """What greedy learning needs of a model."""
-
-    def stack(self) -> list[nn.Module]:
-        """Its layers, from the data upwards, each something that the learner can train."""
-
-    def below(self, index: int, batch: Batch) -> Batch:
-        """What layer `index` sees of a batch."""
 
 
 class Greedy(Procedure):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.models.associative.memory import Storing
+from dlx.models.interfaces import Remarking, Storing
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 
@@ -36,8 +36,7 @@ class Hebbian(Procedure):
     def end_epoch(self) -> dict[str, Tensor]:
         values = self.learner.store(self.gathered)
         self.gathered, self.done = {}, True
-        remark = getattr(self.model, "remark", None)
-        self.notices += filter(None, [remark(values)] if callable(remark) else [])
+        self.notices += filter(None, [self.model.remark(values)] if isinstance(self.model, Remarking) else [])
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     def pop_notices(self) -> list[str]:

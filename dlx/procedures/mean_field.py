@@ -5,37 +5,18 @@ https://proceedings.mlr.press/v5/salakhutdinov09a.html, §3.1 and algorithm 1.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.models.boltzmann.units import drawn
+from dlx.models.boltzmann.units import draw_bernoulli
+from dlx.models.interfaces import DeepEnergyModel
 from dlx.procedures.descent import Descent
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.task import Task
 from dlx.types import Count
-
-
-@runtime_checkable
-class DeepEnergyModel(Protocol):
-    """What this procedure needs of a model; each list holds (batch, units) of v and of every hidden layer."""
-
-    def mean_field(self, v: Tensor, iterations: int | None = None) -> list[Tensor]:
-        """v (batch, visible), and the means of the hidden layers given it."""
-
-    def start(self, n: int) -> list[Tensor]:
-        """Random states of n chains."""
-
-    def gibbs_layers(self, layers: list[Tensor], steps: int) -> list[Tensor]:
-        """States after `steps` of Gibbs sampling."""
-
-    def mean_field_parameters(self) -> list[str]:
-        """Names of the parameters that the energy is made of."""
-
-    def energy_gap(self, data: list[Tensor], fantasy: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """mean E(data) - mean E(fantasy), 0-d, and its gradient in these parameters, in their order."""
 
 
 class MeanField(Descent):
@@ -77,7 +58,7 @@ class MeanField(Descent):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         v = batch.x.flatten(1)
-        data = self.deep.mean_field(drawn(v) if self.sampled else v, self.iterations)
+        data = self.deep.mean_field(draw_bernoulli(v) if self.sampled else v, self.iterations)
         self.states = self.deep.gibbs_layers(self.states or self.deep.start(self.chains), self.steps)
         gap, gradients = self.deep.energy_gap(data, self.states)
         self.update(self.average_gradients([g for g, learns in zip(gradients, self.learns, strict=True) if learns]))

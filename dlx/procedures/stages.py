@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import Unrollable
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.types import Count
@@ -72,10 +73,8 @@ class Stages(Procedure):
     def end_epoch(self) -> dict[str, Tensor]:
         values = self.current.end_epoch()
         self.epoch += 1
-        if self.epoch == self.pretraining_epochs:
-            unroll = getattr(self.model, "unroll", None)
-            if callable(unroll):
-                unroll()
+        if self.epoch == self.pretraining_epochs and isinstance(self.model, Unrollable):
+            self.model.unroll()
         self.done = self.epoch > self.pretraining_epochs and self.finish.done
         return values
 

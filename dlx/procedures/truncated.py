@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 from dlx.batch import Batch
 from dlx.distributed.group import current_group
 from dlx.errors import UsageError
+from dlx.models.interfaces import Bidirectional
 from dlx.procedures.backprop import Backprop
 from dlx.procedures.schedule import Schedule
 from dlx.tasks.steps import Steps, StepTask, as_step_model
@@ -62,7 +63,7 @@ class TruncatedBackprop(Backprop):
                 "end of a sequence; needed: a task with one at every step, prediction, tagging or transduction; "
                 "type procedure=backprop"
             )
-        if getattr(model, "bidirectional", False):
+        if isinstance(model, Bidirectional) and model.bidirectional:
             raise UsageError(
                 "procedure=tbptt was given a model that reads sequences from both ends, which has no state to go on "
                 "from; type model.bidirectional=false, or procedure=backprop"

@@ -6,26 +6,16 @@ restricted Boltzmann machine on top, as the up-down algorithm: G. E. Hinton, S. 
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.models.interfaces import WakeSleepModel
 from dlx.procedures.descent import Descent
 from dlx.procedures.schedule import Schedule
 from dlx.types import Count
-
-
-@runtime_checkable
-class WakeSleepModel(Protocol):
-    """What wake-sleep needs of a model."""
-
-    def wake_sleep_parameters(self) -> list[str]:
-        """Names of the parameters that it teaches."""
-
-    def wake_sleep(self, x: Tensor, y: Tensor | None, steps: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Values to be logged, 0-d, and a direction for each of these parameters, which an optimizer goes against."""
 
 
 class WakeSleep(Descent):

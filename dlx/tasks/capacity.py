@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.models.associative.memory import Storing
+from dlx.models.interfaces import CapacityTheory, Storing
 from dlx.tasks.recall import Recall, as_memory, compute_overlaps
 from dlx.types import Count, NonNegative, Positive, Probability
 
@@ -82,8 +82,7 @@ class Capacity(Recall):
         curves: dict[str, tuple[Any, Any]] = {
             "simulated": ([self.loads[k] for k in order], [self.curve[k] for k in order])
         }
-        theory = getattr(model, "theory", None)
-        expected = theory() if callable(theory) else None
+        expected = model.theory() if isinstance(model, CapacityTheory) else None
         if expected is not None:
             curves["N → ∞ (Amit, Gutfreund, Sompolinsky 1985)"] = expected
         across, up = "load: patterns / units", "mean overlap with the stored pattern"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.heads import list_weighted_scores
+from dlx.models.interfaces import Probabilistic
 from dlx.tasks.task import Task, forward_batch, require_labels
 from dlx.types import Count, Fraction
 
@@ -81,7 +82,7 @@ class Classification(Task):
         for k in self.top:
             correct[f"top{k}_accuracy"] = (scores.topk(k, dim=1).indices == y[:, None]).any(1)
         # A support vector machine or a tree's vote has no probabilities, so no cross-entropy either.
-        if not getattr(model, "probabilistic", True):
+        if isinstance(model, Probabilistic) and not model.probabilistic:
             return correct
         return {"loss": self._losses(scores, y), **correct}
 
@@ -99,7 +100,8 @@ class Classification(Task):
         """Return labels (batch,), and the probability of each class (batch, classes) where the model has them."""
         scores = model(x)
         columns = {"label": scores.argmax(1)}
-        if getattr(model, "probabilistic", True) and self.kind == "cross_entropy":
+        logits = not isinstance(model, Probabilistic) or model.probabilistic
+        if logits and self.kind == "cross_entropy":
             columns["probability"] = scores.softmax(1)
         return columns
 

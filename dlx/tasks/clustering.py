@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.models.interfaces import Centred, Measuring
 from dlx.tasks.task import Task
 from dlx.types import Count
 
@@ -51,14 +52,13 @@ class Clustering(Task):
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return what a model measures of single examples, `measures(x)`, if it does; the rest needs a whole split."""
-        measures = getattr(model, "measures", None)
-        return measures(batch.x) if callable(measures) else {}
+        return model.measures(batch.x) if isinstance(model, Measuring) else {}
 
     def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
         x, clusters, labels = cluster_split(model, batches)
-        distance = squared_distances(x, clusters, getattr(model, "centres", None))
+        distance = squared_distances(x, clusters, model.centres if isinstance(model, Centred) else None)
         values = {
             "inertia": float(distance.sum()),
             "squared_distance": float(distance.mean()),
@@ -89,7 +89,7 @@ class Clustering(Task):
         pictures = {"clusters": scatter(points, clusters[: self.sample], title="clusters")}
         if labels is not None:
             pictures["labels"] = scatter(points, labels[: self.sample], self.names, title="labels")
-        centres = getattr(model, "centres", None)
+        centres = model.centres if isinstance(model, Centred) else None
         if centres is not None and len(self.shape) == 3 and self.shape[0] in (1, 3):
             low, high = x.min(), x.max()  # the data's range, whatever its scaling
             pictures["centres"] = grid(((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1))

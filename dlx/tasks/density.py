@@ -2,26 +2,29 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import (
+    Encoder,
+    PartitionFunction,
+    Reconstructor,
+    Sampling,
+    Scorer,
+    StateDecoder,
+    StatePosterior,
+    Temperable,
+    TwoSided,
+)
 from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
 
 if TYPE_CHECKING:
     from dlx.models.boltzmann.ais import Bipartite
-
-
-@runtime_checkable
-class Scorer(Protocol):
-    """What this task needs of a model."""
-
-    def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """Values (batch,) of each example: `log_likelihood` in nats where it is exact, else what there is instead."""
 
 
 class Density(Task):
@@ -70,11 +73,10 @@ class Density(Task):
         values = dict(_as_scorer(model).scores(batch.x, batch.lengths))
         if batch.lengths is not None:
             values["steps"] = batch.lengths
-        elif callable(getattr(model, "decode_states", None)):  # a model of sequences, all of one length
+        elif isinstance(model, StateDecoder):  # a model of sequences, all of one length
             values["steps"] = torch.full_like(values["log_likelihood"], batch.x.shape[1])
-        reconstruct = getattr(model, "reconstruct", None)
-        if callable(reconstruct):
-            values["reconstruction_error"] = (reconstruct(batch.x) - batch.x).flatten(1).square().mean(1)
+        if isinstance(model, Reconstructor):
+            values["reconstruction_error"] = (model.reconstruct(batch.x) - batch.x).flatten(1).square().mean(1)
         return values
 
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
@@ -92,14 +94,12 @@ class Density(Task):
         Raises:
             UsageError: an estimate was asked for, of a model that has no partition function to be estimated.
         """
-        log_partition = getattr(model, "log_partition", None)
-        log_Z = log_partition() if callable(log_partition) else None
+        log_Z = model.log_partition() if isinstance(model, PartitionFunction) else None
         if log_Z is None and not self.ais:
             return {}
         from dlx.models.boltzmann.ais import anneal
 
-        bipartite: Any = getattr(model, "bipartite", None)
-        machine = bipartite() if callable(bipartite) else None
+        machine = model.bipartite() if isinstance(model, Temperable) else None
         if log_Z is None and machine is None:
             raise UsageError(
                 f"task.ais={self.ais} was given for the model {type(model).__name__}; needed: a Boltzmann machine with "
@@ -116,26 +116,26 @@ class Density(Task):
             f"{name}_ais_low": -energy - estimate.high,
             f"{name}_ais_high": -energy - estimate.low,
             "log_partition_ais": estimate.log_Z,
-            "ais_effective_chains": estimate.effective,
+            "ais_effective_chains": estimate.effective_chains,
         }
 
     def _base_biases(
         self, model: nn.Module, machine: "Bipartite", batches: Iterable[Batch]
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return the biases of both sides where the chains start; None for zeros."""
-        from dlx.models.boltzmann.ais import base_rates
+        from dlx.models.boltzmann.ais import base_rate_biases
 
-        sides: Any = getattr(model, "sides", None)
+        sides = model.sides if isinstance(model, TwoSided) else None
         size = math.prod(next(iter(batches)).x.shape[1:])
-        if self.ais_base == "uniform" or not (callable(sides) or len(machine.b) == size):  # side s is not the data
+        if self.ais_base == "uniform" or not (sides or len(machine.b) == size):  # side s is not the data
             return None, None
         totals, count = [torch.zeros((), dtype=torch.float64, device=machine.b.device)] * 2, 0
         for batch in batches:
             x = batch.x.flatten(1)
-            means = sides(x) if callable(sides) else (x,)
+            means = sides(x) if sides else (x,)
             totals = [total + mean.double().sum(0) for total, mean in zip(totals, means, strict=False)]
             count += len(x)
-        base, *others = (base_rates((total / count).to(machine.b), machine.units) for total in totals)
+        base, *others = (base_rate_biases((total / count).to(machine.b), machine.units) for total in totals)
         return base, others[0] if others else None
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
@@ -145,10 +145,12 @@ class Density(Task):
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """Return the model's scores, (batch,) each, with hidden states (batch, T) or codes where it has them."""
         columns = dict(_as_scorer(model).scores(x))
-        for name, column in {"decode_states": "states", "posterior_states": "posterior", "encode": "code"}.items():
-            method: Any = getattr(model, name, None)
-            if callable(method):
-                columns[column] = method(x)
+        if isinstance(model, StateDecoder):
+            columns["states"] = model.decode_states(x)
+        if isinstance(model, StatePosterior):
+            columns["posterior"] = model.posterior_states(x)
+        if isinstance(model, Encoder):
+            columns["code"] = model.encode(x)
         return columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
@@ -159,12 +161,10 @@ class Density(Task):
         from dlx.figures.figures import grid
 
         pictures = {}
-        sample: Any = getattr(model, "sample", None)
-        if callable(sample):
-            pictures["samples"] = grid(sample(self.pictured).clamp(0, 1).cpu())
-        reconstruct: Any = getattr(model, "reconstruct", None)
-        if callable(reconstruct):
-            both = torch.cat([x, reconstruct(x)]).clamp(0, 1).cpu()
+        if isinstance(model, Sampling):
+            pictures["samples"] = grid(model.sample(self.pictured).clamp(0, 1).cpu())
+        if isinstance(model, Reconstructor):
+            both = torch.cat([x, model.reconstruct(x)]).clamp(0, 1).cpu()
             pictures["reconstructions"] = grid(both, columns=len(x))
         return pictures
 

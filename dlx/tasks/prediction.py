@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.datasets.images import input_range
 from dlx.errors import UsageError
+from dlx.models.interfaces import Bidirectional
 from dlx.tasks.steps import Steps, StepTask, as_step_model, sequence_mask
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Prediction(StepTask):
 
     def validate_model(self, model: nn.Module) -> None:
         super().validate_model(model)
-        if getattr(model, "bidirectional", False):
+        if isinstance(model, Bidirectional) and model.bidirectional:
             raise UsageError(
                 "task=prediction was given a model that reads sequences from both ends, and so the step that it is to "
                 "tell; needed: one that reads forwards; type model.bidirectional=false, or task=tagging"

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.models.associative.memory import Recalled
+from dlx.models.interfaces import Recalling
 from dlx.tasks.corruption import Corruption
 from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, NonNegative, Positive, Probability
@@ -18,23 +18,6 @@ if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
 GREY = 0.75  # around what is drawn: patterns are black and white to their edges
-
-
-@runtime_checkable
-class Recalling(Protocol):
-    """What this task needs of a model."""
-
-    def states(self, x: Tensor) -> Tensor:
-        """Examples x (batch, *shape) as states of the units, (batch, N), from -1 to 1."""
-
-    def values(self, states: Tensor) -> Tensor:
-        """States (batch, N) as examples, (batch, *shape)."""
-
-    def recall(self, cues: Tensor) -> Recalled:
-        """What the memory makes of cues (batch, N)."""
-
-    def energy(self, states: Tensor) -> Tensor:
-        """Energies, (batch,), of states (batch, N)."""
 
 
 class Recall(Task):

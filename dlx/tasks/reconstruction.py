@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import Decoder, Encoder, Reconstructor, SigmoidOutputs
 from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
 
@@ -63,7 +64,7 @@ class Reconstruction(Task):
             UsageError: they are not.
         """
         super().validate_model(model)
-        if self.kind == "cross_entropy" and getattr(model, "sigmoid", True) is False:
+        if self.kind == "cross_entropy" and isinstance(model, SigmoidOutputs) and model.sigmoid is False:
             raise UsageError(
                 f"loss=cross_entropy was given for {type(model).__name__} with linear outputs; needed: outputs and "
                 "data in [0, 1]; type task.loss=mse (procedure.pretrain.task.loss=mse where layers are pretrained)"
@@ -100,17 +101,16 @@ class Reconstruction(Task):
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """Return reconstructions (batch, *shape), and codes (batch, ...) where the model has them."""
         columns = {"reconstruction": reconstruct(model, x)}
-        encode = getattr(model, "encode", None)
-        return {**columns, "code": encode(x)} if callable(encode) else columns
+        return {**columns, "code": model.encode(x)} if isinstance(model, Encoder) else columns
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Draw examples above their reconstructions, ways between codes, and a map of codes coloured by class."""
         pictures = {}
-        if callable(getattr(model, "encode", None)):
+        if isinstance(model, Encoder):
             from dlx.figures.plane import map_of
 
             examples, labels = _take_examples(batches)
-            codes = map_of(model.encode(examples), labels, self.names)  # type: ignore[operator]
+            codes = map_of(model.encode(examples), labels, self.names)
             pictures = {} if codes is None else {"latent_map": codes}
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return pictures
@@ -125,7 +125,7 @@ class Reconstruction(Task):
             return figures.grid(shown, columns=columns)
 
         pictures["reconstructions"] = grid(torch.cat([some, reconstruct(model, some).to(x.dtype)]), len(some))
-        if callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None)):
+        if isinstance(model, Encoder) and isinstance(model, Decoder):
             pictures["interpolations"] = grid(_interpolate_codes(model, x), INTERPOLATION_STEPS)
         return pictures
 
@@ -159,14 +159,12 @@ def reconstruct(model: nn.Module, x: Tensor) -> Tensor:
     Raises:
         UsageError: the model does not reconstruct.
     """
-    method = getattr(model, "reconstruct", None)
-    if not callable(method):
+    if not isinstance(model, Reconstructor):
         raise UsageError(
             f"task=reconstruction was given the model {type(model).__name__}; needed: one with reconstruct(x), such "
             "as pca or rbm; type another task= (dlx list tasks)"
         )
-    reconstruction: Tensor = method(x)
-    return reconstruction
+    return model.reconstruct(x)
 
 
 def _cross_entropy(again: Tensor, x: Tensor) -> Tensor:  # (batch,), in nats

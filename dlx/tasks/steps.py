@@ -1,22 +1,15 @@
 """The base of tasks with an answer at every step of a sequence."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, cast, runtime_checkable
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import StepModel
 from dlx.tasks.task import Task
-
-
-@runtime_checkable
-class StepModel(Protocol):
-    """What these tasks need of a model."""
-
-    def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        """Scores (batch, T, outputs) of x (batch, T, …), going on from a state, and the state after it."""
 
 
 class Steps(NamedTuple):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.models.interfaces import Traceable
 from dlx.tasks.steps import Steps, StepTask, as_step_model
 from dlx.tasks.task import require_labels
 
@@ -83,5 +84,4 @@ class Transduction(StepTask):
         scores = as_step_model(model).steps(x[None])[0][0]
         outputs = scores.sigmoid().float().where(y >= 0, torch.nan)
         shown = {"inputs": x.float().T, "targets": asked(y), "outputs": outputs.T}
-        trace = getattr(model, "trace", None)
-        return {"sequence": panels({**shown, **(trace(x) if callable(trace) else {})})}
+        return {"sequence": panels({**shown, **(model.trace(x) if isinstance(model, Traceable) else {})})}

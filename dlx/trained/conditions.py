@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dlx.errors import UsageError
 from dlx.interpretability.choice import label as numbered
+from dlx.models.interfaces import Conditional
 from dlx.parts import Parts
 
 ROW = 8  # samples of each class where no number was asked for
@@ -24,7 +25,7 @@ def labels(parts: Parts, clamps: Sequence[str], n: int | None) -> Tensor | None:
         UsageError: the model is not conditional, or there is no such class.
     """
     asked = dict(_divided(clamp) for clamp in clamps)
-    if not getattr(parts.model, "conditional", False):
+    if not (isinstance(parts.model, Conditional) and parts.model.conditional):
         if asked:
             has = next((name for name in ("conditional", "labelled") if name in parts.config.model), None)
             how = f"type dlx train … model.{has}=true" if has else "such as gan, vae or a labelled dbn; leave it out"

@@ -13,6 +13,7 @@ from dlx.figures.plane import map_of
 from dlx.hardware.device import autocast
 from dlx.hardware.out_of_memory import fitting
 from dlx.hardware.random_state import seed_everything
+from dlx.models.interfaces import Conditional
 from dlx.parts import Parts
 from dlx.trained import trained
 
@@ -94,7 +95,7 @@ def _each(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -> Tensor
             "vae, rbm or pca; leave it out for the model's own predictions"
         )
     told = labels is not None and "labels" in inspect.signature(call).parameters
-    told = told and getattr(parts.model, "conditional", False)
+    told = told and isinstance(parts.model, Conditional) and parts.model.conditional
     device = parts.trainer.device
 
     def all_of_them() -> Tensor:

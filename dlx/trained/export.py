@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from dlx.config.extras import install_command
 from dlx.errors import UsageError
+from dlx.models.interfaces import Pipelined, Sampling
 from dlx.parts import Parts
 
 ENDINGS = (".onnx", ".pt2", ".skops")
@@ -48,7 +49,7 @@ def export(parts: Parts, path: Path, part: str | None = None) -> Exported:
     """
     if path.suffix not in ENDINGS:
         raise UsageError(f"-o {path} was given; needed: a name that ends in {', '.join(ENDINGS)}")
-    learner = getattr(parts.model, "pipeline", None)
+    learner = parts.model.pipeline if isinstance(parts.model, Pipelined) else None
     wrapped = callable(getattr(learner, "get_params", None))  # one of scikit-learn's
     if wrapped and path.suffix == ".skops":
         return _skops(parts.model, examples(parts), path)
@@ -103,9 +104,8 @@ def _part(parts: Parts, name: str) -> tuple[nn.Module, Tensor]:
     x = examples(parts)
     try:
         model(x)
-        generate: Any = getattr(model, "sample", None)
-        if not seen and callable(generate):
-            generate(len(x))
+        if not seen and isinstance(model, Sampling):
+            model.sample(len(x))
     finally:
         hook.remove()
     if len(seen) != 1 or not isinstance(seen[0], Tensor):

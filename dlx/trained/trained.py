@@ -12,10 +12,10 @@ from dlx.errors import UsageError
 from dlx.hardware.device import autocast
 from dlx.hardware.out_of_memory import fitting
 from dlx.hardware.random_state import seed_everything
+from dlx.models.interfaces import PartitionFunction, Sampling, StepModel
 from dlx.parts import Parts
 from dlx.tasks.density import Density
 from dlx.tasks.prediction import Prediction
-from dlx.tasks.steps import StepModel
 from dlx.tasks.task import accepts_lengths
 from dlx.trained import stepwise
 from dlx.training.evaluate import evaluate
@@ -27,7 +27,7 @@ def annealed(parts: Parts, temperatures: int = 14500) -> Parts:
     Raises:
         UsageError: the model has no partition function.
     """
-    if not callable(getattr(parts.model, "log_partition", None)):
+    if not isinstance(parts.model, PartitionFunction):
         raise UsageError(
             f"--ais was given; {type(parts.model).__name__} has no partition function to be estimated; needed: a "
             "Boltzmann machine, rbm, dbn or dbm; leave it out"
@@ -103,12 +103,12 @@ def sample(parts: Parts, n: int, seed: int | None = None, **how: Any) -> Tensor:
     Raises:
         UsageError: the model does not generate, or takes no such thing.
     """
-    generate = getattr(parts.model, "sample", None)
-    if not callable(generate) or not _tells_what_follows(parts):
+    if not isinstance(parts.model, Sampling) or not _tells_what_follows(parts):
         raise UsageError(
             f"the model {type(parts.model).__name__} was given; needed: one that generates (has sample(n)), such as "
             "gan or rbm, or a recurrent network trained with task=prediction on symbols or bits; type dlx list models"
         )
+    generate: Any = parts.model.sample
     asked = {name: value for name, value in how.items() if value is not None}
     for name in asked.keys() - inspect.signature(generate).parameters.keys():
         raise UsageError(

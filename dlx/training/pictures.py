@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from dlx.datasets.loader import Loader
 from dlx.hardware.out_of_memory import fitting
 from dlx.loggers.run_logger import Logger
+from dlx.models.interfaces import Encoder, Pictured
 from dlx.tasks.task import Task, take_inputs
 
 
@@ -25,8 +27,8 @@ def draw(
     model.eval()
     split = next((name for name in ("val", "test", "train") if data.has_split(name)), "train")
     drawn = dict(fitting(data, lambda: task.pictures(model, data.split(split))))
-    own = getattr(model, "pictures", None)
-    if callable(own):
+    if isinstance(model, Pictured):
+        own: Any = model.pictures
         dataset, asked = data.dataset, inspect.signature(own).parameters
         names = {"symbols": dataset.vocabulary or dataset.names, "classes": dataset.names}
         drawn.update(own(**{name: value for name, value in names.items() if name in asked}))
@@ -37,7 +39,7 @@ def draw(
         drawn.update({f"visuals/{name}": picture for name, picture in seen.items()})
     for name, picture in drawn.items():
         logger.images(name, picture, step)
-    if logger.draws("embedding") and callable(getattr(model, "encode", None)):
+    if logger.draws("embedding") and isinstance(model, Encoder):
         _embed(model, data, split, logger)
     model.train(training)
 

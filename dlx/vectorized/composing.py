@@ -98,7 +98,7 @@ class Base:
             apply_overrides(changed, full)
             self._note(hydra, overrides, number)
             OmegaConf.get_cache(full).pop("run_id", None)  # remembered by `${hydra.job.num}`, not its value
-            directory = f"{hydra.sweep.dir}/{hydra.sweep.subdir}"
+            directory = f"{hydra.unroll.dir}/{hydra.unroll.subdir}"
             for key in self._touched(changed):
                 self.raw[key], self.resolved[key] = _container(full, key, False), _container(full, key, True)
             for key in CHANGING:

@@ -112,4 +112,4 @@ class StackedContrast(Engine):
         return self.hidden.log_sum(inputs).sum(2).mean(1)
 
     def _own(self, s: Tensor) -> Tensor:  # (K,)
-        return self.visible.own(s.flatten(0, 1)).view(len(s), -1).mean(1)
+        return self.visible.self_energy(s.flatten(0, 1)).view(len(s), -1).mean(1)

@@ -35,7 +35,7 @@ def _cell(layers: Layers) -> Cell | None:
         return None
     if isinstance(made, partial) and made.func is lone.Elman:
         return Elman(relu=made.keywords["f"] is torch.relu)
-    kinds: dict[Any, Callable[[], Cell]] = {lone.GRU: GRU, lone.GRUBefore: GRUBefore, lone.LSTM: LSTM}
+    kinds: dict[Any, Callable[[], Cell]] = {lone.GRU: GRU, lone.GRUResetBefore: GRUBefore, lone.LSTM: LSTM}
     return kinds[made]() if made in kinds else None
 
 

@@ -8,10 +8,10 @@ import torch
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.figures.networks import apart
-from dlx.models.competitive.graph import components, joined, renew, unjoined
+from dlx.models.competitive.graph import count_components, edge_mask, make_empty_ages, update_edges
 from dlx.models.competitive.growing_neural_gas import GrowingNeuralGas
 from dlx.models.competitive.neural_gas import NeuralGas
-from dlx.models.competitive.prototypes import principal
+from dlx.models.competitive.prototypes import principal_directions
 from dlx.models.competitive.self_organizing_map import SelfOrganizingMap
 from dlx.models.mlp import MLP
 from dlx.procedures.competitive import Competitive
@@ -134,7 +134,7 @@ def test_every_model_reconstructs():
 @pytest.mark.parametrize(("n", "features"), [(200, 5), (6, 30), (3, 3), (1, 4)])
 def test_the_plane_of_the_pictures_is_that_of_pca(n, features):
     x = torch.randn(n, features, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = principal(x - x.mean(0))
+    found = principal_directions(x - x.mean(0))
     assert found.shape == (features, 2)
     known = torch.linalg.svd(x - x.mean(0), full_matrices=False)[2][: min(2, n - 1)].T
     for mine, theirs in zip(found.T, known.T, strict=False):
@@ -144,11 +144,11 @@ def test_the_plane_of_the_pictures_is_that_of_pca(n, features):
 
 
 def test_components_are_what_no_edge_joins():
-    ages = unjoined(6)
-    renew(ages, torch.tensor([[0, 1], [1, 2], [4, 5]]), torch.full((3,), 9.0))
-    assert components(joined(ages)) == 3  # 0-1-2, 3, 4-5
-    renew(ages, torch.tensor([[2, 4]]), torch.full((1,), 9.0))
-    assert components(joined(ages)) == 2
+    ages = make_empty_ages(6)
+    update_edges(ages, torch.tensor([[0, 1], [1, 2], [4, 5]]), torch.full((3,), 9.0))
+    assert count_components(edge_mask(ages)) == 3  # 0-1-2, 3, 4-5
+    update_edges(ages, torch.tensor([[2, 4]]), torch.full((1,), 9.0))
+    assert count_components(edge_mask(ages)) == 2
 
 
 def test_a_model_without_prototypes_is_refused():

@@ -57,7 +57,7 @@ def test_losses_and_gradients_are_those_of_each_alone(kind, shape, own):
 def _loss_and_gradient(model, task, batch):
     """By torch's kernel, or cell by cell where there is none."""
     for layers in model.layers:
-        layers.sweep = None
+        layers.unroll = None
     loss = task.loss(model, batch)
     return loss.detach(), torch.autograd.grad(loss, [*model.parameters()])
 

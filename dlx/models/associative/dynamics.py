@@ -11,13 +11,13 @@ from torch import Tensor
 BLOCK = 32  # units whose moves are collected before all fields learn of them, by one matrix product
 
 
-def synchronous(W: Tensor, s: Tensor) -> Tensor:
-    """All units at once: the next states, (batch, N), of s (batch, N), for symmetric weights W (N, N)."""
-    return moved(s @ W, s, rounding(W))
+def update_synchronously(W: Tensor, s: Tensor) -> Tensor:
+    """Move all units at once: return the next states, (batch, N), of s (batch, N), for symmetric weights W (N, N)."""
+    return threshold(s @ W, s, zero_tolerance(W))
 
 
-def asynchronous(W: Tensor, s: Tensor, order: Tensor) -> Tensor:
-    """One unit after the other, each seeing the moves before its own: the states afterwards, (batch, N).
+def update_asynchronously(W: Tensor, s: Tensor, order: Tensor) -> Tensor:
+    """Move one unit after the other, each seeing the moves before its own: return the states afterwards, (batch, N).
 
     The fields are kept up to date rather than computed anew, which costs O(N) a move. A move reaches the fields of its
     own block at once, and all others when the block is done: nobody looks at them before.
@@ -28,12 +28,12 @@ def asynchronous(W: Tensor, s: Tensor, order: Tensor) -> Tensor:
         order: of the units, (n,) int64; one that is named twice moves twice, one that is not named stays.
     """
     s = s.T.clone(memory_format=torch.contiguous_format)  # (N, batch): a unit's states side by side
-    fields, zero = W @ s, rounding(W)
+    fields, zero = W @ s, zero_tolerance(W)
     for units in order.split(BLOCK):
         rows, field, before = W[units], fields[units], s[units]
         now = before.clone()
         for h, state, near in zip(field.unbind(), now.unbind(), rows[:, units].unbind(), strict=True):
-            move = moved(h, state, zero).sub_(state)
+            move = threshold(h, state, zero).sub_(state)
             field.addr_(near, move)
             state.add_(move)
         s[units] = now
@@ -41,11 +41,11 @@ def asynchronous(W: Tensor, s: Tensor, order: Tensor) -> Tensor:
     return s.T.contiguous()
 
 
-def moved(h: Tensor, s: Tensor, zero: float) -> Tensor:
-    """The sign of each field h, or the state s where |h| is below `zero`; all of one shape."""
+def threshold(h: Tensor, s: Tensor, zero: float) -> Tensor:
+    """Return the sign of each field h, or the state s where |h| is below `zero`; all of one shape."""
     return torch.add(h, s, alpha=zero).sign_()
 
 
-def rounding(W: Tensor) -> float:
-    """A field below this stands for zero: sums of float64 err by less, and fields that count are larger."""
+def zero_tolerance(W: Tensor) -> float:
+    """Return below what a field stands for zero: sums of float64 err by less, and fields that count are larger."""
     return 1e-10 * float(W.abs().sum(0).max()) or 1.0  # without weights nothing moves

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
-from dlx.models.associative.dynamics import asynchronous, synchronous
-from dlx.models.associative.memory import Memory, Recalled
+from dlx.models.associative.dynamics import update_asynchronously, update_synchronously
+from dlx.models.associative.memory import Memory
+from dlx.models.interfaces import RecallResult
 from dlx.types import Count
 
-LARGEST = 2**14  # units, whose weights take two gibibytes
+MAX_UNITS = 2**14  # units, whose weights take two gibibytes
 
 
 class Hopfield(Memory):
@@ -60,26 +61,26 @@ class Hopfield(Memory):
         seed: int = 0,
     ) -> None:
         super().__init__(shape)
-        if self.N > LARGEST:
+        if self.N > MAX_UNITS:
             raise UsageError(
-                f"hopfield was given examples of {self.N:,} elements; needed: at most {LARGEST:,}, since each two are "
-                "joined by a weight; type model=modern_hopfield, or a smaller dataset.size"
+                f"hopfield was given examples of {self.N:,} elements; needed: at most {MAX_UNITS:,}, since each two "
+                "are joined by a weight; type model=modern_hopfield, or a smaller dataset.size"
             )
         self.rule, self.update, self.self_coupling = rule, update, self_coupling
         self.sweeps, self.seed = sweeps, seed
         self.register_buffer("W", torch.zeros(self.N, self.N, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """What x (batch, *shape) becomes when all units move once, (batch, *shape)."""
-        return self.values(synchronous(self.W, self.states(x)))
+        """Return what x (batch, *shape) becomes when all units move once, (batch, *shape)."""
+        return self.values(update_synchronously(self.W, self.states(x)))
 
     def states(self, x: Tensor) -> Tensor:
-        """Examples x (batch, *shape) as signs, (batch, N) float64."""
+        """Return examples x (batch, *shape) as signs, (batch, N) float64."""
         return torch.where(x.flatten(1) >= self.shift, 1.0, -1.0).to(self.W.dtype)
 
     @torch.no_grad()
     def gather(self, gathered: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-        """What was gathered with the patterns x (batch, *shape) added: `products` (N, N), `patterns` 0-d."""
+        """Return what was gathered with the patterns x (batch, *shape) added: `products` (N, N), `patterns` 0-d."""
         s = self.states(x)
         count = torch.tensor(len(s), dtype=torch.int64, device=s.device)
         if not gathered:
@@ -108,7 +109,7 @@ class Hopfield(Memory):
         return {"patterns": patterns, "load": patterns / self.N, **more}
 
     def remark(self, told: Mapping[str, float]) -> str | None:
-        """What to say of patterns stored by the pseudo-inverse that leave no state outside their span."""
+        """Return a warning of patterns stored by the pseudo-inverse that leave no state outside their span."""
         if told.get("rank", 0) < self.N:
             return None
         every = "every state stays as it is" if self.self_coupling else "no weight is left"
@@ -119,7 +120,7 @@ class Hopfield(Memory):
         )
 
     @torch.no_grad()
-    def recall(self, cues: Tensor) -> Recalled:
+    def recall(self, cues: Tensor) -> RecallResult:
         """Follow the dynamics from cues (batch, N), of which the signs count, until they are stable.
 
         All cues move together; those that have come to rest are left out.
@@ -132,9 +133,9 @@ class Hopfield(Memory):
         for _ in range(self.sweeps):
             now = s[moving]
             if self.update == "asynchronous":
-                later = asynchronous(self.W, now, torch.randperm(self.N, generator=generator).to(s.device))
+                later = update_asynchronously(self.W, now, torch.randperm(self.N, generator=generator).to(s.device))
             else:
-                later = synchronous(self.W, now)
+                later = update_synchronously(self.W, now)
             changed = (later != now).any(1)
             s[moving] = later
             sweeps[moving] += changed
@@ -143,15 +144,15 @@ class Hopfield(Memory):
             moving, earlier = moving[changed], now[changed]
             if len(moving) == 0:
                 break
-        return Recalled(s, sweeps, stable=(synchronous(self.W, s) == s).all(1))
+        return RecallResult(s, sweeps, stable=(update_synchronously(self.W, s) == s).all(1))
 
     def energy(self, states: Tensor) -> Tensor:
-        """E, (batch,), of states (batch, N)."""
+        """Return E, (batch,), of states (batch, N)."""
         s = states.to(self.W.dtype)
         return -((s @ self.W) * s).sum(1) / 2
 
     def theory(self) -> tuple[Tensor, Tensor] | None:
-        """Loads and the overlaps to be expected at them for random patterns and N → ∞; None where nobody knows.
+        """Return loads and the overlaps to be expected at them for random patterns and N → ∞; None where nobody knows.
 
         The retrieval states of Amit, Gutfreund and Sompolinsky at temperature zero: m = erf(y) at the load
         α = ½ (erf(y)/y - 2/√π exp(-y²))², along the branch that ends at α = .138, m = .967.

@@ -1,30 +1,10 @@
-"""What associative memories share: how data becomes states of the units, and what a recall tells."""
+"""What associative memories share: how data becomes states of the units."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-
-
-@runtime_checkable
-class Storing(Protocol):
-    """Store patterns: what Hebbian learning needs of a model."""
-
-    def gather(self, gathered: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-        """What was gathered, empty at first, with the examples x (batch, *shape) added."""
-
-    def store(self, gathered: Mapping[str, Tensor]) -> Mapping[str, float]:
-        """Hold what was gathered, and nothing else; may tell numbers of it."""
-
-
-class Recalled(NamedTuple):
-    """Where the dynamics came to, from each of a batch of cues."""
-
-    states: Tensor  # (batch, N)
-    sweeps: Tensor  # (batch,) int64: sweeps over all units in which the state still changed
-    stable: Tensor  # (batch,) bool: no unit would move any more
 
 
 class Memory(nn.Module):
@@ -53,9 +33,9 @@ class Memory(nn.Module):
             self.scale.copy_(x.max() / 2)
 
     def states(self, x: Tensor) -> Tensor:
-        """Examples x (batch, *shape) as states, (batch, N)."""
+        """Return examples x (batch, *shape) as states, (batch, N)."""
         return (x.flatten(1) - self.shift) / self.scale
 
     def values(self, states: Tensor) -> Tensor:
-        """States (batch, N) in the units of the data, (batch, *shape)."""
+        """Return states (batch, N) in the units of the data, (batch, *shape)."""
         return (states.to(self.scale.dtype) * self.scale + self.shift).view(-1, *self.shape)

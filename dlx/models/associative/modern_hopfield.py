@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlx.models.associative.memory import Memory, Recalled
+from dlx.models.associative.memory import Memory
+from dlx.models.interfaces import RecallResult
 from dlx.types import Count, Positive
 
 
@@ -38,19 +39,19 @@ class ModernHopfield(Memory):
         super().__init__(shape)
         self.beta, self.steps, self.tolerance = beta, steps, tolerance
         self.register_buffer("patterns", torch.zeros(0, self.N))
-        self.register_load_state_dict_pre_hook(_make_room)
+        self.register_load_state_dict_pre_hook(_resize_patterns)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One update of x (batch, *shape), (batch, *shape)."""
+        """Return one update of x (batch, *shape), (batch, *shape)."""
         return self.values(self.update(self.states(x)))
 
     def update(self, states: Tensor) -> Tensor:
-        """Eq. 3 for states (batch, N): the next ones, (batch, N)."""
+        """Apply eq. 3 to states (batch, N): return the next ones, (batch, N)."""
         return (self.beta * states @ self.patterns.T).softmax(1) @ self.patterns
 
     @torch.no_grad()
     def gather(self, gathered: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-        """What was gathered with the patterns x (batch, *shape) added: `patterns` (n, N)."""
+        """Return what was gathered with the patterns x (batch, *shape) added: `patterns` (n, N)."""
         parts = [gathered["patterns"]] if gathered else []
         return {"patterns": torch.cat([*parts, self.states(x)])}
 
@@ -61,7 +62,7 @@ class ModernHopfield(Memory):
         return {"patterns": float(len(self.patterns)), "load": len(self.patterns) / self.N}
 
     @torch.no_grad()
-    def recall(self, cues: Tensor) -> Recalled:
+    def recall(self, cues: Tensor) -> RecallResult:
         """Update cues (batch, N) until they are stable, or `steps` times."""
         states = cues.to(self.patterns.dtype)
         sweeps = torch.zeros(len(states), dtype=torch.int64, device=states.device)
@@ -77,10 +78,10 @@ class ModernHopfield(Memory):
             moving = moving[changed]
             if len(moving) == 0:
                 break
-        return Recalled(states, sweeps, stable)
+        return RecallResult(states, sweeps, stable)
 
     def energy(self, states: Tensor) -> Tensor:
-        """E, (batch,), of states (batch, N); ½ ξᵀ ξ as long as nothing is stored."""
+        """Return E, (batch,), of states (batch, N); ½ ξᵀ ξ as long as nothing is stored."""
         xi, X = states.to(self.patterns.dtype), self.patterns
         if len(X) == 0:
             return xi.square().sum(1) / 2
@@ -89,8 +90,8 @@ class ModernHopfield(Memory):
         return -matched + xi.square().sum(1) / 2 + offset
 
 
-def _make_room(model: ModernHopfield, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """How many patterns there are is known only from what is loaded."""
+def _resize_patterns(model: ModernHopfield, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    """Make room for the patterns: how many there are is known only from what is loaded."""
     stored = state.get(f"{prefix}patterns")
     if stored is not None and len(stored) != len(model.patterns):
         model.patterns = model.patterns.new_empty(len(stored), model.N)

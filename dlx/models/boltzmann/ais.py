@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dlx.models.boltzmann.units import UNITS, Gaussian, Units, drawn, softplus
+from dlx.models.boltzmann.units import UNITS, Gaussian, Units, draw_bernoulli, softplus
 
 
 class Bipartite(NamedTuple):
@@ -28,11 +28,11 @@ class Bipartite(NamedTuple):
     units: Units = UNITS["binary"]  # of s
 
     def inputs(self, s: Tensor) -> Tensor:
-        """Of side t, (chains, |t|), for s (chains, |s|)."""
+        """Return the inputs of side t, (chains, |t|), for s (chains, |s|)."""
         return torch.addmm(self.c, s, self.W)
 
     def log_f(self, s: Tensor, inputs: Tensor, beta: Tensor | float, base: Tensor) -> Tensor:
-        """log Σ_t exp(-(1 - β) E_base - β E), (chains,), but for own(s) (eq. 15).
+        """Return log Σ_t exp(-(1 - β) E_base - β E), (chains,), but for own(s) (eq. 15).
 
         Args:
             s: (chains, |s|).
@@ -45,13 +45,13 @@ class Bipartite(NamedTuple):
         return s @ base + scale * own + softplus(inputs * beta).sum(1)
 
     def transition(self, inputs: Tensor, beta: Tensor | float, base: Tensor, between: Tensor | None = None) -> Tensor:
-        """The next s (chains, |s|), by way of t (eq. 16 and 17).
+        """Return the next s (chains, |s|), by way of t (eq. 16 and 17).
 
         Args:
             inputs, beta, base: as in `log_f`.
             between: inputs of side t at this temperature, if it has biases in the machine without weights.
         """
-        t = drawn(torch.sigmoid(inputs * beta if between is None else between))
+        t = draw_bernoulli(torch.sigmoid(inputs * beta if between is None else between))
         return self.units.draw(base + beta * (self.b - base + t @ self.W.T))
 
 
@@ -61,12 +61,12 @@ class Estimate(NamedTuple):
     log_Z: float
     low: float  # minus infinity where three standard errors exceed the mean
     high: float
-    effective: float  # (Σ w)² / Σ w², chains that count: near 1 the estimate hangs on one of them
+    effective_chains: float  # (Σ w)² / Σ w², chains that count: near 1 the estimate hangs on one of them
     log_weights: Tensor  # (chains,) float64; their mean, not logarithmic, is Z / Z_base
 
 
-def temperatures(n: int) -> Tensor:
-    """`n` inverse temperatures from 0 to 1, (n + 1,) float64, spaced as in the paper's §4.2.
+def inverse_temperatures(n: int) -> Tensor:
+    """Return `n` inverse temperatures from 0 to 1, (n + 1,) float64, spaced as in the paper's §4.2.
 
     Of 14,500 it takes 500 up to 0.5, 4,000 up to 0.9 and 10,000 up to 1.0: the last stretch is the hard one.
     """
@@ -79,8 +79,8 @@ def temperatures(n: int) -> Tensor:
     return torch.cat([*parts, torch.ones(1, dtype=torch.float64)])
 
 
-def base_rates(mean: Tensor, units: Units = UNITS["binary"], smoothing: float = 0.05) -> Tensor:
-    """Biases of a machine without weights whose units have this mean, (|s|,): the paper's data base rate.
+def base_rate_biases(mean: Tensor, units: Units = UNITS["binary"], smoothing: float = 0.05) -> Tensor:
+    """Return the biases of a machine without weights whose units have this mean, (|s|,): the paper's data base rate.
 
     Args:
         mean: of the data, (|s|,), in [0, 1] for binary units.
@@ -117,7 +117,7 @@ def anneal(
     """
     W, b, c, units = machine
     base = torch.zeros_like(b) if base is None else base.to(b)
-    betas = temperatures(steps).tolist()
+    betas = inverse_temperatures(steps).tolist()
     s = units.draw(base.expand(chains, -1))
     log_weights = torch.zeros(chains, dtype=torch.float64, device=W.device)
     inputs = machine.inputs(s)
@@ -133,10 +133,10 @@ def anneal(
     log_base = (
         float(units.log_sum(base.double()).sum()) + units.constant * len(b) + float(softplus(other.double()).sum())
     )
-    return _estimate(log_weights, log_base)
+    return _make_estimate(log_weights, log_base)
 
 
-def _estimate(log_weights: Tensor, log_base: float) -> Estimate:
+def _make_estimate(log_weights: Tensor, log_base: float) -> Estimate:
     n = len(log_weights)
     largest = log_weights.max()
     w = (log_weights - largest).exp()

@@ -19,7 +19,7 @@ from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.directed import Directed
 from dlx.models.boltzmann.rbm import RBM
-from dlx.models.boltzmann.units import Labelled, drawn, softplus
+from dlx.models.boltzmann.units import BinaryWithLabel, draw_bernoulli, softplus
 from dlx.types import Count
 
 
@@ -54,27 +54,27 @@ class DBN(nn.Module):
         if not hidden:
             raise UsageError("model.hidden=[] was given; needed: one layer or more; type model.hidden=[128]")
         self.shape, self.samples_after = tuple(shape), samples_after
-        self.labels = outputs if labelled and outputs else 0
+        self.label_units = outputs if labelled and outputs else 0
         sizes = [math.prod(shape), *hidden]
         self.layers = nn.ModuleList(RBM([n], m) for n, m in itertools.pairwise(sizes[:-1]))
-        self.top = RBM([sizes[-2] + self.labels], sizes[-1])
-        if self.labels:
-            self.top.visible_kind = Labelled(self.labels)
+        self.top = RBM([sizes[-2] + self.label_units], sizes[-1])
+        if self.label_units:
+            self.top.visible_kind = BinaryWithLabel(self.label_units)
         self.directed = nn.ModuleList(Directed(m, n) for n, m in itertools.pairwise(sizes[:-1]))
-        self.head = nn.Linear(sizes[-1], outputs) if outputs and not self.labels else None
+        self.head = nn.Linear(sizes[-1], outputs) if outputs and not self.label_units else None
         self.register_buffer("untied", torch.zeros((), dtype=torch.bool))
 
     @property
     def conditional(self) -> bool:
         """Whether samples of one class can be drawn."""
-        return bool(self.labels)
+        return bool(self.label_units)
 
     def stack(self) -> list[nn.Module]:
-        """The RBMs, from the data upwards."""
+        """Return the RBMs, from the data upwards."""
         return [*self.layers, self.top]
 
     def below(self, index: int, batch: Batch) -> Batch:
-        """What RBM `index` sees of a batch: the means of the layers below it, the top one the label too.
+        """Return what RBM `index` sees of a batch: the means of the layers below it, the top one the label too.
 
         Raises:
             UsageError: the top RBM wants labels that the batch has not.
@@ -82,7 +82,7 @@ class DBN(nn.Module):
         x = batch.x.flatten(1)
         for layer in self.layers[:index]:
             x = cast(RBM, layer).encode(x)
-        if self.labels and index == len(self.layers):
+        if self.label_units and index == len(self.layers):
             x = torch.cat([x, self._one_hot(batch.y).to(x.dtype)], 1)
         return Batch(x, batch.y)
 
@@ -91,42 +91,42 @@ class DBN(nn.Module):
             raise UsageError(
                 "model.labelled=true was given for data without labels; needed: classes; type model.labelled=false"
             )
-        return F.one_hot(y, self.labels)
+        return F.one_hot(y, self.label_units)
 
     def rbm(self, index: int) -> RBM:
-        """The RBM between hidden layers `index` and `index + 1`."""
+        """Return the RBM between hidden layers `index` and `index + 1`."""
         return cast(RBM, self.layers[index] if index < len(self.layers) else self.top)
 
     def up(self, x: Tensor) -> Tensor:
-        """Means of the layer below the top RBM, (batch, units), of x (batch, *shape), each from the last's means."""
+        """Return the means below the top RBM, (batch, units), of x (batch, *shape), each layer from the last means."""
         x = x.flatten(1)
         for layer in self.layers:
             x = cast(RBM, layer).encode(x)
         return x
 
     def down(self, h: Tensor) -> Tensor:
-        """Probabilities of the visible units, (batch, *shape), from the layer below the top RBM, drawn on the way."""
+        """Return the visible probabilities (batch, *shape), drawn on the way down from h below the top RBM."""
         for index in reversed(range(len(self.layers))):
-            h = self.generate(index, h)
-            h = drawn(h) if index else h
+            h = self.generate_below(index, h)
+            h = draw_bernoulli(h) if index else h
         return h.view(-1, *self.shape)
 
-    def generate(self, index: int, h: Tensor) -> Tensor:
-        """Probabilities of the units below hidden layer `index + 1`, on the way down."""
+    def generate_below(self, index: int, h: Tensor) -> Tensor:
+        """Return the probabilities of the units below hidden layer `index + 1`, on the way down."""
         if bool(self.untied):
             return cast(Directed, self.directed[index])(h).sigmoid()
         return self.rbm(index).decode(h).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (batch, outputs); without classes the means of the uppermost layer, (batch, hidden)."""
+        """Return the logits (batch, outputs); without classes the means of the uppermost layer, (batch, hidden)."""
         below = self.up(x)
-        if self.labels:
+        if self.label_units:
             return -self.label_energies(below)
         h = self.top.encode(below)
         return self.head(h) if self.head is not None else h
 
     def label_energies(self, below: Tensor) -> Tensor:
-        """Free energy of the top RBM with each label, (batch, classes), but for what all labels share.
+        """Return the free energy of the top RBM with each label, (batch, classes), but for what all labels share.
 
         Args:
             below: (batch, units).
@@ -137,23 +137,23 @@ class DBN(nn.Module):
         return -joined - self.top.b[n:]
 
     def encode(self, x: Tensor) -> Tensor:
-        """Means of the uppermost layer, (batch, hidden), the labels left out."""
+        """Return the means of the uppermost layer, (batch, hidden), the labels left out."""
         below = self.up(x)
         return torch.addmm(self.top.c, below, self.top.W[: below.shape[1]]).sigmoid()
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Up by means and down again, (batch, *shape)."""
+        """Reconstruct x, up by means and down again, (batch, *shape)."""
         below = self.up(x)
         h = torch.addmm(self.top.c, below, self.top.W[: below.shape[1]]).sigmoid()
         h = self.top.decode(h)[:, : below.shape[1]]
         for index in reversed(range(len(self.layers))):
-            h = self.generate(index, h)
+            h = self.generate_below(index, h)
         return h.view(-1, *self.shape)
 
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | None = None) -> Tensor:
-        """Probabilities of the visible units, (n, *shape), below n chains in the top RBM.
+        """Return the probabilities of the visible units, (n, *shape), below n chains in the top RBM.
 
         They begin with the layer below all off, which lets the top units come on at their own rates. From a random
         state, where half of that layer is on, chains may stay for thousands of steps among states that no data has.
@@ -164,24 +164,28 @@ class DBN(nn.Module):
         """
         W, b = self.top.W, self.top.b
         v = torch.zeros(n, len(b), dtype=W.dtype, device=W.device)
-        if self.labels:
-            v[:, -self.labels :] = self.top.visible_kind.draw(v)[:, -self.labels :]
-        held = F.one_hot(labels.to(W.device), self.labels).to(W.dtype) if labels is not None and self.labels else None
+        if self.label_units:
+            v[:, -self.label_units :] = self.top.visible_kind.draw(v)[:, -self.label_units :]
+        held = (
+            F.one_hot(labels.to(W.device), self.label_units).to(W.dtype)
+            if labels is not None and self.label_units
+            else None
+        )
         for _ in range(self.samples_after):
             if held is not None:
-                v = torch.cat([v[:, : -self.labels], held], 1)
+                v = torch.cat([v[:, : -self.label_units], held], 1)
             v = self.top.gibbs(v, 1)
-        return self.down(v[:, : len(b) - self.labels])
+        return self.down(v[:, : len(b) - self.label_units])
 
     # -- probabilities ---------------------------------------------------------------------------------------------
 
     def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """What `density` reports of x (batch, *shape), rounded to binary."""
+        """Return what `density` reports of x (batch, *shape), rounded to binary."""
         return {"variational_free_energy": self.variational_free_energy(x.round())}
 
     @torch.no_grad()
     def variational_free_energy(self, x: Tensor, draws: int = 10) -> Tensor:
-        """-E_q[log p(v | h¹) + … + log p*(hᴸ⁻¹)] - H(q), (batch,): log p(v) ≥ -this - log Z of the top RBM.
+        """Return -E_q[log p(v | h¹) + … + log p*(hᴸ⁻¹)] - H(q), (batch,): log p(v) ≥ -this - log Z of the top RBM.
 
         Where q(h¹ | v) … are the units of the way up (Salakhutdinov and Murray 2008, §4.3). The expectation over two
         hidden layers or more is the mean over draws; that over none is exact.
@@ -198,26 +202,26 @@ class DBN(nn.Module):
             h = v
             for index in range(len(self.layers)):
                 q = self.rbm(index).encode(h)
-                above = drawn(q)
-                p = self.generate(index, above)
+                above = draw_bernoulli(q)
+                p = self.generate_below(index, above)
                 total += log_bernoulli(h, p) - log_bernoulli(above, q)
                 h = above
             total -= self._top_free_energy(h)
         return -total / draws
 
     def _top_free_energy(self, below: Tensor) -> Tensor:
-        """Of the top RBM, with the labels summed out, (batch,)."""
-        if not self.labels:
+        """Return the free energy of the top RBM, with the labels summed out, (batch,)."""
+        if not self.label_units:
             return self.top.free_energy(below)
         n = below.shape[1]
         return -(below @ self.top.b[:n]) - (-self.label_energies(below)).logsumexp(1)
 
     def bipartite(self) -> Bipartite | None:
-        """The top RBM: its partition function is the network's."""
+        """Return the top RBM: its partition function is the network's."""
         return self.top.bipartite()
 
     def log_partition(self) -> Tensor | None:
-        """log Z of the top RBM, 0-d float64; None where it cannot be summed."""
+        """Return log Z of the top RBM, 0-d float64; None where it cannot be summed."""
         return self.top.log_partition()
 
     # -- the up-down algorithm -------------------------------------------------------------------------------------
@@ -234,14 +238,14 @@ class DBN(nn.Module):
         self.untied.fill_(True)  # type: ignore[operator]
 
     def wake_sleep_parameters(self) -> list[str]:
-        """The weights of both ways and the top RBM's, not what only pretraining or a linear layer uses."""
+        """Return the weights of both ways and the top RBM's, not what only pretraining or a linear layer uses."""
         below = [f"directed.{i}.{p}" for i in range(len(self.directed)) for p in ("W", "b")]
         above = [f"layers.{i}.{p}" for i in range(len(self.layers)) for p in ("W", "c")]
         return [*below, *above, "top.W", "top.b", "top.c"]
 
     @torch.no_grad()
     def wake_sleep(self, x: Tensor, y: Tensor | None, steps: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Directions that lower the costs of both phases (the paper's appendix B), by parameter name.
+        """Return the directions that lower the costs of both phases (the paper's appendix B), by parameter name.
 
         Wake: states drawn upwards teach the way down. In between the top RBM learns by `steps` of contrastive
         divergence. Sleep: what the chain dreamt at the end, carried down, teaches the way up. The visible units are
@@ -260,7 +264,7 @@ class DBN(nn.Module):
         n, directions = len(x), {}
         states = [x.flatten(1)]
         for layer in self.layers:
-            states.append(drawn(cast(RBM, layer).encode(states[-1])))
+            states.append(draw_bernoulli(cast(RBM, layer).encode(states[-1])))
         cost = x.new_zeros(())
         for index, directed in enumerate(self.directed):
             below, above = states[index], states[index + 1]
@@ -269,14 +273,14 @@ class DBN(nn.Module):
             directions[f"directed.{index}.b"] = wrong.mean(0)
             cost += wrong.square().mean()
         v = states[-1]
-        if self.labels:
+        if self.label_units:
             v = torch.cat([v, self._one_hot(y).to(v.dtype)], 1)
         dream = self.top.gibbs(v, steps)
         gap, (W, b, c) = self.top.free_energy_gap(v, dream)
         directions |= {"top.W": W, "top.b": b, "top.c": c}
         above = dream[:, : states[-1].shape[1]]
         for index in reversed(range(len(self.layers))):
-            below = drawn(self.generate(index, above))
+            below = draw_bernoulli(self.generate_below(index, above))
             wrong = self.rbm(index).encode(below) - above
             directions[f"layers.{index}.W"] = below.T @ wrong / n
             directions[f"layers.{index}.c"] = wrong.mean(0)
@@ -284,7 +288,7 @@ class DBN(nn.Module):
         return {"free_energy_gap": gap, "generative_error": cost}, directions
 
     def pictures(self) -> dict[str, Tensor]:
-        """The weights of each unit of the first hidden layer, for images."""
+        """Draw the weights of each unit of the first hidden layer, for images."""
         if len(self.shape) != 3:
             return {}
         from dlx.figures.figures import filters
@@ -294,5 +298,5 @@ class DBN(nn.Module):
 
 
 def log_bernoulli(x: Tensor, p: Tensor) -> Tensor:
-    """Σ log p(x) of binary units with probabilities p, (batch,)."""
+    """Return Σ log p(x) of binary units with probabilities p, (batch,)."""
     return (torch.xlogy(x, p.clamp(min=1e-12)) + torch.xlogy(1 - x, (1 - p).clamp(min=1e-12))).sum(1)

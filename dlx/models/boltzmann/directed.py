@@ -18,5 +18,5 @@ class Directed(nn.Module):
         self.b = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, outputs), of h (batch, inputs)."""
+        """Return the inputs (batch, outputs) of h (batch, inputs)."""
         return torch.addmm(self.b, h, self.W)

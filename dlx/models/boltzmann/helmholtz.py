@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dlx.errors import UsageError
 from dlx.models.boltzmann.dbn import log_bernoulli
 from dlx.models.boltzmann.directed import Directed
-from dlx.models.boltzmann.units import drawn
+from dlx.models.boltzmann.units import draw_bernoulli
 from dlx.types import Count
 
 
@@ -43,19 +43,19 @@ class Helmholtz(nn.Module):
         self.top = nn.Parameter(torch.zeros(sizes[-1]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Means of the uppermost layer, (batch, hidden), for x (batch, *shape)."""
+        """Return the means of the uppermost layer, (batch, hidden), for x (batch, *shape)."""
         h = x.flatten(1)
         for layer in self.up:
             h = layer(h).sigmoid()
         return h
 
     def encode(self, x: Tensor) -> Tensor:
-        """Means of the uppermost layer, (batch, hidden)."""
+        """Return the means of the uppermost layer, (batch, hidden)."""
         return self(x)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Up and down by means, (batch, *shape)."""
+        """Reconstruct x, up and down by means, (batch, *shape)."""
         h = self(x)
         for layer in reversed(self.down):
             h = layer(h).sigmoid()
@@ -63,27 +63,27 @@ class Helmholtz(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
-        """Probabilities of the visible units of n dreams, (n, *shape)."""
+        """Return the probabilities of the visible units of n dreams, (n, *shape)."""
         return self.dream(n)[0].view(n, *self.shape)
 
     def dream(self, n: int) -> list[Tensor]:
-        """States of each layer, v first and as probabilities, (n, units)."""
-        states = [drawn(self.top.sigmoid().expand(n, -1))]
+        """Return the states of each layer, v first and as probabilities, (n, units)."""
+        states = [draw_bernoulli(self.top.sigmoid().expand(n, -1))]
         for layer in reversed(self.down):
             p = layer(states[0]).sigmoid()
-            states.insert(0, p if len(states) == len(self.down) else drawn(p))
+            states.insert(0, p if len(states) == len(self.down) else draw_bernoulli(p))
         return states
 
     def recognise(self, v: Tensor) -> list[Tensor]:
-        """v and the states of each hidden layer drawn upwards, (batch, units)."""
+        """Return v and the states of each hidden layer drawn upwards, (batch, units)."""
         states = [v]
         for layer in self.up:
-            states.append(drawn(layer(states[-1]).sigmoid()))
+            states.append(draw_bernoulli(layer(states[-1]).sigmoid()))
         return states
 
     @torch.no_grad()
     def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """The variational bound on log p(v), (batch,) nats, of x (batch, *shape) rounded to binary."""
+        """Return the variational bound on log p(v), (batch,) nats, of x (batch, *shape) rounded to binary."""
         v = x.flatten(1).round()
         total = torch.zeros(len(v), dtype=v.dtype, device=v.device)
         for _ in range(self.draws):
@@ -91,19 +91,19 @@ class Helmholtz(nn.Module):
         return {"log_likelihood_bound": total / self.draws}
 
     def log_ratio(self, states: list[Tensor]) -> Tensor:
-        """log p(v, h) - log q(h | v), (batch,)."""
+        """Return log p(v, h) - log q(h | v), (batch,)."""
         total = log_bernoulli(states[-1], self.top.sigmoid().expand_as(states[-1]))
         for below, above, up, down in zip(states[:-1], states[1:], self.up, self.down, strict=True):
             total = total + log_bernoulli(below, down(above).sigmoid()) - log_bernoulli(above, up(below).sigmoid())
         return total
 
     def wake_sleep_parameters(self) -> list[str]:
-        """All of them."""
+        """Return the names of all parameters."""
         return [name for name, _ in self.named_parameters()]
 
     @torch.no_grad()
     def wake_sleep(self, x: Tensor, y: Tensor | None, steps: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Directions that lower the costs of both phases, by parameter name, and values to be logged.
+        """Return the directions that lower the costs of both phases, by parameter name, and values to be logged.
 
         Args:
             x: (batch, *shape), with values in [0, 1].
@@ -120,7 +120,7 @@ class Helmholtz(nn.Module):
             directions[f"down.{index}.b"] = wrong.mean(0)
             cost += wrong.square().mean()
         asleep = self.dream(n)
-        asleep[0] = drawn(asleep[0])  # the way up meets data, not blurred dreams
+        asleep[0] = draw_bernoulli(asleep[0])  # the way up meets data, not blurred dreams
         for index, layer in enumerate(self.up):
             wrong = cast(Directed, layer)(asleep[index]).sigmoid() - asleep[index + 1]
             directions[f"up.{index}.W"] = asleep[index].T @ wrong / n
@@ -128,7 +128,7 @@ class Helmholtz(nn.Module):
         return {"generative_error": cost}, directions
 
     def pictures(self) -> dict[str, Tensor]:
-        """What each unit of the first hidden layer draws, for images."""
+        """Draw what each unit of the first hidden layer draws, for images."""
         if len(self.shape) != 3:
             return {}
         from dlx.figures.figures import filters

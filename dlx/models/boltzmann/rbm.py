@@ -19,7 +19,7 @@ from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.units import UNITS, Binary, Gaussian, softplus
 from dlx.types import Count
 
-ENUMERABLE = 20  # units of the smaller layer whose 2^n states are summed exactly, in a second or two
+MAX_ENUMERABLE = 20  # units of the smaller layer whose 2^n states are summed exactly, in a second or two
 
 
 class RBM(nn.Module):
@@ -62,26 +62,26 @@ class RBM(nn.Module):
         self.c = nn.Parameter(torch.zeros(hidden))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Probabilities of the hidden units, (batch, hidden), for x (batch, *shape)."""
+        """Return the probabilities of the hidden units, (batch, hidden), for x (batch, *shape)."""
         return self.encode(x)
 
     def hidden_inputs(self, v: Tensor) -> Tensor:
-        """What the hidden units receive, (batch, hidden), of v (batch, visible)."""
+        """Return what the hidden units receive, (batch, hidden), of v (batch, visible)."""
         return torch.addmm(self.c, v, self.W)
 
     def visible_inputs(self, h: Tensor) -> Tensor:
-        """What the visible units receive, (batch, visible), of h (batch, hidden)."""
+        """Return what the visible units receive, (batch, visible), of h (batch, hidden)."""
         return torch.addmm(self.b, h, self.W.T)
 
     def free_energy(self, v: Tensor) -> Tensor:
-        """F(v), (batch,), of v (batch, *shape)."""
+        """Return F(v), (batch,), of v (batch, *shape)."""
         v = v.flatten(1)
         energy = -(v @ self.b) - self.hidden_kind.log_sum(self.hidden_inputs(v)).sum(1)
-        return energy + self.visible_kind.own(v) if isinstance(self.visible_kind, Gaussian) else energy
+        return energy + self.visible_kind.self_energy(v) if isinstance(self.visible_kind, Gaussian) else energy
 
     @torch.no_grad()
     def free_energy_gap(self, v: Tensor, fantasy: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """mean F(v) - mean F(fantasy), 0-d, and its gradient in `W`, `b` and `c`, without recording a graph.
+        """Return mean F(v) - mean F(fantasy), 0-d, and its gradient in `W`, `b` and `c`, without recording a graph.
 
         -∂F/∂W = v p(h = 1 | v)ᵀ, so the gradient is the negative statistics minus the positive ones (Hinton 2010,
         eq. 5). Both phases go through each matrix product together.
@@ -94,13 +94,13 @@ class RBM(nn.Module):
         sign = torch.cat([v.new_full((len(v),), -1 / len(v)), v.new_full((len(fantasy),), 1 / len(fantasy))])
         both = torch.cat([v, fantasy])
         inputs = self.hidden_inputs(both)
-        gap = sign @ (both @ self.b + self.hidden_kind.log_sum(inputs).sum(1) - self.visible_kind.own(both))
+        gap = sign @ (both @ self.b + self.hidden_kind.log_sum(inputs).sum(1) - self.visible_kind.self_energy(both))
         h = self.hidden_kind.mean(inputs) * sign[:, None]
         return gap, tuple(g.to(self.W.dtype) for g in (both.T @ h, sign @ both, h.sum(0)))
 
     @torch.no_grad()
     def contrast(self, v: Tensor, steps: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """`gibbs` from the data and `free_energy_gap` in one: the hidden layer's inputs are computed once for both.
+        """Do `gibbs` from the data and `free_energy_gap` in one: the hidden layer's inputs are computed once for both.
 
         Args:
             v: data, (batch, *shape).
@@ -119,24 +119,24 @@ class RBM(nn.Module):
         W = (x.T @ g).addmm_(v.T, h, alpha=-1)
         b = x.mean(0) - v.mean(0)
         gap = self.b @ b + (self.hidden_kind.log_sum(second).sum() - self.hidden_kind.log_sum(first).sum()) / n
-        gap += (self.visible_kind.own(v) - self.visible_kind.own(x)).mean()
+        gap += (self.visible_kind.self_energy(v) - self.visible_kind.self_energy(x)).mean()
         return x.view(-1, *self.shape), gap, (W, b, g.sum(0) - h.sum(0))
 
     def encode(self, x: Tensor) -> Tensor:
-        """E[h | v], (batch, hidden), of x (batch, *shape): probabilities of binary units."""
+        """Return E[h | v], (batch, hidden), of x (batch, *shape): probabilities of binary units."""
         return self.hidden_kind.mean(self.hidden_inputs(x.flatten(1)))
 
     def decode(self, h: Tensor) -> Tensor:
-        """E[v | h], (batch, *shape), of h (batch, hidden)."""
+        """Return E[v | h], (batch, *shape), of h (batch, hidden)."""
         return self.visible_kind.mean(self.visible_inputs(h)).view(-1, *self.shape)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """One mean-field pass up and down, (batch, *shape)."""
+        """Return one mean-field pass up and down, (batch, *shape)."""
         return self.decode(self.encode(x))
 
     @torch.no_grad()
     def gibbs(self, v: Tensor, steps: int) -> Tensor:
-        """`steps` of block Gibbs sampling from v (batch, *shape): states of the same shape."""
+        """Run `steps` of block Gibbs sampling from v (batch, *shape): return states of the same shape."""
         v = v.flatten(1)
         for _ in range(steps):
             h = self.hidden_kind.draw(self.hidden_inputs(v))
@@ -145,20 +145,20 @@ class RBM(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
-        """Means of the visible units at the end of n chains from random states, (n, *shape)."""
+        """Return the means of the visible units at the end of n chains from random states, (n, *shape)."""
         v = self.visible_kind.draw(torch.zeros(n, len(self.b), dtype=self.W.dtype, device=self.W.device))
         v = self.gibbs(v, self.samples_after).flatten(1)
         return self.decode(self.hidden_kind.draw(self.hidden_inputs(v)))
 
     @torch.no_grad()
     def log_partition(self) -> Tensor | None:
-        """log Z, 0-d float64, by summing over all states of the smaller binary layer; None where they are too many.
+        """Return log Z, 0-d float64, by summing over the states of the smaller binary layer; None: too many.
 
         Σ_v exp(-F(v)) with the hidden layer summed out, or the same with the layers exchanged.
         """
         W, b, c = self.W.double(), self.b.double(), self.c.double()
         sides = [(W, b, c, self.visible_kind, self.hidden_kind), (W.T, c, b, self.hidden_kind, self.visible_kind)]
-        summed = [side for side in sides if isinstance(side[3], Binary) and len(side[1]) <= ENUMERABLE]
+        summed = [side for side in sides if isinstance(side[3], Binary) and len(side[1]) <= MAX_ENUMERABLE]
         if not summed:
             return None
         W, own, other, _, kind = min(summed, key=lambda side: len(side[1]))
@@ -172,14 +172,14 @@ class RBM(nn.Module):
         return total + kind.constant * len(other)
 
     def bipartite(self) -> Bipartite | None:
-        """What annealed importance sampling needs; None where the hidden units are Gaussian."""
+        """Return what annealed importance sampling needs; None where the hidden units are Gaussian."""
         if not isinstance(self.hidden_kind, Binary):
             return None
         return Bipartite(self.W.detach(), self.b.detach(), self.c.detach(), self.visible_kind)
 
     @torch.no_grad()
     def sparsity_gradient(self, v: Tensor, target: float) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """How far the hidden units' mean activities q are from a target p, and the way there (Hinton 2010, §11).
+        """Return how far the hidden units' mean activities q are from a target p, and the way there (Hinton 2010, §11).
 
         Of the cross-entropy of p and q its derivative with respect to a unit's total input is taken as q - p.
 
@@ -192,7 +192,7 @@ class RBM(nn.Module):
 
     @torch.no_grad()
     def pseudo_log_likelihood(self, v: Tensor, units: int | None = None) -> Tensor:
-        """Σ_i log p(v_i | all other units), (batch,) nats, of binary v (batch, *shape).
+        """Return Σ_i log p(v_i | all other units), (batch,) nats, of binary v (batch, *shape).
 
         J. Besag, "Statistical Analysis of Non-Lattice Data", 1975. Flipping v_i changes the energy's bias term by
         (1 - 2 v_i) b_i and each hidden unit's input by (1 - 2 v_i) W_i.
@@ -214,7 +214,7 @@ class RBM(nn.Module):
         return total * (D / len(chosen))
 
     def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """What `density` reports of x (batch, *shape): free energy, and pseudo-log-likelihood.
+        """Return what `density` reports of x (batch, *shape): free energy, and pseudo-log-likelihood.
 
         Binary units see x rounded; the pseudo-log-likelihood is theirs alone.
         """
@@ -227,7 +227,7 @@ class RBM(nn.Module):
         return scores
 
     def pictures(self) -> dict[str, Tensor]:
-        """The weights of each hidden unit, for images."""
+        """Draw the weights of each hidden unit, for images."""
         if len(self.shape) != 3:
             return {}
         from dlx.figures.figures import filters

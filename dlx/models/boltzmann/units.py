@@ -18,17 +18,17 @@ Kind = Literal["binary", "gaussian"]
 class Units(Protocol):
     """One kind of unit s, with the energy own(s) - input·s."""
 
-    def own(self, s: Tensor) -> Tensor:
-        """own(s) summed over the last dimension, (batch,), for s (batch, units)."""
+    def self_energy(self, s: Tensor) -> Tensor:
+        """Return own(s) summed over the last dimension, (batch,), for s (batch, units)."""
 
     def log_sum(self, inputs: Tensor) -> Tensor:
-        """log Σ_s exp(input·s - own(s)), elementwise, but for `constant`."""
+        """Return log Σ_s exp(input·s - own(s)), elementwise, but for `constant`."""
 
     def mean(self, inputs: Tensor) -> Tensor:
-        """E[s], elementwise."""
+        """Return E[s], elementwise."""
 
     def draw(self, inputs: Tensor) -> Tensor:
-        """A state of each unit."""
+        """Return a state of each unit."""
 
     constant: float  # of log_sum, for each unit
 
@@ -38,7 +38,7 @@ class Binary:
 
     constant = 0.0
 
-    def own(self, s: Tensor) -> Tensor:
+    def self_energy(self, s: Tensor) -> Tensor:
         return s.new_zeros(len(s))
 
     def log_sum(self, inputs: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Binary:
         return inputs.sigmoid()
 
     def draw(self, inputs: Tensor) -> Tensor:
-        return drawn(inputs.sigmoid())
+        return draw_bernoulli(inputs.sigmoid())
 
 
 class Gaussian:
@@ -56,7 +56,7 @@ class Gaussian:
 
     constant = math.log(2 * math.pi) / 2
 
-    def own(self, s: Tensor) -> Tensor:
+    def self_energy(self, s: Tensor) -> Tensor:
         return s.square().sum(1) / 2
 
     def log_sum(self, inputs: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class Gaussian:
         return inputs + torch.randn_like(inputs)
 
 
-class Labelled:
+class BinaryWithLabel:
     """Binary units, and behind them one of `classes` that is on (Hinton, Osindero, Teh 2006, §6).
 
     Args:
@@ -81,11 +81,11 @@ class Labelled:
     def __init__(self, classes: int) -> None:
         self.classes = classes
 
-    def own(self, s: Tensor) -> Tensor:
+    def self_energy(self, s: Tensor) -> Tensor:
         return s.new_zeros(len(s))
 
     def log_sum(self, inputs: Tensor) -> Tensor:
-        """One value for each binary unit, and one for the group, (..., units - classes + 1)."""
+        """Return one value for each binary unit, and one for the group, (..., units - classes + 1)."""
         group = inputs[..., -self.classes :].logsumexp(-1, keepdim=True)
         return torch.cat([softplus(inputs[..., : -self.classes]), group], -1)
 
@@ -98,14 +98,15 @@ class Labelled:
         group = inputs[..., -self.classes :]
         noise = -torch.empty_like(group).exponential_().log()
         chosen = F.one_hot((group + noise).argmax(-1), self.classes).to(inputs.dtype)
-        return torch.cat([drawn(inputs[..., : -self.classes].sigmoid()), chosen], -1)
+        return torch.cat([draw_bernoulli(inputs[..., : -self.classes].sigmoid()), chosen], -1)
 
 
 UNITS: dict[str, Units] = {"binary": Binary(), "gaussian": Gaussian()}
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp x), elementwise, as max(x, 0) - log σ(|x|), which a processor does in a fifth of `F.softplus`'s time.
+    """Return log(1 + exp x), elementwise, as max(x, 0) - log σ(|x|), which a processor does in a fifth of
+    `F.softplus`'s time.
 
     Its error is as small as that one's, but not in proportion to a result near 0. With a gradient, or on a GPU, it is
     torch's own.
@@ -115,7 +116,7 @@ def softplus(x: Tensor) -> Tensor:
     return x.relu().sub_(x.abs().sigmoid_().log_())
 
 
-def drawn(p: Tensor) -> Tensor:
-    """Binary units, each 1 with its probability p; a quarter of `torch.bernoulli`'s time on a processor."""
+def draw_bernoulli(p: Tensor) -> Tensor:
+    """Return the binary units, each 1 with its probability p; a quarter of `torch.bernoulli`'s time on a processor."""
     wide = torch.promote_types(p.dtype, torch.float32)  # random numbers of few bits would never meet a small p
     return torch.rand_like(p, dtype=wide).lt_(p).to(p.dtype)

@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 
 
-def unjoined(units: int) -> Tensor:
-    """Ages of the edges of a graph without any, (units, units): an edge that is not there is infinitely old."""
+def make_empty_ages(units: int) -> Tensor:
+    """Return the ages, (units, units), of a graph without edges: an edge that is not there is infinitely old."""
     return torch.full((units, units), torch.inf)
 
 
-def joined(ages: Tensor) -> Tensor:
-    """Which edges are there, (units, units) bool."""
+def edge_mask(ages: Tensor) -> Tensor:
+    """Return which edges are there, (units, units) bool."""
     return ages.isfinite()
 
 
-def components(edges: Tensor) -> int:
-    """In how many parts a graph falls that no edge joins; edges (units, units) bool, symmetric."""
+def count_components(edges: Tensor) -> int:
+    """Count in how many parts a graph falls that no edge joins; edges (units, units) bool, symmetric."""
     from scipy.sparse.csgraph import connected_components
 
     return int(connected_components(edges.cpu().numpy(), directed=False, return_labels=False))
 
 
-def renew(ages: Tensor, pairs: Tensor, lifetimes: Tensor) -> None:
+def update_edges(ages: Tensor, pairs: Tensor, lifetimes: Tensor) -> None:
     """Let examples join their two nearest units, one example after the other; changes `ages`, and asks no device.
 
     The edge of the pair gets age 0; then all edges of the nearest unit grow older by 1, and those beyond their lifetime

@@ -61,12 +61,12 @@ class GrowingNeuralGas(Prototypes):
         self.insert_every, self.lifetime = insert_every, lifetime
         self.rate, self.neighbour_rate = rate, neighbour_rate
         self.split_decay, self.error_decay = split_decay, error_decay
-        self.register_buffer("ages", graph.unjoined(capacity))
+        self.register_buffer("ages", graph.make_empty_ages(capacity))
         self.register_buffer("error", torch.zeros(capacity))
         self.register_buffer("active", torch.arange(capacity) < 2)
 
-    def _begin(self, rows: Tensor) -> None:
-        self.prototypes[:2] = rows[self._drawn(len(rows), 2)]
+    def _initialize(self, rows: Tensor) -> None:
+        self.prototypes[:2] = rows[self._choose_examples(len(rows), 2)]
 
     @property
     def centres(self) -> Tensor:
@@ -76,12 +76,12 @@ class GrowingNeuralGas(Prototypes):
     @property
     def edges(self) -> Tensor:
         """Which of the units that are there are joined, (active units, active units) bool."""
-        return graph.joined(self.ages)[self.active][:, self.active]
+        return graph.edge_mask(self.ages)[self.active][:, self.active]
 
     def counts(self) -> dict[str, float]:
-        """`units` and `edges` that are there, and `components`, the parts that no edge joins."""
+        """Return the numbers of `units`, of `edges` and of `components`, the parts that no edge joins."""
         edges = self.edges
-        return {"units": len(edges), "edges": int(edges.sum()) / 2, "components": graph.components(edges)}
+        return {"units": len(edges), "edges": int(edges.sum()) / 2, "components": graph.count_components(edges)}
 
     @torch.no_grad()
     def online(self, x: Tensor, seen: int, total: int) -> dict[str, Tensor]:
@@ -90,12 +90,12 @@ class GrowingNeuralGas(Prototypes):
         Nothing is annealed: it does not matter how many there will be in `total`.
         """
         rows = x.flatten(1).to(self.prototypes)
-        nearest = [self._signal(row, signal) for signal, row in enumerate(rows.unbind(), seen + 1)]
+        nearest = [self._learn_from(row, signal) for signal, row in enumerate(rows.unbind(), seen + 1)]
         self.error.mul_(self.active)  # whoever comes in the place of one that vanished has an error of its own
         return {"squared_distance": torch.stack(nearest).mean(), "units": self.active.sum().to(torch.float32)}
 
-    def _signal(self, row: Tensor, signal: int) -> Tensor:
-        """Steps 2 to 9 of the paper for one example, row (features,); its squared distance to the nearest unit, 0-d."""
+    def _learn_from(self, row: Tensor, signal: int) -> Tensor:
+        """Do steps 2 to 9 of the paper for row (features,); return its squared distance to the nearest unit, 0-d."""
         w, ages, error = self.prototypes, self.ages, self.error
         squared = (row - w).square_().sum(1).masked_fill_(~self.active, torch.inf)
         distances, pair = squared.topk(2, largest=False)
@@ -110,18 +110,18 @@ class GrowingNeuralGas(Prototypes):
         ages.index_copy_(1, first, age[:, None])
         torch.lt(ages.amin(1), torch.inf, out=self.active)  # units without edges vanish
         if signal % self.insert_every == 0:
-            self._insert()
+            self._insert_unit()
         error.mul_(self.error_decay)
         return distances[0]
 
-    def _insert(self) -> None:
-        """Step 8: a unit half way between that of the largest error, q, and its neighbour of the largest error, f."""
+    def _insert_unit(self) -> None:
+        """Insert a unit half way between that of the largest error, q, and its worst neighbour, f (step 8)."""
         free = (~self.active).nonzero()
         if len(free) == 0:
             return
         r = free[0, 0]
         q = self.error.masked_fill(~self.active, -1.0).argmax()
-        f = self.error.masked_fill(~graph.joined(self.ages[q]), -1.0).argmax()
+        f = self.error.masked_fill(~graph.edge_mask(self.ages[q]), -1.0).argmax()
         self.prototypes[r] = (self.prototypes[q] + self.prototypes[f]) / 2
         self.ages[q, f] = self.ages[f, q] = torch.inf
         for old in (q, f):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlx.models.competitive import graph
-from dlx.models.competitive.annealed import Anneal, Annealed
+from dlx.models.competitive.annealed import Annealed, ExponentialDecay
 from dlx.models.competitive.prototypes import ranks
 from dlx.types import Count, Positive
 
@@ -49,40 +49,40 @@ class NeuralGas(Annealed):
         seed: int = 0,
     ) -> None:
         start = max(units / 2, range_end) if range_start is None else range_start
-        super().__init__(shape, units, (rate_start, rate_end), Anneal(start, range_end), seed)
-        self.lifetime = Anneal(lifetime_start, lifetime_end)
-        self.register_buffer("ages", graph.unjoined(units))
+        super().__init__(shape, units, (rate_start, rate_end), ExponentialDecay(start, range_end), seed)
+        self.lifetime = ExponentialDecay(lifetime_start, lifetime_end)
+        self.register_buffer("ages", graph.make_empty_ages(units))
 
     @property
     def edges(self) -> Tensor:
         """Units that were the two nearest to an example lately, (units, units) bool."""
-        return graph.joined(self.ages)
+        return graph.edge_mask(self.ages)
 
     def counts(self) -> dict[str, float]:
-        """`edges` that are there, and `components`, the parts of the graph that none of them joins."""
+        """Return the numbers of `edges` and of `components`, the parts of the graph that none of them joins."""
         edges = self.edges
-        return {"edges": int(edges.sum()) / 2, "components": graph.components(edges)}
+        return {"edges": int(edges.sum()) / 2, "components": graph.count_components(edges)}
 
-    def strengths(self, rate: Tensor, range: Tensor) -> Tensor:
-        """ε exp(-k/λ) for k = 0, 1, …: (batch, units)."""
+    def step_strengths(self, rate: Tensor, range: Tensor) -> Tensor:
+        """Return ε exp(-k/λ) for k = 0, 1, …: (batch, units)."""
         k = torch.arange(self.units, dtype=rate.dtype)
         return rate[:, None] * torch.exp(-k / range[:, None])
 
     def pull(self, distances: Tensor, strength: Tensor) -> Tensor:
-        """Each rank's share at the unit that has this rank, (units,)."""
+        """Return each rank's share at the unit that has this rank, (units,)."""
         return torch.empty_like(distances).scatter_(0, distances.argsort(), strength)
 
     def neighbourhood(self, distances: Tensor, range: Tensor) -> Tensor:
-        """exp(-k/λ), (batch, units)."""
+        """Return exp(-k/λ), (batch, units)."""
         return torch.exp(-ranks(distances) / range).to(distances.dtype)
 
     def compete(self, distances: Tensor, part: Tensor) -> None:
         """Join the two nearest units of each example."""
         if self.units > 1:
-            graph.renew(self.ages, distances.topk(2, dim=1, largest=False).indices, self.lifetime.at(part))
+            graph.update_edges(self.ages, distances.topk(2, dim=1, largest=False).indices, self.lifetime.at(part))
 
     def energy(self, x: Tensor, range: float) -> Tensor:
-        """E of x (batch, *shape) at λ = `range`, 0-d."""
+        """Return E of x (batch, *shape) at λ = `range`, 0-d."""
         distances = self.distances(x).double()
         h = torch.exp(-ranks(distances).to(distances) / range)
         return (h * distances.square()).sum() / (2 * h[0].sum())

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from dlx.errors import UsageError
 from dlx.types import Count
 
-SHOWN = 1000  # examples that are drawn beneath the prototypes
-WORK = 2**22  # values from which the plane of the pictures is found
+MAX_SHOWN = 1000  # examples that are drawn beneath the prototypes
+MAX_VALUES = 2**22  # values from which the plane of the pictures is found
 
 
 class Prototypes(nn.Module):
@@ -41,7 +41,7 @@ class Prototypes(nn.Module):
         # The plane in which the prototypes are drawn stays the same, so that epochs can be compared.
         self.register_buffer("offset", torch.zeros(D))
         self.register_buffer("plane", torch.zeros(D, 2))
-        self.register_buffer("shown", torch.full((SHOWN, 2), torch.inf))
+        self.register_buffer("shown", torch.full((MAX_SHOWN, 2), torch.inf))
 
     @property
     def centres(self) -> Tensor:
@@ -61,14 +61,14 @@ class Prototypes(nn.Module):
             UsageError: there are fewer examples than units that begin as one.
         """
         rows = x.flatten(1).to(self.prototypes)
-        self._look(rows)
-        self._begin(rows)
+        self._fit_plane(rows)
+        self._initialize(rows)
 
-    def _begin(self, rows: Tensor) -> None:
-        self.prototypes.copy_(rows[self._drawn(len(rows), self.units)])
+    def _initialize(self, rows: Tensor) -> None:
+        self.prototypes.copy_(rows[self._choose_examples(len(rows), self.units)])
 
-    def _drawn(self, n: int, units: int) -> Tensor:
-        """Indices of `units` different ones of n examples."""
+    def _choose_examples(self, n: int, units: int) -> Tensor:
+        """Return the indices of `units` different ones of n examples."""
         if n < units:
             raise UsageError(
                 f"{units} units were given for {n} training examples; needed: at most as many units, since each begins "
@@ -77,62 +77,62 @@ class Prototypes(nn.Module):
         order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))
         return order[:units].to(self.prototypes.device)
 
-    def _look(self, rows: Tensor) -> None:
+    def _fit_plane(self, rows: Tensor) -> None:
         """Find the two first principal directions; data of one or two dimensions is drawn as it is."""
         D = rows.shape[1]
         if D <= 2:
             self.plane.copy_(torch.eye(D, 2))
         else:
-            few = rows[: max(WORK // D, 100)].double().cpu()
+            few = rows[: max(MAX_VALUES // D, 100)].double().cpu()
             self.offset.copy_(few.mean(0))
-            self.plane.copy_(principal(few - few.mean(0)))
-        self.shown[: len(rows[:SHOWN])] = self.projected(rows[:SHOWN])
+            self.plane.copy_(principal_directions(few - few.mean(0)))
+        self.shown[: len(rows[:MAX_SHOWN])] = self.project(rows[:MAX_SHOWN])
 
-    def projected(self, rows: Tensor) -> Tensor:
-        """Rows (n, features) in the plane of the pictures, (n, 2)."""
+    def project(self, rows: Tensor) -> Tensor:
+        """Return rows (n, features) in the plane of the pictures, (n, 2)."""
         return (rows - self.offset) @ self.plane
 
     # -- what they say of examples -----------------------------------------------------------------------------------
 
     def distances(self, x: Tensor) -> Tensor:
-        """Euclidean distances of x (batch, *shape) to the prototypes, (batch, units)."""
+        """Return the Euclidean distances of x (batch, *shape) to the prototypes, (batch, units)."""
         return torch.cdist(x.flatten(1).to(self.prototypes), self.centres.flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Index of the unit nearest to each of x (batch, *shape), (batch,) int64."""
+        """Return the index of the unit nearest to each of x (batch, *shape), (batch,) int64."""
         return self.distances(x).argmin(1)
 
     def encode(self, x: Tensor) -> Tensor:
-        """As `distances`: the code of an example is how far it is from each prototype."""
+        """Return the `distances`: the code of an example is how far it is from each prototype."""
         return self.distances(x)
 
     def ranks(self, x: Tensor) -> Tensor:
-        """How many prototypes are nearer to x (batch, *shape) than each one, (batch, units) int64."""
+        """Return how many prototypes are nearer to x (batch, *shape) than each one, (batch, units) int64."""
         return ranks(self.distances(x))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The nearest prototype of each of x (batch, *shape), in the same shape."""
+        """Return the nearest prototype of each of x (batch, *shape), in the same shape."""
         return self.centres[self(x)]
 
     def counts(self) -> dict[str, float]:
-        """Numbers of the graph itself, logged with what is measured of examples; none by default."""
+        """Return numbers of the graph itself, logged with what is measured of examples; none by default."""
         return {}
 
     def measures(self, x: Tensor) -> dict[str, Tensor]:
-        """How well the map stands for x (batch, *shape), one value for each example.
+        """Return how well the map stands for x (batch, *shape), one value for each example.
 
         `quantisation_error`, the distance to the nearest prototype, and `topographic_error`, 1 where the two nearest
         units are no neighbours (Kiviluoto 1996); also the `counts`, 0-d.
         """
         nearest, pair = self.distances(x).topk(2, dim=1, largest=False)
         joined = self.edges[pair[:, 0], pair[:, 1]]
-        told = {"quantisation_error": nearest[:, 0], "topographic_error": 1.0 - joined.to(nearest.dtype)}
-        return told | {name: nearest.new_tensor(count) for name, count in self.counts().items()}
+        errors = {"quantisation_error": nearest[:, 0], "topographic_error": 1.0 - joined.to(nearest.dtype)}
+        return errors | {name: nearest.new_tensor(count) for name, count in self.counts().items()}
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
     @property
-    def pictured(self) -> Tensor | None:
+    def prototype_images(self) -> Tensor | None:
         """The prototypes as images (units, C, H, W) in [0, 1]; None where examples are none."""
         if len(self.shape) != 3 or self.shape[0] not in (1, 3):
             return None
@@ -141,21 +141,21 @@ class Prototypes(nn.Module):
         return (images - low) / (high - low).clamp(min=1e-12)
 
     def pictures(self) -> dict[str, Tensor]:
-        """The graph over training examples, in their own plane or that of their two first principal components.
+        """Draw the graph over training examples, in their own plane or that of their two first principal components.
 
         Where examples are images, also the graph with each prototype's picture in its place.
         """
         from dlx.figures.networks import network
 
-        places, edges = self.projected(self.centres.flatten(1)), self.edges
+        places, edges = self.project(self.centres.flatten(1)), self.edges
         drawn = {"graph": network(places, edges, data=self.shown)}
-        if self.pictured is not None:
-            drawn["prototypes"] = network(places, edges, images=self.pictured)
+        if self.prototype_images is not None:
+            drawn["prototypes"] = network(places, edges, images=self.prototype_images)
         return drawn
 
 
-def principal(centred: Tensor) -> Tensor:
-    """The two first principal directions, (features, 2), of rows (n, features) whose mean is 0.
+def principal_directions(centred: Tensor) -> Tensor:
+    """Return the two first principal directions, (features, 2), of rows (n, features) whose mean is 0.
 
     They have length 1, or 0 where there is none. The largest element of each is positive, so that
     rounding does not decide which way it points.
@@ -171,7 +171,7 @@ def principal(centred: Tensor) -> Tensor:
 
 
 def ranks(distances: Tensor) -> Tensor:
-    """The place of each value in its row, 0 for the smallest: (batch, units) int64 of (batch, units)."""
+    """Return the place of each value in its row, 0 for the smallest: (batch, units) int64 of (batch, units)."""
     order = distances.argsort(1)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)

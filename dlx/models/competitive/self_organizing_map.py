@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlx.models.competitive.annealed import Anneal, Annealed
-from dlx.models.competitive.lattice import neighbours, places, squared
+from dlx.models.competitive.annealed import Annealed, ExponentialDecay
+from dlx.models.competitive.lattice import adjacency, squared_distances, unit_positions
 from dlx.types import Count, Positive
 
 
@@ -51,39 +51,39 @@ class SelfOrganizingMap(Annealed):
         seed: int = 0,
     ) -> None:
         widest = max(max(rows, columns) / 2, range_end) if range_start is None else range_start
-        super().__init__(shape, rows * columns, (rate_start, rate_end), Anneal(widest, range_end), seed)
+        super().__init__(shape, rows * columns, (rate_start, rate_end), ExponentialDecay(widest, range_end), seed)
         self.rows, self.columns, self.lattice, self.start = rows, columns, lattice, start
-        positions = places(rows, columns, lattice)
+        positions = unit_positions(rows, columns, lattice)
         self.register_buffer("positions", positions.float(), persistent=False)  # follow from the configuration
-        self.register_buffer("apart", squared(positions).float(), persistent=False)
-        self.register_buffer("joined", neighbours(positions), persistent=False)
+        self.register_buffer("apart", squared_distances(positions).float(), persistent=False)
+        self.register_buffer("joined", adjacency(positions), persistent=False)
 
     @property
     def edges(self) -> Tensor:
         """Neighbours on the lattice, (units, units) bool."""
         return self.joined
 
-    def _begin(self, rows: Tensor) -> None:
+    def _initialize(self, rows: Tensor) -> None:
         if self.start == "examples":
-            super()._begin(rows)
+            super()._initialize(rows)
             return
         low, high = self.positions.amin(0), self.positions.amax(0)
         sides = 2 * (self.positions - low) / (high - low).clamp(min=1e-12) - 1  # from -1 to 1
         sides = torch.where(high > low, sides, 0.0)
-        spread = self.projected(rows).std(0, correction=0)
+        spread = self.project(rows).std(0, correction=0)
         self.prototypes.copy_(rows.mean(0) + (sides * spread).to(rows) @ self.plane.T)
 
-    def strengths(self, rate: Tensor, range: Tensor) -> Tensor:
-        """-1/(2σ²) and ε, (batch, 2)."""
+    def step_strengths(self, rate: Tensor, range: Tensor) -> Tensor:
+        """Return -1/(2σ²) and ε, (batch, 2)."""
         return torch.stack([-0.5 / range.square(), rate], dim=1)
 
     def pull(self, distances: Tensor, strength: Tensor) -> Tensor:
-        """ε exp(-|r_i - r_b|²/(2σ²)), (units,)."""
+        """Return ε exp(-|r_i - r_b|²/(2σ²)), (units,)."""
         narrow, rate = strength.unbind()
         return self.apart.index_select(0, distances.argmin(0, keepdim=True))[0].mul(narrow).exp_().mul_(rate)
 
     def neighbourhood(self, distances: Tensor, range: Tensor) -> Tensor:
-        """exp(-|r_i - r_b|²/(2σ²)), (batch, units)."""
+        """Return exp(-|r_i - r_b|²/(2σ²)), (batch, units)."""
         return torch.exp(-0.5 * self.apart[distances.argmin(1)].to(range) / range.square())
 
     @property
@@ -93,7 +93,7 @@ class SelfOrganizingMap(Annealed):
         return (d.sum(1) / self.joined.sum(1).clamp(min=1)).view(self.rows, self.columns)
 
     def pictures(self) -> dict[str, Tensor]:
-        """The map over the data, its U-matrix, and the prototypes in their places on the lattice.
+        """Draw the map over the data, its U-matrix, and the prototypes in their places on the lattice.
 
         Where examples are no images, each feature's values over the lattice instead, at most sixteen of them.
         """
@@ -102,8 +102,8 @@ class SelfOrganizingMap(Annealed):
         drawn = {"graph": super().pictures()["graph"]}
         hexagonal, turned = self.lattice == "hexagonal", self.positions * self.positions.new_tensor([1.0, -1.0])
         drawn["u_matrix"] = cells(turned, {"distance to the neighbours": self.u_matrix.flatten()}, hexagonal)
-        if self.pictured is not None:
-            drawn["lattice"] = network(turned, self.edges, images=self.pictured)
+        if self.prototype_images is not None:
+            drawn["lattice"] = network(turned, self.edges, images=self.prototype_images)
         else:
             features = {f"feature {i}": self.prototypes[:, i] for i in range(min(self.prototypes.shape[1], 16))}
             drawn["features"] = cells(turned, features, hexagonal)

@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from dlx.models.markov import kmeans_init
 from dlx.models.markov.hmm import HMM, Topology
-from dlx.models.markov.tables import transitions
+from dlx.models.markov.tables import draw_transitions
 from dlx.types import Count, Fraction, Positive
 
 
@@ -47,17 +47,17 @@ class BernoulliHMM(HMM):
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         """Begin at the centres of sequences x (batch, T, features), drawn half way to the mean of all."""
-        steps, place = kmeans_init.observed(x)
-        own = kmeans_init.groups(steps, place, self.states, self.topology)
-        p = (kmeans_init.means_of(steps, own, self.states) + steps.mean(0)) / 2
+        steps, place = kmeans_init.select_steps(x)
+        own = kmeans_init.assign_states(steps, place, self.states, self.topology)
+        p = (kmeans_init.compute_state_means(steps, own, self.states) + steps.mean(0)) / 2
         self.logit.copy_(p.clamp(0.01, 0.99).logit())
 
-    def emissions(self, x: Tensor) -> Tensor:
-        """log p(x_t | z), (..., S), of x (..., features)."""
+    def emission_log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x_t | z), (..., S), of x (..., features)."""
         return x.double() @ self.logit.T + logsigmoid(-self.logit).sum(1)
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Expected steps `weight` (S,) in each state, and the ones among them, `ones` (S, features)."""
+        """Return the expected steps `weight` (S,) in each state, and the ones among them, `ones` (S, features)."""
         w = states.double()
         return {"weight": w.sum(0), "ones": w.T @ x.double()}
 
@@ -68,21 +68,21 @@ class BernoulliHMM(HMM):
         self.logit.copy_(torch.where(weight > 1e-10, p.clamp(self.floor, 1 - self.floor).logit(), self.logit))
 
     @torch.no_grad()
-    def emission_prior(self) -> Tensor:
+    def emission_log_prior(self) -> Tensor:
         return (self.alpha - 1) * (logsigmoid(self.logit) + logsigmoid(-self.logit)).sum()
 
     def draw(self, state: Tensor) -> Tensor:
-        """Vectors (n, features) of states (n,)."""
+        """Return vectors (n, features) of states (n,)."""
         return torch.bernoulli(self.logit.sigmoid()[state])
 
     def sample(self, n: int, length: int | None = None) -> Tensor:
         """Draw n sequences of vectors, (n, length, features), as long as one of the training data unless told."""
-        return self.walk(n, length or self.shape[0]).float()
+        return self.sample_chain(n, length or self.shape[0]).float()
 
     @torch.no_grad()
     def pictures(self, states: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The transition table, and each state's probabilities of the bits; `states` names them."""
+        """Draw the transition table, and each state's probabilities of the bits; `states` names them."""
         from dlx.figures.heat import heat
 
         bits = heat(self.logit.sigmoid(), "p(bit | state)", "bit", "state", None, states)
-        return {"transition": transitions(self.tables[1].exp(), states), "emission": bits}
+        return {"transition": draw_transitions(self.tables[1].exp(), states), "emission": bits}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.models.markov.hmm import HMM, Topology
-from dlx.models.markov.tables import log_prior, random_rows, refill, transitions
+from dlx.models.markov.tables import draw_random_rows, draw_transitions, log_dirichlet_prior, maximize_rows
 from dlx.types import Count, Fraction, Positive
 
 BLOCK = 2**14  # steps that are counted in float32 before the sum is kept in float64
@@ -47,21 +47,21 @@ class CategoricalHMM(HMM):
     ) -> None:
         super().__init__(states, stay, topology, jumps, start_prior, transition_prior, dtype)
         self.classes, self.shape, self.alpha = classes, tuple(shape), emission_prior
-        self.log_emission = nn.Parameter(random_rows(states, classes).log())
+        self.log_emission = nn.Parameter(draw_random_rows(states, classes).log())
 
-    def emissions(self, x: Tensor) -> Tensor:
-        """log B(z, x_t), (..., S), of symbols x (...)."""
+    def emission_log_prob(self, x: Tensor) -> Tensor:
+        """Return log B(z, x_t), (..., S), of symbols x (...)."""
         return self.log_emission.log_softmax(1).T[x]
 
-    def relative(self, x: Tensor, out: Tensor) -> Tensor:
-        """As every HMM's, looked up in a table of all symbols."""
+    def relative_emissions(self, x: Tensor, out: Tensor) -> Tensor:
+        """Do as every HMM does, but look it up in a table of all symbols."""
         table = out.new_empty(self.classes, self.states)
-        high = super().relative(torch.arange(self.classes, device=x.device), table)
+        high = super().relative_emissions(torch.arange(self.classes, device=x.device), table)
         torch.index_select(table, 0, x, out=out)
         return high.index_select(0, x)
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Expected counts `emission` (S, classes) of symbols x (N,)."""
+        """Return the expected counts `emission` (S, classes) of symbols x (N,)."""
         counts = torch.zeros(self.classes, self.states, dtype=torch.float64, device=x.device)
         size = BLOCK if states.dtype == torch.float32 else len(x)
         for symbols, weights in zip(x.split(size), states.split(size), strict=True):
@@ -69,10 +69,10 @@ class CategoricalHMM(HMM):
         return {"emission": counts.T.contiguous()}
 
     def maximize_emissions(self, statistics: Mapping[str, Tensor]) -> None:
-        refill(self.log_emission, statistics["emission"], self.alpha)
+        maximize_rows(self.log_emission, statistics["emission"], self.alpha)
 
-    def emission_prior(self) -> Tensor:
-        return log_prior(self.log_emission.log_softmax(1), self.alpha)
+    def emission_log_prior(self) -> Tensor:
+        return log_dirichlet_prior(self.log_emission.log_softmax(1), self.alpha)
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -80,17 +80,17 @@ class CategoricalHMM(HMM):
         self.log_emission.copy_(self.log_emission.log_softmax(1))
 
     def draw(self, state: Tensor) -> Tensor:
-        """Symbols (n,) of states (n,)."""
+        """Return symbols (n,) of states (n,)."""
         return torch.multinomial(self.log_emission.softmax(1)[state], 1)[:, 0]
 
     def sample(self, n: int, length: int | None = None) -> Tensor:
         """Draw n sequences of symbols, (n, length), as long as one of the training data unless told."""
-        return self.walk(n, length or self.shape[0])
+        return self.sample_chain(n, length or self.shape[0])
 
     @torch.no_grad()
     def pictures(self, symbols: Sequence[str] | None = None, states: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The transition and the emission table, by the names of symbols and states where they have any."""
+        """Draw the transition and the emission table, by the names of symbols and states where they have any."""
         from dlx.figures.heat import heat
 
         emission = heat(self.log_emission.softmax(1), "p(symbol | state)", "symbol", "state", symbols, states)
-        return {"transition": transitions(self.tables[1].exp(), states), "emission": emission}
+        return {"transition": draw_transitions(self.tables[1].exp(), states), "emission": emission}

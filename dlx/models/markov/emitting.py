@@ -12,8 +12,8 @@ from dlx.models.markov.hmm import HMM
 Emission = Literal["auto", "categorical", "gaussian", "bernoulli"]
 
 
-def emitting(emission: Emission, symbols: int | None, shape: Sequence[int], states: int, **options: Any) -> HMM:
-    """A model of `symbols` symbols, or of vectors (T, features).
+def make_hmm(emission: Emission, symbols: int | None, shape: Sequence[int], states: int, **options: Any) -> HMM:
+    """Make a model of `symbols` symbols, or of vectors (T, features).
 
     Args:
         emission: `auto` takes categorical for symbols, else gaussian.

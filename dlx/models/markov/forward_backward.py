@@ -24,17 +24,17 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 SMALLEST = {torch.float64: 1e-100, torch.float32: 1e-15}
 
 
-class Memory:
+class Workspace:
     """Matrices that are written anew for every batch: the system clears what it hands out, which takes as long."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, Tensor] = {}
+        self.buffers: dict[str, Tensor] = {}
 
     def matrix(self, name: str, rows: int, columns: int, like: Tensor, dtype: torch.dtype) -> Tensor:
-        """(rows, columns) on the device of `like`, holding anything; the last one of this name is overwritten."""
-        flat = self.kept.get(name)
+        """Return (rows, columns) on the device of `like`, holding anything; the last of this name is overwritten."""
+        flat = self.buffers.get(name)
         if flat is None or flat.dtype != dtype or flat.device != like.device or len(flat) < rows * columns:
-            flat = self.kept[name] = torch.empty(rows * columns, dtype=dtype, device=like.device)
+            flat = self.buffers[name] = torch.empty(rows * columns, dtype=dtype, device=like.device)
         return flat[: rows * columns].view(rows, columns)
 
 
@@ -55,30 +55,30 @@ class Smoothed(NamedTuple):
 
 
 def pack(x: Tensor, lengths: Tensor | None) -> PackedSequence:
-    """Sequences x (batch, T, ...), padded beyond `lengths` (batch,), as steps (N, ...)."""
+    """Pack sequences x (batch, T, ...), padded beyond `lengths` (batch,), as steps (N, ...)."""
     if lengths is None:
         lengths = torch.full(x.shape[:1], x.shape[1])
     return pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
 
 
 def unpack(values: Tensor, steps: PackedSequence, longest: int | None = None) -> Tensor:
-    """Values (N, ...) of packed steps as (batch, T, ...), zero beyond each length."""
+    """Unpack values (N, ...) of packed steps as (batch, T, ...), zero beyond each length."""
     return pad_packed_sequence(steps._replace(data=values), batch_first=True, total_length=longest)[0]
 
 
-def unsorted(values: Tensor, steps: PackedSequence) -> Tensor:
-    """Values (batch, ...), longest sequence first, in the batch's own order."""
+def unsort(values: Tensor, steps: PackedSequence) -> Tensor:
+    """Put values (batch, ...), longest sequence first, in the batch's own order."""
     return values if steps.unsorted_indices is None else values[steps.unsorted_indices]
 
 
-def lengths_of(steps: PackedSequence) -> Tensor:
-    """Lengths (batch,) of packed sequences, in the batch's own order."""
+def packed_lengths(steps: PackedSequence) -> Tensor:
+    """Return the lengths (batch,) of packed sequences, in the batch's own order."""
     sizes = steps.batch_sizes
-    return unsorted((sizes[:, None] > torch.arange(int(sizes[0]))).sum(0).to(steps.data.device), steps)
+    return unsort((sizes[:, None] > torch.arange(int(sizes[0]))).sum(0).to(steps.data.device), steps)
 
 
-def times(steps: PackedSequence) -> list[slice]:
-    """Where each time's steps lie."""
+def time_slices(steps: PackedSequence) -> list[slice]:
+    """Return where each time's steps lie."""
     sizes = steps.batch_sizes.tolist()
     ends = steps.batch_sizes.cumsum(0).tolist()
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
@@ -92,7 +92,7 @@ def forward(start: Tensor, transition: Tensor, emission: Tensor, states: Tensor,
         transition: (S, S), from row to column.
         emission: (N, S), p(x_t | z_t) over the likeliest state's; its memory becomes the result's.
         states: (N, S), memory for the result.
-        parts: from `times`.
+        parts: from `time_slices`.
     """
     scale = emission.new_empty(len(emission), 1)
     for t, here in enumerate(parts):
@@ -115,7 +115,7 @@ def backward(
     Args:
         transition: (S, S).
         past: from `forward`; its memory is used.
-        parts: from `times`.
+        parts: from `time_slices`.
         watch: find the peaks too.
         weight: (sequences, 1), longest first: how much the transitions of each count; None for 1.
     """

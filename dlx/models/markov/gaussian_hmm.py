@@ -12,7 +12,7 @@ from torch import Tensor
 from dlx.models.markov import kmeans_init
 from dlx.models.markov.gaussians import Covariance, Gaussians
 from dlx.models.markov.hmm import HMM, Topology
-from dlx.models.markov.tables import transitions
+from dlx.models.markov.tables import draw_transitions
 from dlx.types import Count, Fraction, NonNegative, Positive
 
 
@@ -53,22 +53,22 @@ class GaussianHMM(HMM):
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         """Begin at the centres of sequences x (batch, T, features), all as wide as the data."""
-        steps, place = kmeans_init.observed(x)
-        own = kmeans_init.groups(steps, place, self.states, self.topology)
-        self.normal.begin(steps, kmeans_init.means_of(steps, own, self.states))
+        steps, place = kmeans_init.select_steps(x)
+        own = kmeans_init.assign_states(steps, place, self.states, self.topology)
+        self.normal.initialize(steps, kmeans_init.compute_state_means(steps, own, self.states))
 
-    def emissions(self, x: Tensor) -> Tensor:
-        """log N(x_t; μ_z, Σ_z), (..., S), of x (..., features)."""
+    def emission_log_prob(self, x: Tensor) -> Tensor:
+        """Return log N(x_t; μ_z, Σ_z), (..., S), of x (..., features)."""
         return self.normal.log_density(x)
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Weighted moments of x (N, features)."""
+        """Return the weighted moments of x (N, features)."""
         return self.normal.statistics(x, states)
 
     def maximize_emissions(self, statistics: Mapping[str, Tensor]) -> None:
         self.normal.maximize(statistics)
 
-    def emission_prior(self) -> Tensor:
+    def emission_log_prior(self) -> Tensor:
         return self.normal.log_prior()
 
     @torch.no_grad()
@@ -77,14 +77,14 @@ class GaussianHMM(HMM):
         self.normal.constrain()
 
     def draw(self, state: Tensor) -> Tensor:
-        """Vectors (n, features) of states (n,)."""
+        """Return vectors (n, features) of states (n,)."""
         return self.normal.draw(state)
 
     def sample(self, n: int, length: int | None = None) -> Tensor:
         """Draw n sequences of vectors, (n, length, features), as long as one of the training data unless told."""
-        return self.walk(n, length or self.shape[0]).float()
+        return self.sample_chain(n, length or self.shape[0]).float()
 
     @torch.no_grad()
     def pictures(self, states: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The transition table; `states` names its rows."""
-        return {"transition": transitions(self.tables[1].exp(), states)}
+        """Draw the transition table; `states` names its rows."""
+        return {"transition": draw_transitions(self.tables[1].exp(), states)}

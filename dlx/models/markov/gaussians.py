@@ -46,7 +46,7 @@ class Gaussians(nn.Module):
         self.covariance, self.floor = covariance, floor
         self.mean_prior, self.mean_weight = mean_prior, mean_weight
         self.covariance_prior, self.covariance_weight = covariance_prior, covariance_weight
-        self.matrices = covariance in ("full", "tied")
+        self.has_matrices = covariance in ("full", "tied")
         self.mean = nn.Parameter(torch.randn(C, D, dtype=torch.float64))
         shape = {"diagonal": (C, D), "spherical": (C, 1), "full": (C, D, D), "tied": (1, D, D)}[covariance]
         # Logarithms of variances; or lower factors of the covariances, of whose diagonals there is the logarithm.
@@ -56,7 +56,7 @@ class Gaussians(nn.Module):
     @property
     def factors(self) -> Tensor:
         """L (C or 1, D, D), lower triangular, Σ = L Lᵀ."""
-        if not self.matrices:
+        if not self.has_matrices:
             return torch.diag_embed((self.spread / 2).exp().expand(-1, self.features))
         return self.spread.tril(-1) + torch.diag_embed(self.spread.diagonal(dim1=1, dim2=2).exp())
 
@@ -67,9 +67,9 @@ class Gaussians(nn.Module):
         return (L @ L.mT).expand(self.components, -1, -1)
 
     def log_density(self, x: Tensor) -> Tensor:
-        """log N(x; μ_c, Σ_c), (..., C), of x (..., D)."""
+        """Return log N(x; μ_c, Σ_c), (..., C), of x (..., D)."""
         x, mean = x.double() - self.origin, self.mean - self.origin
-        if self.matrices:
+        if self.has_matrices:
             identity = torch.eye(self.features, dtype=x.dtype, device=x.device)
             L = self.factors
             whiten = torch.linalg.solve_triangular(L, identity.expand_as(L), upper=False).mT  # x L⁻ᵀ has variance 1
@@ -84,27 +84,27 @@ class Gaussians(nn.Module):
         return -(self.features * math.log(2 * math.pi) + square) / 2 - log_volume
 
     def statistics(self, x: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Moments of x (N, D) about the origin: `weight` (C,), `first` (C, D), `second` (C, D), or matrices."""
+        """Return moments of x (N, D) about the origin: `weight` (C,), `first` (C, D), `second` (C, D), or matrices."""
         x, w = x.double() - self.origin, weights.double()
-        if self.matrices:
+        if self.has_matrices:
             second = torch.stack([(x * w[:, c, None]).T @ x for c in range(self.components)])
         else:
             second = w.T @ x.square()
         return {"weight": w.sum(0), "first": w.T @ x, "second": second}
 
     @torch.no_grad()
-    def maximize(self, told: Mapping[str, Tensor]) -> None:
+    def maximize(self, statistics: Mapping[str, Tensor]) -> None:
         """Take the most probable parameters; a component of no weight keeps its own."""
-        weight, first, second = told["weight"][:, None], told["first"], told["second"]
+        weight, first, second = statistics["weight"][:, None], statistics["first"], statistics["second"]
         seen = weight > 1e-10
         m0, k = self.mean_prior - self.origin, self.mean_weight
         mean = torch.where(seen, (first + k * m0) / (weight + k).clamp(min=1e-300), self.mean - self.origin)
         off = mean - m0
-        if self.matrices:
+        if self.has_matrices:
             cross = first[:, :, None] * mean[:, None]
             scatter = second - cross - cross.mT + weight[..., None] * mean[:, :, None] * mean[:, None]
             scatter = scatter + k * off[:, :, None] * off[:, None]
-            self._spread(scatter, weight[..., None], seen[..., None])
+            self._maximize_covariances(scatter, weight[..., None], seen[..., None])
         else:
             scatter = second - 2 * mean * first + mean.square() * weight + k * off.square()
             variance = (scatter + self.covariance_prior) / (weight + max(self.covariance_weight - 1, 0)).clamp(min=1e-5)
@@ -113,7 +113,7 @@ class Gaussians(nn.Module):
             self.spread.copy_(torch.where(seen, variance.clamp(min=self.floor).log(), self.spread))
         self.mean.copy_(mean + self.origin)
 
-    def _spread(self, scatter: Tensor, weight: Tensor, seen: Tensor) -> None:
+    def _maximize_covariances(self, scatter: Tensor, weight: Tensor, seen: Tensor) -> None:
         """Take covariances from scatter matrices (C, D, D) of so much weight."""
         D = self.features
         if self.covariance == "tied":
@@ -121,10 +121,10 @@ class Gaussians(nn.Module):
             seen = seen.any(0, keepdim=True)
         prior = self.covariance_prior * torch.eye(D, dtype=scatter.dtype, device=scatter.device)
         covariance = (scatter + prior) / (weight + max(self.covariance_weight - D, 0)).clamp(min=1e-10)
-        self.spread.copy_(torch.where(seen, self._logged(covariance), self.spread))
+        self.spread.copy_(torch.where(seen, self._to_spread(covariance), self.spread))
 
-    def _logged(self, covariance: Tensor) -> Tensor:
-        """`spread` of matrices (..., D, D), whose eigenvalues are raised to the floor: the likeliest that obey it."""
+    def _to_spread(self, covariance: Tensor) -> Tensor:
+        """Return `spread` of matrices (..., D, D), eigenvalues raised to the floor: the likeliest that obey it."""
         values, vectors = torch.linalg.eigh((covariance + covariance.mT) / 2)
         if bool((values < self.floor).any()):
             covariance = vectors * values.clamp(min=self.floor)[..., None, :] @ vectors.mT
@@ -133,8 +133,8 @@ class Gaussians(nn.Module):
 
     @torch.no_grad()
     def log_prior(self) -> Tensor:
-        """Logarithm of the prior density of all parameters, up to a constant, 0-d."""
-        k, extra = self.mean_weight, self.features if self.matrices else 1
+        """Return the logarithm of the prior density of all parameters, up to a constant, 0-d."""
+        k, extra = self.mean_weight, self.features if self.has_matrices else 1
         w = max(self.covariance_weight - extra, 0)
         if k == 0 and w == 0 and self.covariance_prior == 0:
             return self.mean.new_zeros(())
@@ -146,15 +146,15 @@ class Gaussians(nn.Module):
         return -(pull + trace + w * log_volume) / 2
 
     @torch.no_grad()
-    def begin(self, x: Tensor, means: Tensor) -> None:
+    def initialize(self, x: Tensor, means: Tensor) -> None:
         """Start at `means` (C, D), with the covariance of all x (N, D)."""
         x = x.double()
         self.origin.copy_(x.mean(0))
         self.mean.copy_(means)
         centred = x - self.origin
-        if self.matrices:
+        if self.has_matrices:
             whole = centred.T @ centred / len(x) + self.floor * torch.eye(self.features, dtype=x.dtype, device=x.device)
-            self.spread.copy_(self._logged(whole).expand_as(self.spread))
+            self.spread.copy_(self._to_spread(whole).expand_as(self.spread))
             return
         variance = centred.square().mean(0) + self.floor
         self.spread.copy_(
@@ -164,13 +164,13 @@ class Gaussians(nn.Module):
     @torch.no_grad()
     def constrain(self) -> None:
         """Raise to the floor what a gradient step put below it."""
-        if self.matrices:
-            self.spread.copy_(self._logged(self.factors @ self.factors.mT))
+        if self.has_matrices:
+            self.spread.copy_(self._to_spread(self.factors @ self.factors.mT))
         else:
             self.spread.clamp_(min=math.log(self.floor))
 
     def draw(self, component: Tensor) -> Tensor:
-        """Values (n, D) of components (n,)."""
+        """Return the values (n, D) of components (n,)."""
         noise = torch.randn(len(component), self.features, 1, dtype=self.mean.dtype, device=self.mean.device)
         L = self.factors.expand(self.components, -1, -1)[component]
         return self.mean[component] + (L @ noise)[:, :, 0]

@@ -14,7 +14,7 @@ from dlx.models.markov import kmeans_init
 from dlx.models.markov.gaussian_hmm import GaussianHMM
 from dlx.models.markov.gaussians import Covariance, Gaussians
 from dlx.models.markov.hmm import Topology
-from dlx.models.markov.tables import log_prior, random_rows, refill
+from dlx.models.markov.tables import draw_random_rows, log_dirichlet_prior, maximize_rows
 from dlx.types import Count, Fraction, NonNegative, Positive
 
 
@@ -56,38 +56,38 @@ class GMMHMM(GaussianHMM):
         )
         self.mixtures, self.weight_prior = mixtures, weight_prior
         self.normal = Gaussians(states * mixtures, self.shape[-1], covariance, floor, *priors)
-        self.log_weight = nn.Parameter(random_rows(states, mixtures).fill_(1 / mixtures).log())
+        self.log_weight = nn.Parameter(draw_random_rows(states, mixtures).fill_(1 / mixtures).log())
 
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         """Begin at the centres of each state's part of sequences x (batch, T, features)."""
-        steps, place = kmeans_init.observed(x)
-        own = kmeans_init.groups(steps, place, self.states, self.topology)
+        steps, place = kmeans_init.select_steps(x)
+        own = kmeans_init.assign_states(steps, place, self.states, self.topology)
         parts = [steps[own == state] for state in range(self.states)]
-        means = [kmeans_init.centres(part if len(part) else steps, self.mixtures)[0] for part in parts]
-        self.normal.begin(steps, torch.cat(means))
+        means = [kmeans_init.fit_kmeans(part if len(part) else steps, self.mixtures)[0] for part in parts]
+        self.normal.initialize(steps, torch.cat(means))
 
-    def emissions(self, x: Tensor) -> Tensor:
-        """log p(x_t | z), (..., S), of x (..., features)."""
+    def emission_log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x_t | z), (..., S), of x (..., features)."""
         return self._joint(x).logsumexp(-1)
 
     def _joint(self, x: Tensor) -> Tensor:
-        """log p(x_t, m | z), (..., S, M)."""
+        """Return log p(x_t, m | z), (..., S, M)."""
         return self.normal.log_density(x).unflatten(-1, (self.states, self.mixtures)) + self.log_weight.log_softmax(1)
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Weighted moments of x (N, features) for each component of each state."""
+        """Return the weighted moments of x (N, features) for each component of each state."""
         share = self._joint(x).softmax(-1)  # p(m | z, x_t)
-        told = self.normal.statistics(x, (states.double()[..., None] * share).flatten(1))
-        return {**told, "mixture": told["weight"].view(self.states, self.mixtures)}
+        moments = self.normal.statistics(x, (states.double()[..., None] * share).flatten(1))
+        return {**moments, "mixture": moments["weight"].view(self.states, self.mixtures)}
 
     @torch.no_grad()
     def maximize_emissions(self, statistics: Mapping[str, Tensor]) -> None:
         super().maximize_emissions(statistics)
-        refill(self.log_weight, statistics["mixture"], self.weight_prior)
+        maximize_rows(self.log_weight, statistics["mixture"], self.weight_prior)
 
-    def emission_prior(self) -> Tensor:
-        return super().emission_prior() + log_prior(self.log_weight.log_softmax(1), self.weight_prior)
+    def emission_log_prior(self) -> Tensor:
+        return super().emission_log_prior() + log_dirichlet_prior(self.log_weight.log_softmax(1), self.weight_prior)
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -95,6 +95,6 @@ class GMMHMM(GaussianHMM):
         self.log_weight.copy_(self.log_weight.log_softmax(1))
 
     def draw(self, state: Tensor) -> Tensor:
-        """Vectors (n, features) of states (n,)."""
+        """Return vectors (n, features) of states (n,)."""
         mixture = torch.multinomial(self.log_weight.softmax(1)[state], 1)[:, 0]
         return self.normal.draw(state * self.mixtures + mixture)

@@ -12,20 +12,20 @@ from torch.nn.utils.rnn import PackedSequence
 from dlx.models.markov import log_space
 from dlx.models.markov.forward_backward import (
     SMALLEST,
-    Memory,
+    Workspace,
     backward,
     forward,
-    lengths_of,
     pack,
-    times,
+    packed_lengths,
+    time_slices,
     unpack,
-    unsorted,
+    unsort,
 )
 from dlx.models.markov.log_space import log_matmul
-from dlx.models.markov.tables import log_prior, random_rows, refill, topology_of
+from dlx.models.markov.tables import apply_topology, draw_random_rows, log_dirichlet_prior, maximize_rows
 from dlx.models.markov.viterbi import viterbi
 
-AT_ONCE = 2**23  # numbers of a matrix (N, S): 32 or 64 MiB
+MAX_ELEMENTS = 2**23  # numbers of a matrix (N, S): 32 or 64 MiB
 Topology = Literal["ergodic", "left_to_right"]
 
 
@@ -37,7 +37,7 @@ class Posterior(NamedTuple):
     transitions: Tensor  # (S, S): expected transitions, summed over time and sequences
 
 
-class Inferred(NamedTuple):
+class Inference(NamedTuple):
     """What some of a batch's sequences say."""
 
     rows: Tensor  # which of the batch's
@@ -83,37 +83,37 @@ class HMM(nn.Module, ABC):
         super().__init__()
         self.states, self.topology = states, topology
         self.start_prior, self.transition_prior = start_prior, transition_prior
-        self.memory = Memory()
+        self.workspace = Workspace()
         self.dtypes = [torch.float32, torch.float64] if dtype == "float32" else [torch.float64]
-        start, rows = random_rows(1, states)[0], random_rows(states, states)
-        start, rows = topology_of(topology, start, rows, stay, jumps)
+        start, rows = draw_random_rows(1, states)[0], draw_random_rows(states, states)
+        start, rows = apply_topology(topology, start, rows, stay, jumps)
         self.log_start, self.log_transition = nn.Parameter(start.log()), nn.Parameter(rows.log())
 
     # -- what a kind of emissions defines ----------------------------------------------------------------------------
 
     @abstractmethod
-    def emissions(self, x: Tensor) -> Tensor:
-        """log p(x_t | z_t), (..., S), of observations x (...)."""
+    def emission_log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x_t | z_t), (..., S), of observations x (...)."""
 
     @abstractmethod
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
-        """Expected counts of observations x (N, ...) whose states have the probabilities `states` (N, S)."""
+        """Return the expected counts of observations x (N, ...) whose states have the probabilities `states` (N, S)."""
 
     @abstractmethod
     def maximize_emissions(self, statistics: Mapping[str, Tensor]) -> None:
-        """The M-step of the emissions; a state that was never used keeps its own."""
+        """Take the M-step of the emissions; a state that was never used keeps its own."""
 
     @abstractmethod
     def draw(self, state: Tensor) -> Tensor:
-        """Observations (n, ...) of states (n,)."""
+        """Return observations (n, ...) of states (n,)."""
 
-    def emission_prior(self) -> float | Tensor:
-        """Logarithm of the prior density of the emissions' parameters, without what does not depend on them."""
+    def emission_log_prior(self) -> float | Tensor:
+        """Return the log prior density of the emissions' parameters, without what does not depend on them."""
         return 0.0
 
-    def relative(self, x: Tensor, out: Tensor) -> Tensor:
+    def relative_emissions(self, x: Tensor, out: Tensor) -> Tensor:
         """Write emissions over the likeliest state's into `out` (N, S), of x (N, ...); that one's logarithm, (N, 1)."""
-        log_p = self.emissions(x)
+        log_p = self.emission_log_prob(x)
         high = log_p.amax(-1, keepdim=True)
         high = torch.where(high.isfinite(), high, 0.0)
         torch.exp((log_p - high).to(out.dtype), out=out)
@@ -127,16 +127,16 @@ class HMM(nn.Module, ABC):
         return self.log_start.log_softmax(0), self.log_transition.log_softmax(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """log p(x), (batch,) nats, of whole sequences x (batch, T, ...): as `scores`, in operations to be exported."""
+        """Return log p(x), (batch,) nats, of whole sequences x (batch, T, ...): as `scores`, but exportable."""
         log_start, log_transition = self.tables
-        log_p = self.emissions(x)  # (batch, T, S)
+        log_p = self.emission_log_prob(x)  # (batch, T, S)
         log_alpha = log_start + log_p[:, 0]
         for t in range(1, x.shape[1]):
             log_alpha = log_matmul(log_alpha, log_transition) + log_p[:, t]
         return log_alpha.logsumexp(1)
 
     def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """Of x (batch, T, ...) padded beyond `lengths` (batch,), in nats, (batch,) each.
+        """Return the log-likelihoods of x (batch, T, ...) padded beyond `lengths` (batch,), in nats, (batch,) each.
 
         `log_likelihood` is the exact log p(x), and `log_likelihood_after_first` log p(x_2..x_T | x_1), what a network
         that predicts the next step is measured by. The former has a gradient.
@@ -145,32 +145,32 @@ class HMM(nn.Module, ABC):
         return {"log_likelihood": whole, "log_likelihood_after_first": whole.detach() - first}
 
     def posterior(self, x: Tensor, lengths: Tensor | None = None) -> Posterior:
-        """What sequences x (batch, T, ...), padded beyond `lengths` (batch,), say of their states."""
+        """Return what sequences x (batch, T, ...), padded beyond `lengths` (batch,), say of their states."""
         log_likelihood = self.log_start.new_empty(len(x)).detach()
         states = log_likelihood.new_zeros(*x.shape[:2], self.states)
         transitions = torch.zeros_like(self.log_transition, requires_grad=False)
-        for found in self.inferred(x, lengths):
-            log_likelihood[found.rows] = unpack(found.scale, found.steps).sum((1, 2))
-            states[found.rows] = unpack(found.states.double(), found.steps, x.shape[1])
-            transitions += found.transitions
+        for inferred in self.infer(x, lengths):
+            log_likelihood[inferred.rows] = unpack(inferred.scale, inferred.steps).sum((1, 2))
+            states[inferred.rows] = unpack(inferred.states.double(), inferred.steps, x.shape[1])
+            transitions += inferred.transitions
         return Posterior(log_likelihood, states, transitions)
 
     def posterior_states(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """p(z_t | x), (batch, T, S), zero beyond each length."""
+        """Return p(z_t | x), (batch, T, S), zero beyond each length."""
         return self.posterior(x, lengths).states
 
     @torch.no_grad()
     def decode_states(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The most probable path, (batch, T), -1 beyond each length (Viterbi)."""
+        """Return the most probable path, (batch, T), -1 beyond each length (Viterbi)."""
         if lengths is None:
             lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
-        return viterbi(*self.tables, self.emissions(x), lengths)[0]
+        return viterbi(*self.tables, self.emission_log_prob(x), lengths)[0]
 
     @torch.no_grad()
-    def inferred(
+    def infer(
         self, x: Tensor, lengths: Tensor | None, smooth: bool = True, weight: Tensor | None = None
-    ) -> Iterator[Inferred]:
-        """All sequences, scaled; those for which the numbers do not suffice with more digits, and then in log space.
+    ) -> Iterator[Inference]:
+        """Infer all sequences, scaled; where the numbers do not suffice with more digits, and then in log space.
 
         What is yielded holds until the next is asked for.
 
@@ -182,32 +182,32 @@ class HMM(nn.Module, ABC):
         """
         if lengths is None:
             lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
-        size = max(1, AT_ONCE // (x.shape[1] * self.states))
+        size = max(1, MAX_ELEMENTS // (x.shape[1] * self.states))
         for rows in torch.arange(len(x), device=x.device).split(size):
-            yield from self._inferred(rows, x, lengths, smooth, weight)
+            yield from self._infer_rows(rows, x, lengths, smooth, weight)
 
-    def _inferred(
+    def _infer_rows(
         self, rows: Tensor, x: Tensor, lengths: Tensor, smooth: bool, weight: Tensor | None
-    ) -> Iterator[Inferred]:
+    ) -> Iterator[Inference]:
         for dtype in self.dtypes:
-            found, hard = self._scaled(rows, pack(x[rows], lengths[rows]), dtype, smooth, weight)
+            inferred, hard = self._infer_scaled(rows, pack(x[rows], lengths[rows]), dtype, smooth, weight)
             if not bool(hard.any()):
-                yield found
+                yield inferred
                 return
             easy = rows[~hard]
             if len(easy):
-                yield self._scaled(easy, pack(x[easy], lengths[easy]), dtype, smooth, weight)[0]
+                yield self._infer_scaled(easy, pack(x[easy], lengths[easy]), dtype, smooth, weight)[0]
             rows = rows[hard]
-        yield self._in_logs(rows, pack(x[rows], lengths[rows]), weight)
+        yield self._infer_in_log_space(rows, pack(x[rows], lengths[rows]), weight)
 
-    def _scaled(
+    def _infer_scaled(
         self, rows: Tensor, steps: PackedSequence, dtype: torch.dtype, smooth: bool, weight: Tensor | None
-    ) -> tuple[Inferred, Tensor]:  # and which (rows,) cannot be trusted
+    ) -> tuple[Inference, Tensor]:  # and which (rows,) cannot be trusted
         start, transition = (table.exp().to(dtype) for table in self.tables)
         N, S = len(steps.data), self.states
-        emission, states = (self.memory.matrix(name, N, S, start, dtype) for name in ("emission", "states"))
-        high = self.relative(steps.data, emission)
-        parts, smallest = times(steps), SMALLEST[dtype]
+        emission, states = (self.workspace.matrix(name, N, S, start, dtype) for name in ("emission", "states"))
+        high = self.relative_emissions(steps.data, emission)
+        parts, smallest = time_slices(steps), SMALLEST[dtype]
         past = forward(start, transition, emission, states, parts)
         bad = ~(past.scale > smallest)
         hard = unpack(bad, steps).any(1)[:, 0] if bool(bad.any()) else torch.zeros_like(rows, dtype=torch.bool)
@@ -215,41 +215,43 @@ class HMM(nn.Module, ABC):
         watch = float(transition.min()) <= smallest
         pairs = transition
         if smooth or watch:
-            states, pairs, peak = backward(transition, past, parts, watch, _sorted(weight, rows, steps, dtype))
+            states, pairs, peak = backward(transition, past, parts, watch, _sort_weights(weight, rows, steps, dtype))
             if peak is not None:
-                hard |= ~unsorted(peak <= 1 / smallest, steps)
-        return Inferred(rows, lengths_of(steps), steps, past.scale.double().log() + high, states, pairs.double()), hard
+                hard |= ~unsort(peak <= 1 / smallest, steps)
+        return Inference(
+            rows, packed_lengths(steps), steps, past.scale.double().log() + high, states, pairs.double()
+        ), hard
 
-    def _in_logs(self, rows: Tensor, steps: PackedSequence, weight: Tensor | None) -> Inferred:
+    def _infer_in_log_space(self, rows: Tensor, steps: PackedSequence, weight: Tensor | None) -> Inference:
         log_start, log_transition = self.tables
-        past = log_space.forward(log_start, log_transition, self.emissions(steps.data), times(steps))
+        past = log_space.forward(log_start, log_transition, self.emission_log_prob(steps.data), time_slices(steps))
         states, pairs, _ = log_space.backward(
-            log_transition, past, times(steps), _sorted(weight, rows, steps, torch.float64)
+            log_transition, past, time_slices(steps), _sort_weights(weight, rows, steps, torch.float64)
         )
-        return Inferred(rows, lengths_of(steps), steps, past.scale, states, pairs)
+        return Inference(rows, packed_lengths(steps), steps, past.scale, states, pairs)
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def statistics(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """Expected counts over a batch, the E-step: `start` (S,), `transition` (S, S), and the emissions' own."""
+        """Return a batch's expected counts, the E-step: `start` (S,), `transition` (S, S), and the emissions' own."""
         total: dict[str, Tensor] = {}
-        for found in self.inferred(x, lengths):
+        for inferred in self.infer(x, lengths):
             counts = {
-                "log_likelihood": found.scale.sum(),
-                "start": found.states[times(found.steps)[0]].sum(0, dtype=torch.float64),
-                "transition": found.transitions,
-                **self.emission_statistics(found.steps.data, found.states),
+                "log_likelihood": inferred.scale.sum(),
+                "start": inferred.states[time_slices(inferred.steps)[0]].sum(0, dtype=torch.float64),
+                "transition": inferred.transitions,
+                **self.emission_statistics(inferred.steps.data, inferred.states),
             }
             total = {name: total[name] + value if total else value for name, value in counts.items()}
         return total
 
     @torch.no_grad()
-    def known(self, x: Tensor, z: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """`statistics` where the states z (batch, T) are told: plain counts, and `log_likelihood` is of x and z."""
+    def supervised_statistics(self, x: Tensor, z: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
+        """Return `statistics` where the states z (batch, T) are known: plain counts; `log_likelihood` is of x and z."""
         log_start, log_transition = self.tables
         steps = pack(torch.stack([z, torch.arange(z.shape[1], device=z.device).expand_as(z)], 2), lengths)
-        observed, parts = pack(x, lengths).data, times(steps)
+        observed, parts = pack(x, lengths).data, time_slices(steps)
         state = steps.data[:, 0]
         pairs = torch.zeros_like(log_transition)
         for before, after in pairwise(parts):
@@ -257,7 +259,7 @@ class HMM(nn.Module, ABC):
             pairs.view(-1).index_add_(0, a * self.states + b, pairs.new_ones(len(a)))
         states = nn.functional.one_hot(state, self.states).to(log_start.dtype)
         start = states[parts[0]].sum(0)
-        own = self.emissions(observed).gather(1, state[:, None]).sum()
+        own = self.emission_log_prob(observed).gather(1, state[:, None]).sum()
         moves = torch.where(pairs > 0, pairs * log_transition, 0.0).sum()
         begun = torch.where(start > 0, start * log_start, 0.0).sum()
         counts = {"log_likelihood": own + moves + begun, "start": start, "transition": pairs}
@@ -265,25 +267,27 @@ class HMM(nn.Module, ABC):
 
     @torch.no_grad()
     def maximize(self, statistics: Mapping[str, Tensor]) -> None:
-        """The M-step: rows in proportion to their counts; a state that was never used keeps its own."""
-        refill(self.log_start, statistics["start"], self.start_prior)
-        refill(self.log_transition, statistics["transition"], self.transition_prior)
+        """Take the M-step: rows in proportion to their counts; a state that was never used keeps its own."""
+        maximize_rows(self.log_start, statistics["start"], self.start_prior)
+        maximize_rows(self.log_transition, statistics["transition"], self.transition_prior)
         self.maximize_emissions(statistics)
 
     @torch.no_grad()
     def log_prior(self) -> float:
-        """log p of the parameters under the priors, up to a constant: what EM raises is this plus the likelihood's."""
+        """Return log p of the parameters under the priors, up to a constant; EM raises this plus log p(x)."""
         start, transition = self.tables
-        rows = log_prior(start, self.start_prior) + log_prior(transition, self.transition_prior)
-        return float(rows + self.emission_prior())
+        rows = log_dirichlet_prior(start, self.start_prior) + log_dirichlet_prior(transition, self.transition_prior)
+        return float(rows + self.emission_log_prior())
 
-    def expected(self, found: Inferred, weight: Tensor) -> Tensor:
-        """E[log p(x, z)] given x, under the states' probabilities as they are, each sequence by its weight: 0-d."""
+    def expected_log_joint(self, inferred: Inference, weight: Tensor) -> Tensor:
+        """Return E[log p(x, z)] given x, under the posterior of the states, each sequence by its weight: 0-d."""
         log_start, log_transition = self.tables
-        share = pack(weight[found.rows, None, None].expand(-1, len(found.steps.batch_sizes), 1), found.lengths).data
-        states = found.states.double() * share
-        weights = (states[times(found.steps)[0]].sum(0), found.transitions, states)
-        terms = (log_start, log_transition, self.emissions(found.steps.data))
+        share = pack(
+            weight[inferred.rows, None, None].expand(-1, len(inferred.steps.batch_sizes), 1), inferred.lengths
+        ).data
+        states = inferred.states.double() * share
+        weights = (states[time_slices(inferred.steps)[0]].sum(0), inferred.transitions, states)
+        terms = (log_start, log_transition, self.emission_log_prob(inferred.steps.data))
         return torch.stack([(w * v.clamp(min=-1e6)).sum() for w, v in zip(weights, terms, strict=True)]).sum()
 
     @torch.no_grad()
@@ -295,7 +299,7 @@ class HMM(nn.Module, ABC):
     # -- generation --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def walk(self, n: int, length: int) -> Tensor:
+    def sample_chain(self, n: int, length: int) -> Tensor:
         """Draw n sequences of observations, (n, length, ...)."""
         start, transition = (table.exp() for table in self.tables)
         state = torch.multinomial(start, n, replacement=True)
@@ -318,9 +322,9 @@ class LogLikelihood(torch.autograd.Function):
         ctx.hmm, ctx.x, ctx.lengths, ctx.parameters = hmm, x, lengths, parameters
         whole = parameters[0].new_empty(len(x))
         first = torch.empty_like(whole)
-        for found in hmm.inferred(x, lengths, smooth=False):
-            whole[found.rows] = unpack(found.scale, found.steps).sum((1, 2))
-            first[found.rows] = unsorted(found.scale[times(found.steps)[0]][:, 0], found.steps)
+        for inferred in hmm.infer(x, lengths, smooth=False):
+            whole[inferred.rows] = unpack(inferred.scale, inferred.steps).sum((1, 2))
+            first[inferred.rows] = unsort(inferred.scale[time_slices(inferred.steps)[0]][:, 0], inferred.steps)
         ctx.mark_non_differentiable(first)
         return whole, first
 
@@ -328,13 +332,16 @@ class LogLikelihood(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         weight = gradients[0]
         with torch.enable_grad():
-            parts = [ctx.hmm.expected(found, weight) for found in ctx.hmm.inferred(ctx.x, ctx.lengths, weight=weight)]
+            parts = [
+                ctx.hmm.expected_log_joint(inferred, weight)
+                for inferred in ctx.hmm.infer(ctx.x, ctx.lengths, weight=weight)
+            ]
             grads = torch.autograd.grad(torch.stack(parts).sum(), ctx.parameters)
         return None, None, None, *grads
 
 
-def _sorted(weight: Tensor | None, rows: Tensor, steps: PackedSequence, dtype: torch.dtype) -> Tensor | None:
-    """Weights of the batch's sequences as (rows, 1), longest first."""
+def _sort_weights(weight: Tensor | None, rows: Tensor, steps: PackedSequence, dtype: torch.dtype) -> Tensor | None:
+    """Sort weights of the batch's sequences, (rows, 1), longest first."""
     if weight is None:
         return None
     own = weight[rows] if steps.sorted_indices is None else weight[rows][steps.sorted_indices]

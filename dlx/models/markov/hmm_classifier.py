@@ -9,10 +9,11 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from dlx.models.markov.emitting import Emission, emitting
+from dlx.models.interfaces import DataInitialized
+from dlx.models.markov.emitting import Emission, make_hmm
 from dlx.models.markov.gaussians import Covariance
 from dlx.models.markov.hmm import HMM, Topology
-from dlx.models.markov.tables import refill
+from dlx.models.markov.tables import maximize_rows
 from dlx.types import Count, Fraction, Positive
 
 
@@ -57,7 +58,7 @@ class HMMClassifier(nn.Module):
         super().__init__()
         self.log_class = nn.Parameter(torch.zeros(classes, dtype=torch.float64).log_softmax(0))
         self.of_class = nn.ModuleList(
-            emitting(
+            make_hmm(
                 emission, symbols, shape, states, mixtures=mixtures, covariance=covariance, floor=floor,
                 emission_prior=emission_prior, stay=stay, topology=topology, jumps=jumps, start_prior=start_prior,
                 transition_prior=transition_prior, dtype=dtype,
@@ -74,21 +75,20 @@ class HMMClassifier(nn.Module):
     def prepare(self, x: Tensor) -> None:
         """Begin every class's emissions at the centres of all sequences x (batch, T, ...)."""
         for chain in self.chains:
-            begin = getattr(chain, "prepare", None)
-            if callable(begin):
-                begin(x)
+            if isinstance(chain, DataInitialized):
+                chain.prepare(x)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """log p(x, c), (batch, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""
-        told = [chain.scores(x, lengths)["log_likelihood"] for chain in self.chains]
+        """Return log p(x, c), (batch, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""
+        log_likelihoods = [chain.scores(x, lengths)["log_likelihood"] for chain in self.chains]
         floor = (
             torch.finfo(torch.float64).min / 1e10
         )  # a sequence that is impossible for all classes has no probabilities
-        return (torch.stack(told, 1) + self.log_class.log_softmax(0)).clamp(min=floor)
+        return (torch.stack(log_likelihoods, 1) + self.log_class.log_softmax(0)).clamp(min=floor)
 
     @torch.no_grad()
     def statistics(self, x: Tensor, lengths: Tensor | None = None, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Expected counts of sequences x of the classes y (batch,), each for its own model: `CLASS.NAME`."""
+        """Return the expected counts of sequences x of the classes y (batch,), each for its own model: `CLASS.NAME`."""
         assert y is not None
         log_class = self.log_class.log_softmax(0)
         count = torch.bincount(y, minlength=len(log_class)).double()
@@ -106,13 +106,13 @@ class HMMClassifier(nn.Module):
 
     @torch.no_grad()
     def maximize(self, statistics: Mapping[str, Tensor]) -> None:
-        """The M-step of every class of which there were sequences."""
-        refill(self.log_class, statistics["class"])
+        """Take the M-step of every class of which there were sequences."""
+        maximize_rows(self.log_class, statistics["class"])
         for c, chain in enumerate(self.chains):
             own = {name.split(".", 1)[1]: value for name, value in statistics.items() if name.startswith(f"{c}.")}
             if own:
                 chain.maximize(own)
 
     def log_prior(self) -> float:
-        """As of `HMM`, of all classes."""
+        """Return what `HMM.log_prior` does, of all classes."""
         return sum(chain.log_prior() for chain in self.chains)

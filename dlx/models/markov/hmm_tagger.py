@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dlx.models.markov.emitting import Emission, emitting
+from dlx.models.markov.emitting import Emission, make_hmm
 from dlx.models.markov.gaussians import Covariance
 from dlx.types import Count, Positive
 
@@ -48,36 +48,36 @@ class HMMTagger(nn.Module):
         dtype: Literal["float64", "float32"] = "float64",
     ) -> None:
         super().__init__()
-        self.chain = emitting(
+        self.chain = make_hmm(
             emission, symbols, shape, classes, mixtures=mixtures, covariance=covariance, floor=floor,
             emission_prior=emission_prior, start_prior=start_prior, transition_prior=transition_prior, dtype=dtype,
         )  # fmt: skip
         self.emission, self.intensities = emission, emission == "bernoulli"  # data stands for probabilities
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """log p(z_t | x), (batch, T, classes), of sequences x (batch, T, ...) padded beyond `lengths` (batch,)."""
+        """Return log p(z_t | x), (batch, T, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""
         return self.chain.posterior(x, lengths).states.clamp(min=1e-300).log()
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: None = None) -> tuple[Tensor, None]:
-        """As `forward`; there is no state to go on from."""
+        """Return what `forward` does; there is no state to go on from."""
         return self(x, lengths), None
 
     @torch.no_grad()
     def statistics(self, x: Tensor, lengths: Tensor | None = None, y: Tensor | None = None) -> dict[str, Tensor]:
-        """Counts of sequences x whose steps have the classes y (batch, T)."""
+        """Return counts of sequences x whose steps have the classes y (batch, T)."""
         assert y is not None
-        return self.chain.known(x, y, lengths)
+        return self.chain.supervised_statistics(x, y, lengths)
 
     def maximize(self, statistics: Mapping[str, Tensor]) -> None:
-        """The tables that the counts make most probable."""
+        """Take the tables that the counts make most probable."""
         self.chain.maximize(statistics)
 
     def log_prior(self) -> float:
-        """As of `HMM`."""
+        """Return what `HMM.log_prior` does."""
         return self.chain.log_prior()
 
     def pictures(self, symbols: Sequence[str] | None = None, classes: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """As of its chain, whose states are the classes."""
+        """Draw what its chain does, whose states are the classes."""
         pictures: Callable[..., dict[str, Tensor]] = self.chain.pictures  # type: ignore[assignment]
         known = {"symbols": symbols} if "symbols" in inspect.signature(pictures).parameters else {}
         return pictures(states=classes, **known)

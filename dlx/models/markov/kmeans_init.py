@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-MOST = 20_000  # steps that are looked at
+MAX_STEPS = 20_000  # steps that are looked at
 
 
-def observed(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps (N, D) of sequences x (batch, T, D), without the zeros that pad them, and where in its sequence each lies.
+def select_steps(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return steps (N, D) of sequences x (batch, T, D), without the zeros that pad them, and the place of each.
 
     Lengths are not told here: steps after a sequence's last one that is not all zeros count as padding. What is learned
     from is not affected, only where learning begins.
@@ -18,12 +18,12 @@ def observed(x: Tensor) -> tuple[Tensor, Tensor]:
     inside = index < lengths[:, None]
     place = (index / lengths[:, None])[inside]  # in [0, 1)
     steps = x[inside].double()
-    stride = -(-len(steps) // MOST)
+    stride = -(-len(steps) // MAX_STEPS)
     return steps[::stride], place[::stride]
 
 
-def centres(x: Tensor, k: int, rounds: int = 10) -> tuple[Tensor, Tensor]:
-    """k means (k, D) of x (N, D) by k-means++ and so many rounds of Lloyd's algorithm, and whose each x is, (N,)."""
+def fit_kmeans(x: Tensor, k: int, rounds: int = 10) -> tuple[Tensor, Tensor]:
+    """Return k means (k, D) of x (N, D), by k-means++ and `rounds` of Lloyd's algorithm, and whose each x is, (N,)."""
     chosen = [x[torch.randint(len(x), ())]]
     distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)  # to the nearest of the chosen, squared
     while len(chosen) < k:
@@ -39,15 +39,15 @@ def centres(x: Tensor, k: int, rounds: int = 10) -> tuple[Tensor, Tensor]:
     return means, torch.cdist(x, means).argmin(1)
 
 
-def groups(x: Tensor, place: Tensor, states: int, topology: str) -> Tensor:
-    """Which state each of the steps x (N, D) begins with, (N,): by likeness, or by its place from left to right."""
+def assign_states(x: Tensor, place: Tensor, states: int, topology: str) -> Tensor:
+    """Return which state each step x (N, D) begins with, (N,): by likeness, or by its place from left to right."""
     if topology == "left_to_right":
         return (place * states).long().clamp(max=states - 1)
-    return centres(x, states)[1]
+    return fit_kmeans(x, states)[1]
 
 
-def means_of(x: Tensor, own: Tensor, states: int) -> Tensor:
-    """Mean (states, D) of the steps x (N, D) of each state; that of all where it has none."""
+def compute_state_means(x: Tensor, own: Tensor, states: int) -> Tensor:
+    """Return the mean (states, D) of the steps x (N, D) of each state; that of all where it has none."""
     count = torch.bincount(own, minlength=states)[:, None]
     sums = torch.zeros(states, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, own, x)
     return torch.where(count > 0, sums / count.clamp(min=1), x.mean(0))

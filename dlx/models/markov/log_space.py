@@ -39,7 +39,7 @@ def forward(log_start: Tensor, log_transition: Tensor, log_emission: Tensor, par
             predicted[here] = log_matmul(before, log_transition)
         joint = predicted[here] + log_emission[here]
         scale[here] = joint.logsumexp(1, keepdim=True)
-        states[here] = joint - _finite(scale[here])
+        states[here] = joint - _zero_where_infinite(scale[here])
     return Filtered(states, predicted, scale)
 
 
@@ -56,7 +56,7 @@ def backward(log_transition: Tensor, past: Filtered, parts: Sequence[slice], wei
     """
     states, pairs = past.states.clone(), torch.zeros_like(log_transition)
     for here, after in zip(parts[-2::-1], parts[:0:-1], strict=True):
-        ratio = states[after] - _finite(past.predicted[after])
+        ratio = states[after] - _zero_where_infinite(past.predicted[after])
         gamma = states[here][: len(ratio)]  # shorter sequences end here: their filter is their smoother
         moves = gamma[:, :, None] + log_transition + ratio[:, None, :]  # (n, S, S)
         counts = moves.exp()
@@ -66,10 +66,10 @@ def backward(log_transition: Tensor, past: Filtered, parts: Sequence[slice], wei
 
 
 def log_matmul(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """log(exp(log_a) @ exp(log_b)), (n, M), of log_a (n, S) and log_b (S, M)."""
+    """Return log(exp(log_a) @ exp(log_b)), (n, M), of log_a (n, S) and log_b (S, M)."""
     return (log_a[:, :, None] + log_b).logsumexp(1)
 
 
-def _finite(a: Tensor) -> Tensor:
-    """0 for -∞: what is impossible stays -∞ when it is taken off."""
+def _zero_where_infinite(a: Tensor) -> Tensor:
+    """Return 0 for -∞: what is impossible stays -∞ when it is taken off."""
     return torch.where(a.isfinite(), a, 0.0)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 
-def random_rows(rows: int, columns: int) -> Tensor:
-    """Rows (rows, columns), float64, of the flat Dirichlet distribution: equal rows would stay equal under EM."""
+def draw_random_rows(rows: int, columns: int) -> Tensor:
+    """Draw (rows, columns), float64, from the flat Dirichlet distribution: equal rows would stay equal under EM."""
     drawn = torch.empty(rows, columns, dtype=torch.float64).exponential_()
     return drawn / drawn.sum(1, keepdim=True)
 
 
-def topology_of(topology: str, start: Tensor, rows: Tensor, stay: float, jumps: int) -> tuple[Tensor, Tensor]:
-    """The first start (S,) and transitions (S, S) of a topology, zero where it has none.
+def apply_topology(topology: str, start: Tensor, rows: Tensor, stay: float, jumps: int) -> tuple[Tensor, Tensor]:
+    """Return the first start (S,) and transitions (S, S) of a topology, zero where it has none.
 
     Args:
         topology: `ergodic` or `left_to_right`.
@@ -32,7 +32,7 @@ def topology_of(topology: str, start: Tensor, rows: Tensor, stay: float, jumps: 
     return start, moved / moved.sum(1, keepdim=True)
 
 
-def refill(log_table: Tensor, counts: Tensor, prior: float = 1.0) -> None:
+def maximize_rows(log_table: Tensor, counts: Tensor, prior: float = 1.0) -> None:
     """Make each row of probabilities (..., K) as likely as it can be.
 
     Args:
@@ -45,15 +45,15 @@ def refill(log_table: Tensor, counts: Tensor, prior: float = 1.0) -> None:
     log_table.copy_(torch.where(total > 0, (counts / total.clamp(min=1e-300)).log(), log_table))
 
 
-def log_prior(log_table: Tensor, prior: float) -> Tensor:
-    """Logarithm of the Dirichlet density of a table's rows, up to a constant, 0-d."""
+def log_dirichlet_prior(log_table: Tensor, prior: float) -> Tensor:
+    """Return the logarithm of the Dirichlet density of a table's rows, up to a constant, 0-d."""
     if prior == 1:
         return log_table.new_zeros(())
     return (prior - 1) * log_table[log_table > -torch.inf].sum()
 
 
-def transitions(table: Tensor, names: Sequence[str] | None = None) -> Tensor:
-    """A picture (3, H, W) of transitions (S, S) between states, by their names where they have any."""
+def draw_transitions(table: Tensor, names: Sequence[str] | None = None) -> Tensor:
+    """Return a picture (3, H, W) of transitions (S, S) between states, by their names where they have any."""
     from dlx.figures.heat import heat
 
     return heat(table, "p(next state | state)", "next state", "state", names, names)

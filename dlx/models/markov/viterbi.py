@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def viterbi(log_start: Tensor, log_transition: Tensor, log_emission: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The most probable path (batch, T) int64, -1 beyond each length, and its log p(x, z), (batch,).
+    """Return the most probable path (batch, T) int64, -1 beyond each length, and its log p(x, z), (batch,).
 
     Shapes as in `forward` (Rabiner eqs. 32-35). Of equal paths the one with the smaller states is taken.
     """

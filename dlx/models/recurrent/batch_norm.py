@@ -16,19 +16,19 @@ class SequenceNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """x (batch, T, features), normalized; what lies beyond `lengths` (batch,) becomes 0."""
+        """Normalize x (batch, T, features); what lies beyond `lengths` (batch,) becomes 0."""
         if lengths is None:
             return super().forward(x.flatten(0, 1)).view_as(x)
         real = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-        found = super().forward(x[real])
-        return found.new_zeros(x.shape).masked_scatter(real[:, :, None], found)
+        normalized = super().forward(x[real])
+        return normalized.new_zeros(x.shape).masked_scatter(real[:, :, None], normalized)
 
 
-class Place(NamedTuple):
+class TimeStep(NamedTuple):
     """Where in time a step is."""
 
     t: int  # steps before it
-    real: Tensor | None  # (batch,) bool: sequences that have it; None for all
+    mask: Tensor | None  # (batch,) bool: sequences that have it; None for all
 
 
 class StepNorm(nn.Module):
@@ -53,13 +53,13 @@ class StepNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(steps, features))
         self.register_buffer("variance", torch.ones(steps, features))
 
-    def forward(self, x: Tensor, at: Place) -> Tensor:
-        """One step of all sequences, x (batch, features)."""
-        t = min(at.t, len(self.mean) - 1)
+    def forward(self, x: Tensor, step: TimeStep) -> Tensor:
+        """Normalize one step of all sequences, x (batch, features)."""
+        t = min(step.t, len(self.mean) - 1)
         mean, variance = self.mean[t], self.variance[t]
-        if not self.training or (at.real is None and len(x) > 1):
+        if not self.training or (step.mask is None and len(x) > 1):
             return F.batch_norm(x, mean, variance, self.weight, self.bias, self.training, MOMENTUM, EPSILON)
-        real = x.new_ones(len(x)) if at.real is None else at.real.to(x.dtype)
+        real = x.new_ones(len(x)) if step.mask is None else step.mask.to(x.dtype)
         n = real.sum()
         now = (real[:, None] * x).sum(0) / n.clamp(min=1)
         spread = (real[:, None] * (x - now).square()).sum(0) / n.clamp(min=1)

@@ -18,24 +18,24 @@ from dlx.models.recurrent.cells import State, Weights
 
 
 def elman(weights: Weights, x: Tensor, h_0: Tensor, relu: bool) -> tuple[Tensor, State]:
-    """All states (B, T, H) of `cells.Elman` on x (B, T, inputs), from h_0 (B, H), and the last."""
+    """Return all states (B, T, H) of `cells.Elman` on x (B, T, inputs), from h_0 (B, H), and the last."""
     W, U, b, d, _ = weights
     a = F.linear(x.transpose(0, 1), W, b + d)
-    h = _ElmanSweep.apply(a, h_0, U, relu)
+    h = _ElmanUnroll.apply(a, h_0, U, relu)
     return h.transpose(0, 1), (h[-1],)
 
 
 def gru(weights: Weights, x: Tensor, h_0: Tensor, after: bool) -> tuple[Tensor, State]:
-    """As `elman`, of `cells.GRU`, or of `cells.GRUBefore` unless `after`."""
+    """Do as `elman`, for `cells.GRU`, or for `cells.GRUResetBefore` unless `after`."""
     H = weights.U.shape[1]
     (W_rz, W_n), (U_rz, U_n), (b_rz, b_n), (d_rz, d_n) = (w.split((2 * H, H)) for w in weights[:4] if w is not None)
     x = x.transpose(0, 1)
     a_rz, a_n = F.linear(x, W_rz, b_rz + d_rz), F.linear(x, W_n, b_n if after else b_n + d_n)
-    h = _GRUSweep.apply(a_rz, a_n, h_0, U_rz, U_n, d_n, after)
+    h = _GRUUnroll.apply(a_rz, a_n, h_0, U_rz, U_n, d_n, after)
     return h.transpose(0, 1), (h[-1],)
 
 
-class _ElmanSweep(torch.autograd.Function):
+class _ElmanUnroll(torch.autograd.Function):
     """h_t = f(a_t + U h_{t-1}), f = tanh or max(0, ·): all states (T, B, H) of a (T, B, H), h_0 (B, H) and U."""
 
     @staticmethod
@@ -67,8 +67,8 @@ class _ElmanSweep(torch.autograd.Function):
         return da, d, _product(da, h, h_0), None
 
 
-class _GRUSweep(torch.autograd.Function):
-    """As `cells.GRU`, or `cells.GRUBefore` unless `after`: all states (T, B, H).
+class _GRUUnroll(torch.autograd.Function):
+    """As `cells.GRU`, or `cells.GRUResetBefore` unless `after`: all states (T, B, H).
 
     Args of `apply`: a_rz (T, B, 2H) and a_n (T, B, H), what enters the gates and the candidate; h_0 (B, H); U_rz
     (2H, H), U_n (H, H) and its bias b_n (H,); after. A bias of the gates is part of a_rz.
@@ -131,6 +131,6 @@ class _GRUSweep(torch.autograd.Function):
 
 
 def _product(d: Tensor, h: Tensor, h_0: Tensor) -> Tensor:
-    """Σ_t d_t h_{t-1}ᵀ, (n, H) of d (T, B, n) and h (T, B, H)."""
+    """Return Σ_t d_t h_{t-1}ᵀ, (n, H) of d (T, B, n) and h (T, B, H)."""
     first = d[0].t() @ h_0
     return first.addmm_(d[1:].flatten(0, 1).t(), h[:-1].flatten(0, 1)) if len(h) > 1 else first

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlx.models.recurrent.batch_norm import Place, StepNorms
+from dlx.models.recurrent.batch_norm import StepNorms, TimeStep
 
 State = tuple[Tensor, ...]  # h (batch, size), and what else a layer remembers
-Cell = Callable[[Tensor, State, Place | None], State]  # a (batch, gates · hidden), the state before, where in time
+Cell = Callable[[Tensor, State, TimeStep | None], State]  # a (batch, gates · hidden), the state before, where in time
 
 
 class Weights(NamedTuple):
@@ -34,10 +34,10 @@ class _Recurrence:
     def __init__(self, weights: Weights, norms: StepNorms | None) -> None:
         self.U, self.b, self.norms = weights.U, weights.b_U, norms
 
-    def __call__(self, h: Tensor, at: Place | None) -> Tensor:
-        if self.norms is None or at is None:
+    def __call__(self, h: Tensor, step: TimeStep | None) -> Tensor:
+        if self.norms is None or step is None:
             return F.linear(h, self.U, self.b)
-        return self.norms.hidden(F.linear(h, self.U), at) + self.b
+        return self.norms.hidden(F.linear(h, self.U), step) + self.b
 
 
 class Elman:
@@ -46,9 +46,9 @@ class Elman:
     def __init__(self, weights: Weights, norms: StepNorms | None = None, f: Callable[[Tensor], Tensor] = torch.tanh):
         self.recurrence, self.f = _Recurrence(weights, norms), f
 
-    def __call__(self, a: Tensor, state: State, at: Place | None = None) -> State:
+    def __call__(self, a: Tensor, state: State, step: TimeStep | None = None) -> State:
         (h,) = state
-        return (self.f(a + self.recurrence(h, at)),)
+        return (self.f(a + self.recurrence(h, step)),)
 
 
 class LSTM:
@@ -61,11 +61,11 @@ class LSTM:
     def __init__(self, weights: Weights, norms: StepNorms | None = None) -> None:
         self.recurrence, self.P, self.norms = _Recurrence(weights, norms), weights.P, norms
 
-    def __call__(self, a: Tensor, state: State, at: Place | None = None) -> State:
+    def __call__(self, a: Tensor, state: State, step: TimeStep | None = None) -> State:
         h, c = state
-        i, f, g, o = (a + self.recurrence(h, at)).chunk(4, 1)
+        i, f, g, o = (a + self.recurrence(h, step)).chunk(4, 1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        shown = c if self.norms is None or at is None else self.norms.cell(c, at)
+        shown = c if self.norms is None or step is None else self.norms.cell(c, step)
         h = o.sigmoid() * shown.tanh()
         return (h if self.P is None else F.linear(h, self.P)), c
 
@@ -80,23 +80,23 @@ class GRU:
     def __init__(self, weights: Weights, norms: StepNorms | None = None) -> None:
         self.recurrence = _Recurrence(weights, norms)
 
-    def __call__(self, a: Tensor, state: State, at: Place | None = None) -> State:
+    def __call__(self, a: Tensor, state: State, step: TimeStep | None = None) -> State:
         (h,) = state
         a_r, a_z, a_n = a.chunk(3, 1)
-        u_r, u_z, u_n = self.recurrence(h, at).chunk(3, 1)
+        u_r, u_z, u_n = self.recurrence(h, step).chunk(3, 1)
         r, z = (a_r + u_r).sigmoid(), (a_z + u_z).sigmoid()
         n = (a_n + r * u_n).tanh()
         return (n + z * (h - n),)
 
 
-class GRUBefore:
+class GRUResetBefore:
     """As `GRU`, but n = tanh(W x_t + b + U (r ⊙ h_{t-1}) + b'): the reset gate before the product (Cho et al. 2014)."""
 
     def __init__(self, weights: Weights, norms: None = None) -> None:
         H = weights.U.shape[1]
         (self.U_rz, self.U_n), (self.b_rz, self.b_n) = (w.split((2 * H, H)) for w in (weights.U, weights.b_U))
 
-    def __call__(self, a: Tensor, state: State, at: Place | None = None) -> State:
+    def __call__(self, a: Tensor, state: State, step: TimeStep | None = None) -> State:
         (h,) = state
         a_rz, a_n = a.split((len(self.b_rz), len(self.b_n)), 1)
         r, z = (a_rz + F.linear(h, self.U_rz, self.b_rz)).sigmoid().chunk(2, 1)
@@ -104,4 +104,4 @@ class GRUBefore:
         return (n + z * (h - n),)
 
 
-Maker = Callable[..., Any]  # of a cell, from the weights of one layer in one direction and its norms
+CellFactory = Callable[..., Any]  # of a cell, from the weights of one layer in one direction and its norms

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 from dlx.models.recurrent import bptt, cells
-from dlx.models.recurrent.network import Stacked
+from dlx.models.recurrent.network import RecurrentNetwork
 from dlx.types import Count
 
 
-class Elman(Stacked):
+class Elman(RecurrentNetwork):
     """h_t = f(W x_t + b + U h_{t-1} + b'), and scores V h_t + c.
 
     Args:
         shape, outputs: of one example, and how many scores.
         nonlinearity: f, `tanh` or `relu`.
-        common: as in `Stacked`.
+        common: as in `RecurrentNetwork`.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Elman(Stacked):
             outputs,
             rnn=partial(nn.RNN, nonlinearity=nonlinearity),
             cell=partial(cells.Elman, f=torch.relu if relu else torch.tanh),
-            sweep=partial(bptt.elman, relu=relu),
+            unroll=partial(bptt.elman, relu=relu),
             kernel=True,
             **common,
         )

@@ -12,11 +12,11 @@ from torch import nn
 
 from dlx.errors import UsageError
 from dlx.models.recurrent import bptt, cells
-from dlx.models.recurrent.network import Stacked
+from dlx.models.recurrent.network import RecurrentNetwork
 from dlx.types import Count
 
 
-class GRU(Stacked):
+class GRU(RecurrentNetwork):
     """h_t = z_t ⊙ h_{t-1} + (1 - z_t) ⊙ h'_t: the update gate z says how much of the past is passed along.
 
     r_t, z_t = σ(W x_t + U h_{t-1}), each with its own W and U, and the candidate h'_t = tanh(W x_t + r_t ⊙ U h_{t-1}),
@@ -26,7 +26,7 @@ class GRU(Stacked):
         shape, outputs: of one example, and how many scores.
         reset_after: the reset gate after the product with U, as above, in cuDNN and in torch; false puts it before,
             h'_t = tanh(W x_t + U (r_t ⊙ h_{t-1})), as in the paper; no kernel computes that.
-        common: as in `Stacked`.
+        common: as in `RecurrentNetwork`.
 
     Raises:
         UsageError: recurrent batch normalization of the paper's form, whose products are not all of the same h.
@@ -38,6 +38,6 @@ class GRU(Stacked):
                 "model.batch_norm=recurrent was given with model.reset_after=false; needed: one of them; "
                 "type model.reset_after=true, or model.batch_norm=layers"
             )
-        cell = cells.GRU if reset_after else cells.GRUBefore
-        sweep = partial(bptt.gru, after=reset_after)
-        super().__init__(shape, outputs, rnn=nn.GRU, cell=cell, sweep=sweep, kernel=reset_after, **common)
+        cell = cells.GRU if reset_after else cells.GRUResetBefore
+        unroll = partial(bptt.gru, after=reset_after)
+        super().__init__(shape, outputs, rnn=nn.GRU, cell=cell, unroll=unroll, kernel=reset_after, **common)

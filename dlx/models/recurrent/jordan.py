@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dlx.models.recurrent.network import SequenceModel, at
+from dlx.models.recurrent.network import SequenceModel, last_step
 from dlx.types import Count, Fraction
 
 FEEDBACK = {
@@ -53,7 +53,7 @@ class Jordan(SequenceModel):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        return at(self.steps(x, lengths)[0], lengths)
+        return last_step(self.steps(x, lengths)[0], lengths)
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         s = self.readout.weight.new_zeros(len(x), self.outputs) if state is None else state

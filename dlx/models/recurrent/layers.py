@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from dlx.models.recurrent.batch_norm import Place, StepNorms
-from dlx.models.recurrent.cells import Maker, State, Weights
+from dlx.models.recurrent.batch_norm import StepNorms, TimeStep
+from dlx.models.recurrent.cells import CellFactory, State, Weights
 from dlx.models.recurrent.trace import Trace, flip
 
-Sweep = Callable[..., tuple[Tensor, State]]
+Unroll = Callable[..., tuple[Tensor, State]]
 
 
 class Layers(nn.Module):
@@ -24,7 +24,7 @@ class Layers(nn.Module):
     Args:
         rnn: holds the weights, and is the kernel.
         cell: makes one step of a layer, of its weights: what the kernel computes, or what no kernel does.
-        sweep: gives all states (batch, T, size) of a layer, and those after the last step, of its weights, x and the
+        unroll: gives all states (batch, T, size) of a layer, and those after the last step, of its weights, x and the
             states before; processors take it rather than the kernel. None where the kernel is better.
         kernel: whether the kernel computes what the cell does.
         norm_steps: put a recurrent batch normalization into each layer, with statistics of so many steps of their own.
@@ -33,15 +33,15 @@ class Layers(nn.Module):
     def __init__(
         self,
         rnn: nn.RNNBase,
-        cell: Maker,
-        sweep: Sweep | None = None,
+        cell: CellFactory,
+        unroll: Unroll | None = None,
         kernel: bool = True,
         norm_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.rnn, self.cell = rnn, cell
-        self.sweep = sweep if norm_steps is None else None
-        self.batched: Sweep | None = None  # the same under `vmap`, of all that it batches at once
+        self.unroll = unroll if norm_steps is None else None
+        self.batched: Unroll | None = None  # the same under `vmap`, of all that it batches at once
         self.kernel = kernel and norm_steps is None
         self.directions = 1 + rnn.bidirectional
         self.batch_norms: nn.ModuleList | None = None
@@ -53,35 +53,35 @@ class Layers(nn.Module):
     def forward(
         self, x: Tensor, lengths: Tensor | None = None, state: Any = None, trace: Trace | None = None
     ) -> tuple[Tensor, Any]:
-        """Outputs (batch, T, directions · size) of x (batch, T, inputs), and the state after the last step.
+        """Return the outputs (batch, T, directions · size) of x (batch, T, inputs), and the state after the last step.
 
         Forward in time there is no need to know `lengths`: padding lies at the end, and what follows from it is not
         read. With a trace the states are noted, and the kernel is not used.
         """
-        vmapped = torch._C._functorch.peek_interpreter_stack() is not None  # which knows neither sweeps nor kernels
-        sweep = self.batched if vmapped else self.sweep if _on_a_processor(x) else None
-        if sweep is not None or vmapped or not self.kernel or trace is not None:
-            return self._passes(x, lengths, state, sweep if trace is None else None, trace)
+        vmapped = torch._C._functorch.peek_interpreter_stack() is not None  # which knows neither of the two
+        unroll = self.batched if vmapped else self.unroll if _can_unroll(x) else None
+        if unroll is not None or vmapped or not self.kernel or trace is not None:
+            return self._run_layers(x, lengths, state, unroll if trace is None else None, trace)
         if lengths is None or not self.rnn.bidirectional:
             return self.rnn(x, state)
         packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
         outputs, state = self.rnn(packed, state)
         return pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])[0], state
 
-    def _passes(
-        self, x: Tensor, lengths: Tensor | None, state: Any, sweep: Sweep | None, trace: Trace | None
+    def _run_layers(
+        self, x: Tensor, lengths: Tensor | None, state: Any, unroll: Unroll | None, trace: Trace | None
     ) -> tuple[Tensor, Any]:
-        """Layer by layer, in each direction."""
+        """Compute layer by layer, in each direction."""
         before, start = (state, 0) if state is None or self.batch_norms is None else state
-        parts = self._zeros(x, trace) if before is None else before if isinstance(before, tuple) else (before,)
+        parts = self._initial_state(x, trace) if before is None else before if isinstance(before, tuple) else (before,)
         ended: list[State] = []
         for layer in range(self.rnn.num_layers):
             outputs = []
             for backward in range(self.directions):
                 number, given = len(ended), flip(x, lengths) if backward else x
                 begin = tuple(part[number] for part in parts)
-                if sweep is not None:
-                    output, last = sweep(Weights(*self.rnn.all_weights[number]), given, *begin)
+                if unroll is not None:
+                    output, last = unroll(Weights(*self.rnn.all_weights[number]), given, *begin)
                     ended.append(last)
                 else:
                     states = list(self._steps(given, lengths, number, begin, start))
@@ -98,7 +98,7 @@ class Layers(nn.Module):
         return x, after if self.batch_norms is None else (after, start + x.shape[1])
 
     def _steps(self, x: Tensor, lengths: Tensor | None, number: int, state: State, start: int) -> Iterator[State]:
-        """The states of one layer in one direction, cell by cell."""
+        """Yield the states of one layer in one direction, cell by cell."""
         weights = Weights(*self.rnn.all_weights[number])
         if self.batch_norms is None:
             cell = self.cell(weights)
@@ -109,11 +109,11 @@ class Layers(nn.Module):
         norms: Any = self.batch_norms[number]
         cell = self.cell(weights, norms)
         for t, a in enumerate(F.linear(x, weights.W).unbind(1)):
-            at = Place(start + t, None if lengths is None else t < lengths)
-            state = cell(norms.inputs(a, at) + weights.b_W, state, at)
+            step = TimeStep(start + t, None if lengths is None else t < lengths)
+            state = cell(norms.inputs(a, step) + weights.b_W, state, step)
             yield state
 
-    def _zeros(self, x: Tensor, trace: Trace | None) -> State:
+    def _initial_state(self, x: Tensor, trace: Trace | None) -> State:
         rnn = self.rnn
         sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size][: 1 + isinstance(rnn, nn.LSTM)]
         zeros = (x.new_zeros(len(rnn.all_weights), len(x), size) for size in sizes)
@@ -121,7 +121,7 @@ class Layers(nn.Module):
         return tuple(zeros if trace is None else (part.requires_grad_() for part in zeros))
 
 
-def _on_a_processor(x: Tensor) -> bool:
-    """Whether sweeps are for x: autocast and compilers know nothing of them."""
+def _can_unroll(x: Tensor) -> bool:
+    """Return whether `unroll` is for x: autocast and compilers know nothing of it."""
     usual = x.is_cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
     return usual and x.dtype in (torch.float32, torch.float64)

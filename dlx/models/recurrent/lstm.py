@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from dlx.models.recurrent import cells
-from dlx.models.recurrent.network import Stacked
+from dlx.models.recurrent.network import RecurrentNetwork
 from dlx.types import Count
 
 
-class LSTM(Stacked):
+class LSTM(RecurrentNetwork):
     """c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t and h_t = o_t ⊙ tanh(c_t), with i, f, o = σ(W x_t + U h_{t-1} + b), g = tanh(…).
 
     Args:
@@ -25,7 +25,7 @@ class LSTM(Stacked):
             null leaves torch's random numbers.
         projection: size of h_t = P (o_t ⊙ tanh(c_t)), where it is to be smaller than the cell (H. Sak et al., 2014,
             https://arxiv.org/abs/1402.1128); null for none.
-        common: as in `Stacked`.
+        common: as in `RecurrentNetwork`.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class LSTM(Stacked):
         **common: Any,
     ) -> None:
         rnn = partial(nn.LSTM, proj_size=projection or 0)
-        super().__init__(shape, outputs, rnn=rnn, cell=cells.LSTM, sweep=None, kernel=True, **common)
+        super().__init__(shape, outputs, rnn=rnn, cell=cells.LSTM, unroll=None, kernel=True, **common)
         for layers in self.layers if forget_bias is not None else ():
             for _, _, b_W, b_U, *_ in layers.rnn.all_weights:  # type: ignore[union-attr]
                 with torch.no_grad():  # torch has two biases, which are added

@@ -11,8 +11,8 @@ from torch.func import functional_call
 from dlx.errors import UsageError
 from dlx.models.layers import initialize
 from dlx.models.recurrent.batch_norm import SequenceNorm
-from dlx.models.recurrent.cells import Maker
-from dlx.models.recurrent.layers import Layers, Sweep
+from dlx.models.recurrent.cells import CellFactory
+from dlx.models.recurrent.layers import Layers, Unroll
 from dlx.models.recurrent.sampling import sample
 from dlx.models.recurrent.trace import Trace
 from dlx.types import Count, Fraction
@@ -57,7 +57,7 @@ class SequenceModel(nn.Module):
         self.tracing: Trace | None = None
 
     def embed(self, x: Tensor) -> Tensor:
-        """Vectors (batch, T, inputs) of x (batch, T, features), or of symbols (batch, T)."""
+        """Return vectors (batch, T, inputs) of x (batch, T, features), or of symbols (batch, T)."""
         if self.embedding is not None:
             x = self.embedding(x)
         elif self.symbols is not None:
@@ -65,11 +65,11 @@ class SequenceModel(nn.Module):
         return self.input_dropout(x)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Scores (batch, outputs) of whole sequences x (batch, T, …), padded beyond `lengths` (batch,)."""
+        """Return the scores (batch, outputs) of whole sequences x (batch, T, …), padded beyond `lengths` (batch,)."""
         raise NotImplementedError
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        """Scores (batch, T, outputs) at every step of x (batch, T, …), and the state after the last.
+        """Return the scores (batch, T, outputs) at every step of x (batch, T, …), and the state after the last.
 
         Args:
             x: sequences, padded beyond `lengths` (batch,); scores of padding mean nothing.
@@ -105,7 +105,7 @@ class SequenceModel(nn.Module):
         return sample(self, n, length or self.shape[0], prompt, temperature, generator)
 
     def state_gradients(self, loss: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """‖∂L/∂h_t‖ at each step, (T,), of each layer's states by name, the last layer's first.
+        """Return ‖∂L/∂h_t‖ at each step, (T,), of each layer's states by name, the last layer's first.
 
         Args:
             loss: computes L with this network; it is computed cell by cell here, which gives the same numbers.
@@ -113,18 +113,18 @@ class SequenceModel(nn.Module):
         self.tracing = Trace()
         try:
             with torch.enable_grad():
-                norms = self.tracing.norms(loss())
+                norms = self.tracing.gradient_norms(loss())
         finally:
             self.tracing = None
         return norms
 
 
-class Stacked(SequenceModel):
+class RecurrentNetwork(SequenceModel):
     """Recurrent layers, stacked, and a dense layer that reads the uppermost one's states.
 
     Args:
         shape, outputs, symbols, embedding, input_dropout: as in `SequenceModel`.
-        rnn, cell, sweep, kernel: as in `Layers`.
+        rnn, cell, unroll, kernel: as in `Layers`.
         hidden: units of each layer in each direction.
         layers: how many, one above the other.
         bidirectional: read every sequence from its end, too (M. Schuster, K. Paliwal, IEEE Trans. Signal Processing 45,
@@ -143,8 +143,8 @@ class Stacked(SequenceModel):
         shape: Sequence[int],
         outputs: Count,
         rnn: Callable[..., nn.RNNBase],
-        cell: Maker,
-        sweep: Sweep | None = None,
+        cell: CellFactory,
+        unroll: Unroll | None = None,
         kernel: bool = True,
         symbols: Count | None = None,
         embedding: Count | None = 64,
@@ -167,22 +167,22 @@ class Stacked(SequenceModel):
                 inputs, hidden, deep, batch_first=True, bidirectional=bidirectional, dropout=dropout * (deep > 1)
             )
             steps = self.shape[0] if batch_norm == "recurrent" else None
-            self.layers.append(Layers(module, cell, sweep, kernel, steps))
+            self.layers.append(Layers(module, cell, unroll, kernel, steps))
             self.size = module.proj_size or hidden
             inputs = self.size * (1 + bidirectional)
             if self.norms is not None:
                 self.norms.append(SequenceNorm(inputs))
-            _initialize(module, recurrent_init)
+            _init_recurrent_weights(module, recurrent_init)
         self.dropout = nn.Dropout(dropout)
         self.readout = nn.Linear(inputs, outputs)
 
-    def _states(self, x: Tensor, lengths: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        """What the readout reads, (batch, T, directions · size), and the states after the last step."""
+    def _hidden_states(self, x: Tensor, lengths: Tensor | None, state: Any) -> tuple[Tensor, Any]:
+        """Return what the readout reads, (batch, T, directions · size), and the states after the last step."""
         h, after = self.embed(x), []
         for i, layer in enumerate(self.layers):
             given = h, lengths, None if state is None else state[i], self.tracing
             if self.training and self.recurrent_dropout:
-                h, last = functional_call(layer, dropped(layer, self.recurrent_dropout), given)
+                h, last = functional_call(layer, drop_recurrent_weights(layer, self.recurrent_dropout), given)
             else:
                 h, last = layer(*given)
             h = self.dropout(h if self.norms is None else self.norms[i](h, lengths))
@@ -190,31 +190,31 @@ class Stacked(SequenceModel):
         return h, after
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        h, _ = self._states(x, lengths, None)
-        last = at(h, lengths)
+        h, _ = self._hidden_states(x, lengths, None)
+        last = last_step(h, lengths)
         if self.bidirectional:
             last = torch.cat((last[:, : self.size], h[:, 0, self.size :]), 1)
         return self.readout(last)
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        h, after = self._states(x, lengths, state)
+        h, after = self._hidden_states(x, lengths, state)
         return self.readout(h), after
 
 
-def at(values: Tensor, lengths: Tensor | None) -> Tensor:
-    """Each sequence's last step, (batch, n) of values (batch, T, n)."""
+def last_step(values: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return each sequence's last step, (batch, n) of values (batch, T, n)."""
     if lengths is None:
         return values[:, -1]
     return values[torch.arange(len(values), device=values.device), (lengths - 1).clamp(min=0)]
 
 
-def dropped(module: nn.Module, p: float) -> dict[str, Tensor]:
-    """The recurrent weights of a module by name, a part p of them zero and the others larger by 1 / (1 - p)."""
+def drop_recurrent_weights(module: nn.Module, p: float) -> dict[str, Tensor]:
+    """Return the recurrent weights of a module by name, a part p of them zero, the others larger by 1 / (1 - p)."""
     return {name: F.dropout(U, p) for name, U in module.named_parameters() if "weight_hh" in name}
 
 
 @torch.no_grad()
-def _initialize(rnn: nn.RNNBase, how: str) -> None:
+def _init_recurrent_weights(rnn: nn.RNNBase, how: str) -> None:
     for _, U, *_ in rnn.all_weights if how != "default" else ():
         for block in U.split(rnn.hidden_size):
             if how == "identity":

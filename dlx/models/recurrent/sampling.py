@@ -1,30 +1,17 @@
 """Sequences drawn step by step from a network that tells the next step."""
 
-from typing import Any, Protocol
-
 import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
-
-
-class NextStep(Protocol):
-    """What sampling needs of a network."""
-
-    shape: tuple[int, ...]  # (T, features), or (T,) symbols
-    symbols: int | None
-    outputs: int
-    bidirectional: bool
-
-    def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        """Scores (batch, T, outputs), and the state after x."""
+from dlx.models.interfaces import NextStep
 
 
 @torch.no_grad()
 def sample(
     model: NextStep, n: int, length: int, prompt: Tensor | None, temperature: float, generator: torch.Generator | None
 ) -> Tensor:
-    """As `SequenceModel.sample`.
+    """Draw sequences, as `SequenceModel.sample` describes.
 
     Raises:
         UsageError: the network does not tell the next step of what it reads.
@@ -50,20 +37,20 @@ def sample(
     state = None
     for _ in range(length):
         scores, state = model.steps(given, None, state)
-        given = (_symbol if model.symbols else _bits)(scores[:, -1:], temperature, generator)
+        given = (_draw_symbols if model.symbols else _draw_bits)(scores[:, -1:], temperature, generator)
         drawn.append(given)
     return torch.cat(drawn, 1)
 
 
-def _symbol(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    """Symbols (n, 1) of scores (n, 1, symbols)."""
+def _draw_symbols(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+    """Return symbols (n, 1) of scores (n, 1, symbols)."""
     if temperature == 0:
         return scores.argmax(2)
     return torch.multinomial((scores[:, 0].float() / temperature).softmax(1), 1, generator=generator)
 
 
-def _bits(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    """Zeros and ones (n, 1, features), each by itself, of their scores."""
+def _draw_bits(scores: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+    """Return zeros and ones (n, 1, features), each by itself, of their scores."""
     if temperature == 0:
         return (scores > 0).to(scores.dtype)
     return torch.bernoulli((scores / temperature).sigmoid(), generator=generator)

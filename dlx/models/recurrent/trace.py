@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def flip(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """x (batch, T, …) backwards in time; of a sequence of n steps the first n, so that padding stays at the end."""
+    """Flip x (batch, T, …) in time; of a sequence of n steps the first n, so that padding stays at the end."""
     if lengths is None:
         return x.flip(1)
     t = torch.arange(x.shape[1], device=x.device)
@@ -45,7 +45,7 @@ class Trace:
         lengths: Tensor | None = None,
         letters: str = "hc",
     ) -> None:
-        """The states of the next layer, step by step: h, and for an LSTM c, (batch, …) each.
+        """Note the states of the next layer, step by step: h, and for an LSTM c, (batch, …) each.
 
         Args:
             states: in the order in which they were computed.
@@ -57,17 +57,17 @@ class Trace:
             layer = 1 + sum((letter, backward) == (known.letter, known.backward) for known in self.states)
             self.states.append(_States(letter, layer, backward, lengths, nodes))
 
-    def norms(self, loss: Tensor) -> dict[str, Tensor]:
-        """‖∂loss/∂h_t‖, over batch and units, of each step t; 0 where the loss does not depend on it.
+    def gradient_norms(self, loss: Tensor) -> dict[str, Tensor]:
+        """Return ‖∂loss/∂h_t‖, over batch and units, of each step t; 0 where the loss does not depend on it.
 
         Returns:
             (T,) by name: `h`, `c`, `M`, `h backward`, with the layer's number where there are several; uppermost first.
         """
         flat = [node for states in self.states for node in states.nodes]
-        found = iter(torch.autograd.grad(loss, flat, allow_unused=True, materialize_grads=True))
+        gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True, materialize_grads=True))
         norms = []
         for states in self.states:
-            grads = torch.stack([next(found).flatten(1) for _ in states.nodes], 1)  # (batch, T, size)
+            grads = torch.stack([next(gradients).flatten(1) for _ in states.nodes], 1)  # (batch, T, size)
             grads = flip(grads, states.lengths) if states.backward else grads
             largest = grads.abs().amax((0, 2)).clamp(min=torch.finfo(grads.dtype).tiny)  # squares would vanish sooner
             norms.append(largest * torch.linalg.vector_norm(grads / largest[:, None], dim=(0, 2)))

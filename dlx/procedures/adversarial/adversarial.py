@@ -5,13 +5,14 @@ sources of each loss stand in `losses.py`.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import Adversaries, Conditional
 from dlx.procedures.adversarial.collapse import CollapseDetector
 from dlx.procedures.adversarial.losses import Loss, discriminator_loss, generator_loss, gradient_penalty
 from dlx.procedures.adversarial.player import Player
@@ -20,26 +21,6 @@ from dlx.procedures.schedule import Schedule
 from dlx.tasks.generation.measures import mean_pairwise_distance
 from dlx.tasks.task import Task, require_labels
 from dlx.types import Count, Fraction, Natural, NonNegative, Positive
-
-
-@runtime_checkable
-class Adversaries(Protocol):
-    """What the game needs of a model; one whose `conditional` is true takes labels (n,) after z and after x."""
-
-    def players(self) -> tuple[nn.Module, nn.Module]:
-        """The generator and the discriminator, which share no parameter."""
-
-    def latent(self, n: int) -> Tensor:
-        """Noise to generate from, (n, ...), on the model's device."""
-
-    def generate(self, z: Tensor) -> Tensor:
-        """Examples (n, *shape) of noise z."""
-
-    def discriminate(self, x: Tensor) -> Tensor:
-        """Scores (batch,) of x: log-odds that x is real, or a critic's value."""
-
-    def follow(self) -> None:
-        """Hear that the generator was updated; a moving average of it takes a step."""
 
 
 class Adversarial(Procedure):
@@ -98,7 +79,7 @@ class Adversarial(Procedure):
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
         self.game = cast(Adversaries, model)
-        self.conditional = bool(getattr(model, "conditional", False))
+        self.conditional = isinstance(model, Conditional) and bool(model.conditional)
         generator, discriminator = self.game.players()
         self.generator = Player(generator, self.optimizer_factory, self.schedule_factory, None, self.watch)
         self.discriminator = Player(

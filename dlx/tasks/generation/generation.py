@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.models.interfaces import ClassConditional, Discriminator, Sampling
 from dlx.tasks.generation.features import make_features, to_unit_range
 from dlx.tasks.generation.measures import (
     fit_parzen_window,
@@ -76,8 +77,8 @@ class Generation(Task):
         values = {"diversity": float(mean_pairwise_distance(samples)) / max(float(mean_pairwise_distance(real)), 1e-12)}
         if self.centres is not None:
             values.update(mode_coverage(samples, self.centres.to(samples), self.std))
-        discriminate = getattr(model, "discriminate", None)
-        if callable(discriminate):
+        if isinstance(model, Discriminator):
+            discriminate: Any = model.discriminate
             own = (_take_labels(batches, len(real)),) if labels else ()
             values["discriminator_auc"] = roc_auc(discriminate(real, *own), discriminate(samples, *labels))
         if self.parzen:
@@ -129,7 +130,7 @@ class Generation(Task):
 
 
 def _is_conditional(model: nn.Module) -> bool:
-    return bool(getattr(model, "conditional", False)) and getattr(model, "classes", None) is not None
+    return isinstance(model, ClassConditional) and bool(model.conditional) and model.classes is not None
 
 
 def _make_labels(model: nn.Module, n: int, device: torch.device) -> tuple[Tensor, ...]:
@@ -143,7 +144,7 @@ def _take_labels(batches: Iterable[Batch], n: int) -> Tensor:
 
 
 def _sample(model: Any, n: int, device: torch.device, *labels: Tensor) -> Tensor:
-    if not callable(getattr(model, "sample", None)):
+    if not isinstance(model, Sampling):
         raise UsageError(
             f"task=generation was given the model {type(model).__name__}; needed: one that samples, such as "
             "gan or rbm; type another task= (dlx list tasks)"

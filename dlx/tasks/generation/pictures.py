@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dlx.figures import figures
+from dlx.models.interfaces import Conditional, Interpolator
 
 
 def image_grid(images: Tensor, like: Tensor, columns: int | None = None) -> Tensor:
@@ -31,7 +32,8 @@ def interpolate_samples(model: Any, rows: int, steps: int) -> Tensor:
     start, end = (half.repeat_interleave(steps, 0) for half in ends.chunk(2))
     part = torch.linspace(0, 1, steps, device=ends.device).repeat(rows)[:, None]
     z = model.between(start, end, part)
-    if not getattr(model, "conditional", False):
+    is_told = isinstance(model, Conditional) and model.conditional
+    if not is_told:
         return model.decode(z)
     labels = torch.arange(rows, device=z.device) % model.classes
     return model.decode(z, labels.repeat_interleave(steps))
@@ -39,4 +41,4 @@ def interpolate_samples(model: Any, rows: int, steps: int) -> Tensor:
 
 def can_interpolate(model: Any) -> bool:
     """Return whether a model has ways between its noises."""
-    return all(callable(getattr(model, name, None)) for name in ("latent", "between", "decode"))
+    return isinstance(model, Interpolator)

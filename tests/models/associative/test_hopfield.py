@@ -9,7 +9,7 @@ import torch
 from dlx.batch import Batch
 from dlx.datasets.synthetic.patterns import Patterns
 from dlx.errors import UsageError
-from dlx.models.associative.dynamics import asynchronous, synchronous
+from dlx.models.associative.dynamics import update_asynchronously, update_synchronously
 from dlx.models.associative.hopfield import Hopfield
 from dlx.models.associative.memory import Memory
 from dlx.models.associative.modern_hopfield import ModernHopfield
@@ -158,7 +158,7 @@ def test_the_energy_never_rises_whichever_unit_moves(seed, diagonal):
     before = memory.energy(s)
     flips = 0
     for unit in torch.randint(0, n, (300,), generator=generator):
-        moved = asynchronous(memory.W, s, unit.view(1))
+        moved = update_asynchronously(memory.W, s, unit.view(1))
         after = memory.energy(moved)
         assert (after <= before + 1e-12).all()
         flips += int((moved != s).sum())
@@ -182,17 +182,17 @@ def test_a_sweep_is_one_unit_after_the_other():
     for unit in order:
         slow[:, unit] = (slow @ W[unit]).sign()
     given = s.clone()
-    assert torch.equal(asynchronous(W, s, order), slow)
+    assert torch.equal(update_asynchronously(W, s, order), slow)
     assert torch.equal(s, given)
-    assert torch.equal(asynchronous(W, s[:1], order), slow[:1])
-    assert torch.equal(synchronous(W, s), (s @ W).sign())
+    assert torch.equal(update_asynchronously(W, s[:1], order), slow[:1])
+    assert torch.equal(update_synchronously(W, s), (s @ W).sign())
 
 
 def test_a_unit_without_a_field_stays():
     W = torch.tensor([[0.0, 1, -1], [1, 0, 0], [-1, 0, 0]]).double()
     s = torch.tensor([[1.0, 1, 1], [-1, -1, -1]]).double()  # unit 0 hears 1 - 1
-    assert torch.equal(asynchronous(W, s, torch.tensor([0])), s)
-    assert torch.equal(synchronous(W, s)[:, 0], s[:, 0])
+    assert torch.equal(update_asynchronously(W, s, torch.tensor([0])), s)
+    assert torch.equal(update_synchronously(W, s)[:, 0], s[:, 0])
     assert torch.equal(Hopfield([3]).recall(s).states, s)  # nothing stored, nothing moves
 
 

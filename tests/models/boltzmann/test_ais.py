@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dlx.errors import UsageError
-from dlx.models.boltzmann.ais import Bipartite, anneal, base_rates, temperatures
+from dlx.models.boltzmann.ais import Bipartite, anneal, base_rate_biases, inverse_temperatures
 from dlx.models.boltzmann.rbm import RBM
 from dlx.models.boltzmann.units import UNITS
 from tests.verbs import dlx
@@ -27,17 +27,17 @@ def machine(visible, hidden, seed, units="binary", scale=0.4):
 def test_the_exact_value_lies_in_the_interval(seed, base, visible, hidden, units, scale):
     rbm = machine(visible, hidden, seed, units, scale)
     exact = float(rbm.log_partition())
-    rates = base_rates(rbm.b.sigmoid() if units == "binary" else rbm.b, UNITS[units]) if base == "data" else None
+    rates = base_rate_biases(rbm.b.sigmoid() if units == "binary" else rbm.b, UNITS[units]) if base == "data" else None
     found = anneal(rbm.bipartite(), rates, chains=200, steps=1000)
     assert found.low < found.log_Z < found.high
     assert found.log_Z == pytest.approx(exact, abs=0.2)  # over twenty seeds at most 0.13
     assert found.low - 0.1 < exact < found.high + 0.1  # they left the interval by 0.05 at most
-    assert 1 <= found.effective <= 200
+    assert 1 <= found.effective_chains <= 200
 
 
 def test_an_image_sized_machine():
     rbm = machine(784, 20, 0, scale=0.05)
-    found = anneal(rbm.bipartite(), base_rates(rbm.b.sigmoid()), chains=100, steps=1000)
+    found = anneal(rbm.bipartite(), base_rate_biases(rbm.b.sigmoid()), chains=100, steps=1000)
     assert found.log_Z == pytest.approx(float(rbm.log_partition()), abs=0.15)
 
 
@@ -48,7 +48,7 @@ def test_a_machine_without_weights_is_its_own_base():
     exact = float(torch.nn.functional.softplus(b).sum() + torch.nn.functional.softplus(c).sum())
     assert found.log_Z == pytest.approx(exact, abs=1e-5)
     assert found.high - found.low < 1e-5
-    assert found.effective == pytest.approx(4)
+    assert found.effective_chains == pytest.approx(4)
 
 
 @pytest.mark.parametrize("other", [None, torch.tensor([1.0, -2.0, 0.5, 0.0])])
@@ -60,21 +60,21 @@ def test_the_estimate_of_z_is_unbiased_at_any_number_of_temperatures(other):
 
 
 def test_temperatures():
-    betas = temperatures(14500)
+    betas = inverse_temperatures(14500)
     assert len(betas) == 14501
     assert betas[0] == 0
     assert betas[-1] == 1
     assert (betas.diff() > 0).all()
     assert betas[500] == 0.5  # as the paper spaces them
     assert betas[4500] == pytest.approx(0.9)
-    assert (temperatures(1).diff() > 0).all()
+    assert (inverse_temperatures(1).diff() > 0).all()
 
 
 def test_base_rates_have_the_means():
     p = torch.tensor([0.0, 0.3, 1.0])
-    assert torch.allclose(base_rates(p, smoothing=0.0)[1].sigmoid(), p[1])
-    assert base_rates(p).isfinite().all()
-    assert torch.equal(base_rates(p, UNITS["gaussian"]), p)
+    assert torch.allclose(base_rate_biases(p, smoothing=0.0)[1].sigmoid(), p[1])
+    assert base_rate_biases(p).isfinite().all()
+    assert torch.equal(base_rate_biases(p, UNITS["gaussian"]), p)
 
 
 def test_evaluation_gives_an_interval(train):

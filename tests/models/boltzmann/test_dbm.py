@@ -8,7 +8,7 @@ import torch
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
-from dlx.models.boltzmann.ais import anneal, base_rates
+from dlx.models.boltzmann.ais import anneal, base_rate_biases
 from dlx.models.boltzmann.dbm.dbm import DBM
 from dlx.procedures.mean_field import MeanField
 from dlx.tasks.density import Density
@@ -111,7 +111,7 @@ def test_annealed_importance_sampling(hidden, seed):
     dbm = machine(30, hidden, seed, scale=0.4)
     exact = float(dbm.log_partition())
     assert anneal(dbm.bipartite(), None, chains=100, steps=1000).log_Z == pytest.approx(exact, abs=0.15)
-    s, t = (base_rates(means.mean(0)) for means in dbm.sides(torch.rand(50, 30, dtype=dbm.b[0].dtype).round()))
+    s, t = (base_rate_biases(means.mean(0)) for means in dbm.sides(torch.rand(50, 30, dtype=dbm.b[0].dtype).round()))
     assert anneal(dbm.bipartite(), s, chains=100, steps=1000, other=t).log_Z == pytest.approx(exact, abs=0.15)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from dlx.models.boltzmann.ais import anneal
 from dlx.models.boltzmann.dbn import DBN, log_bernoulli
-from dlx.models.boltzmann.units import Labelled
+from dlx.models.boltzmann.units import BinaryWithLabel
 
 
 def states(n):
@@ -26,7 +26,7 @@ def network(visible=4, hidden=(3, 3), seed=0, **options):
 
 def log_top(dbn, below, label=None):
     """log of the unnormalised probability of the layer below the top RBM (and of a label), by hand."""
-    v = below if label is None else torch.cat([below, F.one_hot(torch.tensor(label), dbn.labels).to(below)])
+    v = below if label is None else torch.cat([below, F.one_hot(torch.tensor(label), dbn.label_units).to(below)])
     terms = [v @ dbn.top.b + h @ dbn.top.c + v @ dbn.top.W @ h for h in states(len(dbn.top.c))]
     return torch.stack(terms).logsumexp(0)
 
@@ -44,7 +44,7 @@ def test_the_bound_is_a_bound(labels, untied):
     log_Z = prior.logsumexp(0)
     assert torch.allclose(dbn.log_partition(), log_Z)
     v = states(4)
-    down = torch.stack([dbn.generate(0, h[None]).expand(16, -1) for h in states(3)])  # (8, 16, 4)
+    down = torch.stack([dbn.generate_below(0, h[None]).expand(16, -1) for h in states(3)])  # (8, 16, 4)
     log_p = torch.stack([log_bernoulli(v, p) for p in down]) + prior[:, None] - log_Z  # (8, 16)
     exact = log_p.logsumexp(0)
     assert torch.allclose(exact.logsumexp(0), torch.zeros((), dtype=torch.float64), atol=1e-9)
@@ -75,7 +75,7 @@ def test_labels_by_enumeration():
 
 def test_a_group_of_labels_is_drawn_by_its_softmax():
     torch.manual_seed(0)
-    units, inputs = Labelled(3), torch.tensor([0.5, -1.0, 2.0, 0.0, -1.0])
+    units, inputs = BinaryWithLabel(3), torch.tensor([0.5, -1.0, 2.0, 0.0, -1.0])
     drawn = units.draw(inputs.expand(50000, -1))
     assert (drawn[:, 2:].sum(1) == 1).all()
     assert torch.allclose(drawn.mean(0), units.mean(inputs), atol=0.01)
@@ -103,7 +103,7 @@ def test_directions_are_the_gradients_of_both_phases(labels, monkeypatch):
         return seen["dream"]
 
     monkeypatch.setattr(dbn.top, "gibbs", recorded)
-    monkeypatch.setattr("dlx.models.boltzmann.dbn.drawn", lambda p: (p > 0.5).to(p.dtype))
+    monkeypatch.setattr("dlx.models.boltzmann.dbn.draw_bernoulli", lambda p: (p > 0.5).to(p.dtype))
     _, directions = dbn.wake_sleep(x, y, 2)
     assert sorted(directions) == sorted(dbn.wake_sleep_parameters())
     states_up = [x]
@@ -115,7 +115,7 @@ def test_directions_are_the_gradients_of_both_phases(labels, monkeypatch):
     cost = cost + dbn.top.free_energy(seen["v"]).mean() - dbn.top.free_energy(seen["dream"]).mean()
     above = seen["dream"][:, :3]
     for i in (1, 0):
-        below = (dbn.generate(i, above).detach() > 0.5).double()
+        below = (dbn.generate_below(i, above).detach() > 0.5).double()
         cost = cost - log_bernoulli(above, dbn.layers[i].encode(below)).mean()
         above = below
     named = {name: p for name, p in dbn.named_parameters() if name in directions}

@@ -7,7 +7,7 @@ import torch
 
 from dlx.models.boltzmann.dbn import log_bernoulli
 from dlx.models.boltzmann.helmholtz import Helmholtz
-from dlx.models.boltzmann.units import drawn
+from dlx.models.boltzmann.units import draw_bernoulli
 from tests.conftest import same
 
 
@@ -70,7 +70,7 @@ def test_directions_are_the_gradients_of_both_phases():
     torch.manual_seed(3)
     with torch.no_grad():
         awake, asleep = model.recognise(x), model.dream(len(x))
-        asleep[0] = drawn(asleep[0])
+        asleep[0] = draw_bernoulli(asleep[0])
     generative = -log_bernoulli(awake[-1], model.top.sigmoid().expand_as(awake[-1])).mean()
     for i, layer in enumerate(model.down):
         generative = generative - log_bernoulli(awake[i], layer(awake[i + 1]).sigmoid()).mean()

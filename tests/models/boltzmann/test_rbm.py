@@ -8,7 +8,7 @@ import torch
 
 from dlx.batch import Batch
 from dlx.models.boltzmann.rbm import RBM
-from dlx.models.boltzmann.units import drawn
+from dlx.models.boltzmann.units import draw_bernoulli
 from dlx.procedures.contrastive_divergence import ContrastiveDivergence
 from dlx.tasks.density import Density
 
@@ -169,8 +169,8 @@ def test_units_are_drawn_with_their_probabilities():
     torch.manual_seed(0)
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         p = torch.tensor([0.0, 0.001, 0.3, 1.0], dtype=dtype).expand(200_000, 4)
-        assert torch.allclose(drawn(p).double().mean(0), p[0].double(), atol=4e-3, rtol=0)
-        assert float(drawn(p)[:, 1].double().mean()) == pytest.approx(0.001, abs=3e-4)
+        assert torch.allclose(draw_bernoulli(p).double().mean(0), p[0].double(), atol=4e-3, rtol=0)
+        assert float(draw_bernoulli(p)[:, 1].double().mean()) == pytest.approx(0.001, abs=3e-4)
 
 
 def test_with_exact_samples_it_is_the_likelihoods_gradient():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dlx.models.competitive.lattice import neighbours, places
+from dlx.models.competitive.lattice import adjacency, unit_positions
 from dlx.models.competitive.self_organizing_map import SelfOrganizingMap
 
 
@@ -72,7 +72,7 @@ def test_a_minibatch_of_one_is_online():
 
 @pytest.mark.parametrize("lattice", ["rectangular", "hexagonal"])
 def test_neighbours_are_those_beside_a_unit(lattice):
-    found = neighbours(places(4, 5, lattice))
+    found = adjacency(unit_positions(4, 5, lattice))
     assert torch.equal(found, found.T)
     counted = torch.tensor([[0.9 < apart(i, j, 5, lattice == "hexagonal") < 1.1 for j in range(20)] for i in range(20)])
     assert torch.equal(found, counted)

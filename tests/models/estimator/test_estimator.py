@@ -176,7 +176,9 @@ def test_types_that_nobody_named_are_refused():
     nb = naive_bayes.GaussianNB().fit(*(part.numpy() for part in iris()))
     nb.helper_ = Foreign()
     blob = torch.frombuffer(bytearray(skops.io.dumps(nb)), dtype=torch.uint8)
-    with pytest.raises(UsageError, match=r"holds tests\.test_estimator\.Foreign; needed: classes of scikit-learn"):
+    with pytest.raises(
+        UsageError, match=r"holds tests\.models\.estimator\.test_estimator\.Foreign; needed: classes of scikit-learn"
+    ):
         model.load_state_dict({"_extra_state": blob})
     deletes = FunctionTransformer(clear_data_home, kw_args={"data_home": "here"})
     with pytest.raises(UsageError, match=r"holds sklearn\.datasets\._base\.clear_data_home; needed"):

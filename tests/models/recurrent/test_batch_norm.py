@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlx.models.recurrent.batch_norm import Place, SequenceNorm, StepNorm
+from dlx.models.recurrent.batch_norm import SequenceNorm, StepNorm, TimeStep
 from dlx.models.recurrent.elman import Elman
 from dlx.models.recurrent.gru import GRU
 from dlx.models.recurrent.lstm import LSTM
@@ -31,7 +31,7 @@ def test_steps_have_statistics_of_their_own():
     plain = [nn.BatchNorm1d(3).double() for _ in range(5)]
     for t in range(7):
         real = x[REAL[:, t], t]
-        found = norm(x[:, t], Place(t, REAL[:, t]))[REAL[:, t]]
+        found = norm(x[:, t], TimeStep(t, REAL[:, t]))[REAL[:, t]]
         if len(real) > 1:
             torch.testing.assert_close(found, norm.weight * plain[min(t, 4)](real), **EXACT)
         else:  # one sequence alone is its own mean, and says nothing of a variance
@@ -40,7 +40,7 @@ def test_steps_have_statistics_of_their_own():
     torch.testing.assert_close(norm.variance, torch.stack([p.running_var for p in plain]), **EXACT)
     norm.eval()
     for t in (0, 3, 6):
-        one = norm(x[:, t], Place(t, None))
+        one = norm(x[:, t], TimeStep(t, None))
         torch.testing.assert_close(one, norm.weight * plain[min(t, 4)].eval()(x[:, t]), **EXACT)
 
 

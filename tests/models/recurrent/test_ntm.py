@@ -128,7 +128,7 @@ def test_addressing_is_the_equations():
         beta, g, gamma = 3.0, 0.3, 4.5
         tensors = [torch.tensor(v, dtype=torch.float64).view(1, 1, -1) for v in (k, [beta], [g], s, [gamma], before)]
         K, B, G, shares, Gamma, w = tensors
-        content = addressing.by_content(K, B, torch.tensor(memory)[None])
+        content = addressing.address_by_content(K, B, torch.tensor(memory)[None])
         gated = addressing.interpolate(content, w, G)
         found = addressing.sharpen(addressing.shift(gated, shares), Gamma)[0, 0]
         close(found, weighting(k, beta, g, s, gamma, memory, before), 1e-7)
@@ -176,7 +176,7 @@ def test_the_gradient_by_hand_is_that_of_the_equations(controller, reads, writes
     model, x = machine(controller, reads, writes, shifts, memory="learned", bound=bound), sequences()
 
     def gradient(walk):
-        h, r, state = walk(model.outer(x.transpose(0, 1)), model.begin(3))
+        h, r, state = walk(model.outer(x.transpose(0, 1)), model.initial_state(3))
         parts = [h.sin(), r**2, state.memory.cos(), state.w.sqrt(), state.r.exp(), *map(torch.sin, state.controller)]
         loss = sum((part * torch.linspace(-1, 1, part.numel()).view_as(part)).sum() for part in parts)
         return loss, torch.autograd.grad(loss, [p for name, p in model.named_parameters() if "readout" not in name])
@@ -308,7 +308,7 @@ def test_gradients_of_states_are_those_of_what_goes_in():
         return scores.square().sum()
 
     norms = model.state_gradients(lambda: loss(model.steps(x)[0]))
-    state = model.begin(len(x))
+    state = model.initial_state(len(x))
     for t in range(x.shape[1]):
         h = (x[:, t] + model.outer.bias + model.inner(state.r)).tanh()
         rest = loss(model.steps(x[:, t:], None, state)[0])

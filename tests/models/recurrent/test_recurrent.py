@@ -12,7 +12,7 @@ from dlx.models.recurrent.elman import Elman
 from dlx.models.recurrent.gru import GRU
 from dlx.models.recurrent.jordan import Jordan
 from dlx.models.recurrent.lstm import LSTM
-from dlx.models.recurrent.network import dropped
+from dlx.models.recurrent.network import drop_recurrent_weights
 from dlx.tasks.classification import Classification
 from dlx.tasks.tagging import Tagging
 
@@ -106,22 +106,22 @@ def test_gradients_of_own_cells(kind):
 def test_cells_kernels_and_sweeps(kind, bidirectional):
     """The three ways in which a layer is computed: outputs, states and gradients, of x too."""
     model = made(kind, layers=2, bidirectional=bidirectional)
-    layers, sweep, kernel = model.layers[0], model.layers[0].sweep, model.layers[0].kernel
+    layers, unroll, kernel = model.layers[0], model.layers[0].unroll, model.layers[0].kernel
     assert kernel is (kind != "gru_before")
-    assert (sweep is None) is (kind in ("lstm", "projected"))
+    assert (unroll is None) is (kind in ("lstm", "projected"))
     x = torch.randn(4, 7, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 7, 4, dtype=torch.float64)
     real = (torch.arange(7) < LENGTHS[:, None])[:, :, None]
     found = []
-    for by in [(None, False), *[(sweep, False)] * (sweep is not None), *[(None, True)] * kernel]:
-        layers.sweep, layers.kernel = by
+    for by in [(None, False), *[(unroll, False)] * (unroll is not None), *[(None, True)] * kernel]:
+        layers.unroll, layers.kernel = by
         begin = None if bidirectional else tree_map(torch.detach, model.steps(x[:, :2])[1])
         scores, state = model.steps(x, LENGTHS if bidirectional else None, begin)
         states = [] if bidirectional else tree_leaves(state)
         loss = (weight * real * scores).sum() + sum((k + 1) * part.sum() for k, part in enumerate(states))
         grads = torch.autograd.grad(loss, [x, *model.parameters()])
         found.append([(real * scores).detach(), *(s.detach() for s in states), *grads])
-    assert len(found) == 2 + (kernel and sweep is not None)
+    assert len(found) == 2 + (kernel and unroll is not None)
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
             torch.testing.assert_close(one, two, **EXACT)
@@ -243,7 +243,7 @@ def test_recurrent_weights_are_dropped_for_all_steps_at_once(kind):
     options = {"layers": 2, "bidirectional": True}
     model, x = made(kind, recurrent_dropout=0.4, **options), torch.randn(4, 7, 3, dtype=torch.float64)
     torch.manual_seed(1)
-    weights = dropped(model.layers[0], 0.4)
+    weights = drop_recurrent_weights(model.layers[0], 0.4)
     assert len(weights) == 4
     for name, U in weights.items():
         kept = U != 0

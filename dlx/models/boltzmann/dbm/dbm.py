@@ -17,8 +17,8 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.dbm.layers import DoubledRBM, Unrolled
-from dlx.models.boltzmann.rbm import ENUMERABLE
-from dlx.models.boltzmann.units import drawn, softplus
+from dlx.models.boltzmann.rbm import MAX_ENUMERABLE
+from dlx.models.boltzmann.units import draw_bernoulli, softplus
 from dlx.types import Count
 
 Layers = list[Tensor]  # of each layer's units, (batch, units)
@@ -62,7 +62,7 @@ class DBM(nn.Module):
         self.unrolled = Unrolled(sizes, outputs) if outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (batch, outputs), for x (batch, *shape); without classes the means of the uppermost layer."""
+        """Return the logits (batch, outputs) of x (batch, *shape); without classes the means of the uppermost layer."""
         layers = self.mean_field(x.flatten(1))
         if self.unrolled is None:
             return layers[-1]
@@ -72,10 +72,10 @@ class DBM(nn.Module):
     def unroll(self) -> None:
         """Give the feed-forward network the weights that were learned."""
         if self.unrolled is not None:
-            self.unrolled.copy(list(self.W), list(self.b))
+            self.unrolled.copy_weights(list(self.W), list(self.b))
 
     def stack(self) -> list[nn.Module]:
-        """Each two neighbouring layers as an RBM, for pretraining; the parameters are shared."""
+        """Return each two neighbouring layers as an RBM, for pretraining; the parameters are shared."""
         top = len(self.W) - 1
         return [
             DoubledRBM(W, self.b[i], self.b[i + 1], up=2 if i < top else 1, down=2 if i > 0 else 1)
@@ -83,18 +83,18 @@ class DBM(nn.Module):
         ]
 
     def below(self, index: int, batch: Batch) -> Batch:
-        """What pair `index` sees of a batch: the means of its lower layer, on the way up with doubled weights."""
+        """Return what pair `index` sees of a batch: the means of its lower layer, on a way up with doubled weights."""
         x = batch.x.flatten(1)
         for i in range(index):
             x = torch.addmm(self.b[i + 1], x, self.W[i], alpha=2).sigmoid()
         return Batch(x, batch.y)
 
     def mean_field_parameters(self) -> list[str]:
-        """What the energy is made of, in its gradient's order."""
+        """Return the names of what the energy is made of, in the order of its gradient."""
         return [*(f"W.{i}" for i in range(len(self.W))), *(f"b.{i}" for i in range(len(self.b)))]
 
     def inputs(self, layers: Layers, index: int) -> Tensor:
-        """What the neighbours of layer `index` send it, its bias included, (batch, units)."""
+        """Return what the neighbours of layer `index` send it, its bias included, (batch, units)."""
         total = self.b[index].expand(len(layers[0]), -1)
         if index > 0:
             total = torch.addmm(total, layers[index - 1], self.W[index - 1])
@@ -104,7 +104,7 @@ class DBM(nn.Module):
 
     @torch.no_grad()
     def mean_field(self, v: Tensor, iterations: int | None = None) -> Layers:
-        """v and the means μ of each hidden layer, (batch, units) each, by the fixed point of eq. 7.
+        """Return v and the means μ of each hidden layer, (batch, units) each, by the fixed point of eq. 7.
 
         Odd layers do not see each other, nor do even ones, so both kinds are updated at once and the bound never
         falls. The start is one way up with the weights doubled for the layers that are missing above.
@@ -127,21 +127,21 @@ class DBM(nn.Module):
         return layers
 
     def energy(self, layers: Layers) -> Tensor:
-        """E of states or means, (batch,); of means it is the expected energy, since their units are independent."""
+        """Return E of states or means, (batch,); of means, whose units are independent, it is the expected energy."""
         total = -sum(h @ b for h, b in zip(layers, self.b, strict=True))
         for i, W in enumerate(self.W):
             total = total - (layers[i] @ W * layers[i + 1]).sum(1)
         return total
 
     def variational_free_energy(self, v: Tensor, iterations: int | None = None) -> Tensor:
-        """E_q[E] - H(q), (batch,), of v (batch, visible): log p(v) ≥ -this - log Z (eq. 5)."""
+        """Return E_q[E] - H(q), (batch,), of v (batch, visible): log p(v) ≥ -this - log Z (eq. 5)."""
         layers = self.mean_field(v, iterations)
         entropy = sum((-torch.xlogy(m, m) - torch.xlogy(1 - m, 1 - m)).sum(1) for m in layers[1:])
         return self.energy(layers) - entropy
 
     @torch.no_grad()
     def energy_gap(self, data: Layers, fantasy: Layers) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """mean E(data) - mean E(fantasy), 0-d, and its gradient in each W and then each b (eq. 9).
+        """Return mean E(data) - mean E(fantasy), 0-d, and its gradient in each W and then each b (eq. 9).
 
         Args:
             data: v and the means of the hidden layers.
@@ -160,12 +160,12 @@ class DBM(nn.Module):
 
     @torch.no_grad()
     def start(self, n: int) -> Layers:
-        """States of n chains at random, (n, units) of each layer."""
+        """Return the states of n chains at random, (n, units) of each layer."""
         return [torch.rand(n, len(b), dtype=b.dtype, device=b.device).round_() for b in self.b]
 
     @torch.no_grad()
     def gibbs_layers(self, layers: Layers, steps: int, clamped: bool = False) -> Layers:
-        """States after `steps` of Gibbs sampling, the odd layers in one block and the even ones in another (eq. 2-4).
+        """Return the states after `steps` of Gibbs sampling, odd layers in one block, even ones in another (eq. 2-4).
 
         Args:
             layers: states of v and of each hidden layer.
@@ -177,55 +177,55 @@ class DBM(nn.Module):
             for first in (1, 0):
                 for index in range(first, len(layers), 2):
                     if index or not clamped:
-                        layers[index] = drawn(self.inputs(layers, index).sigmoid())
+                        layers[index] = draw_bernoulli(self.inputs(layers, index).sigmoid())
         return layers
 
     def encode(self, x: Tensor) -> Tensor:
-        """Means of the uppermost layer, (batch, hidden)."""
+        """Return the means of the uppermost layer, (batch, hidden)."""
         return self.mean_field(x.flatten(1))[-1]
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Up by mean field and down once, (batch, *shape)."""
+        """Reconstruct x, up by mean field and down once, (batch, *shape)."""
         layers = self.mean_field(x.flatten(1))
         return self.inputs(layers, 0).sigmoid().view(-1, *self.shape)
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
-        """Probabilities of the visible units at the end of n chains from random states, (n, *shape)."""
+        """Return the probabilities of the visible units at the end of n chains from random states, (n, *shape)."""
         layers = self.gibbs_layers(self.start(n), self.samples_after)
         return self.inputs(layers, 0).sigmoid().view(-1, *self.shape)
 
     def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """What `density` reports of x (batch, *shape), rounded to binary."""
+        """Return what `density` reports of x (batch, *shape), rounded to binary."""
         return {"variational_free_energy": self.variational_free_energy(x.flatten(1).round())}
 
     @torch.no_grad()
     def bipartite(self) -> Bipartite:
-        """Odd layers on one side, even ones, v among them, summed out on the other (the paper's §3.3)."""
+        """Return odd layers on one side, even ones, v among them, on the other, summed out (the paper's §3.3)."""
         odd, even = range(1, len(self.b), 2), range(0, len(self.b), 2)
-        W = torch.cat([torch.cat([self._between(i, j) for j in even], 1) for i in odd])
+        W = torch.cat([torch.cat([self._weights_between(i, j) for j in even], 1) for i in odd])
         return Bipartite(W, torch.cat([self.b[i] for i in odd]), torch.cat([self.b[i] for i in even]))
 
     def sides(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Means of both sides of `bipartite` where v (batch, visible) is seen, (batch, units of each)."""
+        """Return the means of both sides of `bipartite` where v (batch, visible) is seen, (batch, units of each)."""
         layers = self.mean_field(v)
         return torch.cat(layers[1::2], 1), torch.cat(layers[0::2], 1)
 
-    def _between(self, i: int, j: int) -> Tensor:
-        """Weights from layer i to layer j, (units of i, units of j); zeros where they are no neighbours."""
+    def _weights_between(self, i: int, j: int) -> Tensor:
+        """Return the weights from layer i to layer j, (units of i, units of j); zeros where they are no neighbours."""
         if j == i + 1:
             return self.W[i]
         return self.W[j].T if j == i - 1 else self.b[i].new_zeros(len(self.b[i]), len(self.b[j]))
 
     @torch.no_grad()
     def log_partition(self) -> Tensor | None:
-        """log Z, 0-d float64, by summing over all states of the smaller side; None where they are too many."""
+        """Return log Z, 0-d float64, by summing over all states of the smaller side; None where they are too many."""
         W, b, c, _ = self.bipartite()
         W, b, c = W.double(), b.double(), c.double()
         if len(b) > len(c):
             W, b, c = W.T, c, b
-        if len(b) > ENUMERABLE:
+        if len(b) > MAX_ENUMERABLE:
             return None
         total = torch.tensor(-math.inf, dtype=torch.float64, device=W.device)
         for part in torch.arange(2 ** len(b), device=W.device).split(2**14):
@@ -234,7 +234,7 @@ class DBM(nn.Module):
         return total
 
     def pictures(self) -> dict[str, Tensor]:
-        """The weights of each unit of the first hidden layer, for images."""
+        """Draw the weights of each unit of the first hidden layer, for images."""
         if len(self.shape) != 3:
             return {}
         from dlx.figures.figures import filters

@@ -56,7 +56,7 @@ class Unrolled(nn.Module):
         self.head = nn.Linear(sizes[-1], outputs)
 
     def forward(self, v: Tensor, above: Tensor) -> Tensor:
-        """Logits (batch, outputs).
+        """Return the logits (batch, outputs).
 
         Args:
             v: (batch, visible).
@@ -69,7 +69,7 @@ class Unrolled(nn.Module):
         return logits
 
     @torch.no_grad()
-    def copy(self, W: Sequence[Tensor], b: Sequence[Tensor]) -> None:
+    def copy_weights(self, W: Sequence[Tensor], b: Sequence[Tensor]) -> None:
         """Take the machine's weights.
 
         Args:

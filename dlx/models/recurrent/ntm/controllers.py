@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-tanh_back = torch.ops.aten.tanh_backward  # d (1 - y²), of y = tanh x
-sigmoid_back = torch.ops.aten.sigmoid_backward  # d y (1 - y), of y = σ(x)
+tanh_backward = torch.ops.aten.tanh_backward  # d (1 - y²), of y = tanh x
+sigmoid_backward = torch.ops.aten.sigmoid_backward  # d y (1 - y), of y = σ(x)
 
 Tensors = tuple[Tensor, ...]
 
@@ -21,10 +21,10 @@ class Controller(Protocol):
     states: int  # tensors that it remembers, (B, hidden) each: none, or h and others; with h, U reads it too
 
     def step(self, z: Tensor, state: Tensors) -> tuple[Tensor, Tensors, Tensors]:
-        """h (B, hidden) and the next state of z (B, gates · hidden), and what `back` needs to know of the step."""
+        """Return h (B, hidden) and the next state of z (B, gates · hidden), and what `backward` needs to know."""
 
-    def back(self, dh: Tensor, d: Tensors, known: Tensors) -> tuple[Tensor, Tensors]:
-        """Gradients by z, and by the state before, but for its h.
+    def backward(self, dh: Tensor, d: Tensors, known: Tensors) -> tuple[Tensor, Tensors]:
+        """Return the gradients by z, and by the state before, but for its h.
 
         Args:
             dh: the gradient by h, through all that reads it.
@@ -42,8 +42,8 @@ class FeedForward:
         h = z.tanh()
         return h, (), (h,)
 
-    def back(self, dh: Tensor, d: Tensors, known: Tensors) -> tuple[Tensor, Tensors]:
-        return tanh_back(dh, known[0]), ()
+    def backward(self, dh: Tensor, d: Tensors, known: Tensors) -> tuple[Tensor, Tensors]:
+        return tanh_backward(dh, known[0]), ()
 
 
 class LSTM:
@@ -59,10 +59,15 @@ class LSTM:
         h = o * tanh_c
         return h, (h, c), (i, f, g, o, state[1], tanh_c)
 
-    def back(self, dh: Tensor, d: Tensors, known: Tensors) -> tuple[Tensor, Tensors]:
+    def backward(self, dh: Tensor, d: Tensors, known: Tensors) -> tuple[Tensor, Tensors]:
         i, f, g, o, c, tanh_c = known
-        dc = d[0] + tanh_back(dh * o, tanh_c)
-        dz = (sigmoid_back(dc * g, i), sigmoid_back(dc * c, f), tanh_back(dc * i, g), sigmoid_back(dh * tanh_c, o))
+        dc = d[0] + tanh_backward(dh * o, tanh_c)
+        dz = (
+            sigmoid_backward(dc * g, i),
+            sigmoid_backward(dc * c, f),
+            tanh_backward(dc * i, g),
+            sigmoid_backward(dh * tanh_c, o),
+        )
         return torch.cat(dz, 1), (dc * f,)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlx.models.recurrent.ntm.addressing import by_content, interpolate, sharpen, shift
+from dlx.models.recurrent.ntm.addressing import address_by_content, interpolate, sharpen, shift
 
 
 class Sizes(NamedTuple):
@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
         return (self.H + W) * M, self.H + W * M, 2 * self.H, self.H * S
 
 
-class Said(NamedTuple):
+class HeadParameters(NamedTuple):
     """What a controller tells the heads of one step."""
 
     k: Tensor  # (B, H, M) keys
@@ -44,7 +44,7 @@ class Said(NamedTuple):
     s: Tensor  # (B, H, S) shares of the shifts
 
 
-def say(p: Tensor, sizes: Sizes) -> Said:
+def make_head_parameters(p: Tensor, sizes: Sizes) -> HeadParameters:
     """Bring a controller's numbers p (B, sum(sizes.parts)) into their ranges (§3.3.2).
 
     Keys and adds are bounded by tanh, which the paper leaves open.
@@ -52,7 +52,7 @@ def say(p: Tensor, sizes: Sizes) -> Said:
     B, (_, W, _, M, S), H = len(p), sizes, sizes.H
     t, sigma, plus, soft = p.split(sizes.parts, 1)
     t, sigma, plus = t.tanh(), sigma.sigmoid(), F.softplus(plus)
-    return Said(
+    return HeadParameters(
         k=t[:, : H * M].view(B, H, M),
         a=t[:, H * M :].view(B, W, M),
         g=sigma[:, :H, None],
@@ -63,18 +63,20 @@ def say(p: Tensor, sizes: Sizes) -> Said:
     )
 
 
-def address(said: Said, memory: Tensor, w: Tensor) -> Tensor:
-    """Weightings (B, H, N) of memory (B, N, M), going on from those of the step before (§3.3)."""
-    w_g = interpolate(by_content(said.k, said.beta, memory), w, said.g)
-    return sharpen(shift(w_g, said.s), said.gamma)
+def address(head: HeadParameters, memory: Tensor, w: Tensor) -> Tensor:
+    """Return the weightings (B, H, N) of memory (B, N, M), going on from those of the step before (§3.3)."""
+    w_g = interpolate(address_by_content(head.k, head.beta, memory), w, head.g)
+    return sharpen(shift(w_g, head.s), head.gamma)
 
 
 def read(w: Tensor, memory: Tensor) -> Tensor:
-    """Rows, weighted (eq. 2): (B, R, M) of w (B, R, N) and memory (B, N, M)."""
+    """Return the rows, weighted (eq. 2): (B, R, M) of w (B, R, N) and memory (B, N, M)."""
     return w @ memory
 
 
 def write(memory: Tensor, w: Tensor, e: Tensor, a: Tensor) -> Tensor:
-    """Memory (B, N, M) after all heads erased and then all added (eqs. 3, 4), with w (B, W, N), e and a (B, W, M)."""
+    """Return the memory (B, N, M) after all heads erased and then all added (eqs. 3, 4), with w (B, W, N), e and a (B,
+    W, M).
+    """
     kept = (1 - w[..., None] * e[:, :, None]).prod(1)  # (B, N, M)
     return memory * kept + w.transpose(1, 2) @ a

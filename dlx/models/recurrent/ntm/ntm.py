@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
-from dlx.models.recurrent.network import SequenceModel, at
+from dlx.models.recurrent.network import SequenceModel, last_step
 from dlx.models.recurrent.ntm.controllers import CONTROLLERS, Tensors
-from dlx.models.recurrent.ntm.heads import Said, Sizes, address, read, say, write
-from dlx.models.recurrent.ntm.scan import Bounded, Scan
+from dlx.models.recurrent.ntm.heads import HeadParameters, Sizes, address, make_head_parameters, read, write
+from dlx.models.recurrent.ntm.scan import ClampGradient, Scan
 from dlx.types import Count, Positive
 
 
@@ -29,7 +29,7 @@ class State(NamedTuple):
 class NTM(SequenceModel):
     """r_t = w_t M_{t-1}; M_t = M_{t-1} ⊙ (1 - w_t e_tᵀ) + w_t a_tᵀ; y_t = V [h_t, r_t] + d.
 
-    A controller reads x_t and r_{t-1}, and its h_t tells the heads where to go (`ntm_addressing`), what to erase, e,
+    A controller reads x_t and r_{t-1}, and its h_t tells the heads where to go (`ntm.addressing`), what to erase, e,
     and what to add, a. All heads address the memory as the step before left it, and what is read of it is seen by the
     output of the same step. The vectors read, the weightings and the controller's state before the first step are
     learned.
@@ -95,10 +95,10 @@ class NTM(SequenceModel):
         if start == "first":
             with torch.no_grad():
                 self.first_place[:, 0] = 10.0
-        self.compiled: Any = None
+        self.compiled_step: Any = None
 
-    def begin(self, batch: int) -> State:
-        """The state before the first step of so many sequences."""
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first step of so many sequences."""
         return State(
             self.first_memory.expand(batch, -1, -1),
             self.first_place.softmax(1).expand(batch, -1, -1),
@@ -106,31 +106,31 @@ class NTM(SequenceModel):
             tuple(part.expand(batch, -1) for part in self.first_state),
         )
 
-    def step(self, z: Tensor, state: State) -> tuple[Tensor, State, Said]:
-        """h_t (B, hidden), the next state, and what the heads were told, of W x_t + b (B, gates · hidden).
+    def step(self, z: Tensor, state: State) -> tuple[Tensor, State, HeadParameters]:
+        """Return h_t (B, hidden), the next state, and the parameters of the heads, of W x_t + b (B, gates · hidden).
 
         The paper's equations as they stand. `Scan` takes the same steps faster.
         """
-        memory, w, r, *remembered = (Bounded.apply(part, self.bound) for part in (*state[:3], *state.controller))
+        memory, w, r, *remembered = (ClampGradient.apply(part, self.bound) for part in (*state[:3], *state.controller))
         R = self.sizes.R
         given = torch.cat((r, remembered[0]), 1) if remembered else r
         h, after, _ = self.controller.step(z + self.inner(given), tuple(remembered))
-        said = say(self.heads(h), self.sizes)
-        w = address(said, memory, w)
+        head = make_head_parameters(self.heads(h), self.sizes)
+        w = address(head, memory, w)
         r = read(w[:, :R], memory).flatten(1)
-        return h, State(write(memory, w[:, R:], said.e, said.a), w, r, after), said
+        return h, State(write(memory, w[:, R:], head.e, head.a), w, r, after), head
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         with torch.autocast(x.device.type, enabled=False):  # sharpened weightings do not survive 8 bits
             z = self.outer(self.embed(x).to(self.outer.weight.dtype).transpose(0, 1))  # (T, B, gates · hidden)
-            state = self.begin(len(x)) if state is None else state
-            by_hand = self.compiled is None and self.tracing is None and not _watched()
+            state = self.initial_state(len(x)) if state is None else state
+            by_hand = self.compiled_step is None and self.tracing is None and not _is_traced()
             h, r, state = (self._scan if by_hand else self._loop)(z, state)
             return self.readout(torch.cat((h, r), 2)).transpose(0, 1), state
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         scores, _ = self.steps(x, lengths)
-        return at(scores, lengths)
+        return last_step(scores, lengths)
 
     def _scan(self, z: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         memory, w, r, remembered = state
@@ -142,7 +142,7 @@ class NTM(SequenceModel):
         return h, rs, State(turned.transpose(1, 2), w, r, tuple(rest))
 
     def _loop(self, z: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
-        step = self.compiled or self.step
+        step = self.compiled_step or self.step
         hs, rs, memories = [], [], []
         for z_t in z.unbind(0):
             h, state, _ = step(z_t, state)
@@ -155,38 +155,38 @@ class NTM(SequenceModel):
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile a step instead of the module: sequences differ in length, and steps do not."""
-        self.compiled = torch.compile(self.step, *args, **kwargs)
+        self.compiled_step = torch.compile(self.step, *args, **kwargs)
 
     @torch.no_grad()
     def trace(self, x: Tensor) -> dict[str, Tensor]:
-        """What one sequence x (T, …) does in the memory: pictures by name, (rows, T) each.
+        """Return what one sequence x (T, …) does in the memory: pictures by name, (rows, T) each.
 
         `adds` are what the first head that writes adds, `reads` what the first that reads finds; weightings of several
         heads stand one below the other, with a gap of NaN between them.
         """
         R = self.sizes.R
-        state = self.begin(1)
+        state = self.initial_state(1)
         adds, reads, places = [], [], []
         for z in self.outer(self.embed(x[None])).transpose(0, 1):
-            _, state, said = self.step(z, state)
-            adds.append(said.a[0, 0])
+            _, state, head = self.step(z, state)
+            adds.append(head.a[0, 0])
             reads.append(state.r[0, : self.sizes.M])
             places.append(state.w[0])
         w = torch.stack(places, 2)  # (H, N, T)
         return {
             "adds": torch.stack(adds, 1),
             "reads": torch.stack(reads, 1),
-            "write weightings": _apart(w[R:]),
-            "read weightings": _apart(w[:R]),
+            "write weightings": _stack_heads(w[R:]),
+            "read weightings": _stack_heads(w[:R]),
         }
 
 
-def _apart(w: Tensor) -> Tensor:
-    """Weightings (heads, N, T) one below the other, (heads · N + gaps, T)."""
+def _stack_heads(w: Tensor) -> Tensor:
+    """Stack weightings (heads, N, T) one below the other, (heads · N + gaps, T)."""
     gap = max(w.shape[1] // 32, 1)
     return torch.nn.functional.pad(w, (0, 0, 0, gap), value=torch.nan).flatten(0, 1)[:-gap]
 
 
-def _watched() -> bool:
-    """Whether a compiler or a tracer looks on: what is done by hand means nothing to them."""
+def _is_traced() -> bool:
+    """Return whether a compiler or a tracer looks on: what is done by hand means nothing to them."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()

@@ -1,7 +1,7 @@
 """A whole sequence through a neural Turing machine, with its gradient by hand.
 
 A step is some forty operations on small tensors: what counts is how many there are, and that none is told to autograd.
-Here a step and its gradient are about a third of what the equations of `ntm_heads` cost, which are the test. The memory
+Here a step and its gradient are about a third of what the equations of `ntm.heads` cost, which are the test. The memory
 lies with its rows along the last axis, (B, M, N): there are more of them than numbers in a row.
 """
 
@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dlx.models.recurrent.ntm.addressing import SMALL, TINY, around
-from dlx.models.recurrent.ntm.controllers import Controller, Tensors, sigmoid_back, tanh_back
-from dlx.models.recurrent.ntm.heads import Said, Sizes, say
+from dlx.models.recurrent.ntm.addressing import SMALL, TINY, pad_circular
+from dlx.models.recurrent.ntm.controllers import Controller, Tensors, sigmoid_backward, tanh_backward
+from dlx.models.recurrent.ntm.heads import HeadParameters, Sizes, make_head_parameters
 
-softmax_back = torch.ops.aten._softmax_backward_data
+softmax_backward = torch.ops.aten._softmax_backward_data
 
 
-class Visit(NamedTuple):
+class StepCache(NamedTuple):
     """What the way back through a step's memory needs to know."""
 
-    said: Said
+    head: HeadParameters
     memory: Tensor  # (B, M, N) before the step
     w: Tensor  # (B, H, N) before the step
     scale: Tensor  # (B, H, 1) 1 / |k|
@@ -34,40 +34,42 @@ class Visit(NamedTuple):
     new: Tensor  # (B, H, N) sharpened
 
 
-def visit(said: Said, memory: Tensor, w: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, Visit]:
-    """Read from and write to memory (B, M, N): r (B, R, M), the memory after, and what `back` needs.
+def access_memory(head: HeadParameters, memory: Tensor, w: Tensor, sizes: Sizes) -> tuple[Tensor, Tensor, StepCache]:
+    """Read from and write to memory (B, M, N): r (B, R, M), the memory after, and what `backward` needs.
 
-    The equations of `ntm_heads`, in the same order.
+    The equations of `ntm.heads`, in the same order.
     """
     R, W, N, _, S = sizes
-    scale = (said.k * said.k).sum(2, keepdim=True).add_(SMALL).rsqrt_()
-    key = said.k * (scale * said.beta)
+    scale = (head.k * head.k).sum(2, keepdim=True).add_(SMALL).rsqrt_()
+    key = head.k * (scale * head.beta)
     length = (memory * memory).sum(1, keepdim=True).add_(SMALL).rsqrt_()
     z = (key @ memory).mul_(length)
     w_c = z.softmax(2)
-    wide = around(torch.lerp(w, w_c, said.g), S // 2)
-    f = wide[:, :, :N] * said.s[:, :, S - 1 :]
+    wide = pad_circular(torch.lerp(w, w_c, head.g), S // 2)
+    f = wide[:, :, :N] * head.s[:, :, S - 1 :]
     for j in range(1, S):
-        f.addcmul_(wide[:, :, j : j + N], said.s[:, :, S - 1 - j, None])
+        f.addcmul_(wide[:, :, j : j + N], head.s[:, :, S - 1 - j, None])
     f.add_(TINY)
     log_f = f.log()
-    new = (log_f * said.gamma).softmax(2)
+    new = (log_f * head.gamma).softmax(2)
     r = new[:, :R] @ memory.transpose(1, 2)
     if W == 1:  # m + w (a - m e) = m (1 - w e) + w a
-        after = torch.addcmul(memory, _column(said.a) - memory * _column(said.e), new[:, R:])
+        after = torch.addcmul(memory, _as_column(head.a) - memory * _as_column(head.e), new[:, R:])
     else:
-        kept = (1 - said.e[..., None] * new[:, R:, None]).prod(1)
-        after = (memory * kept).baddbmm_(said.a.transpose(1, 2), new[:, R:])
-    return r, after, Visit(said, memory, w, scale, key, length, z, w_c, wide, f, log_f, new)
+        kept = (1 - head.e[..., None] * new[:, R:, None]).prod(1)
+        after = (memory * kept).baddbmm_(head.a.transpose(1, 2), new[:, R:])
+    return r, after, StepCache(head, memory, w, scale, key, length, z, w_c, wide, f, log_f, new)
 
 
-def _column(v: Tensor) -> Tensor:
-    """v (B, 1, M) as (B, M, 1)."""
+def _as_column(v: Tensor) -> Tensor:
+    """Return v (B, 1, M) as (B, M, 1)."""
     return v.transpose(1, 2)
 
 
-def unvisit(d_r: Tensor, d_memory: Tensor, d_w: Tensor, v: Visit, sizes: Sizes) -> tuple[Said, Tensor, Tensor]:
-    """Gradients by what was said, the memory before and the weightings before, of those by what came after.
+def access_memory_backward(
+    d_r: Tensor, d_memory: Tensor, d_w: Tensor, v: StepCache, sizes: Sizes
+) -> tuple[HeadParameters, Tensor, Tensor]:
+    """Return the gradients by the head parameters and by memory and weightings before, of those by what came after.
 
     Args:
         d_r: (B, R, M).
@@ -77,77 +79,77 @@ def unvisit(d_r: Tensor, d_memory: Tensor, d_w: Tensor, v: Visit, sizes: Sizes) 
         sizes: of heads and memory.
     """
     R, W, N, _, S = sizes
-    said, memory = v.said, v.memory
+    head, memory = v.head, v.memory
     # eqs. 3, 4
     w_write = v.new[:, R:]
     if W == 1:
-        e = _column(said.e)
-        d_write = (d_memory * (_column(said.a) - memory * e)).sum(1, keepdim=True)
+        e = _as_column(head.e)
+        d_write = (d_memory * (_as_column(head.a) - memory * e)).sum(1, keepdim=True)
         erased = d_memory * w_write
         d_a = erased.sum(2)[:, None]
         d_e = (erased * memory).sum(2).neg_()[:, None]
         d_memory = torch.addcmul(d_memory, erased, e, value=-1)
     else:
-        d_write, d_a, d_e, d_memory = _unwrite(d_memory, v, sizes)
+        d_write, d_a, d_e, d_memory = _write_backward(d_memory, v, sizes)
     # eq. 2
     d_new = d_w + torch.cat((d_r @ memory, d_write), 1)
     d_memory = d_memory.baddbmm_(d_r.transpose(1, 2), v.new[:, :R])
     # eq. 9
-    d_log = softmax_back(d_new, v.new, 2, d_new.dtype)
+    d_log = softmax_backward(d_new, v.new, 2, d_new.dtype)
     d_gamma = (d_log * v.log_f).sum(2, keepdim=True)
-    d_f = d_log.mul_(said.gamma).div_(v.f)
+    d_f = d_log.mul_(head.gamma).div_(v.f)
     # eq. 8: the way back of a shift is the shift back
     d_s = torch.stack([(d_f * v.wide[:, :, j : j + N]).sum(2) for j in reversed(range(S))], 2)
-    d_wide = around(d_f, S // 2)
-    d_g_w = d_wide[:, :, :N] * said.s[:, :, :1]
+    d_wide = pad_circular(d_f, S // 2)
+    d_g_w = d_wide[:, :, :N] * head.s[:, :, :1]
     for j in range(1, S):
-        d_g_w.addcmul_(d_wide[:, :, j : j + N], said.s[:, :, j, None])
+        d_g_w.addcmul_(d_wide[:, :, j : j + N], head.s[:, :, j, None])
     # eq. 7
     d_g = (d_g_w * (v.w_c - v.w)).sum(2, keepdim=True)
-    d_c = d_g_w * said.g
+    d_c = d_g_w * head.g
     # eqs. 5, 6
-    d_z = softmax_back(d_c, v.w_c, 2, d_c.dtype)
+    d_z = softmax_backward(d_c, v.w_c, 2, d_c.dtype)
     d_dot = d_z * v.length
     d_memory.baddbmm_(v.key.transpose(1, 2), d_dot)
     d_memory.addcmul_(memory, (d_z * v.z).sum(1, keepdim=True).mul_(v.length * v.length), value=-1)
     d_key = d_dot @ memory.transpose(1, 2)
-    along = (d_key * said.k).sum(2, keepdim=True)  # by 1 / |k| times β
-    d_k = (d_key * said.beta).addcmul_(said.k, along * said.beta * v.scale * v.scale, value=-1).mul_(v.scale)
-    d_said = Said(k=d_k, a=d_a, g=d_g, e=d_e, beta=along * v.scale, gamma=d_gamma, s=d_s)
-    return d_said, d_memory, d_g_w - d_c
+    along = (d_key * head.k).sum(2, keepdim=True)  # by 1 / |k| times β
+    d_k = (d_key * head.beta).addcmul_(head.k, along * head.beta * v.scale * v.scale, value=-1).mul_(v.scale)
+    d_head = HeadParameters(k=d_k, a=d_a, g=d_g, e=d_e, beta=along * v.scale, gamma=d_gamma, s=d_s)
+    return d_head, d_memory, d_g_w - d_c
 
 
-def _unwrite(d_memory: Tensor, v: Visit, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients by writing weightings, adds, erases and the memory before, of any number of heads that write."""
-    said, w = v.said, v.new[:, sizes.R :]
-    kept = 1 - said.e[..., None] * w[:, :, None]  # (B, W, M, N)
+def _write_backward(d_memory: Tensor, v: StepCache, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return gradients by writing weightings, adds, erases and the memory before, of any number of heads that write."""
+    head, w = v.head, v.new[:, sizes.R :]
+    kept = 1 - head.e[..., None] * w[:, :, None]  # (B, W, M, N)
     before = torch.cat((torch.ones_like(kept[:, :1]), kept[:, :-1].cumprod(1)), 1)
     behind = torch.cat((kept[:, 1:].flip(1).cumprod(1).flip(1), torch.ones_like(kept[:, :1])), 1)
     others = before * behind  # of the other heads: a quotient would divide by what was erased entirely
     d_kept = (d_memory * v.memory)[:, None] * others
     d_e = -(d_kept @ w[..., None])[..., 0]
-    d_w = said.a @ d_memory - (said.e[:, :, None] @ d_kept)[:, :, 0]
+    d_w = head.a @ d_memory - (head.e[:, :, None] @ d_kept)[:, :, 0]
     return d_w, w @ d_memory.transpose(1, 2), d_e, d_memory * kept.prod(1)
 
 
-def unsay(d: Said, said: Said) -> Tensor:
-    """The gradient by the numbers p of `say`."""
+def head_parameters_backward(d: HeadParameters, head: HeadParameters) -> Tensor:
+    """Return the gradient by the numbers p of `make_head_parameters`."""
     flat = [part.flatten(1) for part in d]
-    known = [part.flatten(1) for part in said]
+    known = [part.flatten(1) for part in head]
     return torch.cat(
         (
-            tanh_back(torch.cat(flat[:2], 1), torch.cat(known[:2], 1)),
-            sigmoid_back(torch.cat(flat[2:4], 1), torch.cat(known[2:4], 1)),
+            tanh_backward(torch.cat(flat[:2], 1), torch.cat(known[:2], 1)),
+            sigmoid_backward(torch.cat(flat[2:4], 1), torch.cat(known[2:4], 1)),
             # softplus' = σ = 1 - exp(-softplus)
             flat[4] * -(-known[4]).expm1(),
             flat[5] * -(1 - known[5]).expm1(),
-            softmax_back(d.s, said.s, 2, d.s.dtype).flatten(1),
+            softmax_backward(d.s, head.s, 2, d.s.dtype).flatten(1),
         ),
         1,
     )
 
 
-class Bounded(torch.autograd.Function):
+class ClampGradient(torch.autograd.Function):
     """The same, with a bound on each entry of its gradient. `apply(x, bound)`."""
 
     @staticmethod
@@ -188,8 +190,8 @@ class Scan(torch.autograd.Function):
         for z_t in z.unbind(0):
             given = torch.cat((r, state[0]), 1) if state else r
             h, state, known = controller.step(torch.addmm(z_t, given, UT), state)
-            said = say(torch.addmm(p, h, PT), sizes)
-            read, memory, visited = visit(said, memory, w, sizes)
+            head = make_head_parameters(torch.addmm(p, h, PT), sizes)
+            read, memory, visited = access_memory(head, memory, w, sizes)
             r, w = read.view(B, -1), visited.new
             hs.append(h)
             rs.append(r)
@@ -210,12 +212,12 @@ class Scan(torch.autograd.Function):
         for t in reversed(range(len(h))):
             known, visited = ctx.steps[t]
             d_r = d_rs[t] + d_r
-            d_said, d_memory, d_w = unvisit(d_r.view(B, sizes.R, sizes.M), d_memory, d_w, visited, sizes)
-            d_p = unsay(d_said, visited.said)
+            d_head, d_memory, d_w = access_memory_backward(d_r.view(B, sizes.R, sizes.M), d_memory, d_w, visited, sizes)
+            d_p = head_parameters_backward(d_head, visited.head)
             d_h = torch.addmm(d_hs[t], d_p, P)
             if d_state:
                 d_h = d_h + d_state[0]
-            d_z, rest = controller.back(d_h, tuple(d_state[1:]), known)
+            d_z, rest = controller.backward(d_h, tuple(d_state[1:]), known)
             d_given = d_z @ U
             d_r = d_given[:, : sizes.R * sizes.M]
             if d_state:
