@@ -239,7 +239,6 @@ def several(parts: Parts) -> dict[str, Any]:
 
 def prepare(parts: Parts, most: int = 5000) -> None:
     """Show the training split's first examples to a model that sets weights by them (has prepare(x))."""
-    # Weights that were taken over bring with them those that the data would set.
     # Pretrained weights come with the values that prepare(x) would set.
     if isinstance(parts.model, DataInitialized) and parts.pretrained_init.transfer is None:
         parts.model.prepare(take_inputs(parts.data.split("train"), most))
