@@ -3,12 +3,14 @@
 import os
 from typing import Any
 
+from dlx.version import __version__
+
 # OpenMP's threads spin while they wait for each other. Beside another busy process they spin away the very time that
 # the one waited for would need: three trainings of LeNet-5 on two cores took 1 s a step, and 0.03 s with threads that
 # sleep. OpenMP reads this when torch is imported; what the user has set stays.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-__version__ = "0.2.0"
+
 __all__ = ["__version__", "load", "train"]
 
 

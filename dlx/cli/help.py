@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from importlib import metadata
 
-from dlx import __version__
 from dlx.cli.verbs import VERBS
 from dlx.config.catalogue import Catalogue
 from dlx.config.search import add_cwd_to_sys_path, find_search_path
 from dlx.terminal.console import print_listing
+from dlx.version import __version__
 
 OPTIONS = {
     "-m, --multirun": "run every combination: dlx -m model=mlp,lenet5 seed=range(3)",

@@ -139,7 +139,9 @@ class Dense(Regularized, nn.Linear):
 
 def find_penalized(model: nn.Module) -> list[Any]:
     """Return the submodules whose `penalty()` belongs to the loss."""
-    return [m for m in model.modules() if isinstance(m, Penalized) and (not isinstance(m, Regularized) or m.costs)]
+    return [
+        m for m in model.modules() if isinstance(m, Penalized) and (not isinstance(m, Regularized) or m.has_penalty)
+    ]
 
 
 def find_constrained(model: nn.Module) -> list[Any]:

@@ -16,8 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dlx import __version__
 from dlx.errors import UsageError
+from dlx.version import __version__
 
 ROOT = Path("outputs")
 PACKAGES = ("dlx", "torch", "torchvision", "hydra-core", "omegaconf", "scikit-learn", "numpy", "tensorboard")
