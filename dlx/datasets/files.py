@@ -1,7 +1,7 @@
 """Find data on disk, and how much of it fits into memory. Imports nothing heavy."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from dlx.errors import UsageError
@@ -84,6 +84,47 @@ def locate_path(path: str | None, example: str, root: str | None = None) -> Path
             f"dataset.path={example}, or set DLX_DATA to the folder that holds it"
         )
     return folder / path
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a part of a path within a folder begins with "." or "__": what systems and editors leave."""
+    return any(part.startswith((".", "__")) for part in name.split("/"))
+
+
+def select_files(names: Iterable[str], suffixes: Collection[str]) -> tuple[list[str], list[str]]:
+    """Divide the files of a folder into those to be read and those passed over, each in the order of names.
+
+    Args:
+        names: paths within the folder, with "/".
+        suffixes: of the files to be read, in lower case; hidden files are passed over whatever theirs is.
+    """
+    ordered = sorted(names, key=lambda name: name.split("/"))
+    kept = [name for name in ordered if not is_hidden(name) and os.path.splitext(name)[1].lower() in suffixes]
+    chosen = set(kept)
+    return kept, [name for name in ordered if name not in chosen]
+
+
+def list_files(folder: Path, suffixes: Collection[str]) -> tuple[list[str], list[str]]:
+    """List the files below a folder as `select_files` divides them."""
+    names = [entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.is_file()]
+    return select_files(names, suffixes)
+
+
+def format_passed_over(names: Sequence[str]) -> str:
+    """Say which files were passed over: "3 files passed over: 2 hidden (.DS_Store, a/._3.png), 1 other (list.txt)"."""
+    hidden = [name for name in names if is_hidden(name)]
+    other = [name for name in names if not is_hidden(name)]
+    kinds = [
+        f"{len(members)} {kind} ({format_some(members)})"
+        for kind, members in (("hidden", hidden), ("of another kind", other))
+        if members
+    ]
+    return f"{len(names)} {'file' if len(names) == 1 else 'files'} passed over: {', '.join(kinds)}"
+
+
+def format_some(names: Sequence[str], most: int = 3) -> str:
+    """Join the first few of `names`, with an ellipsis for the others."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def get_free_memory() -> int:

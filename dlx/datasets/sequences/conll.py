@@ -20,8 +20,13 @@ from dlx.datasets.tables.delimited import read_text
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
+CONLL_U_COLUMNS = 10
 UNKNOWN = "<unk>"  # every word that the training part does not have
 DOCUMENT_START = "-DOCSTART-"  # CoNLL-2003's line between documents
+# CoNLL-U's ids, https://universaldependencies.org/format.html: of a word; of several that are written as one (1-2), and
+# of a word that is not written (5.1).
+WORD_ID = re.compile(r"\d+")
+OTHER_ID = re.compile(r"\d+-\d+|\d+\.\d+")
 NON_BLANKS = r"[^ \t\r]+"  # other white space, such as a narrow one between thousands, is part of a word
 
 
@@ -96,6 +101,12 @@ class Conll(Dataset):
         # Words of the training part alone: what the others have besides is as unknown as it will be in the wild.
         counts = Counter(self._normalize_word(word.text) for sentence in by_split["train"] for word in sentence)
         self.vocabulary = [UNKNOWN, *sorted(form for form, count in counts.items() if count >= self.least)]
+        rare = sum(count for count in counts.values() if count < self.least)
+        if rare:
+            self.note(
+                f"{path}: {rare} of {counts.total()} words of the training part occur fewer than {self.least} times "
+                f"and are {UNKNOWN}; type dataset.least=1 to keep them"
+            )
         longest = max(len(sentence) for part in by_split.values() for sentence in part)
         tags = {name: i for i, name in enumerate(self.names)}
         parts: dict[str, Part] = {}
@@ -162,18 +173,53 @@ class Conll(Dataset):
     def _read_sentences(self, path: Path, tagged: bool = True) -> list[list[Word]]:
         lines = read_text(path, self.encoding, "FILE.conll").split("\n")
         commented = any("\t" in line for line in lines)  # CoNLL-U, whose comments have no tab
-        sentences: list[list[Word]] = [[]]
+        rows: list[tuple[int, list[str]]] = []  # line, cells; no cells where a sentence ends
         for number, line in enumerate(lines, 1):
             tabs = "\t" in line if self.delimiter == "auto" else self.delimiter == "tab"
             cells = [cell.strip(" \r") for cell in line.split("\t")] if tabs else re.findall(NON_BLANKS, line)
             if not any(cells):
-                sentences.append([])
+                rows.append((number, []))
             elif cells[0] != DOCUMENT_START and not (commented and line.startswith("#") and "\t" not in line):
+                rows.append((number, cells))
+        sentences: list[list[Word]] = [[]]
+        for number, cells in self._drop_other_ids(rows, path):
+            if cells:
                 sentences[-1].append(self._parse_word(cells, f"{path}, line {number}", tagged))
+            else:
+                sentences.append([])
         filled = [sentence for sentence in sentences if sentence]
         if not filled:
             raise UsageError(f"{path} holds no sentences; needed: a word and its tag on each line")
         return filled
+
+    def _drop_other_ids(self, rows: list[tuple[int, list[str]]], path: Path) -> list[tuple[int, list[str]]]:
+        """Drop the lines of CoNLL-U that are no words: ranges of them, and empty nodes. Other files stay as they are.
+
+        Raises:
+            UsageError: the words are looked for in the column of the ids.
+        """
+        filled = [cells for _, cells in rows if cells]
+        is_word = [bool(WORD_ID.fullmatch(cells[0])) for cells in filled]
+        has_ids = filled and all(w or OTHER_ID.fullmatch(c[0]) for w, c in zip(is_word, filled, strict=True))
+        if not has_ids or len(filled[0]) < 3:
+            return rows
+        if all(self.word % len(cells) == 0 for cells in filled):
+            if {len(cells) for cells in filled} == {CONLL_U_COLUMNS}:
+                raise UsageError(
+                    f"{path} is of CoNLL-U, whose column 0 counts the words, and dataset.word={self.word} was given; "
+                    "type dataset.word=1 dataset.tag=3"
+                )
+            return rows
+        ranges = sum("-" in cells[0] for cells in filled)
+        empty = len(filled) - sum(is_word) - ranges
+        dropped = [
+            f"{count} {kind}{'' if count == 1 else 's'} ({example})"
+            for count, kind, example in ((ranges, "range", "ids such as 1-2"), (empty, "empty node", "ids such as 5.1"))
+            if count
+        ]
+        if dropped:
+            self.note(f"{path}: {' and '.join(dropped)} passed over: only whole ids are words")
+        return [(number, cells) for number, cells in rows if not cells or WORD_ID.fullmatch(cells[0])]
 
     def _parse_word(self, cells: Sequence[str], where: str, tagged: bool) -> Word:
         given = []

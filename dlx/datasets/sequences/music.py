@@ -87,7 +87,7 @@ class PianoRoll(Dataset):
         """Read every piece of a .mat file, a MIDI file or a folder of them."""
         if path.suffix.lower() == ".mat":
             return _make_split([piece for pieces in _read_matlab(path).values() for piece in pieces])
-        return _make_split(midi.read_rolls(path, self.steps_per_beat))
+        return _make_split(midi.read_rolls(path, self.steps_per_beat, self.note))
 
     def random(self, train: bool) -> bool:
         return train and self.transpose > 0
@@ -100,8 +100,18 @@ class PianoRoll(Dataset):
     def _read_folder(self, path: Path) -> dict[str, list[Tensor]]:
         inner = {name: path / MATLAB_NAMES[name].removesuffix("data") for name in MATLAB_NAMES}
         if not inner["train"].is_dir():
-            return {"train": midi.read_rolls(path, self.steps_per_beat)}
-        return {name: midi.read_rolls(folder, self.steps_per_beat) for name, folder in inner.items() if folder.is_dir()}
+            return {"train": midi.read_rolls(path, self.steps_per_beat, self.note)}
+        found = {name: folder for name, folder in inner.items() if folder.is_dir()}
+        read, _ = midi.list_files(path)
+        folders = {folder.name for folder in found.values()}
+        names = [file.relative_to(path) for file in read]
+        beside = [name.as_posix() for name in names if name.parts[0] not in folders]
+        if beside:
+            self.note(
+                f"{path}: {len(beside)} MIDI files in no folder of a split passed over ({files.format_some(beside)}); "
+                f"needed: below {', '.join(folder.name for folder in inner.values())}"
+            )
+        return {name: midi.read_rolls(folder, self.steps_per_beat, self.note) for name, folder in found.items()}
 
 
 def transpose_pieces(x: Tensor, most: int, generator: torch.Generator | None) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from scipy.io import savemat
 
 from dlx.datasets.loader import Loader
+from dlx.datasets.sequences import midi as midi_files
 from dlx.datasets.sequences.music import PianoRoll, transpose_pieces
 from dlx.errors import UsageError
 from tests.conftest import loaded, write
@@ -161,3 +162,58 @@ def test_without_mido_the_command_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mido", None)
     with pytest.raises(UsageError, match="pip install mido"):
         PianoRoll(write("", "a.mid") and ".").load()
+
+
+def tracks(name: str, *events: list[tuple[int, str, int]], ticks: int = 480) -> Path:
+    """Write tracks of (tick, on or off, pitch), in their order."""
+    mido = pytest.importorskip("mido")
+    file = mido.MidiFile(type=1, ticks_per_beat=ticks)
+    for track in events:
+        file.tracks.append(mido.MidiTrack())
+        now = 0
+        for tick, kind, pitch in track:
+            file.tracks[-1].append(mido.Message(f"note_{kind}", note=pitch, velocity=64, time=tick - now))
+            now = tick
+    file.save(name)
+    return Path(name)
+
+
+B = 480
+
+
+@pytest.mark.parametrize(
+    ("events", "sounding"),
+    [
+        ([[(0, "on", 60), (4 * B, "off", 60)], [(B, "on", 60), (2 * B, "off", 60)]], range(8)),  # two hands
+        ([[(B, "on", 60), (2 * B, "off", 60)], [(0, "on", 60), (B, "off", 60)]], range(4)),  # one takes over
+        ([[(0, "on", 60), (B, "on", 60), (B, "off", 60), (2 * B, "off", 60)]], range(4)),  # on before off
+        ([[(0, "on", 60), (B, "off", 60), (B, "on", 60), (2 * B, "off", 60)]], range(4)),  # off before on
+        ([[(0, "on", 60), (B, "on", 60), (2 * B, "off", 60)]], range(4)),  # struck again while it sounds
+        ([[(0, "on", 60), (B, "off", 60)], [(2 * B, "on", 60), (3 * B, "off", 60)]], (0, 1, 4, 5)),
+    ],
+)
+def test_notes_belong_to_a_track_and_channel(events, sounding):
+    """As pretty_midi pairs beginnings and ends."""
+    roll = midi_files.read_roll(tracks("a.mid", *events), 2)
+    assert roll[:, 60 - 21].nonzero().flatten().tolist() == list(sounding)
+    assert int(roll.sum()) == len(sounding)
+
+
+def test_what_a_roll_leaves_out_is_said():
+    Path("songs").mkdir()
+    tracks("songs/a.mid", [(0, "on", 60), (B, "off", 60), (B, "on", 61), (B, "off", 61), (B, "on", 62), (B, "on", 5)])
+    midi("songs/b.mid", [(60, 0, 1)])
+    write("x", "songs/._b.mid")
+    write("x", "songs/list.txt")
+    dataset = loaded(PianoRoll("songs", val=0, test=0))
+    assert len(dataset.splits["train"]) == 2
+    assert dataset.notes == [
+        "songs: 1 note outside a piano's left out",
+        "songs: 1 note without an end left out",
+        "songs: 1 note without length left out",
+        "songs: 2 files passed over: 1 hidden (._b.mid), 1 of another kind (list.txt)",
+    ]
+    midi("split/train/a.mid", [(60, 0, 1)])
+    midi("split/validation/a.mid", [(60, 0, 1)])
+    (note,) = loaded(PianoRoll("split", val=0, test=0)).notes
+    assert "1 MIDI files in no folder of a split passed over (validation/a.mid)" in note

@@ -190,3 +190,39 @@ def test_conll_u_and_other_white_space():
 def test_bad_lines_are_named(text, options, message):
     with pytest.raises(UsageError, match=message):
         Conll(write(text, "a.txt"), **options).load()
+
+
+CONLL_U = """\
+# text = vámonos al mar
+1-2\tvámonos\t_\t_
+1\tvamos\tir\tVERB
+2\tnos\tyo\tPRON
+3-4\tal\t_\t_
+3\ta\ta\tADP
+4\tel\tel\tDET
+5\tmar\tmar\tNOUN
+5.1\tvamos\tir\tVERB
+"""
+
+
+def test_only_whole_ids_are_words_of_conll_u():
+    dataset = loaded(Conll(write(CONLL_U, "es.conllu"), word=1, tag=3, val=0, test=0, least=1))
+    assert [[word for word, _ in sentence] for sentence in words(dataset, dataset.splits["train"])] == [
+        ["vamos", "nos", "a", "el", "mar"]
+    ]
+    assert dataset.names == ["ADP", "DET", "NOUN", "PRON", "VERB"]
+    (note,) = dataset.notes
+    assert "2 ranges (ids such as 1-2) and 1 empty node (ids such as 5.1) passed over" in note
+    assert dataset.steps(Path("es.conllu")) == [["vamos", "nos", "a", "el", "mar"]]
+    numbers = "1-2\tNUM\n3\tNUM\n"  # words, in a file without ids
+    kept = loaded(Conll(write(numbers, "n.conll"), val=0, test=0, least=1))
+    assert sorted(kept.vocabulary) == ["1-2", "3", "<unk>"]
+    assert not kept.notes
+    ten = "".join(f"{i}\t{word}" + "\t_" * 7 + "\tX\n" for i, word in enumerate("ab", 1))
+    with pytest.raises(UsageError, match=r"column 0 counts the words.*type dataset\.word=1 dataset\.tag=3"):
+        Conll(write(ten, "ten.conllu")).load()
+    assert (
+        loaded(Conll("ten.conllu", word=1, tag=3, val=0, test=0))
+        .notes[0]
+        .startswith("ten.conllu: 2 of 2 words of the training part occur fewer than 2 times")
+    )
