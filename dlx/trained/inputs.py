@@ -7,15 +7,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlx.datasets import files
 from dlx.datasets.dataset import Dataset, Split, Stream
-from dlx.datasets.images.image_folder import IMAGE_EXTENSIONS, DecodeSettings, PictureDataset
+from dlx.datasets.images.image_folder import (
+    IMAGE_EXTENSIONS,
+    CorruptPictureError,
+    DecodeSettings,
+    ImageFolder,
+    PictureDataset,
+    format_changes,
+    list_picture_files,
+)
 from dlx.datasets.sequences.padding import pad_sequences
 from dlx.datasets.tables import delimited
 from dlx.datasets.tables.delimited import DelimitedTable
 from dlx.errors import UsageError
 
 TARGETS = ("target", "label", "class", "y")  # names of columns that hold no feature
-KINDS = ".npy, .npz, .csv, .txt, an image, a folder of images, or a file as the training data had it (.ts, .mat, …)"
+KINDS = (
+    ".npy, .npz, .csv, .txt, an image, a folder or .zip of images, or a file as the training data had it (.ts, .mat, …)"
+)
 
 
 class Inputs(NamedTuple):
@@ -41,7 +52,7 @@ def read_inputs(path: Path, dataset: Dataset) -> Inputs:
     if not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: {KINDS}")
     suffix = path.suffix.lower()
-    if suffix in IMAGE_EXTENSIONS or (path.is_dir() and not dataset.folders):
+    if suffix in (*IMAGE_EXTENSIONS, ".zip") or (path.is_dir() and not dataset.folders):
         return _read_images(path, dataset)
     if suffix in (".npy", ".npz"):
         return Inputs(as_examples(_read_array(path), dataset, str(path)))
@@ -209,40 +220,36 @@ def _read_images(path: Path, dataset: Dataset) -> Inputs:
     shape = tuple(getattr(dataset, "pixels", dataset.shape or ()))
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise UsageError(f"{path} was given; needed: {_describe_needed(dataset)}, which are not images")
-    folder = path if path.is_dir() else path.parent
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_EXTENSIONS) if path.is_dir() else [path]
-    if not files:
-        raise UsageError(f"the folder {path} holds no images ({', '.join(sorted(IMAGE_EXTENSIONS))})")
-    names = [file.relative_to(folder).as_posix() for file in files]
-    reader = PictureDataset(names, None, DecodeSettings(folder, shape[1], shape[2], shape[0], requires_size=False))
+    is_archive = path.suffix.lower() == ".zip"
+    folder = path if path.is_dir() or is_archive else path.parent
+    names, others = list_picture_files(path) if path.is_dir() or is_archive else ([path.name], [])
+    if not names:
+        raise UsageError(f"{path} holds no images ({', '.join(sorted(IMAGE_EXTENSIONS))})")
+    white = dataset.white if isinstance(dataset, ImageFolder) else None
+    settings = DecodeSettings(folder, shape[1], shape[2], shape[0], requires_size=False, white=white)
+    reader = PictureDataset(names, None, settings)
     dtype, levels = get_dtype(dataset), float(getattr(dataset, "levels", 255))
-    x = torch.empty((len(files), *shape), dtype=dtype)
-    sizes = set()
-    for i, name in enumerate(names):
+    skips = isinstance(dataset, ImageFolder) and dataset.corrupt == "skip"  # as in training
+    rows, decoded, corrupt = [], [], []
+    for name in names:
         try:
-            scaled = reader.decode_picture(name).float() * (levels / 255)
-        except UsageError as error:
+            found = reader.decode(name)
+        except CorruptPictureError as error:
+            if skips:
+                corrupt.append(name)
+                continue
             raise UsageError(
-                f"the image {files[i]} cannot be read ({error.__cause__}); correct or remove it"
+                f"the image {folder / name} cannot be read ({error.__cause__}); correct or remove it"
             ) from error
-        x[i] = scaled if dtype.is_floating_point else scaled.round()
-        sizes.add(_read_image_size(files[i]))
-    note = _format_resize_note(sizes - {(shape[2], shape[1])}, shape)
-    return Inputs(x.view(-1, *(dataset.shape or shape)), [str(path)] if path.is_file() else names, note)
-
-
-def _read_image_size(file: Path) -> tuple[int, int]:
-    """Return the width and height of an image, upright."""
-    from PIL import Image
-
-    with Image.open(file) as opened:
-        width, height = opened.size
-        return (height, width) if opened.getexif().get(274, 1) >= 5 else (width, height)  # EXIF: on its side
-
-
-def _format_resize_note(sizes: set[tuple[int, int]], shape: tuple[int, ...]) -> str | None:
-    if not sizes:
-        return None
-    width, height = min(sizes)
-    others = f" and {len(sizes) - 1} other sizes" if len(sizes) > 1 else ""
-    return f"images of {width}×{height}{others} were brought to {shape[2]}×{shape[1]} pixels"
+        scaled = found.pixels.float() * (levels / 255)
+        rows.append(scaled if dtype.is_floating_point else scaled.round().to(dtype))
+        decoded.append(found._replace(pixels=None))
+    if not rows:
+        raise UsageError(f"{path}: none of the {len(names)} images can be decoded")
+    notes = [files.format_passed_over(others)] if others else []
+    if corrupt:
+        notes.append(f"{len(corrupt)} images cannot be decoded and were left out ({files.format_some(corrupt)})")
+    notes += format_changes(decoded, (shape[2], shape[1]))
+    kept = [name for name in names if name not in set(corrupt)]
+    x = torch.stack(rows).to(dtype).view(-1, *(dataset.shape or shape))
+    return Inputs(x, [str(path)] if path.is_file() and not is_archive else kept, "\n".join(notes) or None)
