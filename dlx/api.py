@@ -56,6 +56,12 @@ class Trained:
         metrics: dict[str, float] = self.about.get("metrics", {})
         return metrics
 
+    @property
+    def notes(self) -> list[str]:
+        """What was dropped, cast or guessed as the training data was read."""
+        notes: list[str] = self.about.get("notes", [])
+        return notes
+
     @cached_property
     def config(self) -> DictConfig:
         """The complete configuration."""

@@ -228,6 +228,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         **(parts.batch_search.run_metadata() if parts.batch_search else {}),
         **distributed_info(parts),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
+        **({"notes": list(parts.dataset.notes)} if parts.dataset.notes else {}),
     }
 
 

@@ -135,7 +135,8 @@ def _fit(
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
     hint = note or parts.procedure.performance_hint(steps)
-    notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint))
+    of_data = (f"note: {text}" for text in parts.dataset.notes)
+    notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint, *of_data))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
     with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
@@ -160,6 +161,8 @@ def _fit(
 def log_config_and_graph(parts: Parts, logger: Logger) -> None:
     """Log what TensorBoard shows before the first step besides the HParams row: the configuration and the graph."""
     logger.config(to_yaml(parts.config))
+    if parts.dataset.notes:
+        logger.text("notes", "\n".join(f"- {text}" for text in parts.dataset.notes))
     if logger.is_enabled("graph"):
         state = get_random_state()  # drawing the graph must not change what a model that samples learns
         parts.model.eval()

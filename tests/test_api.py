@@ -99,3 +99,49 @@ def test_import_is_instant():
 def test_unknown_name():
     with pytest.raises(AttributeError, match="nothing"):
         _ = dlx.nothing
+
+
+def test_notes_are_shown_kept_logged_and_returned(capsys):
+    """What was guessed on the way in: in the plan, run.json, TensorBoard's text, and by `dlx.train`."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    data = load_digits()
+    np.savez("digits.npz", x=data.images.astype(np.int64), y=data.target)
+    run = dlx.train("dataset=npz", "dataset.path=digits.npz", *QUICK)
+    whole = "digits.npz: x: whole numbers from 0 to 16 of type int64 are read as bytes, of which 255 is white"
+    assert any(note.startswith(whole) for note in run.notes)
+    assert run.about["notes"] == run.notes
+    printed = capsys.readouterr().out
+    assert all(f"note: {note}" in printed for note in run.notes)
+    events = EventAccumulator(str(run.directory), {"tensors": 0}).Reload()
+    (tag,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("notes")]
+    text = events.Tensors(tag)[0].tensor_proto.string_val[0].decode()
+    assert all(note in text for note in run.notes)
+    assert "notes" not in dlx.train(*QUICK).about, "bundled data needs none"
+
+
+def test_notes_on_new_files_are_printed():
+    """By evaluate and predict, on standard error; those of the training are not said again."""
+    from importlib import import_module
+
+    from click.testing import CliRunner
+    from PIL import Image
+
+    def run_verb(verb, *words):
+        command = import_module(f"dlx.cli.commands.{verb}").command
+        return CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False, standalone_mode=False)
+
+    for folder, extra in (("p", 0), ("q", 1)):
+        for kind in "ab":
+            Path(folder, kind).mkdir(parents=True)
+            for i in range(8):
+                Image.fromarray(np.full((4, 4), 30 * i + extra, np.uint8)).save(f"{folder}/{kind}/{i}.png")
+        Path(folder, "list.txt").write_text("x")
+    run = dlx.train("dataset=image_folder", "dataset.path=p", *QUICK)
+    assert len(run.notes) == 1
+    passed = "1 file passed over: 1 of another kind (list.txt)"
+    assert passed not in run_verb("evaluate", run.directory).stderr
+    assert f"q: {passed}" in run_verb("evaluate", run.directory, "dataset.path=q").stderr
+    predicted = run_verb("predict", run.directory, "q")
+    assert passed in predicted.stderr
+    assert len(predicted.stdout.splitlines()) == 17

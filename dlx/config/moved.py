@@ -89,6 +89,10 @@ KEYS = {
 }
 
 
+# Arguments that a class has gained, and what they are where an older run does not have them.
+ADDED = {"dlx.datasets.npz.Npz": {"white": "bytes"}}
+
+
 def rename_target(target: Any) -> Any:
     """Return the present name of a `_target_`; what is not ours, or not moved, is returned as it is."""
     module, _, name = str(target).rpartition(".")
@@ -118,7 +122,16 @@ def rename_targets(node: Any) -> Any:
     return node
 
 
+def fill_added(node: Any) -> Any:
+    """Return plain nested values with the arguments that a class has gained, as they were before there were any."""
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        added = ADDED.get(target, {}) if isinstance(target, str) else {}
+        return {**added, **{key: fill_added(value) for key, value in node.items()}}
+    return [fill_added(value) for value in node] if isinstance(node, list) else node
+
+
 def update_config(config: DictConfig | ListConfig) -> DictConfig | ListConfig:
     """Return a saved configuration in present names; interpolations stay."""
-    result: DictConfig | ListConfig = OmegaConf.create(rename_targets(OmegaConf.to_container(config)))
+    result: DictConfig | ListConfig = OmegaConf.create(fill_added(rename_targets(OmegaConf.to_container(config))))
     return result

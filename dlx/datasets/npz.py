@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dlx.datasets import files, labels
 from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.images import arrays as arrays_of_pictures
 from dlx.datasets.images.images import Images
 from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
@@ -34,6 +35,11 @@ class Npz(Dataset):
         scale: `auto` is `standard` for vectors and `unit` for images; `unit` divides bytes by 255 and leaves floats.
         scale_target: as in `Table`, for a regression.
         augment: as in `Images`.
+        white: the value of pictures that stands for white, by which `unit` divides. `auto` takes 255 for bytes and for
+            whole numbers from 0 to 255 of any type, leaves floats, and refuses greater whole numbers; `bytes` divides
+            bytes alone.
+        channels: which axis of (examples, …) pictures they are, `first` or `last`; `auto` takes the one of 1, 3 or 4,
+            or the odd one out, and refuses where that does not tell.
         shape, classes, outputs, seed, val, test, limit: as in `Dataset`.
         symbols: their number, where the layout is of them; null takes what the data has.
     """
@@ -56,11 +62,17 @@ class Npz(Dataset):
         scale_target: Literal["none", "standard"] = "standard",
         augment: Mapping[str, Any] | None = None,
         symbols: Count | None = None,
+        white: float | Literal["auto", "bytes"] = "auto",
+        channels: Literal["auto", "first", "last"] = "auto",
     ) -> None:
         super().__init__(shape, classes, outputs, seed, val, test, limit)
         self.symbols = symbols
         self.path, self.x, self.y, self.layout, self.target_type = path, x, y, layout, target_type
         self.scale, self.scale_target, self.augment = scale, scale_target, augment
+        if not isinstance(white, str) and white <= 0:
+            raise UsageError(f"dataset.white={white} was given; needed: a number above 0")
+        self.white, self.channels = white, channels
+        self.holds_bytes = False  # whole numbers that are read as bytes, whatever their type
         self.scaler: Images | Table | None = None  # scales and augments, once the layout is known
 
     @property
@@ -79,6 +91,11 @@ class Npz(Dataset):
             )
         first = arrays[f"{self.x}{names['train']}"]
         self.kind = self._infer_kind(first)
+        what = f"{path}: {self.x}{names['train']}"
+        for name, value in (("white", self.white), ("channels", self.channels)):
+            if self.kind != "image" and value not in ("auto", "bytes"):
+                raise UsageError(f"dataset.{name}={value} was given; {path} holds {self.kind} data; leave it out")
+        white = self._interpret_pictures(first, what) if self.kind == "image" else 1.0
         parts: dict[str, Split | Stream] = {}
         for part, end in names.items():
             x, y = arrays[f"{self.x}{end}"], arrays.get(f"{self.y}{end}")
@@ -88,13 +105,33 @@ class Npz(Dataset):
                     split, lengths=_check_lengths(arrays[f"lengths{end}"], split.x, f"{path}: lengths{end}")
                 )
             parts[part] = split
-        self._make_scaler(first)
+        self._make_scaler(white)
         return parts
 
     def _infer_kind(self, x: np.ndarray) -> str:
         if self.layout != "auto":
             return self.layout
         return {1: "vector", 2: "vector", 3: "image", 4: "image"}.get(x.ndim, "vector")
+
+    def _interpret_pictures(self, x: np.ndarray, what: str) -> float:
+        """Find which axis of the training pictures is the channels; return the value that stands for white."""
+        if x.ndim == 3 and self.layout == "auto":
+            self.note(f"{what}: {x.shape[1]}×{x.shape[2]} taken for grey pictures; type dataset.layout=sequence if not")
+        if x.ndim == 4:
+            declared, sizes = self.shape, x.shape[1:]
+            is_last = arrays_of_pictures.find_channels_last(sizes, declared, self.channels, what)
+            if self.channels == "auto" and (is_last or sizes[0] not in arrays_of_pictures.CHANNELS):
+                count, axis = (sizes[2], "last") if is_last else (sizes[0], "first")
+                self.note(f"{what}: the {axis} axis is taken for the {count} channels; type dataset.channels=… if not")
+            self.channels = "last" if is_last else "first"
+        if x.dtype.kind not in "biuf":
+            return 1.0  # is refused
+        given = "bytes" if self.white == "auto" and self.scale in ("none", "standard") else self.white
+        white, note = arrays_of_pictures.find_white(x, given, what)
+        if note is not None:
+            self.note(note)
+        self.holds_bytes = given == "auto" and white == arrays_of_pictures.BYTE
+        return white
 
     def _make_split(self, values: np.ndarray, targets: np.ndarray | None, what: str, target: str) -> Split:
         if values.dtype.kind not in "biuf":
@@ -129,7 +166,7 @@ class Npz(Dataset):
             return x.long()
         if self.kind != "image":
             return x.float().view(len(x), 1) if x.ndim == 1 else x.float()
-        if x.ndim == 4 and x.shape[1] not in (1, 3, 4) and x.shape[3] in (1, 3, 4):  # channels last
+        if x.ndim == 4 and self.channels == "last":
             x = x.permute(0, 3, 1, 2).contiguous()
         if x.ndim == 3:
             x = x[:, None]
@@ -137,9 +174,16 @@ class Npz(Dataset):
             raise UsageError(
                 f"{what} has shape {list(x.shape)}; needed: (examples, channels, height, width) for images"
             )
+        if self.holds_bytes and x.dtype != torch.uint8:  # whole numbers of another type
+            if float(x.min()) < 0 or float(x.max()) > arrays_of_pictures.BYTE or not bool((x == x.round()).all()):
+                raise UsageError(
+                    f"{what} has values from {float(x.min()):g} to {float(x.max()):g}; needed: whole numbers from 0 to "
+                    "255, as in the training part; type dataset.white=… for the value that stands for white"
+                )
+            return x.to(torch.uint8)
         return x if x.dtype == torch.uint8 else x.float()
 
-    def _make_scaler(self, x: np.ndarray) -> None:
+    def _make_scaler(self, white: float) -> None:
         """Make what scales: `Images` or `Table`."""
         allowed = {"image": ("none", "unit", "symmetric", "standard"), "symbols": ("none",)}
         options = allowed.get(self.kind, ("none", "standard", "minmax"))
@@ -151,7 +195,7 @@ class Npz(Dataset):
             )
         if self.kind == "image":
             self.scaler = Images(seed=self.seed, scale=scale, augment=self.augment)
-            self.scaler.levels = 255.0 if x.dtype == np.uint8 else 1.0
+            self.scaler.levels = white
             return
         if self.kind != "symbols":
             self.scaler = Table(scale=scale, scale_target=self.scale_target)

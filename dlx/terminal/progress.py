@@ -46,7 +46,7 @@ class Progress:
             about: metadata of the run, as in run.json: dataset, model, parameters, device, threads, precision.
             config: the complete configuration; `trainer` gives the epochs, steps and batch.
             steps: steps per epoch.
-            note: a second line.
+            note: further lines.
             pretraining_epochs: epochs before those of `trainer`.
         """
         trainer = config["trainer"]

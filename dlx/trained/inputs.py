@@ -105,7 +105,9 @@ def _to_shape(x: Tensor, dataset: Dataset, what: str) -> Tensor:
     size = int(np.prod(shape))
     given = tuple(x.shape)
     if given[1:] == shape:
-        return x
+        # All sides may be equal: then the axes are those of the training data.
+        is_last = given[1:] == (*shape[1:], shape[0]) and getattr(dataset, "channels", None) == "last"
+        return x.movedim(-1, 1) if is_last and len(shape) == 3 else x
     if given == shape:
         return x[None]
     if dataset.kind in ("sequence", "symbols") and x.numel():  # of any number of steps

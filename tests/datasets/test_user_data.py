@@ -14,6 +14,7 @@ from dlx.datasets.loader import Loader
 from dlx.datasets.npz import Npz
 from dlx.datasets.sequences.text import Text
 from dlx.errors import UsageError
+from dlx.trained.inputs import as_examples
 from tests.conftest import same
 
 
@@ -32,7 +33,7 @@ def every(dataset, which: str = "x") -> list:
 
 
 def arrays(**options) -> Npz:
-    dataset = Npz(path="data.npz", **options)
+    dataset = Npz(**{"path": "data.npz", **options})
     dataset.load()
     return dataset
 
@@ -79,6 +80,83 @@ def test_pictures(shape: tuple, found: tuple) -> None:
     assert train.mean((0, 2, 3)).abs().max() < 1e-4
     np.savez("data.npz", x=pixels / 255, y=Y)
     assert torch.allclose(arrays().transform(arrays().splits["test"].x, False), got, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "found", "noted"),
+    [
+        ((13, 12, 12), {}, (13, 12, 12), "the first axis is taken for the 13 channels"),
+        ((12, 12, 13), {}, (13, 12, 12), "the last axis is taken for the 13 channels"),
+        ((12, 12, 3), {}, (3, 12, 12), "the last axis is taken for the 3 channels"),
+        ((9, 8, 1), {}, (1, 9, 8), "the last axis is taken for the 1 channels"),
+        ((3, 12, 12), {}, (3, 12, 12), None),
+        ((3, 9, 8), {}, (3, 9, 8), None),
+        ((5, 6, 7), {"channels": "first"}, (5, 6, 7), None),
+        ((5, 6, 7), {"channels": "last"}, (7, 5, 6), None),
+        ((4, 4, 4), {"channels": "last"}, (4, 4, 4), None),
+        ((12, 12, 13), {"shape": [13, 12, 12]}, (13, 12, 12), "the last axis"),
+        ((12, 12, 13), {"shape": [12, 12, 13]}, (12, 12, 13), "the first axis"),  # as an older run took it
+        ((5, 6, 7), {}, None, None),
+        ((4, 4, 4), {}, None, None),
+        ((4, 4, 13), {}, None, None),
+        ((3, 8, 3), {}, None, None),
+    ],
+)
+def test_which_axis_the_channels_are(sizes, options, found, noted) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (40, *sizes), dtype=np.uint8)
+    np.savez("data.npz", x=x, y=Y)
+    if found is None:
+        with pytest.raises(UsageError, match=r"cannot be told; type dataset\.channels=first or dataset\.channels=last"):
+            arrays(**options)
+        return
+    dataset = arrays(**options, val=0, test=0)
+    assert dataset.shape == found
+    wanted = x if dataset.channels == "first" else x.transpose(0, 3, 1, 2)
+    assert sorted(dataset.splits["train"].x.tolist()) == sorted(wanted.tolist())
+    assert [noted in note for note in dataset.notes] == ([] if noted is None else [True])
+    assert torch.equal(as_examples(x[:3], dataset), torch.from_numpy(wanted[:3].copy())), "rows to predict for, too"
+
+
+WHOLE = np.random.default_rng(0).integers(0, 256, (40, 8, 9))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "int64", "uint16", "uint32", "uint64", "float32", "float64"])
+def test_whole_numbers_of_any_type_are_bytes(dtype: str) -> None:
+    np.savez("bytes.npz", x=WHOLE.astype(np.uint8), y=Y)
+    np.savez("data.npz", x=WHOLE.astype(dtype), y=Y)
+    wanted, dataset = arrays(path="bytes.npz"), arrays()
+    for name, split in wanted.splits.items():
+        assert torch.equal(dataset.splits[name].x, split.x)
+        assert torch.equal(dataset.transform(split.x, False), wanted.transform(split.x, False))
+    assert any(f"whole numbers from 0 to 255 of type {dtype} are read as bytes" in note for note in dataset.notes)
+    assert not any("whole" in note for note in wanted.notes)
+    old = arrays(white="bytes", val=0, test=0)  # what runs of earlier versions say
+    assert float(old.transform(old.splits["train"].x, False).max()) == 255
+    np.savez("data.npz", x_train=WHOLE.astype(dtype), y_train=Y, x_test=WHOLE.astype(dtype) * 2, y_test=Y)
+    with pytest.raises(UsageError, match=r"x_test has values from 0 to 510; needed: whole numbers from 0 to 255"):
+        arrays()
+
+
+def test_what_is_white() -> None:
+    np.savez("data.npz", x=WHOLE.astype(np.int32) * 16, y=Y)
+    with pytest.raises(UsageError, match=r"up to 4080 of type int32.*type dataset\.white=4095"):
+        arrays()
+    for white in (4095, 1):  # the advice
+        dataset = arrays(white=white, val=0, test=0)
+        found = dataset.transform(dataset.splits["train"].x, False)
+        assert sorted(found.flatten(1).tolist()) == sorted((torch.from_numpy(WHOLE).flatten(1) * 16.0 / white).tolist())
+    assert arrays(scale="standard").shape == (1, 8, 9)
+    for values, text in (
+        (WHOLE / 2, "values from 0 to 127.5 are left as they are; type"),
+        (WHOLE - 9, "values from -9 to 246 are"),
+    ):
+        np.savez("data.npz", x=values, y=Y)
+        assert any(text in note for note in arrays().notes)
+    np.savez("data.npz", x=WHOLE / 255, y=Y)
+    assert arrays().notes == ["data.npz: x: 8×9 taken for grey pictures; type dataset.layout=sequence if not"]
+    np.savez("data.npz", x=X, y=Y)
+    with pytest.raises(UsageError, match=r"dataset\.white=255 was given; data\.npz holds vector data"):
+        arrays(white=255)
 
 
 def test_sequences_symbols_numbers_and_no_targets() -> None:

@@ -52,7 +52,7 @@ def command(
 
     from dlx.parts import load_trained
     from dlx.tasks.steps import StepTask
-    from dlx.trained import inputs, outputs
+    from dlx.trained import outputs
     from dlx.trained.stepwise import Steps
     from dlx.trained.trained import predict
 
@@ -61,9 +61,7 @@ def command(
         _write_encodings(parts, what, input, split or parts.dataset.held_out, output)
         return
     assert input is not None
-    given = inputs.read_inputs(input, parts.dataset)
-    if given.note:
-        terminal.print_note(given.note)
+    given = _read_inputs(parts, input)
     columns = predict(parts, given.x, given.lengths)
     steps = None
     if isinstance(parts.task, StepTask):
@@ -94,21 +92,32 @@ def command(
         terminal.print_note(f"{MAX_ROWS} of {len(rows)} rows are shown; type -o FILE.csv for all")
 
 
+def _read_inputs(parts: Any, path: Path) -> Any:
+    """Read INPUT, and say what was dropped, cast or guessed on the way in."""
+    from dlx.terminal import terminal
+    from dlx.trained import inputs
+
+    before = set(parts.dataset.notes)
+    given = inputs.read_inputs(path, parts.dataset)
+    new = [text for text in parts.dataset.notes if text not in before]
+    for text in (*(given.note or "").splitlines(), *new):
+        terminal.print_note(text)
+    return given
+
+
 def _write_encodings(parts: Any, what: str, input: Path | None, split: str, output: Path | None) -> None:
     """Write codes or reconstructions of a file's or a split's examples, as arrays and as a picture."""
     from dlx.figures.figures import save_png
     from dlx.terminal import terminal
     from dlx.terminal.progress import format_count
-    from dlx.trained import encodings, inputs, outputs
+    from dlx.trained import encodings, outputs
 
     files = None
     if input is None:
         x, labels = encodings.load_examples(parts, split)
     else:
-        given = inputs.read_inputs(input, parts.dataset)
+        given = _read_inputs(parts, input)
         x, labels, files = given.x, None, given.files
-        if given.note:
-            terminal.print_note(given.note)
     columns = (encodings.encode if what == "encode" else encodings.reconstruct)(parts, x, labels)
     picture = encodings.draw_picture(parts, columns)
     stem = "codes" if what == "encode" else "reconstructions"

@@ -79,7 +79,11 @@ def _suggest_overrides(dataset: Dataset, model: nn.Module) -> list[str]:
     scale: str | None = "unit" if dataset.kind == "image" else "minmax"
     if dataset.kind == "sequence":  # of bits, perhaps, as long as nobody scales them
         scale = "none" if isinstance(train, Split) and is_in_unit_interval(train.x) else None
-    if scale and hasattr(dataset, "scale"):
+    if dataset.kind == "image" and getattr(dataset, "scale", None) in ("unit", "auto"):  # it has not helped
+        values = sample_inputs(dataset)
+        if hasattr(dataset, "white") and values is not None and float(values.min()) >= 0:
+            ways.append(f"dataset.white={float(values.max()) * float(getattr(dataset, 'levels', 1)):g}")
+    elif scale and hasattr(dataset, "scale"):
         ways.append(f"dataset.scale={scale}")
     if dataset.kind == "sequence":
         ways.append("model.emission=gaussian" if hasattr(model, "emission") else "model=gaussian_hmm")
