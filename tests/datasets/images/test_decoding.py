@@ -10,6 +10,8 @@ from PIL import Image
 
 from dlx.datasets.images.decoding import FLOATS, ON_WHITE, SIXTEEN_BITS, is_grey, to_bytes
 from dlx.datasets.images.image_folder import ImageFolder
+from dlx.datasets.images.input_range import validate_inputs
+from dlx.datasets.npz import Npz
 from dlx.errors import UsageError
 from dlx.trained.inputs import read_inputs
 from tests.conftest import loaded, write
@@ -209,3 +211,20 @@ def test_prediction_walks_a_folder_by_the_rules_of_training():
     given = read_inputs(Path("p"), dataset)
     assert given.files == names[1:]
     assert "1 images cannot be decoded and were left out (a/0.png)" in given.note
+
+
+def test_the_advice_for_binary_units_helps():
+    """It names what divides the values, where dataset.scale=unit has not."""
+    model = torch.nn.Identity()
+    model.intensities = True
+    for values, white in ((GREY[None] / np.ones((40, 1, 1)) / 2, "127.5"), (GREY[None].repeat(40, 0) - 255.0, None)):
+        np.savez("x.npz", x=values)
+        dataset = loaded(Npz("x.npz"))
+        with pytest.raises(UsageError, match=r"needed: from 0 to 1; type ") as raised:
+            validate_inputs(dataset, model)
+        assert "dataset.scale" not in str(raised.value)
+        assert (f"dataset.white={white}" in str(raised.value)) == (white is not None)
+        if white is not None:
+            validate_inputs(loaded(Npz("x.npz", white=float(white))), model)
+    np.savez("x.npz", x=GREY[None].repeat(40, 0).astype(np.int64))
+    validate_inputs(loaded(Npz("x.npz")), model)
