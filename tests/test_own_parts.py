@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

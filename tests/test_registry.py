@@ -11,6 +11,8 @@ from dlx.parts import assemble
 from dlx.training.checkpoint import load
 from tests.conftest import MODELS, same, small
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("trainer.epochs=2", "dataset.limit=320", "trainer.batch=32", "trainer.save_every=1000")
 
 

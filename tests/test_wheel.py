@@ -7,7 +7,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
 
 def test_the_wheel_trains(tmp_path: Path):

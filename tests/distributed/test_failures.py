@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
 LONG = ["trainer=ddp", "trainer.processes=2", "trainer.device=cpu", "trainer.epochs=1000000", "hydra.run.dir=run"]
 
 
