@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dlx.errors import UsageError
 
-GROUPS = ("task", "procedure", "optimizer", "scheduler", "trainer", "dataset", "model", "experiment")
+GROUPS = ("task", "procedure", "optimizer", "scheduler", "trainer", "callbacks", "dataset", "model", "experiment")
 _TARGET = re.compile(r"""^[\s\-]*_target_\s*:\s*["']?(\w+)\.""", re.MULTILINE)
 
 

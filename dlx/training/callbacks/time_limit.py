@@ -1,0 +1,53 @@
+"""A limit on the time that a training may take."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from dlx.training.callbacks.callback import Callback
+from dlx.types import Positive
+
+if TYPE_CHECKING:
+    from dlx.training.trainer import Trainer
+
+
+class TimeLimit(Callback):
+    """Stop after so many minutes of training, all resumptions together; the step under way is finished.
+
+    Validations and pictures on the way count; what follows the end, the test split and the last pictures, does not.
+
+    Args:
+        minutes: of wall-clock time.
+    """
+
+    def __init__(self, minutes: Positive) -> None:
+        self.minutes = minutes
+        self.before = 0.0  # seconds, until this process took over
+        self.started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that training has taken."""
+        return self.before + (0.0 if self.started is None else time.monotonic() - self.started)
+
+    def on_fit_start(self, trainer: "Trainer") -> None:
+        self.started = time.monotonic()
+        self._stop_if_over(trainer)
+
+    def on_step_end(self, trainer: "Trainer", values: Mapping[str, Tensor]) -> None:
+        self._stop_if_over(trainer)
+
+    def on_epoch_end(self, trainer: "Trainer") -> None:
+        self._stop_if_over(trainer)
+
+    def _stop_if_over(self, trainer: "Trainer") -> None:
+        if self.seconds >= 60 * self.minutes:
+            trainer.stop(f"the time limit of {self.minutes:g} minutes is reached")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.before = state["seconds"]
