@@ -149,7 +149,7 @@ def _fit(
             raise
         finally:
             logger.close()
-    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done, trainer.to_resume)
 
 
 def log_config_and_graph(parts: Parts, logger: Logger) -> None:

@@ -18,6 +18,11 @@ GROUPS = ("task", "procedure", "optimizer", "scheduler", "trainer", "callbacks",
 _TARGET = re.compile(r"""^[\s\-]*_target_\s*:\s*["']?(\w+)\.""", re.MULTILINE)
 
 
+def pluralize(group: str) -> str:
+    """Return the name by which all of a group are listed: `models`; `callbacks` is one already."""
+    return group if group.endswith("s") else f"{group}s"
+
+
 class SearchPath(NamedTuple):
     """Directories of configuration files and the name of the primary one."""
 

@@ -105,6 +105,7 @@ class Trainer:
         self.finished = False
         self.stop_reason: str | None = None  # why a callback has ended the training
         self.stop_status = "finished"  # what the run is to be called then
+        self.to_resume = ""  # what `dlx resume` has to change then
         self.early_stopping, self.best_checkpoint = EarlyStopping(patience, min_delta), BestCheckpoint()
         self.built_in: tuple[Callback, ...] = (
             self.early_stopping,
@@ -174,7 +175,7 @@ class Trainer:
             function(self, *values)
         self.stop_reason = current_group().broadcast(self.stop_reason)
 
-    def stop(self, reason: str, status: str = "finished") -> None:
+    def stop(self, reason: str, status: str = "finished", to_resume: str = "") -> None:
         """End the training: a callback calls this, in any hook.
 
         Training ends after this step (with several processes within `logger.every` steps) if `on_step_end` asks, and
@@ -184,8 +185,9 @@ class Trainer:
         Args:
             reason: shown, and kept in run.json.
             status: of the run in run.json.
+            to_resume: what `dlx resume` has to change for the training to go on, `trainer.patience=20`.
         """
-        self.stop_reason, self.stop_status = reason, status
+        self.stop_reason, self.stop_status, self.to_resume = reason, status, to_resume
 
     @property
     def total_epochs(self) -> int:

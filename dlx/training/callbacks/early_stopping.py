@@ -51,7 +51,8 @@ class EarlyStopping(Callback):
 
     def _stop_if_exhausted(self, trainer: "Trainer") -> None:
         if self.patience is not None and self.waited >= self.patience:
-            trainer.stop(f"val/{trainer.task.monitor} has not improved in {self.waited} validations")
+            reason = f"val/{trainer.task.monitor} has not improved in {self.waited} validations"
+            trainer.stop(reason, to_resume=f"trainer.patience={2 * self.waited}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"mark": self.mark, "waited": self.waited}

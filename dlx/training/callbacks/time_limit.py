@@ -44,7 +44,9 @@ class TimeLimit(Callback):
 
     def _stop_if_over(self, trainer: "Trainer") -> None:
         if self.seconds >= 60 * self.minutes:
-            trainer.stop(f"the time limit of {self.minutes:g} minutes is reached")
+            name = next(name for name, callback in trainer.callbacks.items() if callback is self)
+            reason = f"the time limit of {self.minutes:g} minutes is reached"
+            trainer.stop(reason, to_resume=f"callbacks.{name}.minutes={2 * self.minutes:g}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
