@@ -248,7 +248,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         **parts.pretrained_init.to_dict(),
         **(parts.batch_search.run_metadata() if parts.batch_search else {}),
         **distributed_info(parts),
-        **({"callbacks": list(parts.trainer.callbacks)} if parts.trainer.callbacks else {}),
+        **({"callbacks": ",".join(parts.trainer.callbacks)} if parts.trainer.callbacks else {}),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
 

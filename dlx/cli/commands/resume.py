@@ -74,6 +74,8 @@ def _explain_nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -
     spent = content["trainer"].get("callbacks", {}).get("time_limit", {}).get("seconds", 0.0)
     minutes = OmegaConf.select(config, "callbacks.time_limit.minutes")
     if minutes is not None and spent >= 60 * minutes:
-        more = f"callbacks.time_limit.minutes={2 * minutes:g}"
+        from dlx.training.callbacks.time_limit import suggest_minutes
+
+        more = f"callbacks.time_limit.minutes={suggest_minutes(minutes, spent)}"
         return f"nothing left to do: its {minutes:g} minutes are used up; {again} {more}"
     return None

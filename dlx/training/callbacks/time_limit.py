@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from dlx.training.trainer import Trainer
 
 
+def suggest_minutes(minutes: float, seconds: float) -> str:
+    """Return a limit to go on with, as it is typed: twice the present one, or twice what was used if that is more."""
+    return f"{2 * max(minutes, seconds / 60):.3g}"
+
+
 class TimeLimit(Callback):
     """Stop after so many minutes of training, all resumptions together; the step under way is finished.
 
@@ -46,7 +51,7 @@ class TimeLimit(Callback):
         if self.seconds >= 60 * self.minutes:
             name = next(name for name, callback in trainer.callbacks.items() if callback is self)
             reason = f"the time limit of {self.minutes:g} minutes is reached"
-            trainer.stop(reason, to_resume=f"callbacks.{name}.minutes={2 * self.minutes:g}")
+            trainer.stop(reason, to_resume=f"callbacks.{name}.minutes={suggest_minutes(self.minutes, self.seconds)}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
