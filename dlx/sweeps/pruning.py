@@ -4,14 +4,11 @@ import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlx.sweeps.record import Record
 from dlx.sweeps.study import STUDY_NAME, make_pruner, open_storage
-from dlx.training.callbacks.callback import Callback
-
-if TYPE_CHECKING:
-    from dlx.training.trainer import Trainer
+from dlx.training.callbacks.callback import Callback, Training
 
 
 class PruningCallback(Callback):
@@ -36,7 +33,7 @@ class PruningCallback(Callback):
         pruner = make_pruner(self.record.prune, self.epochs)
         return optuna.load_study(study_name=STUDY_NAME, storage=storage, pruner=pruner), storage
 
-    def on_validation_end(self, trainer: "Trainer", metrics: Mapping[str, float]) -> None:
+    def on_validation_end(self, trainer: Training, metrics: Mapping[str, float]) -> None:
         if self.should_prune(trainer.epoch, metrics, f"val/{trainer.task.monitor}"):
             trainer.stop(f"pruned by prune={self.record.prune}", status="pruned")
 

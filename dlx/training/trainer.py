@@ -21,7 +21,7 @@ from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.terminal.progress import Progress
 from dlx.training.callbacks.best_checkpoint import BestCheckpoint
-from dlx.training.callbacks.callback import Callback, check_state, collect_hooks
+from dlx.training.callbacks.callback import Callback, Training, check_state, collect_hooks
 from dlx.training.callbacks.early_stopping import EarlyStopping
 from dlx.training.callbacks.pictures import Histograms, Pictures
 from dlx.training.checkpoint import Checkpoints
@@ -30,7 +30,7 @@ from dlx.training.pictures import log_pictures
 from dlx.types import Count, Natural, NonNegative
 
 
-class Trainer:
+class Trainer(Training):
     """Train over the training split, validate, log, save checkpoints, and stop early.
 
     Args:

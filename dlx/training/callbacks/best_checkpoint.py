@@ -1,14 +1,11 @@
 """Keep the model of the best validation."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlx.distributed.group import current_group
-from dlx.training.callbacks.callback import Callback
+from dlx.training.callbacks.callback import Callback, Training
 from dlx.training.callbacks.early_stopping import compute_gain, find_monitored
-
-if TYPE_CHECKING:
-    from dlx.training.trainer import Trainer
 
 
 class BestCheckpoint(Callback):
@@ -18,7 +15,7 @@ class BestCheckpoint(Callback):
         self.best: float | None = None
         self.best_epoch = 0
 
-    def on_validation_end(self, trainer: "Trainer", metrics: Mapping[str, float]) -> None:
+    def on_validation_end(self, trainer: Training, metrics: Mapping[str, float]) -> None:
         value = find_monitored(trainer, metrics)
         # Of equals the newest: on a small validation split accuracy ties early, by luck.
         if value is None or (self.best is not None and compute_gain(trainer, value, self.best) < 0):

@@ -1,41 +1,69 @@
 """The protocol of a callback: what the training loop calls, and when."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dlx.datasets.loader import Loader
 from dlx.errors import UsageError
-
-if TYPE_CHECKING:  # the trainer has callbacks; a callback is handed the trainer
-    from dlx.training.trainer import Trainer
+from dlx.loggers.run_logger import Logger
+from dlx.procedures.procedure import Procedure
+from dlx.tasks.task import Task
+from dlx.training.checkpoint import Checkpoints
 
 Hooks = Mapping[str, tuple[Callable[..., None], ...]]  # of all callbacks in their order, by the hook's name
+
+
+class Training(Protocol):
+    """What a callback finds in the trainer that it is handed."""
+
+    epoch: int  # epochs finished
+    step: int  # steps taken
+    latest: dict[str, float]  # the newest values, by tag such as `val/accuracy`
+    model: nn.Module
+    task: Task
+    procedure: Procedure
+    data: Loader
+    logger: Logger
+    checkpoints: Checkpoints
+    callbacks: dict[str, "Callback"]  # those that were added, by name
+
+    def stop(self, reason: str, status: str = "finished", to_resume: str = "") -> None:
+        """End the training; see `dlx.training.trainer.Trainer.stop`."""
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Return the task's metrics on a split, with the present model."""
+
+    def log_pictures(self) -> None:
+        """Log the pictures of the model and the task."""
+
+    def encode_histograms(self) -> Mapping[str, bytes | None]:
+        """Return the histograms of the weights, by name, for TensorBoard."""
 
 
 class Callback:
     """Watches a training, and may end it by `trainer.stop(reason)`. A hook that is not overridden costs nothing.
 
-    A hook finds everything in the trainer: `epoch` and `step` (finished and taken), `model`, `task`, `procedure`,
-    `data`, `logger`, `latest` (the newest values, by tag such as `val/accuracy`). One that puts the model into
-    evaluation mode puts it back. With several processes each has its own copy of every callback, all hooks run in
-    all of them, and the first one's stop counts and its state is saved.
+    A hook finds everything in the trainer (see `Training`). One that puts the model into evaluation mode puts it back.
+    With several processes each has its own copy of every callback, and all hooks run in all of them; the first one's
+    stop counts, and its state is saved.
     """
 
-    def on_fit_start(self, trainer: "Trainer") -> None:
+    def on_fit_start(self, trainer: Training) -> None:
         """Handle the start of training, resumed or not; `load_state_dict` has been called."""
 
-    def on_fit_end(self, trainer: "Trainer") -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         """Handle the regular end, after the last checkpoint; not called if training fails or is interrupted."""
 
-    def on_epoch_start(self, trainer: "Trainer") -> None:
+    def on_epoch_start(self, trainer: Training) -> None:
         """Handle the start of an epoch; not called where a run resumes in the middle of one."""
 
-    def on_epoch_end(self, trainer: "Trainer") -> None:
+    def on_epoch_end(self, trainer: Training) -> None:
         """Handle the end of an epoch, its validation included; the checkpoint is saved afterwards."""
 
-    def on_step_end(self, trainer: "Trainer", values: Mapping[str, Tensor]) -> None:
+    def on_step_end(self, trainer: Training, values: Mapping[str, Tensor]) -> None:
         """Handle the end of a step.
 
         Args:
@@ -43,10 +71,10 @@ class Callback:
             values: what the step returned, by name; tensors on the model's device: a number made of one waits for it.
         """
 
-    def on_validation_start(self, trainer: "Trainer") -> None:
+    def on_validation_start(self, trainer: Training) -> None:
         """Handle the start of a validation."""
 
-    def on_validation_end(self, trainer: "Trainer", metrics: Mapping[str, float]) -> None:
+    def on_validation_end(self, trainer: Training, metrics: Mapping[str, float]) -> None:
         """Handle the end of a validation.
 
         Args:

@@ -2,15 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dlx.training.callbacks.callback import Callback
-
-if TYPE_CHECKING:
-    from dlx.training.trainer import Trainer
+from dlx.training.callbacks.callback import Callback, Training
 
 
-def find_monitored(trainer: "Trainer", metrics: Mapping[str, float]) -> float | None:
+def find_monitored(trainer: Training, metrics: Mapping[str, float]) -> float | None:
     """Return the monitored metric of a validation; None in pretraining and where it was not measured, or is NaN."""
     value = metrics.get(f"val/{trainer.task.monitor}")
     if trainer.epoch <= trainer.procedure.pretraining_epochs or value is None or math.isnan(value):
@@ -18,7 +15,7 @@ def find_monitored(trainer: "Trainer", metrics: Mapping[str, float]) -> float | 
     return value
 
 
-def compute_gain(trainer: "Trainer", value: float, reference: float) -> float:
+def compute_gain(trainer: Training, value: float, reference: float) -> float:
     """Return by how much a value of the monitored metric is better than another."""
     return value - reference if trainer.task.mode == "max" else reference - value
 
@@ -36,10 +33,10 @@ class EarlyStopping(Callback):
         self.mark: float | None = None  # what the next validation has to beat by min_delta
         self.waited = 0  # validations since `mark` was set
 
-    def on_fit_start(self, trainer: "Trainer") -> None:
+    def on_fit_start(self, trainer: Training) -> None:
         self._stop_if_exhausted(trainer)
 
-    def on_validation_end(self, trainer: "Trainer", metrics: Mapping[str, float]) -> None:
+    def on_validation_end(self, trainer: Training, metrics: Mapping[str, float]) -> None:
         value = find_monitored(trainer, metrics)
         if value is None:
             return
@@ -49,7 +46,7 @@ class EarlyStopping(Callback):
             self.waited += 1
         self._stop_if_exhausted(trainer)
 
-    def _stop_if_exhausted(self, trainer: "Trainer") -> None:
+    def _stop_if_exhausted(self, trainer: Training) -> None:
         if self.patience is not None and self.waited >= self.patience:
             reason = f"val/{trainer.task.monitor} has not improved in {self.waited} validations"
             trainer.stop(reason, to_resume=f"trainer.patience={2 * self.waited}")

@@ -1,18 +1,13 @@
 """Histograms of the weights, and pictures, between epochs."""
 
-from typing import TYPE_CHECKING
-
 from dlx.distributed.group import current_group
-from dlx.training.callbacks.callback import Callback
-
-if TYPE_CHECKING:
-    from dlx.training.trainer import Trainer
+from dlx.training.callbacks.callback import Callback, Training
 
 
 class Histograms(Callback):
     """Log histograms of the weights, at the epochs that the logger chooses."""
 
-    def on_epoch_end(self, trainer: "Trainer") -> None:
+    def on_epoch_end(self, trainer: Training) -> None:
         with current_group().full_parameters(trainer.model):
             trainer.logger.histograms(trainer.encode_histograms, trainer.step)
 
@@ -27,7 +22,7 @@ class Pictures(Callback):
     def __init__(self, every: int) -> None:
         self.every = every
 
-    def on_epoch_end(self, trainer: "Trainer") -> None:
+    def on_epoch_end(self, trainer: Training) -> None:
         if trainer.logger.is_enabled("images"):
             for name, picture in trainer.procedure.pictures().items():
                 trainer.logger.images(name, picture, trainer.step)

@@ -2,15 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from dlx.training.callbacks.callback import Callback
+from dlx.training.callbacks.callback import Callback, Training
 from dlx.types import Positive
-
-if TYPE_CHECKING:
-    from dlx.training.trainer import Trainer
 
 
 def suggest_minutes(minutes: float, seconds: float) -> str:
@@ -37,17 +34,17 @@ class TimeLimit(Callback):
         """Seconds that training has taken."""
         return self.before + (0.0 if self.started is None else time.monotonic() - self.started)
 
-    def on_fit_start(self, trainer: "Trainer") -> None:
+    def on_fit_start(self, trainer: Training) -> None:
         self.started = time.monotonic()
         self._stop_if_over(trainer)
 
-    def on_step_end(self, trainer: "Trainer", values: Mapping[str, Tensor]) -> None:
+    def on_step_end(self, trainer: Training, values: Mapping[str, Tensor]) -> None:
         self._stop_if_over(trainer)
 
-    def on_epoch_end(self, trainer: "Trainer") -> None:
+    def on_epoch_end(self, trainer: Training) -> None:
         self._stop_if_over(trainer)
 
-    def _stop_if_over(self, trainer: "Trainer") -> None:
+    def _stop_if_over(self, trainer: Training) -> None:
         if self.seconds >= 60 * self.minutes:
             name = next(name for name, callback in trainer.callbacks.items() if callback is self)
             reason = f"the time limit of {self.minutes:g} minutes is reached"
