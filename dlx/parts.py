@@ -39,6 +39,7 @@ from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task, accepts_lengths, take_inputs
 from dlx.training import batch_size, checkpoint
 from dlx.training.batch_size import BatchSizeResult
+from dlx.training.callbacks.callback import Callback, check_state
 from dlx.training.trainer import Trainer
 
 CheckpointName = Literal["best", "last"]  # checkpoint
@@ -113,6 +114,26 @@ def assemble(
         model.compile()
     data, procedure = _make_learner(config, dataset, task, model, trainer, data, batch)
     return Parts(config, dataset, task, model, procedure, trainer, data, pretrained_init, machine, found)
+
+
+def add_callbacks(parts: Parts) -> Parts:
+    """Give the trainer the callbacks that the configuration adds; only training needs them. Returns the parts.
+
+    Raises:
+        UsageError: one is no callback, refuses its values, or has a state that no checkpoint keeps.
+    """
+    for name, node in (parts.config.get("callbacks") or {}).items():
+        if node is None:  # switched off: callbacks.NAME=null
+            continue
+        callback = build(parts.config, f"callbacks.{name}")
+        if not isinstance(callback, Callback):
+            raise UsageError(
+                f"callbacks.{name} ({node['_target_']}) is not a callback; needed: a class that derives from "
+                "dlx.training.callbacks.callback.Callback"
+            )
+        check_state(f"callbacks.{name}", callback.state_dict())
+        parts.trainer.callbacks[str(name)] = callback
+    return parts
 
 
 def _make_learner(
@@ -227,6 +248,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         **parts.pretrained_init.to_dict(),
         **(parts.batch_search.run_metadata() if parts.batch_search else {}),
         **distributed_info(parts),
+        **({"callbacks": ",".join(parts.trainer.callbacks)} if parts.trainer.callbacks else {}),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
 

@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
-from dlx.parts import Parts, assemble, describe, distributed_info, init_from_data
+from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
-from dlx.training.callbacks import ValidationCallback
+from dlx.training.callbacks.callback import Callback
 from dlx.training.checkpoint import Checkpoints, load
 from dlx.training.trainer import Trainer
 
@@ -44,7 +44,7 @@ def train_in(
     config: DictConfig,
     about: dict[str, Any],
     progress: Progress | None = None,
-    watch: ValidationCallback | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train what a configuration describes, in `directory`. Bad data or values leave no directory behind.
 
@@ -53,13 +53,13 @@ def train_in(
         config: composed and checked.
         about: entries for `run.json` besides what is measured: the overrides, and the choice of each group.
         progress: what is printed; None prints everything.
-        watch: looks at each validation, and may end the training.
+        callbacks: further ones, which the configuration does not name.
     """
     group = broadcast_job("train", config)
-    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=True))
+    parts = group.run_on_all_ranks(lambda: add_callbacks(assemble(config, fresh=True)))
     with mark_interrupted(directory):
         run = group.run_on_all_ranks(lambda: NullRun() if group.rank else create_run(directory, parts, about))
-        _fit(run, parts, progress=progress, watch=watch)
+        _fit(run, parts, progress=progress, callbacks=callbacks)
     return run
 
 
@@ -82,14 +82,12 @@ def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     return run
 
 
-def resume(
-    run: Run, config: DictConfig, progress: Progress | None = None, watch: ValidationCallback | None = None
-) -> Run:
+def resume(run: Run, config: DictConfig, progress: Progress | None = None, callbacks: Sequence[Callback] = ()) -> Run:
     """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet."""
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
-    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch))
+    parts = group.run_on_all_ranks(lambda: add_callbacks(assemble(config, fresh=not saved, batch=batch)))
     note: str | None = "no checkpoint had been saved; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
@@ -101,7 +99,7 @@ def resume(
         if group.rank == 0:
             run.update(**distributed_info(parts))
             _save_config(run, parts)
-        _fit(run, parts, resumed=True, note=note, progress=progress, watch=watch)
+        _fit(run, parts, resumed=True, note=note, progress=progress, callbacks=callbacks)
     return run
 
 
@@ -122,12 +120,12 @@ def _fit(
     resumed: bool = False,
     note: str | None = None,
     progress: Progress | None = None,
-    watch: ValidationCallback | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Fit, measure the test split once, and record the outcome whatever happens."""
     trainer, started = parts.trainer, time.monotonic()
     group = current_group()
-    trainer.validation_callback = watch
+    trainer.built_in += tuple(callbacks)
     progress = progress or Progress(quiet=group.rank > 0)
     directory = None if group.rank else run.directory
     logger = trainer.make_logger(directory, resume_step=trainer.step if resumed else None)
@@ -154,7 +152,7 @@ def _fit(
             raise
         finally:
             logger.close()
-    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done, trainer.to_resume)
 
 
 def log_config_and_graph(parts: Parts, logger: Logger) -> None:
@@ -190,10 +188,10 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
     trainer, group = parts.trainer, current_group()
     metrics = dict(trainer.latest)
     best = run.checkpoints / "best.pt"
-    if trainer.best is not None and group.broadcast(best.exists()):
+    if trainer.best_checkpoint.best is not None and group.broadcast(best.exists()):
         where = trainer.device if group.world_size == 1 else "cpu"
         group.load(parts.model, group.broadcast_result(lambda: load(best, where)["model"]))
-        metrics[f"val/best_{parts.task.monitor}"] = trainer.best
+        metrics[f"val/best_{parts.task.monitor}"] = trainer.best_checkpoint.best
     if trainer.test and parts.data.has_split("test"):
         tested = trainer.evaluate("test")
         logger.scalars("test", tested, trainer.step)
@@ -211,7 +209,7 @@ def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]
     status, error = "failed", None
     try:
         yield
-        status = "pruned" if trainer.pruned else "finished"
+        status = trainer.stop_status
     except (Interrupted, KeyboardInterrupt) as stop:
         status, error = "interrupted", str(stop)
         raise
@@ -224,6 +222,7 @@ def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]
         ended |= (
             trainer.run_metadata()
             | {"epoch": trainer.epoch, "step": trainer.step}
+            | ({"stopped": trainer.stop_reason} if trainer.stop_reason or "stopped" in run.read() else {})
             | ({"error": error} if error else {})
         )
         with contextlib.suppress(OSError):  # a full disk: the error under way says so

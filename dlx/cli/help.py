@@ -41,7 +41,8 @@ def print_help(words: Sequence[str] = ()) -> None:
     for group in catalogue.groups:
         default = catalogue.defaults.get(group)
         entries = catalogue.entries(group)
-        print_listing(group, [(f"{'*' if e.name == default else ' '} {e.name}", e.description) for e in entries])
+        title = f"{group} (any number: {group}=[a,b])" if isinstance(default, list) else group
+        print_listing(title, [(f"{'*' if e.name == default else ' '} {e.name}", e.description) for e in entries])
         print()
     print("Examples", *EXAMPLES, sep="\n  ")
 

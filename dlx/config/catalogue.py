@@ -37,7 +37,8 @@ class Entry:
     @property
     def target(self) -> str | None:
         """The class that it configures; experiments and an empty scheduler have none."""
-        return self.node.get("_target_")
+        inner = self.node.get(self.name) if self.group == "callbacks" else None  # stands under a name of its own
+        return (inner if isinstance(inner, dict) else self.node).get("_target_")
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
@@ -65,8 +66,8 @@ class Catalogue:
         self.search_path = search_path
 
     @cached_property
-    def defaults(self) -> dict[str, str | None]:
-        """Each group's choice unless told otherwise, from the primary configuration."""
+    def defaults(self) -> dict[str, str | list[str] | None]:
+        """Each group's choice unless told otherwise, from the primary configuration: a list where it takes several."""
         file = self.search_path.find_file(self.search_path.config_name)
         listed = (read_yaml(file) if file else {}).get("defaults") or []
         pairs = [pair for item in listed if isinstance(item, Mapping) for pair in item.items()]
@@ -126,7 +127,7 @@ class Catalogue:
     def choose_task(self, model: Entry, dataset: Entry) -> Entry | None:
         """Return the task of a model on a dataset: the model's, else the dataset's, else the default."""
         name = model.overrides.get("task") or dataset.overrides.get("task") or self.defaults.get("task")
-        return self.entry("task", name) if name else None
+        return self.entry("task", str(name)) if name else None
 
     def fits(self, model: Entry, dataset: Entry) -> bool:
         """Return whether a model can be trained on a dataset, as far as text tells."""

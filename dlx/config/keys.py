@@ -116,6 +116,8 @@ class Keys:
         what = f"{where} has no {name}" + (f"; {homes}" if homes else "")
         if known:
             return Problem(word.text, f"{what}; it has {join_names(known)}", "", self.origins[prefix])
+        if homes:
+            return Problem(word.text, what, "", self.origins[prefix])
         return Problem(word.text, f"{what}; nothing can be set there", "", self.origins[prefix])
 
     def _list_known_keys(self, prefix: tuple[str, ...], node: Any) -> dict[str, Location | None]:
@@ -138,6 +140,8 @@ class Keys:
             return ""
         group = prefix[0]
         options = [entry.name for entry in self.catalogue.entries(group) if name in entry.node]
+        if group == "callbacks" and options:  # several at once: it can simply be added
+            return f"type callbacks={options[0]} too"
         return f"{name} belongs to {group}={join_names(options, 5)}" if options else ""
 
     def _report_unknown_root(self, word: Word) -> Problem:

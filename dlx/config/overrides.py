@@ -10,10 +10,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from dlx.config.callback_checks import find_built_in
 from dlx.config.catalogue import Catalogue
 from dlx.config.extras import install_command
 from dlx.config.hydra_internals import Loader
 from dlx.config.report import Location, Problem, find_closest, join_names
+from dlx.config.search import pluralize
 
 SWEEP_EXAMPLES = {  # what a sweep can be written with, and how
     "log": "log(1e-4,1e-1)",
@@ -171,7 +173,12 @@ def check_choices(words: Iterable[Word], options: Options, catalogue: Catalogue)
     for word in words:
         if not word.is_group or word.parsed.is_delete():
             continue
+        takes_list = isinstance(catalogue.defaults.get(word.key), list)
         for option in list_choices(word):
+            if option == "null" and takes_list:
+                what = f"{word.key} is a list; null is none"
+                problems.append(Problem(word.text, what, f"type {word.text.replace('null', '[]')}"))
+                continue
             parent, _, name = f"{word.key}/{option}".rpartition("/")
             if option == "null" or name in options[parent]:
                 continue
@@ -182,8 +189,8 @@ def check_choices(words: Iterable[Word], options: Options, catalogue: Catalogue)
 
 def list_choices(word: Word) -> list[str]:
     """List the options that a group's override names: one, those of a sweep, or those of a list."""
-    if word.is_sweep:
-        return word.options
+    if word.is_sweep:  # a list of several is one option
+        return [name.strip() for option in word.options for name in option.strip("[]").split(",") if name.strip()]
     value = word.parsed.value()
     values = value if isinstance(value, list) else [value]
     return ["null" if entry is None else str(entry) for entry in values]
@@ -200,13 +207,15 @@ def _report_unknown_option(word: Word, option: str, known: Sequence[str], catalo
     if extra:
         what = f"{word.key} {option} is a plugin of Hydra's that is not installed"
         return Problem(word.text, what, f"type {install_command(extra)}")
+    if word.key == "callbacks" and (built_in := find_built_in(option)):
+        return Problem(word.text, *built_in)
     near = find_closest(option, known)
     entry = catalogue.entry(word.key, near) if near else None
-    what = f"there is no {word.key} {option}; " + (
+    what = f"there is no {word.key.removesuffix('s')} {option}; " + (
         f"did you mean {near}?" if near else f"there are {join_names(known)}"
     )
     elsewhere = [group for group in catalogue.groups if group != word.key and option in catalogue.names(group)]
-    remedy = f"type {word.key}={near}" if near else f"type dlx list {word.key}s"
+    remedy = f"type {word.key}={near}" if near else f"type dlx list {pluralize(word.key)}"
     if elsewhere and not near:
         remedy = f"{option} is a {elsewhere[0]}: type {elsewhere[0]}={option}"
     return Problem(word.text, what, remedy, Location(entry.file, 1) if entry else None)

@@ -7,6 +7,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.allowed import ALLOWED
+from dlx.config.callback_checks import explain_bad_callback
 from dlx.config.catalogue import find_signature
 from dlx.config.hydra_internals import get_raw_repr, is_empty
 from dlx.config.keys import FILLED, RESERVED, get_settable_parameters
@@ -52,8 +53,28 @@ class Validator:
         for key, kind in ROOT_KEYS.items():
             if key in self.config:
                 self._check_value((key,), kind, self.config)
+        self._check_callbacks()
         self._check_node((), self.config, changed)
         return self.problems
+
+    def _check_callbacks(self) -> None:
+        """Report what stands among the callbacks and is none."""
+        node = self.config.get("callbacks")
+        if node is None or not node:
+            return
+        if not isinstance(node, DictConfig) or "_target_" in node:
+            what = "callbacks has a mapping for each of them, by its name, not an object of its own"
+            self._report(("callbacks", "_target_"), what, "write mine: in its file, and _target_ indented below it")
+            return
+        for name in map(str, node):
+            inner = node[name]
+            if inner is None:  # switched off
+                continue
+            if not isinstance(inner, DictConfig) or "_target_" not in inner:
+                what = f"callbacks.{name} was given {format_value(self._to_plain(node, name))}"
+                self._report(("callbacks", name), f"{what}; needed: a mapping with a _target_, or null for none")
+            elif wrong := explain_bad_callback(str(inner.get("_target_"))):
+                self._report(("callbacks", name, "_target_"), wrong)
 
     def _check_node(self, path: Path, node: Container, changed: Path = ()) -> None:
         if isinstance(node, DictConfig) and not is_empty(node) and "_target_" in node:

@@ -37,6 +37,7 @@ RESUME_KEYS = (
     "trainer.pictures_every",
     "trainer.visuals",
     "trainer.logger",
+    "callbacks.time_limit",
 )
 LENGTH_KEYS = ("trainer.epochs", "trainer.max_steps")
 # What the verbs that use a trained model may change.

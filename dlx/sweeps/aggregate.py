@@ -77,7 +77,7 @@ def _get_settings(run: Run, about: dict[str, Any], keys: Sequence[str]) -> dict[
     settings = {key: about[key] for key in keys if isinstance(about.get(key), str | int | float | bool)}
     if len(settings) < len(keys):
         known = flatten(load_config(run))
-        settings.update({key: known[key] for key in keys if key in known and key not in settings})
+        settings.update({key: known[key] for key in keys if known.get(key, {}) != {} and key not in settings})
     return settings
 
 

@@ -136,7 +136,12 @@ class Progress:
             self._bar = None
 
     def show_summary(
-        self, metrics: Mapping[str, float], directory: Path | str, seconds: float, done: bool = False
+        self,
+        metrics: Mapping[str, float],
+        directory: Path | str,
+        seconds: float,
+        done: bool = False,
+        to_resume: str = "",
     ) -> None:
         """Print the final metrics, how long training took, and the commands to type next.
 
@@ -145,6 +150,7 @@ class Progress:
             directory: the run directory.
             seconds: how long the whole training took.
             done: whether another epoch would change nothing, so that `resume` is not suggested.
+            to_resume: what `dlx resume` is to change for the training to go on; empty takes more epochs.
         """
         self.close()
         if self.quiet:
@@ -167,7 +173,7 @@ class Progress:
         self.print_line(f"  dlx tensorboard {name}")
         self.print_line(f"  dlx evaluate {name}")
         if not done:
-            self.print_line(f"  dlx resume {name} trainer.epochs={2 * self._planned}")
+            self.print_line(f"  dlx resume {name} {to_resume or f'trainer.epochs={2 * self._planned}'}")
 
     def print_line(self, line: str) -> None:
         """Print a line, unless quiet. A closed pipe silences it; training goes on."""

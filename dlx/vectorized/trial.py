@@ -59,7 +59,7 @@ class TrialTrainer(Trainer):
     def evaluate(self, split: str) -> dict[str, float]:
         return self.stack_metrics[split] if split in self.stack_metrics else super().evaluate(split)
 
-    def _encode_histograms(self) -> Mapping[str, bytes | None]:
+    def encode_histograms(self) -> Mapping[str, bytes | None]:
         return self.get_stack_histograms()
 
     def log_pictures(self) -> None:
@@ -137,15 +137,14 @@ class Trial:
         self.run = create_run(self.directory, parts, self.about)
         self._closing.enter_context(record_outcome(self.run, member, time.monotonic()))
         self._closing.enter_context(explain_oom())
-        member.model, member.task, member.procedure = parts.model, parts.task, parts.procedure
-        member.data, member.progress = parts.data, Progress(quiet=True)
-        member.checkpoints = Checkpoints(self.run.checkpoints)
-        member.logger = member.make_logger(self.directory)
-        self._closing.callback(member.logger.close)
+        logger, checkpoints = member.make_logger(self.directory), Checkpoints(self.run.checkpoints)
+        self._closing.callback(logger.close)
+        member.attach(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, Progress(quiet=True))
         member.logger.hparams(to_dict(parts.config))
         with member.use_random_state():
             log_config_and_graph(parts, member.logger)
         parts.model.train()
+        member.call("on_fit_start")
         member.saved_at = time.monotonic()
 
     @property
@@ -160,6 +159,7 @@ class Trial:
         member.stack_metrics.clear()
         with self.catch_failure():
             member._save()
+            member.call("on_fit_end")
             with member.use_random_state():
                 self.metrics = finish(self.run, self._get_parts(), member.logger)
             self.ended = True

@@ -10,13 +10,13 @@ import click
 from dlx.config.catalogue import Catalogue, Entry
 from dlx.config.extras import install_command
 from dlx.config.report import find_closest, join_names
-from dlx.config.search import GROUPS, add_cwd_to_sys_path, find_search_path
+from dlx.config.search import GROUPS, add_cwd_to_sys_path, find_search_path, pluralize
 from dlx.errors import UsageError
 from dlx.terminal.console import print_listing
 
 # Hydra's own groups, shown when they are asked for.
 HYDRA_GROUPS = {"launchers": "hydra/launcher", "sweepers": "hydra/sweeper"}
-PLURALS = {**{f"{group}s": group for group in GROUPS}, **HYDRA_GROUPS}
+PLURALS = {**{pluralize(group): group for group in GROUPS}, **HYDRA_GROUPS}
 # What Hydra and its plugins add to the files of those groups: a description, and the package that it comes with.
 PLUGINS: dict[str, dict[str, tuple[str, str | None]]] = {
     "hydra/launcher": {
@@ -52,7 +52,8 @@ def command(group: str | None, fits: str | None, as_json: bool, config_dir: str 
         return
     for name in dict.fromkeys(entry.group for entry in entries):
         print_listing(
-            f"{name.rpartition('/')[2]}s", [_make_row(entry, catalogue) for entry in entries if entry.group == name]
+            pluralize(name.rpartition("/")[2]),
+            [_make_row(entry, catalogue) for entry in entries if entry.group == name],
         )
     if fits and not entries:
         click.echo(f"nothing fits {fits}")
@@ -79,13 +80,11 @@ def _is_installed(package: str) -> bool:
 def _resolve_group(word: str, catalogue: Catalogue) -> str:
     """Return the group that `models`, or `model`, names."""
     name = (
-        PLURALS.get(word)
-        or HYDRA_GROUPS.get(f"{word}s")
-        or (word if word in catalogue.groups else word.removesuffix("s"))
+        PLURALS.get(word) or PLURALS.get(f"{word}s") or (word if word in catalogue.groups else word.removesuffix("s"))
     )
     if name in catalogue.groups or name in GROUPS or name in HYDRA_GROUPS.values():
         return name
-    known = [f"{group}s" for group in catalogue.groups]
+    known = [pluralize(group) for group in catalogue.groups]
     near = find_closest(word, known)
     raise UsageError(
         f"there is no group {word}; "
@@ -137,5 +136,5 @@ def _is_default(entry: Entry, catalogue: Catalogue) -> bool:
 
 def _make_row(entry: Entry, catalogue: Catalogue) -> tuple[str, str, str]:
     mark = "*" if _is_default(entry, catalogue) else " "
-    brought = [f"{key}={value}" for key, value in entry.overrides.items()]
+    brought = [f"{key}={value}".replace("'", "").replace(", ", ",") for key, value in entry.overrides.items()]
     return f"{mark} {entry.name}", entry.description, " ".join([*brought, *(["yours"] * (entry.origin == "user"))])
