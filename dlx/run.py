@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
-from dlx.loggers.run_logger import Logger
-from dlx.parts import Parts, assemble, describe, distributed_info, init_from_data
+from dlx.loggers.logger import Logger
+from dlx.loggers.run_logger import RunLogger
+from dlx.parts import Parts, assemble, describe, distributed_info, init_from_data, make_loggers
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
@@ -54,9 +55,10 @@ def train_in(
     """
     group = broadcast_job("train", config)
     parts = group.run_on_all_ranks(lambda: assemble(config, fresh=True))
+    loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     with mark_interrupted(directory):
         run = group.run_on_all_ranks(lambda: NullRun() if group.rank else create_run(directory, parts, about))
-        _fit(run, parts, progress=progress, watch=watch)
+        _fit(run, parts, loggers, progress=progress, watch=watch)
     return run
 
 
@@ -87,6 +89,7 @@ def resume(
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
     parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch))
+    loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     note: str | None = "no checkpoint had been saved; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
@@ -98,7 +101,7 @@ def resume(
         if group.rank == 0:
             run.update(**distributed_info(parts))
             _save_config(run, parts)
-        _fit(run, parts, resumed=True, note=note, progress=progress, watch=watch)
+        _fit(run, parts, loggers, resumed=True, note=note, progress=progress, watch=watch)
     return run
 
 
@@ -116,6 +119,7 @@ def describe_job(hydra: Any) -> dict[str, Any]:
 def _fit(
     run: Run,
     parts: Parts,
+    loggers: Mapping[str, Logger],
     resumed: bool = False,
     note: str | None = None,
     progress: Progress | None = None,
@@ -127,7 +131,6 @@ def _fit(
     trainer.validation_callback = watch
     progress = progress or Progress(quiet=group.rank > 0)
     directory = None if group.rank else run.directory
-    logger = trainer.make_logger(directory, resume_step=trainer.step if resumed else None)
     about = run.read()
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
@@ -135,6 +138,7 @@ def _fit(
     notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
+    logger = make_run_logger(run, parts, loggers, resumed, report=progress.print_line)
     with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
         try:
             logger.hparams(to_dict(parts.config))
@@ -154,8 +158,38 @@ def _fit(
     progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
 
 
-def log_config_and_graph(parts: Parts, logger: Logger) -> None:
-    """Log what TensorBoard shows before the first step besides the HParams row: the configuration and the graph."""
+def make_run_logger(
+    run: Run, parts: Parts, loggers: Mapping[str, Logger], resumed: bool, report: Callable[[str], None]
+) -> RunLogger:
+    """Make the logger of a run, which hands what it gathers to all `loggers`.
+
+    Args:
+        run: what fails is noted in its run.json.
+        parts: of the run; the trainer says how often is written.
+        loggers: by name, not opened yet.
+        resumed: the curves go on at the trainer's step.
+        report: prints what fails.
+    """
+
+    def report_failure(line: str) -> None:
+        report(line)
+        with contextlib.suppress(OSError):  # a full disk: the training itself will say so
+            run.update(notes=[*run.read().get("notes", []), line])
+
+    trainer = parts.trainer
+    return RunLogger(
+        None if current_group().rank else run.directory,
+        trainer.step if resumed else None,
+        loggers,
+        every=trainer.flush_every,
+        keep=trainer.log_every,
+        pictures=trainer.pictures,
+        report=report_failure,
+    )
+
+
+def log_config_and_graph(parts: Parts, logger: RunLogger) -> None:
+    """Log what is known before the first step besides the row of HParams: the configuration and the graph."""
     logger.config(to_yaml(parts.config))
     if logger.is_enabled("graph"):
         state = get_random_state()  # drawing the graph must not change what a model that samples learns
@@ -182,7 +216,7 @@ def to_dict(config: DictConfig | ResolvedConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
+def finish(run: Run, parts: Parts, logger: RunLogger) -> dict[str, float]:
     """Measure the test split with the best model, and return all final metrics, the last train and val ones too."""
     trainer, group = parts.trainer, current_group()
     metrics = dict(trainer.latest)

@@ -39,9 +39,9 @@ def print_help(words: Sequence[str] = ()) -> None:
     print_listing("Options of train", OPTIONS.items())
     print("\nOne of each group is chosen by GROUP=NAME; * is the default.\n")
     for group in catalogue.groups:
-        default = catalogue.defaults.get(group)
         entries = catalogue.entries(group)
-        print_listing(group, [(f"{'*' if e.name == default else ' '} {e.name}", e.description) for e in entries])
+        marks = ["*" if catalogue.is_default(group, entry.name) else " " for entry in entries]
+        print_listing(group, [(f"{m} {e.name}", e.description) for m, e in zip(marks, entries, strict=True)])
         print()
     print("Examples", *EXAMPLES, sep="\n  ")
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from dlx.errors import UsageError
 
-GROUPS = ("task", "procedure", "optimizer", "scheduler", "trainer", "dataset", "model", "experiment")
+GROUPS = ("task", "procedure", "optimizer", "scheduler", "trainer", "logger", "dataset", "model", "experiment")
+MULTIPLE_GROUPS = ("logger",)  # several may be chosen: logger=[tensorboard,csv]; each has a key of its own in the group
 _TARGET = re.compile(r"""^[\s\-]*_target_\s*:\s*["']?(\w+)\.""", re.MULTILINE)
 
 

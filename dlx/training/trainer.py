@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,8 +15,8 @@ from dlx.hardware.device import autocast, select_device
 from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.hardware.signals import Interrupt, catch_interrupts
-from dlx.loggers.run_logger import Logger
-from dlx.loggers.tensorboard.histogram import encode_parameters
+from dlx.loggers.histogram import Histogram, compute_parameter_histograms
+from dlx.loggers.run_logger import RunLogger
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
@@ -55,7 +55,9 @@ class Trainer:
         strategy: how several processes train together: `ddp`, each with the full model, or `fsdp`, each with a shard.
         processes: that dlx starts on this machine if torchrun did not; `auto`, one for each GPU.
         sync_batch_norm: normalise over the examples of all processes instead of each one's.
-        logger: makes the logger of a run directory.
+        flush_every: steps between writes of what is logged; NaN is looked for as often, and a due checkpoint saved.
+        log_every: log the values of every so many-th step; all are checked for NaN, and count in an epoch's mean.
+        pictures: write pictures, into figures/ and to the loggers that take them.
     """
 
     def __init__(
@@ -84,7 +86,9 @@ class Trainer:
         strategy: Literal["ddp", "fsdp"] | None = None,
         processes: Count | Literal["auto"] = "auto",
         sync_batch_norm: bool = False,
-        logger: Callable[..., Logger] = Logger,
+        flush_every: Count = 50,
+        log_every: Count = 1,
+        pictures: bool = True,
     ) -> None:
         self.epochs, self.max_steps, self.batch = epochs, max_steps, batch
         self.device, self.precision = select_device(device), str(precision)
@@ -95,7 +99,7 @@ class Trainer:
         self.patience, self.min_delta, self.test = patience, min_delta, test
         self.save_every, self.pictures_every, self.visuals = save_every, pictures_every, list(visuals)
         self.strategy, self.processes, self.sync_batch_norm = strategy, processes, sync_batch_norm
-        self.make_logger = logger
+        self.flush_every, self.log_every, self.pictures = flush_every, log_every, pictures
         self.epoch = 0  # epochs finished
         self.step = 0  # steps taken
         self.step_in_epoch = 0
@@ -117,7 +121,7 @@ class Trainer:
         task: Task,
         procedure: Procedure,
         data: Loader,
-        logger: Logger,
+        logger: RunLogger,
         checkpoints: Checkpoints,
         progress: Progress,
     ) -> None:
@@ -194,7 +198,7 @@ class Trainer:
         rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
         with current_group().full_parameters(self.model):
-            self.logger.histograms(self._encode_histograms, self.step)
+            self.logger.histograms(self._compute_histograms, self.step)
         if self.logger.is_enabled("images"):
             for name, picture in self.procedure.pictures().items():
                 self.logger.images(name, picture, self.step)
@@ -224,9 +228,9 @@ class Trainer:
             else:
                 self.sums[name] = (value, 1)
 
-    def _encode_histograms(self) -> Mapping[str, bytes | None]:
-        """Return the histograms of the weights, by name, for TensorBoard."""
-        return encode_parameters(self.model)
+    def _compute_histograms(self) -> Mapping[str, Histogram | None]:
+        """Return the histograms of the weights, by name."""
+        return compute_parameter_histograms(self.model)
 
     def _average_sums(self) -> None:
         """Replace every rank's sums by their mean over the ranks."""

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dlx.config.compose import allow_own_packages
 from dlx.config.hydra_internals import apply_overrides, get_override_dirname, get_raw_value
+from dlx.config.search import GROUPS
 from dlx.vectorized.jobs import PlannedJob, use_hydra_config
 
 Key = tuple[str, ...]
@@ -58,7 +59,7 @@ class SweepComposer:
 
     def _get_base(self, master: DictConfig, words: Sequence[str]) -> "ComposedBase":
         """Return the configuration with the same choices, composed when it is first asked for."""
-        groups = {str(group) for group in master.hydra.runtime.choices}
+        groups = {*GROUPS, *map(str, master.hydra.runtime.choices)}  # a list of choices Hydra does not record
         overrides = [self._parse(word) for word in words]
         pairs = zip(words, overrides, strict=True)
         key = tuple(

@@ -139,7 +139,7 @@ class StackedTrainer:
             members = [self.trials[k] for k in self.rows]
             present = [split for split in self.splits if self.loader.loaders[0].has_split(split)]
             metrics = {split: evaluate_trials(self.engine.stack, members, self.loader, split) for split in present}
-        histograms = cache(self.engine.stack.encode_histograms)  # of all trials, when the first asks
+        histograms = cache(self.engine.stack.compute_histograms)  # of all trials, when the first asks
         for row, k in enumerate(self.rows):
             trial = self.trials[k]
             if trial.ended:
@@ -172,6 +172,9 @@ class StackedTrainer:
 
     def _print_epoch(self, started: float) -> None:
         """Print an epoch's line: best and median of the monitored metric; without one the median of another."""
+        for trial in self.trials:
+            while trial.notices:
+                self.progress.print_line(f"{trial.directory.name}: {trial.notices.pop(0)}")
         task, latest = self.trials[0].parts.task, [t.member.latest for t in self.trials if t.error is None]
         monitored = f"val/{task.monitor}"
         name = next((name for known in latest for name in (monitored, *known) if name in known), monitored)
