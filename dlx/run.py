@@ -155,7 +155,8 @@ def _fit(
             raise
         finally:
             logger.close()
-    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+    has_events = any(run.directory.glob("events.out.tfevents.*"))
+    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done, has_events)
 
 
 def make_run_logger(

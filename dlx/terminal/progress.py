@@ -136,7 +136,12 @@ class Progress:
             self._bar = None
 
     def show_summary(
-        self, metrics: Mapping[str, float], directory: Path | str, seconds: float, done: bool = False
+        self,
+        metrics: Mapping[str, float],
+        directory: Path | str,
+        seconds: float,
+        done: bool = False,
+        tensorboard: bool = True,
     ) -> None:
         """Print the final metrics, how long training took, and the commands to type next.
 
@@ -145,6 +150,7 @@ class Progress:
             directory: the run directory.
             seconds: how long the whole training took.
             done: whether another epoch would change nothing, so that `resume` is not suggested.
+            tensorboard: whether there is something for TensorBoard to show.
         """
         self.close()
         if self.quiet:
@@ -164,7 +170,8 @@ class Progress:
         run = run.relative_to(here) if run.is_absolute() and run.is_relative_to(here) else run
         name = shlex.quote(str(run))
         self.print_line(f"{_format_duration(seconds)} · {run}")
-        self.print_line(f"  dlx tensorboard {name}")
+        if tensorboard:
+            self.print_line(f"  dlx tensorboard {name}")
         self.print_line(f"  dlx evaluate {name}")
         if not done:
             self.print_line(f"  dlx resume {name} trainer.epochs={2 * self._planned}")

@@ -12,7 +12,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from dlx.runs.rundir import find_runs
 from dlx.sweeps import plugins, slots
 
-SHORT = ("dataset=iris", "trainer.epochs=1", "trainer.device=cpu", "trainer.logger.tensorboard=false")
+SHORT = ("dataset=iris", "trainer.epochs=1", "trainer.device=cpu", "logger=[]")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from dlx.runs.rundir import find_runs
 from dlx.sweeps.objective import choose_metric, get_final_value
 from dlx.sweeps.space import Choices, Numbers, expand_log, parse_space
 
-QUIET = ("trainer.device=cpu", "trainer.logger.tensorboard=false")
+QUIET = ("trainer.device=cpu", "logger=[]")
 TINY = ("dataset=iris", "model.hidden=[4]", "trainer.epochs=2", *QUIET)
 
 
