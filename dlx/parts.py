@@ -241,6 +241,7 @@ def describe(parts: Parts) -> dict[str, Any]:
     """Return run.json's entries about the parts."""
     return {
         "seed": parts.config.seed,
+        "logger": list(parts.config.get("logger") or {}),
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         **parts.pretrained_init.to_dict(),
