@@ -178,4 +178,5 @@ def rename_targets(node: Any) -> Any:
 def update_config(config: DictConfig | ListConfig) -> DictConfig | ListConfig:
     """Return a saved configuration in present names; interpolations stay."""
     content = rename_targets(OmegaConf.to_container(config))
-    return OmegaConf.create(move_keys(content) if isinstance(content, dict) else content)
+    result: DictConfig | ListConfig = OmegaConf.create(move_keys(content) if isinstance(content, dict) else content)
+    return result
