@@ -132,7 +132,7 @@ def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
 
 def _is_default(entry: Entry, catalogue: Catalogue) -> bool:
     if entry.group in PLUGINS:
-        return catalogue.defaults.get(entry.group, "basic") == entry.name
+        return bool(catalogue.defaults.get(entry.group, "basic") == entry.name)
     return catalogue.is_default(entry.group, entry.name)
 
 
