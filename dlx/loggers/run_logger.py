@@ -156,13 +156,11 @@ class RunLogger:
             self._last_step = step
             if self._metrics_file is None or (is_step and prefix == "train" and step % self.keep):
                 continue
+            values = dict(zip(names, row, strict=True))
             if rows and rows[-1][0] == step:
-                values = rows[-1][1]
-                rows[-1] = (step, values, epoch, now)
+                rows[-1] = (step, {**rows[-1][1], **values}, epoch, now)
             else:
-                values = {}
                 rows.append((step, values, epoch, now))
-            values.update(zip(names, row, strict=True))
         if self._metrics_file is None:
             return
         with self._writing(self._metrics_file.path):

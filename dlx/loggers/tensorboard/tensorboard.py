@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dlx.loggers.histogram import Histogram
 from dlx.loggers.logger import Logger
-from dlx.loggers.tensorboard.events import EventFile, Point
+from dlx.loggers.tensorboard.events import EventFile
 from dlx.loggers.tensorboard.histogram import encode_histogram
 
 
@@ -44,8 +44,7 @@ class TensorBoardLogger(Logger):
             "embedding": embedding,
         }
         self._has_hparams = False  # the HParams row is begun
-        self._points: list[Point] = []  # not written yet
-        self._tags: set[str] = set()  # that have a curve
+        self._pending: list[tuple[int, Mapping[str, float], float]] = []  # step, values and time, not written yet
 
     def open(self, directory: Path, resume_step: int | None = None) -> None:
         """Begin a new event file; TensorBoard drops what earlier ones hold after `resume_step`."""
@@ -59,13 +58,13 @@ class TensorBoardLogger(Logger):
     def scalars(self, step: int, values: Mapping[str, float], epoch: int, time: float) -> None:
         """Log values, each a point of its tag's curve."""
         if self._enabled["scalars"]:
-            self._points += [(tag, step, time, value) for tag, value in values.items()]
+            self._pending.append((step, values, time))
 
     def flush(self) -> None:
         """Write the points, all at once: the checksums of many cost little more than that of one."""
-        points, self._points = self._points, []
-        if points:
-            self._tags.update(tag for tag, *_ in points)
+        pending, self._pending = self._pending, []
+        if pending:
+            points = [(tag, step, time, value) for step, values, time in pending for tag, value in values.items()]
             self._events.scalars(points)
             self._events.flush()
 
@@ -110,7 +109,7 @@ class TensorBoardLogger(Logger):
             self._events.session_start(flatten_config(config), self.started)
             self._has_hparams = True
         if metrics is not None:
-            rest = [tag for tag in metrics if tag not in self._tags]
+            rest = [tag for tag in metrics if not self._events.has_curve(tag)]
             self._events.scalars([(tag, step, clock.time(), metrics[tag]) for tag in rest])
             self._events.session_end(True)
         self._events.flush()
