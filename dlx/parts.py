@@ -28,6 +28,7 @@ from dlx.hardware.device import (
 )
 from dlx.hardware.random_state import seed_everything
 from dlx.instantiate import build, build_optional
+from dlx.loggers.logger import Logger
 from dlx.models import pretrained, tensor_file
 from dlx.models.interfaces import DataInitialized
 from dlx.models.pretrained import PretrainedInit
@@ -239,10 +240,29 @@ def _tune(config: DictConfig | ResolvedConfig, trainer: Trainer, model: nn.Modul
     return machine
 
 
+def make_loggers(config: DictConfig | ResolvedConfig) -> dict[str, Logger]:
+    """Build the loggers of the group `logger`, by name; they are opened in the run directory later.
+
+    Raises:
+        UsageError: one of them refuses its values, or is no logger.
+    """
+    loggers: dict[str, Logger] = {}
+    for name in config.get("logger") or {}:
+        logger = build(config, f"logger.{name}")
+        if not isinstance(logger, Logger):
+            raise UsageError(
+                f"logger.{name}._target_={type(logger).__module__}.{type(logger).__name__} was given; "
+                "needed: a subclass of dlx.loggers.logger.Logger"
+            )
+        loggers[str(name)] = logger
+    return loggers
+
+
 def describe(parts: Parts) -> dict[str, Any]:
     """Return run.json's entries about the parts."""
     return {
         "seed": parts.config.seed,
+        "logger": list(parts.config.get("logger") or {}),
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         **parts.pretrained_init.to_dict(),

@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
-from dlx.loggers.run_logger import Logger
-from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data
+from dlx.loggers.logger import Logger
+from dlx.loggers.run_logger import RunLogger
+from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data, make_loggers
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
@@ -57,9 +58,10 @@ def train_in(
     """
     group = broadcast_job("train", config)
     parts = group.run_on_all_ranks(lambda: add_callbacks(assemble(config, fresh=True)))
+    loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     with mark_interrupted(directory):
         run = group.run_on_all_ranks(lambda: NullRun() if group.rank else create_run(directory, parts, about))
-        _fit(run, parts, progress=progress, callbacks=callbacks)
+        _fit(run, parts, loggers, progress=progress, callbacks=callbacks)
     return run
 
 
@@ -88,6 +90,7 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, callb
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
     parts = group.run_on_all_ranks(lambda: add_callbacks(assemble(config, fresh=not saved, batch=batch)))
+    loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     note: str | None = "no checkpoint had been saved; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
@@ -99,7 +102,7 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, callb
         if group.rank == 0:
             run.update(**distributed_info(parts))
             _save_config(run, parts)
-        _fit(run, parts, resumed=True, note=note, progress=progress, callbacks=callbacks)
+        _fit(run, parts, loggers, resumed=True, note=note, progress=progress, callbacks=callbacks)
     return run
 
 
@@ -117,6 +120,7 @@ def describe_job(hydra: Any) -> dict[str, Any]:
 def _fit(
     run: Run,
     parts: Parts,
+    loggers: Mapping[str, Logger],
     resumed: bool = False,
     note: str | None = None,
     progress: Progress | None = None,
@@ -128,7 +132,6 @@ def _fit(
     trainer.built_in += tuple(callbacks)
     progress = progress or Progress(quiet=group.rank > 0)
     directory = None if group.rank else run.directory
-    logger = trainer.make_logger(directory, resume_step=trainer.step if resumed else None)
     about = run.read()
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
@@ -136,6 +139,7 @@ def _fit(
     notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
+    logger = make_run_logger(run, parts, loggers, resumed, report=progress.print_line)
     with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
         try:
             logger.hparams(to_dict(parts.config))
@@ -152,11 +156,43 @@ def _fit(
             raise
         finally:
             logger.close()
-    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done, trainer.to_resume)
+    has_events = any(run.directory.glob("events.out.tfevents.*"))
+    seconds = time.monotonic() - started
+    progress.show_summary(metrics, run.directory, seconds, parts.procedure.done, trainer.to_resume, has_events)
 
 
-def log_config_and_graph(parts: Parts, logger: Logger) -> None:
-    """Log what TensorBoard shows before the first step besides the HParams row: the configuration and the graph."""
+def make_run_logger(
+    run: Run, parts: Parts, loggers: Mapping[str, Logger], resumed: bool, report: Callable[[str], None]
+) -> RunLogger:
+    """Make the logger of a run, which hands what it gathers to all `loggers`.
+
+    Args:
+        run: what fails is noted in its run.json.
+        parts: of the run; the trainer says how often is written.
+        loggers: by name, not opened yet.
+        resumed: the curves go on at the trainer's step.
+        report: prints what fails.
+    """
+
+    def report_failure(line: str) -> None:
+        report(line)
+        with contextlib.suppress(OSError):  # a full disk: the training itself will say so
+            run.update(notes=[*run.read().get("notes", []), line])
+
+    trainer = parts.trainer
+    return RunLogger(
+        None if current_group().rank else run.directory,
+        trainer.step if resumed else None,
+        loggers,
+        every=trainer.flush_every,
+        keep=trainer.log_every,
+        pictures=trainer.pictures,
+        report=report_failure,
+    )
+
+
+def log_config_and_graph(parts: Parts, logger: RunLogger) -> None:
+    """Log what is known before the first step besides the row of HParams: the configuration and the graph."""
     logger.config(to_yaml(parts.config))
     if logger.is_enabled("graph"):
         state = get_random_state()  # drawing the graph must not change what a model that samples learns
@@ -183,7 +219,7 @@ def to_dict(config: DictConfig | ResolvedConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
+def finish(run: Run, parts: Parts, logger: RunLogger) -> dict[str, float]:
     """Measure the test split with the best model, and return all final metrics, the last train and val ones too."""
     trainer, group = parts.trainer, current_group()
     metrics = dict(trainer.latest)

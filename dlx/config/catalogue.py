@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from dlx.config.search import GROUPS, SearchPath
+from dlx.config.search import GROUPS, MULTIPLE_GROUPS, SearchPath
 from dlx.config.static.signature import Signature, read_signature
 from dlx.config.static.source import NotFound
 
@@ -37,8 +37,10 @@ class Entry:
     @property
     def target(self) -> str | None:
         """The class that it configures; experiments and an empty scheduler have none."""
-        inner = self.node.get(self.name) if self.group == "callbacks" else None  # stands under a name of its own
-        return (inner if isinstance(inner, dict) else self.node).get("_target_")
+        if self.group in MULTIPLE_GROUPS:  # beneath a key of its own
+            targets = [own["_target_"] for own in self.node.values() if isinstance(own, dict) and "_target_" in own]
+            return targets[0] if targets else None
+        return self.node.get("_target_")
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
@@ -72,6 +74,11 @@ class Catalogue:
         listed = (read_yaml(file) if file else {}).get("defaults") or []
         pairs = [pair for item in listed if isinstance(item, Mapping) for pair in item.items()]
         return {str(key): value for key, value in pairs if not str(key).startswith("override ")}
+
+    def is_default(self, group: str, name: str) -> bool:
+        """Return whether a group's option is chosen unless told otherwise."""
+        chosen = self.defaults.get(group)
+        return name in chosen if isinstance(chosen, list) else name == chosen
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -231,7 +238,7 @@ def _parse_default(group: str, item: Any) -> tuple[str | None, dict[str, str]]:
     if isinstance(item, Mapping) and len(item) == 1:
         key, value = next(iter(item.items()))
         if override := _OVERRIDE.match(str(key)):
-            return None, {override["group"]: value}
+            return None, {override["group"]: f"[{','.join(map(str, value))}]" if isinstance(value, list) else value}
         if str(key).startswith("/") and isinstance(value, str):
             return f"{str(key)[1:]}/{value}", {}
     return None, {}

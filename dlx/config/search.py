@@ -14,7 +14,19 @@ from typing import NamedTuple
 
 from dlx.errors import UsageError
 
-GROUPS = ("task", "procedure", "optimizer", "scheduler", "trainer", "callbacks", "dataset", "model", "experiment")
+GROUPS = (
+    "task",
+    "procedure",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+    "dataset",
+    "model",
+    "experiment",
+)
+MULTIPLE_GROUPS = ("callbacks", "logger")  # several may be chosen: logger=[tensorboard,csv]; each has a key of its own
 _TARGET = re.compile(r"""^[\s\-]*_target_\s*:\s*["']?(\w+)\.""", re.MULTILINE)
 
 

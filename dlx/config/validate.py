@@ -11,10 +11,10 @@ from dlx.config.callback_checks import explain_bad_callback
 from dlx.config.catalogue import find_signature
 from dlx.config.hydra_internals import get_raw_repr, is_empty
 from dlx.config.keys import FILLED, RESERVED, get_settable_parameters
-from dlx.config.moved import get_renamed_keys
+from dlx.config.moved import PATHS, get_renamed_keys, move_override
 from dlx.config.origin import Origins
 from dlx.config.report import Location, Problem, find_closest, join_names
-from dlx.config.search import GROUPS, list_own_packages
+from dlx.config.search import GROUPS, MULTIPLE_GROUPS, list_own_packages
 from dlx.config.static.constructor_checks import find_failed_checks
 from dlx.config.static.schema import Choice, Kind, ListOf, Number, String, Union, format_value
 from dlx.config.static.signature import UNKNOWN, Parameter, Signature, read_signature
@@ -55,6 +55,8 @@ class Validator:
                 self._check_value((key,), kind, self.config)
         self._check_callbacks()
         self._check_node((), self.config, changed)
+        for group in MULTIPLE_GROUPS:
+            self._check_members(group)
         return self.problems
 
     def _check_callbacks(self) -> None:
@@ -91,6 +93,23 @@ class Validator:
             else:
                 self._check_resolves((*path, str(key)), node, key)
 
+    def _check_members(self, group: str) -> None:
+        """Report what stands in a group of several without a key of its own, or is no object."""
+        node = self.config.get(group)
+        if not isinstance(node, DictConfig) or is_empty(node):
+            return
+        file = self.origins[(group, "_target_")]
+        name = file.file.stem if file else "NAME"
+        if "_target_" in node:
+            what = f"several may be chosen from {group}, so each needs a key of its own"
+            self._report((group, "_target_"), what, f"write it below {name}:")
+            return
+        for key in map(str, node):
+            if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+                continue
+            if not isinstance(node[key], DictConfig) or "_target_" not in node[key]:
+                self._report((group, key), f"{group}.{key} names no class", "write its _target_, a dotted name")
+
     def _check_object(self, path: Path, node: DictConfig) -> None:
         target = node.get("_target_")
         signature = self._find_signature((*path, "_target_"), target)
@@ -104,6 +123,11 @@ class Validator:
                 self._check_value((*path, key), known[key].kind, node)
             elif new := get_renamed_keys(target).get(key):
                 self._report((*path, key), f"{'.'.join((*path, key))} is now {'.'.join((*path, new))}", f"write {new}")
+            elif moved := _find_moved_keys((*path, key), node[key]):
+                for old, value in moved.items():
+                    present = move_override(old, format_value(value))
+                    assert present is not None
+                    self._report(tuple(old.split(".")), f"{old} is now {present[0]}", f"write {'='.join(present)}")
             elif not signature.is_open:
                 self._report_foreign_key((*path, key), signature, known)
         if not (node.get("_partial_") or "_args_" in node):
@@ -228,6 +252,13 @@ class Validator:
                 return self.given[path]
             path = path[:-1]
         return None
+
+
+def _find_moved_keys(path: Path, value: Any) -> dict[str, Any]:
+    """Return the keys at and below a path that have moved elsewhere, with their values."""
+    if not isinstance(value, DictConfig):
+        return {_join_path(path): value} if _join_path(path) in PATHS else {}
+    return {old: inner for key in map(str, value) for old, inner in _find_moved_keys((*path, key), value[key]).items()}
 
 
 def _module_name(place: Definition | Module) -> str:

@@ -142,6 +142,7 @@ class Progress:
         seconds: float,
         done: bool = False,
         to_resume: str = "",
+        tensorboard: bool = True,
     ) -> None:
         """Print the final metrics, how long training took, and the commands to type next.
 
@@ -151,6 +152,7 @@ class Progress:
             seconds: how long the whole training took.
             done: whether another epoch would change nothing, so that `resume` is not suggested.
             to_resume: what `dlx resume` is to change for the training to go on; empty takes more epochs.
+            tensorboard: whether there is something for TensorBoard to show.
         """
         self.close()
         if self.quiet:
@@ -170,7 +172,8 @@ class Progress:
         run = run.relative_to(here) if run.is_absolute() and run.is_relative_to(here) else run
         name = shlex.quote(str(run))
         self.print_line(f"{_format_duration(seconds)} · {run}")
-        self.print_line(f"  dlx tensorboard {name}")
+        if tensorboard:
+            self.print_line(f"  dlx tensorboard {name}")
         self.print_line(f"  dlx evaluate {name}")
         if not done:
             self.print_line(f"  dlx resume {name} {to_resume or f'trainer.epochs={2 * self._planned}'}")

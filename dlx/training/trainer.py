@@ -1,7 +1,7 @@
 """The training loop. It knows no model and no learning procedure."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,8 +14,8 @@ from dlx.hardware.device import autocast, select_device
 from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.hardware.signals import Interrupt, catch_interrupts
-from dlx.loggers.run_logger import Logger
-from dlx.loggers.tensorboard.histogram import encode_parameters
+from dlx.loggers.histogram import Histogram, compute_parameter_histograms
+from dlx.loggers.run_logger import RunLogger
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
@@ -57,7 +57,9 @@ class Trainer(Training):
         strategy: how several processes train together: `ddp`, each with the full model, or `fsdp`, each with a shard.
         processes: that dlx starts on this machine if torchrun did not; `auto`, one for each GPU.
         sync_batch_norm: normalise over the examples of all processes instead of each one's.
-        logger: makes the logger of a run directory.
+        flush_every: steps between writes of what is logged; NaN is looked for as often, and a due checkpoint saved.
+        log_every: log the values of every so many-th step; all are checked for NaN, and count in an epoch's mean.
+        pictures: write pictures, into figures/ and to the loggers that take them.
     """
 
     def __init__(
@@ -86,7 +88,9 @@ class Trainer(Training):
         strategy: Literal["ddp", "fsdp"] | None = None,
         processes: Count | Literal["auto"] = "auto",
         sync_batch_norm: bool = False,
-        logger: Callable[..., Logger] = Logger,
+        flush_every: Count = 50,
+        log_every: Count = 1,
+        pictures: bool = True,
     ) -> None:
         self.epochs, self.max_steps, self.batch = epochs, max_steps, batch
         self.device, self.precision = select_device(device), str(precision)
@@ -96,7 +100,7 @@ class Trainer(Training):
         self.validate_every, self.splits = validate_every, list(evaluate)
         self.test, self.save_every, self.visuals = test, save_every, list(visuals)
         self.strategy, self.processes, self.sync_batch_norm = strategy, processes, sync_batch_norm
-        self.make_logger = logger
+        self.flush_every, self.log_every, self.pictures = flush_every, log_every, pictures
         self.epoch = 0  # epochs finished
         self.step = 0  # steps taken
         self.step_in_epoch = 0
@@ -123,7 +127,7 @@ class Trainer(Training):
         task: Task,
         procedure: Procedure,
         data: Loader,
-        logger: Logger,
+        logger: RunLogger,
         checkpoints: Checkpoints,
         progress: Progress,
     ) -> None:
@@ -159,7 +163,7 @@ class Trainer(Training):
         task: Task,
         procedure: Procedure,
         data: Loader,
-        logger: Logger,
+        logger: RunLogger,
         checkpoints: Checkpoints,
         progress: Progress,
     ) -> None:
@@ -271,9 +275,9 @@ class Trainer(Training):
             else:
                 self.sums[name] = (value, 1)
 
-    def encode_histograms(self) -> Mapping[str, bytes | None]:
-        """Return the histograms of the weights, by name, for TensorBoard."""
-        return encode_parameters(self.model)
+    def compute_histograms(self) -> Mapping[str, Histogram | None]:
+        """Return the histograms of the weights, by name."""
+        return compute_parameter_histograms(self.model)
 
     def _average_sums(self) -> None:
         """Replace every rank's sums by their mean over the ranks."""

@@ -59,7 +59,7 @@ class SweepComposer:
 
     def _get_base(self, master: DictConfig, words: Sequence[str]) -> "ComposedBase":
         """Return the configuration with the same choices, composed when it is first asked for."""
-        groups = {*GROUPS, *map(str, master.hydra.runtime.choices)}  # the latter lack one of which nothing is chosen
+        groups = {*GROUPS, *map(str, master.hydra.runtime.choices)}  # a list of choices Hydra does not record
         overrides = [self._parse(word) for word in words]
         pairs = zip(words, overrides, strict=True)
         key = tuple(

@@ -14,7 +14,7 @@ from dlx.sweeps import plugins, slots
 
 pytestmark = pytest.mark.integration
 
-SHORT = ("dataset=iris", "trainer.epochs=1", "trainer.device=cpu", "trainer.logger.tensorboard=false")
+SHORT = ("dataset=iris", "trainer.epochs=1", "trainer.device=cpu", "logger=[]")
 
 
 @pytest.fixture

@@ -130,8 +130,9 @@ def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _is_default(entry: Entry, catalogue: Catalogue) -> bool:
-    usual = "basic" if entry.group in PLUGINS else None
-    return catalogue.defaults.get(entry.group, usual) == entry.name
+    if entry.group in PLUGINS:
+        return bool(catalogue.defaults.get(entry.group, "basic") == entry.name)
+    return catalogue.is_default(entry.group, entry.name)
 
 
 def _make_row(entry: Entry, catalogue: Catalogue) -> tuple[str, str, str]:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from dlx.datasets.loader import Loader
 from dlx.errors import UsageError
-from dlx.loggers.run_logger import Logger
+from dlx.loggers.histogram import Histogram
+from dlx.loggers.run_logger import RunLogger
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.training.checkpoint import Checkpoints
@@ -26,7 +27,7 @@ class Training(Protocol):
     task: Task
     procedure: Procedure
     data: Loader
-    logger: Logger
+    logger: RunLogger
     checkpoints: Checkpoints
     callbacks: dict[str, "Callback"]  # those that were added, by name
 
@@ -39,8 +40,8 @@ class Training(Protocol):
     def log_pictures(self) -> None:
         """Log the pictures of the model and the task."""
 
-    def encode_histograms(self) -> Mapping[str, bytes | None]:
-        """Return the histograms of the weights, by name, for TensorBoard."""
+    def compute_histograms(self) -> Mapping[str, Histogram | None]:
+        """Return the histograms of the weights, by name."""
 
 
 class Callback:

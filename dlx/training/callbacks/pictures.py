@@ -9,7 +9,7 @@ class Histograms(Callback):
 
     def on_epoch_end(self, trainer: Training) -> None:
         with current_group().full_parameters(trainer.model):
-            trainer.logger.histograms(trainer.encode_histograms, trainer.step)
+            trainer.logger.histograms(trainer.compute_histograms, trainer.step)
 
 
 class Pictures(Callback):

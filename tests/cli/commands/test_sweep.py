@@ -19,7 +19,7 @@ from dlx.sweeps.space import Choices, Numbers, expand_log, parse_space
 
 pytestmark = pytest.mark.integration
 
-QUIET = ("trainer.device=cpu", "trainer.logger.tensorboard=false")
+QUIET = ("trainer.device=cpu", "logger=[]")
 TINY = ("dataset=iris", "model.hidden=[4]", "trainer.epochs=2", *QUIET)
 
 
