@@ -19,6 +19,7 @@ from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
+from dlx.metrics import Metric, list_declared, list_own_directions
 from dlx.parts import Parts, assemble, describe, distributed_info, init_from_data
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
@@ -74,6 +75,7 @@ def mark_interrupted(directory: Path) -> Iterator[None]:
 
 def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     """Create the run directory of a training that is about to begin; see `train_in`."""
+    declared_metrics(parts)  # a metric without a direction is refused before anything is written
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
     _save_config(run, parts)
     return run
@@ -93,6 +95,7 @@ def resume(
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).load_latest(where))
         parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
+    group.run_on_all_ranks(lambda: declared_metrics(parts))
     with mark_interrupted(run.directory):  # dlx runs asks whether the process lives
         run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
         if group.rank == 0:
@@ -100,6 +103,16 @@ def resume(
             _save_config(run, parts)
         _fit(run, parts, resumed=True, note=note, progress=progress, watch=watch)
     return run
+
+
+def declared_metrics(parts: Parts) -> tuple[Metric, ...]:
+    """Return what task, model and procedure declare that they emit.
+
+    Raises:
+        UsageError: a declaration is invalid, or the task monitors what is declared nowhere.
+    """
+    task, procedure = parts.task.list_metrics(), parts.procedure.list_metrics()
+    return (*task, *list_declared(type(parts.model)), *procedure)
 
 
 def _save_config(run: Run, parts: Parts) -> None:
@@ -195,7 +208,10 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
         tested = trainer.evaluate("test")
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
-    run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
+    own = list_own_directions(metrics, declared_metrics(parts))
+    run.update(
+        metrics=metrics, **({"directions": own} if own else {})
+    )  # before anything is drawn: a picture that fails costs no number
     logger.hparams(to_dict(parts.config), metrics)
     with group.full_parameters(parts.model):
         trainer.log_pictures()
