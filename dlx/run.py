@@ -164,7 +164,8 @@ def _fit(
             raise
         finally:
             logger.close()
-    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+    seconds, declared = time.monotonic() - started, declared_metrics(parts)
+    progress.show_summary(metrics, run.directory, seconds, parts.procedure.done, declared)
 
 
 def log_config_and_graph(parts: Parts, logger: Logger) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dlx.config.catalogue import find_signature
+from dlx.config.catalogue import Catalogue, find_signature
 from dlx.metrics import Metric, find_metric, parse_direction, resolve_declared
 
 EMITTING = ("task", "model", "procedure")  # groups
@@ -25,6 +25,17 @@ def read_declared(config: DictConfig) -> tuple[Metric, ...]:
             if signature is not None:
                 found += resolve_declared(signature.attributes.get("declares", ()), target)
     return tuple(dict.fromkeys(found))
+
+
+def read_own_metrics(catalogue: Catalogue) -> tuple[Metric, ...]:
+    """Return what the user's own tasks, models and procedures declare.
+
+    Raises:
+        UsageError: a declaration is invalid.
+    """
+    entries = [entry for group in EMITTING for entry in catalogue.entries(group) if entry.origin == "user"]
+    declared = (resolve_declared(entry.attributes.get("declares", ()), str(entry.target)) for entry in entries)
+    return tuple(dict.fromkeys(metric for metrics in declared for metric in metrics))
 
 
 def read_monitored(config: DictConfig) -> Metric | None:
