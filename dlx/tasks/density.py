@@ -101,8 +101,9 @@ class Density(Task):
         if "steps" in means and "log_likelihood" in final:
             final["nats_per_step"] = -final["log_likelihood"] / float(means["steps"])
             final["bits_per_step"] = final["nats_per_step"] / math.log(2)
-        if "steps" in means and "log_likelihood_after_first" in final and float(means["steps"]) > 1:
-            final["nats_per_next_step"] = -final.pop("log_likelihood_after_first") / (float(means["steps"]) - 1)
+        after_first = final.pop("log_likelihood_after_first", None)
+        if after_first is not None and "steps" in means and float(means["steps"]) > 1:
+            final["nats_per_next_step"] = -after_first / (float(means["steps"]) - 1)
         return final
 
     def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
