@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.datasets.sequences.padding import concatenate
 from dlx.errors import UsageError
-from dlx.metrics import Direction, Metric, get_direction, list_declared
+from dlx.metrics import Direction, Metric, get_direction, list_declared, parse_direction
 from dlx.runs.rundir import Run
 
 if TYPE_CHECKING:
@@ -39,11 +39,7 @@ class Task:
         given: Direction | None = self.__dict__.get("mode")
         declared = given or get_direction(self.monitor, list_declared(type(self)))
         if declared is None and self.monitor:
-            kind = f"{type(self).__module__}.{type(self).__qualname__}"
-            raise UsageError(
-                f"{kind} monitors {self.monitor}, and nothing says which way it is better; needed: its declaration; "
-                f'write declares = (Metric("{self.monitor}", "min"),) into the class, or "max"'
-            )
+            raise self._no_direction_error()
         return declared or "min"
 
     @mode.setter
@@ -57,8 +53,17 @@ class Task:
             UsageError: the monitored metric is declared nowhere, or a declaration is invalid.
         """
         declared = list_declared(type(self))
+        if parse_direction(self.mode) is None:
+            raise self._no_direction_error()
         is_declared = not self.monitor or get_direction(self.monitor, declared) == self.mode
         return declared if is_declared else (Metric(self.monitor, self.mode), *declared)
+
+    def _no_direction_error(self) -> UsageError:
+        kind = f"{type(self).__module__}.{type(self).__qualname__}"
+        return UsageError(
+            f"{kind} monitors {self.monitor}, and nothing says which way it is better; needed: its declaration; "
+            f'write declares = (Metric("{self.monitor}", "min"),) into the class, or "max"'
+        )
 
     def attach(self, dataset: "Dataset") -> None:
         """Take from the dataset what the task needs of it (class names, true centres); called once it is loaded.
