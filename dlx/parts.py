@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from omegaconf import DictConfig, open_dict
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dlx.batch import Batch
 from dlx.config.resolved import ResolvedConfig
@@ -163,7 +164,7 @@ def _make_learner(
         config,
         "procedure",
         optimizer=build_optional(config, "optimizer"),
-        scheduler=make_scheduler(config, updates),
+        scheduler=make_scheduler(config, updates, task, model),
         total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
     )
     data.shuffle = data.shuffle and procedure.shuffle
@@ -173,14 +174,33 @@ def _make_learner(
     return data, procedure
 
 
-def make_scheduler(config: DictConfig | ResolvedConfig, updates: int) -> Any:
+def make_scheduler(config: DictConfig | ResolvedConfig, updates: int, task: Task, model: nn.Module) -> Any:
     """Return the schedule's constructor, still to be called with its optimizer; None for a constant rate.
+
+    A plateau schedule without a mode gets that of the task's monitored metric, which is written into the configuration.
 
     Args:
         config: the whole configuration.
         updates: per epoch, for schedulers that take `steps_per_epoch`.
+        task: monitors a metric.
+        model: which one may depend on it.
+
+    Raises:
+        UsageError: a plateau schedule waits for a metric, and the task monitors none.
     """
     scheduler = build_optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    kind = getattr(scheduler, "func", None)
+    if isinstance(kind, type) and issubclass(kind, ReduceLROnPlateau):
+        task.validate_model(model)
+        if not task.monitor:
+            raise UsageError(
+                f"scheduler=plateau was given; task {type(task).__name__.lower()} monitors no metric that it could "
+                "wait for; type another scheduler= (dlx list schedulers)"
+            )
+        if config.scheduler.get("mode") is None:
+            with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
+                config.scheduler["mode"] = task.mode
+            scheduler = partial(scheduler, mode=task.mode)
     return scheduler and partial(Schedule, scheduler=scheduler, interval=config.scheduler.get("interval", "epoch"))
 
 

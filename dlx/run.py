@@ -20,6 +20,7 @@ from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.logger import Logger
 from dlx.loggers.run_logger import RunLogger
+from dlx.metrics import Metric, list_declared, list_own_directions
 from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data, make_loggers
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
@@ -79,6 +80,7 @@ def mark_interrupted(directory: Path) -> Iterator[None]:
 
 def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     """Create the run directory of a training that is about to begin; see `train_in`."""
+    declared_metrics(parts)  # a metric without a direction is refused before anything is written
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
     _save_config(run, parts)
     return run
@@ -97,6 +99,7 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, callb
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).load_latest(where))
         parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
+    group.run_on_all_ranks(lambda: declared_metrics(parts))
     with mark_interrupted(run.directory):  # dlx runs asks whether the process lives
         run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
         if group.rank == 0:
@@ -104,6 +107,16 @@ def resume(run: Run, config: DictConfig, progress: Progress | None = None, callb
             _save_config(run, parts)
         _fit(run, parts, loggers, resumed=True, note=note, progress=progress, callbacks=callbacks)
     return run
+
+
+def declared_metrics(parts: Parts) -> tuple[Metric, ...]:
+    """Return what task, model and procedure declare that they emit.
+
+    Raises:
+        UsageError: a declaration is invalid, or the task monitors what is declared nowhere.
+    """
+    task, procedure = parts.task.list_metrics(), parts.procedure.list_metrics()
+    return (*task, *list_declared(type(parts.model)), *procedure)
 
 
 def _save_config(run: Run, parts: Parts) -> None:
@@ -157,8 +170,10 @@ def _fit(
         finally:
             logger.close()
     has_events = any(run.directory.glob("events.out.tfevents.*"))
-    seconds = time.monotonic() - started
-    progress.show_summary(metrics, run.directory, seconds, parts.procedure.done, trainer.to_resume, has_events)
+    seconds, declared = time.monotonic() - started, declared_metrics(parts)
+    progress.show_summary(
+        metrics, run.directory, seconds, parts.procedure.done, trainer.to_resume, has_events, own=declared
+    )
 
 
 def make_run_logger(
@@ -232,7 +247,10 @@ def finish(run: Run, parts: Parts, logger: RunLogger) -> dict[str, float]:
         tested = trainer.evaluate("test")
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
-    run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
+    own = list_own_directions(metrics, declared_metrics(parts))
+    run.update(
+        metrics=metrics, **({"directions": own} if own else {})
+    )  # before anything is drawn: a picture that fails costs no number
     logger.hparams(to_dict(parts.config), metrics)
     with group.full_parameters(parts.model):
         trainer.log_pictures()

@@ -67,6 +67,8 @@ class Record:
             before, now = getattr(earlier, name), getattr(self, name)
             if before != now:
                 differences.append(f"  --{name}: {before or 'none'} → {now or 'none'}")
+        if earlier.metric == self.metric and earlier.mode != self.mode:
+            differences.append(f"  --metric: {self.metric}:{earlier.mode} → {self.metric}:{self.mode}")
         if differences:
             raise UsageError(
                 f"the sweep in {directory} was begun otherwise:\n" + "\n".join(differences) + "\n"

@@ -347,7 +347,7 @@ def test_a_run_that_came_to_its_end_is_not_pruned(sweep):
 
 
 def test_a_metric_that_no_run_has_ends_the_sweep(sweep):
-    code, out, err = sweep("m", LR, *TINY[:2], "trainer.epochs=1", *QUIET, "--metric", "train/x", "--trials", 9)
+    code, out, err = sweep("m", LR, *TINY[:2], "trainer.epochs=1", *QUIET, "--metric", "train/x:max", "--trials", 9)
     assert code == 3
     assert "3 trials: 3 failed" in out
     assert "it has no train/x; it has train/loss" in err
