@@ -20,6 +20,7 @@ from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
 from dlx.parts import Parts, assemble, describe, distributed_info, init_from_data
+from dlx.records.published import compare, format_comparison
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
@@ -151,7 +152,8 @@ def _fit(
             raise
         finally:
             logger.close()
-    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+    beside = map(format_comparison, run.read().get("published", []))
+    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done, beside)
 
 
 def log_config_and_graph(parts: Parts, logger: Logger) -> None:
@@ -196,10 +198,19 @@ def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
     run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
+    _compare_with_published(run, parts.config, metrics)
     logger.hparams(to_dict(parts.config), metrics)
     with group.full_parameters(parts.model):
         trainer.log_pictures()
     return metrics
+
+
+def _compare_with_published(run: Run, config: DictConfig | ResolvedConfig, metrics: dict[str, float]) -> None:
+    """Record in run.json what the run's experiment is to be compared with, where it was run as its file says."""
+    about = run.read()
+    beside = compare(about.get("experiment"), to_dict(config), metrics, run.directory)
+    if beside or about.get("published"):
+        run.update(published=beside)
 
 
 @contextlib.contextmanager

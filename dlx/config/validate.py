@@ -12,6 +12,7 @@ from dlx.config.hydra_internals import get_raw_repr, is_empty
 from dlx.config.keys import FILLED, RESERVED, get_settable_parameters
 from dlx.config.moved import get_renamed_keys
 from dlx.config.origin import Origins
+from dlx.config.published import find_mistakes
 from dlx.config.report import Location, Problem, find_closest, join_names
 from dlx.config.search import GROUPS, list_own_packages
 from dlx.config.static.constructor_checks import find_failed_checks
@@ -52,8 +53,14 @@ class Validator:
         for key, kind in ROOT_KEYS.items():
             if key in self.config:
                 self._check_value((key,), kind, self.config)
+        self._check_published()
         self._check_node((), self.config, changed)
         return self.problems
+
+    def _check_published(self) -> None:
+        given = self._to_plain(self.config, "published") if "published" in self.config else []
+        for mistake in find_mistakes(given) if given is not UNKNOWN else ():
+            self._report(("published", *mistake.path), mistake.what, mistake.remedy)
 
     def _check_node(self, path: Path, node: Container, changed: Path = ()) -> None:
         if isinstance(node, DictConfig) and not is_empty(node) and "_target_" in node:

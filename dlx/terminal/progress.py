@@ -4,13 +4,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 PRECISIONS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
 HIDDEN = frozenset({"lr", "gradient_norm", "steps_per_second"})  # logged as curves, not shown here
-ASCII = str.maketrans({"·": "|", "×": "x", "…": "~", "–": "-"})
+ASCII = str.maketrans({"·": "|", "×": "x", "…": "~", "–": "-", "±": "+-"})
 REFRESH = 0.1  # seconds between two drawings of the bar
 
 
@@ -136,7 +136,12 @@ class Progress:
             self._bar = None
 
     def show_summary(
-        self, metrics: Mapping[str, float], directory: Path | str, seconds: float, done: bool = False
+        self,
+        metrics: Mapping[str, float],
+        directory: Path | str,
+        seconds: float,
+        done: bool = False,
+        notes: Iterable[str] = (),
     ) -> None:
         """Print the final metrics, how long training took, and the commands to type next.
 
@@ -145,6 +150,7 @@ class Progress:
             directory: the run directory.
             seconds: how long the whole training took.
             done: whether another epoch would change nothing, so that `resume` is not suggested.
+            notes: lines that follow the metrics.
         """
         self.close()
         if self.quiet:
@@ -159,6 +165,8 @@ class Progress:
             for row in [["", *columns], *rows] if rows else []:
                 cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
                 self.print_line("  ".join((row[0].ljust(widths[0]), *cells)).rstrip())
+        for note in notes:
+            self.print_line(note)
         run = Path(directory)
         here = Path.cwd()
         run = run.relative_to(here) if run.is_absolute() and run.is_relative_to(here) else run
