@@ -13,6 +13,7 @@ from dlx.errors import UsageError
 from dlx.records.published import compose_alone, find_overrides, find_run_search_path
 from dlx.runs.rundir import Run
 from dlx.runs.saved import load_config
+from dlx.runs.status import get_status
 
 # Of a machine, what seconds depend on; never its name.
 MACHINE_KEYS = ("device", "gpu", "threads", "precision", "processes")
@@ -25,11 +26,10 @@ def make_record(run: Run) -> dict[str, Any]:
         UsageError: the run is not finished, or its experiment is no longer there.
     """
     about = run.read()
-    if about.get("status") != "finished":
-        raise UsageError(
-            f"{run.directory} is {about.get('status', 'of no known status')}; needed: a finished run; "
-            f"type dlx resume {run.directory}"
-        )
+    status = get_status(about)
+    if status != "finished":
+        advice = "wait for it" if status == "running" else f"type dlx resume {run.directory}"
+        raise UsageError(f"{run.directory} is {status}, not finished; a record needs final metrics; {advice}")
     experiment = about.get("experiment")
     alone = compose_alone(experiment, find_run_search_path(run.directory))
     return {
