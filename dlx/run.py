@@ -34,7 +34,10 @@ def train(config: DictConfig, progress: Progress | None = None) -> dict[str, flo
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    return train_in(Path(hydra.runtime.output_dir), config, describe_job(hydra), progress).read()["metrics"]
+    metrics: dict[str, float] = train_in(Path(hydra.runtime.output_dir), config, describe_job(hydra), progress).read()[
+        "metrics"
+    ]
+    return metrics
 
 
 def train_in(

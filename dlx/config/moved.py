@@ -120,4 +120,5 @@ def rename_targets(node: Any) -> Any:
 
 def update_config(config: DictConfig | ListConfig) -> DictConfig | ListConfig:
     """Return a saved configuration in present names; interpolations stay."""
-    return OmegaConf.create(rename_targets(OmegaConf.to_container(config)))
+    result: DictConfig | ListConfig = OmegaConf.create(rename_targets(OmegaConf.to_container(config)))
+    return result

@@ -94,7 +94,8 @@ class Classification(Task):
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return labels, (batch,)."""
-        return model(x).argmax(1)
+        result: Tensor = model(x).argmax(1)
+        return result
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """Return labels (batch,), and the probability of each class (batch, classes) where the model has them."""

@@ -74,7 +74,8 @@ class Clustering(Task):
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return indices of clusters, (batch,)."""
-        return model(x)
+        result: Tensor = model(x)
+        return result
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """Return indices of clusters, (batch,)."""

@@ -69,7 +69,8 @@ class Task:
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the model's prediction for each example, (batch, ...)."""
-        return model(x)
+        result: Tensor = model(x)
+        return result
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """Return the columns of `dlx predict`, each (batch, ...); the first is the prediction itself."""

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +115,10 @@ class Stack:
             batch: shared by all models, or, if `per_trial`, (K, batch, …) with one for each.
             per_trial: see above.
         """
-        return self._call_vmapped("loss", weights, fixed, buffers, values, batch, per_trial)
+        result: tuple[Tensor, list[Tensor]] = self._call_vmapped(
+            "loss", weights, fixed, buffers, values, batch, per_trial
+        )
+        return result
 
     @torch.no_grad()
     def compute_metrics(self, batch: Batch, per_trial: bool) -> dict[str, Tensor]:
@@ -133,7 +136,7 @@ class Stack:
             )
         finally:
             self.template.train()
-        return metrics
+        return cast(dict[str, Tensor], metrics)
 
     def _call_vmapped(
         self,

@@ -542,7 +542,8 @@ def test_filters_are_scaled_each_for_itself() -> None:
     assert figures.plot_filters(torch.zeros(2, 4), (2, 2)).isfinite().all()
 
 
-def test_drawn_figures_are_pictures_and_leave_matplotlib_alone(tmp_path: Path) -> None:
+def test_drawn_figures_are_pictures_and_leave_matplotlib_alone(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # captum imports it in other tests
     counts = torch.tensor([[5, 1], [0, 3]])
     x = torch.linspace(0, 1, 20)
     drawn = [

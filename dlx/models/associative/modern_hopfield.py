@@ -39,7 +39,7 @@ class ModernHopfield(Memory):
         super().__init__(shape)
         self.beta, self.steps, self.tolerance = beta, steps, tolerance
         self.register_buffer("patterns", torch.zeros(0, self.N))
-        self.register_load_state_dict_pre_hook(_resize_patterns)
+        self.register_load_state_dict_pre_hook(_resize_patterns)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return one update of x (batch, *shape), (batch, *shape)."""

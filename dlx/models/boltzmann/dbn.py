@@ -114,7 +114,8 @@ class DBN(nn.Module):
     def generate_below(self, index: int, h: Tensor) -> Tensor:
         """Return the probabilities of the units below hidden layer `index + 1`, on the way down."""
         if bool(self.untied):
-            return cast(Directed, self.directed[index])(h).sigmoid()
+            result: Tensor = cast(Directed, self.directed[index])(h).sigmoid()
+            return result
         return self.rbm(index).decode(h).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ class Helmholtz(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the means of the uppermost layer, (batch, hidden)."""
-        return self(x)
+        result: Tensor = self(x)
+        return result
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -59,7 +60,8 @@ class Helmholtz(nn.Module):
         h = self(x)
         for layer in reversed(self.down):
             h = layer(h).sigmoid()
-        return h.view(-1, *self.shape)
+        result: Tensor = h.view(-1, *self.shape)
+        return result
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:

@@ -167,7 +167,8 @@ def principal_directions(centred: Tensor) -> Tensor:
         directions = centred.T @ torch.linalg.eigh(centred @ centred.T).eigenvectors
     two = torch.nn.functional.pad(directions[:, -2:].flip(1), (0, 2 - min(n, D, 2)))
     two = two / two.norm(dim=0).clamp(min=1e-12)
-    return two * two.gather(0, two.abs().argmax(0, keepdim=True)).sign()
+    result: Tensor = two * two.gather(0, two.abs().argmax(0, keepdim=True)).sign()
+    return result
 
 
 def ranks(distances: Tensor) -> Tensor:
