@@ -54,9 +54,9 @@ def compare(
         alone = compose_alone(experiment, search_path)
     except DlxError:  # renamed or broken since: then nothing is known of what it says
         return []
+    found = read_figures(OmegaConf.to_container(alone.published))
     if find_overrides(alone, config):
         return []
-    found = read_figures(OmegaConf.to_container(alone.published))
     return [
         {"metric": one.metric, "measured": one.scale(metrics[one.metric]), "published": one.value}
         | {"spread": one.spread, "unit": one.unit, "setting": one.setting, "source": one.source}
