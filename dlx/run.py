@@ -22,6 +22,7 @@ from dlx.loggers.logger import Logger
 from dlx.loggers.run_logger import RunLogger
 from dlx.metrics import Metric, list_declared, list_own_directions
 from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data, make_loggers
+from dlx.records.published import compare, format_comparison
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
@@ -171,8 +172,9 @@ def _fit(
             logger.close()
     has_events = any(run.directory.glob("events.out.tfevents.*"))
     seconds, declared = time.monotonic() - started, declared_metrics(parts)
+    beside = [format_comparison(one) for one in run.read().get("published", [])]
     progress.show_summary(
-        metrics, run.directory, seconds, parts.procedure.done, trainer.to_resume, has_events, own=declared
+        metrics, run.directory, seconds, parts.procedure.done, trainer.to_resume, has_events, declared, beside
     )
 
 
@@ -251,10 +253,19 @@ def finish(run: Run, parts: Parts, logger: RunLogger) -> dict[str, float]:
     run.update(
         metrics=metrics, **({"directions": own} if own else {})
     )  # before anything is drawn: a picture that fails costs no number
+    _compare_with_published(run, parts.config, metrics)
     logger.hparams(to_dict(parts.config), metrics)
     with group.full_parameters(parts.model):
         trainer.log_pictures()
     return metrics
+
+
+def _compare_with_published(run: Run, config: DictConfig | ResolvedConfig, metrics: dict[str, float]) -> None:
+    """Record in run.json what the run's experiment is to be compared with, where it was run as its file says."""
+    about = run.read()
+    beside = compare(about.get("experiment"), to_dict(config), metrics, run.directory)
+    if beside or about.get("published"):
+        run.update(published=beside)
 
 
 @contextlib.contextmanager

@@ -111,6 +111,18 @@ class Catalogue:
             group, name, file, origin, read_description(file), _resolve_interpolations(node, group, node), overrides
         )
 
+    def read_published(self, experiment: str, depth: int = 0) -> list[Any]:
+        """Return the figures that an experiment's file names under `published`, or a file in its defaults list."""
+        file = self.search_path.find_file(f"experiment/{experiment}")
+        content = read_yaml(file) if file else {}
+        if isinstance(content.get("published"), list):
+            return list(content["published"])
+        bases = [_parse_default("experiment", item)[0] for item in content.get("defaults") or []]
+        for base in reversed([base for base in bases if base and base.startswith("experiment/")] if depth < 20 else []):
+            if found := self.read_published(base.removeprefix("experiment/"), depth + 1):
+                return found
+        return []
+
     def _iter_files(self, group: str) -> Iterator[tuple[str, Path]]:
         for place in self.search_path.directories:
             for file in sorted((place / group).rglob("*.y*ml")):

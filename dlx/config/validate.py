@@ -13,6 +13,7 @@ from dlx.config.hydra_internals import get_raw_repr, is_empty
 from dlx.config.keys import FILLED, RESERVED, get_settable_parameters
 from dlx.config.moved import PATHS, get_renamed_keys, move_override
 from dlx.config.origin import Origins
+from dlx.config.published import find_mistakes
 from dlx.config.report import Location, Problem, find_closest, join_names
 from dlx.config.search import GROUPS, MULTIPLE_GROUPS, list_own_packages
 from dlx.config.static.constructor_checks import find_failed_checks
@@ -54,6 +55,7 @@ class Validator:
             if key in self.config:
                 self._check_value((key,), kind, self.config)
         self._check_callbacks()
+        self._check_published()
         self._check_node((), self.config, changed)
         for group in MULTIPLE_GROUPS:
             self._check_members(group)
@@ -77,6 +79,11 @@ class Validator:
                 self._report(("callbacks", name), f"{what}; needed: a mapping with a _target_, or null for none")
             elif wrong := explain_bad_callback(str(inner.get("_target_"))):
                 self._report(("callbacks", name, "_target_"), wrong)
+
+    def _check_published(self) -> None:
+        given = self._to_plain(self.config, "published") if "published" in self.config else []
+        for mistake in find_mistakes(given) if given is not UNKNOWN else ():
+            self._report(("published", *mistake.path), mistake.what, mistake.remedy)
 
     def _check_node(self, path: Path, node: Container, changed: Path = ()) -> None:
         if isinstance(node, DictConfig) and not is_empty(node) and "_target_" in node:

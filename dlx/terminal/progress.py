@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,7 +12,7 @@ from dlx.metrics import Metric, find_metric
 
 PRECISIONS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
 HIDDEN = frozenset({"lr", "gradient_norm", "steps_per_second"})  # logged as curves, not shown here
-ASCII = str.maketrans({"·": "|", "×": "x", "…": "~", "–": "-", "↑": "^", "↓": "v", "²": "2"})
+ASCII = str.maketrans({"·": "|", "×": "x", "…": "~", "–": "-", "↑": "^", "↓": "v", "²": "2", "±": "+-"})
 ARROWS = {"max": "↑", "min": "↓", None: ""}  # which way is better
 REFRESH = 0.1  # seconds between two drawings of the bar
 
@@ -147,6 +147,7 @@ class Progress:
         to_resume: str = "",
         tensorboard: bool = True,
         own: Sequence[Metric] = (),
+        notes: Iterable[str] = (),
     ) -> None:
         """Print the final metrics, how long training took, and the commands to type next.
 
@@ -158,6 +159,7 @@ class Progress:
             to_resume: what `dlx resume` is to change for the training to go on; empty takes more epochs.
             tensorboard: whether there is something for TensorBoard to show.
             own: metrics that the run declares beside the catalogue: an arrow says which way is better, then the unit.
+            notes: lines that follow the metrics.
         """
         self.close()
         if self.quiet:
@@ -177,6 +179,8 @@ class Progress:
             for row in [header, *rows] if rows else []:
                 cells = (cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=False))
                 self.print_line("  ".join((row[0].ljust(widths[0]), *cells, row[-1])).rstrip())
+        for note in notes:
+            self.print_line(note)
         run = Path(directory)
         here = Path.cwd()
         run = run.relative_to(here) if run.is_absolute() and run.is_relative_to(here) else run

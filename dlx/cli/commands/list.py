@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dlx.cli.results import describe_results, format_results
 from dlx.config.catalogue import Catalogue, Entry
 from dlx.config.declared import read_own_metrics
 from dlx.config.extras import install_command
@@ -145,6 +146,8 @@ def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
     if entry.group == "dataset":
         description |= {name: entry.node.get(name) for name in ("shape", "classes", "outputs")}
         description["kind"] = entry.attributes.get("kind")
+    if entry.group == "experiment":
+        description |= describe_results(entry.name, catalogue)
     if entry.group == "model":
         description["accepts"] = entry.attributes.get("accepts")
     return description
@@ -158,5 +161,8 @@ def _is_default(entry: Entry, catalogue: Catalogue) -> bool:
 
 def _make_row(entry: Entry, catalogue: Catalogue) -> tuple[str, str, str]:
     mark = "*" if _is_default(entry, catalogue) else " "
+    text = entry.description
+    if entry.group == "experiment":
+        text = " · ".join([text, *format_results(entry.name, catalogue)])
     brought = [f"{key}={value}".replace("'", "").replace(", ", ",") for key, value in entry.overrides.items()]
-    return f"{mark} {entry.name}", entry.description, " ".join([*brought, *(["yours"] * (entry.origin == "user"))])
+    return f"{mark} {entry.name}", text, " ".join([*brought, *(["yours"] * (entry.origin == "user"))])

@@ -136,6 +136,8 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
     settings: dict[str, Any] = {}
     for name, value in config.items():
         path = f"{prefix}.{name}" if prefix else name
+        if path == "published":  # figures to compare with, no setting
+            continue
         if name == "_target_":
             settings[prefix or name] = str(value).rsplit(".", 1)[-1]
         elif isinstance(value, Mapping):
