@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
-from dlx.loggers.run_logger import Logger
-from dlx.parts import Parts, assemble, describe, distributed_info, init_from_data
+from dlx.loggers.logger import Logger
+from dlx.loggers.run_logger import RunLogger
+from dlx.metrics import Metric, list_declared, list_own_directions
+from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data, make_loggers
+from dlx.records.published import compare, format_comparison
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
-from dlx.training.callbacks import ValidationCallback
+from dlx.training.callbacks.callback import Callback
 from dlx.training.checkpoint import Checkpoints, load
 from dlx.training.trainer import Trainer
 
@@ -44,7 +47,7 @@ def train_in(
     config: DictConfig,
     about: dict[str, Any],
     progress: Progress | None = None,
-    watch: ValidationCallback | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train what a configuration describes, in `directory`. Bad data or values leave no directory behind.
 
@@ -53,13 +56,14 @@ def train_in(
         config: composed and checked.
         about: entries for `run.json` besides what is measured: the overrides, and the choice of each group.
         progress: what is printed; None prints everything.
-        watch: looks at each validation, and may end the training.
+        callbacks: further ones, which the configuration does not name.
     """
     group = broadcast_job("train", config)
-    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=True))
+    parts = group.run_on_all_ranks(lambda: add_callbacks(assemble(config, fresh=True)))
+    loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     with mark_interrupted(directory):
         run = group.run_on_all_ranks(lambda: NullRun() if group.rank else create_run(directory, parts, about))
-        _fit(run, parts, progress=progress, watch=watch)
+        _fit(run, parts, loggers, progress=progress, callbacks=callbacks)
     return run
 
 
@@ -77,32 +81,43 @@ def mark_interrupted(directory: Path) -> Iterator[None]:
 
 def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     """Create the run directory of a training that is about to begin; see `train_in`."""
+    declared_metrics(parts)  # a metric without a direction is refused before anything is written
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
     _save_config(run, parts)
     return run
 
 
-def resume(
-    run: Run, config: DictConfig, progress: Progress | None = None, watch: ValidationCallback | None = None
-) -> Run:
+def resume(run: Run, config: DictConfig, progress: Progress | None = None, callbacks: Sequence[Callback] = ()) -> Run:
     """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet."""
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
-    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch))
+    parts = group.run_on_all_ranks(lambda: add_callbacks(assemble(config, fresh=not saved, batch=batch)))
+    loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     note: str | None = "no checkpoint had been saved; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).load_latest(where))
         parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
+    group.run_on_all_ranks(lambda: declared_metrics(parts))
     with mark_interrupted(run.directory):  # dlx runs asks whether the process lives
         run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
         if group.rank == 0:
             run.update(**distributed_info(parts))
             _save_config(run, parts)
-        _fit(run, parts, resumed=True, note=note, progress=progress, watch=watch)
+        _fit(run, parts, loggers, resumed=True, note=note, progress=progress, callbacks=callbacks)
     return run
+
+
+def declared_metrics(parts: Parts) -> tuple[Metric, ...]:
+    """Return what task, model and procedure declare that they emit.
+
+    Raises:
+        UsageError: a declaration is invalid, or the task monitors what is declared nowhere.
+    """
+    task, procedure = parts.task.list_metrics(), parts.procedure.list_metrics()
+    return (*task, *list_declared(type(parts.model)), *procedure)
 
 
 def _save_config(run: Run, parts: Parts) -> None:
@@ -119,18 +134,18 @@ def describe_job(hydra: Any) -> dict[str, Any]:
 def _fit(
     run: Run,
     parts: Parts,
+    loggers: Mapping[str, Logger],
     resumed: bool = False,
     note: str | None = None,
     progress: Progress | None = None,
-    watch: ValidationCallback | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Fit, measure the test split once, and record the outcome whatever happens."""
     trainer, started = parts.trainer, time.monotonic()
     group = current_group()
-    trainer.validation_callback = watch
+    trainer.built_in += tuple(callbacks)
     progress = progress or Progress(quiet=group.rank > 0)
     directory = None if group.rank else run.directory
-    logger = trainer.make_logger(directory, resume_step=trainer.step if resumed else None)
     about = run.read()
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
@@ -139,6 +154,7 @@ def _fit(
     notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint, *of_data))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
+    logger = make_run_logger(run, parts, loggers, resumed, report=progress.print_line)
     with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
         try:
             logger.hparams(to_dict(parts.config))
@@ -155,11 +171,46 @@ def _fit(
             raise
         finally:
             logger.close()
-    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+    has_events = any(run.directory.glob("events.out.tfevents.*"))
+    seconds, declared = time.monotonic() - started, declared_metrics(parts)
+    beside = [format_comparison(one) for one in run.read().get("published", [])]
+    progress.show_summary(
+        metrics, run.directory, seconds, parts.procedure.done, trainer.to_resume, has_events, declared, beside
+    )
 
 
-def log_config_and_graph(parts: Parts, logger: Logger) -> None:
-    """Log what TensorBoard shows before the first step besides the HParams row: the configuration and the graph."""
+def make_run_logger(
+    run: Run, parts: Parts, loggers: Mapping[str, Logger], resumed: bool, report: Callable[[str], None]
+) -> RunLogger:
+    """Make the logger of a run, which hands what it gathers to all `loggers`.
+
+    Args:
+        run: what fails is noted in its run.json.
+        parts: of the run; the trainer says how often is written.
+        loggers: by name, not opened yet.
+        resumed: the curves go on at the trainer's step.
+        report: prints what fails.
+    """
+
+    def report_failure(line: str) -> None:
+        report(line)
+        with contextlib.suppress(OSError):  # a full disk: the training itself will say so
+            run.update(notes=[*run.read().get("notes", []), line])
+
+    trainer = parts.trainer
+    return RunLogger(
+        None if current_group().rank else run.directory,
+        trainer.step if resumed else None,
+        loggers,
+        every=trainer.flush_every,
+        keep=trainer.log_every,
+        pictures=trainer.pictures,
+        report=report_failure,
+    )
+
+
+def log_config_and_graph(parts: Parts, logger: RunLogger) -> None:
+    """Log what is known before the first step besides the row of HParams: the configuration and the graph."""
     logger.config(to_yaml(parts.config))
     if parts.dataset.notes:
         logger.text("notes", "\n".join(f"- {text}" for text in parts.dataset.notes))
@@ -188,24 +239,36 @@ def to_dict(config: DictConfig | ResolvedConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
+def finish(run: Run, parts: Parts, logger: RunLogger) -> dict[str, float]:
     """Measure the test split with the best model, and return all final metrics, the last train and val ones too."""
     trainer, group = parts.trainer, current_group()
     metrics = dict(trainer.latest)
     best = run.checkpoints / "best.pt"
-    if trainer.best is not None and group.broadcast(best.exists()):
+    if trainer.best_checkpoint.best is not None and group.broadcast(best.exists()):
         where = trainer.device if group.world_size == 1 else "cpu"
         group.load(parts.model, group.broadcast_result(lambda: load(best, where)["model"]))
-        metrics[f"val/best_{parts.task.monitor}"] = trainer.best
+        metrics[f"val/best_{parts.task.monitor}"] = trainer.best_checkpoint.best
     if trainer.test and parts.data.has_split("test"):
         tested = trainer.evaluate("test")
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
-    run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
+    own = list_own_directions(metrics, declared_metrics(parts))
+    run.update(
+        metrics=metrics, **({"directions": own} if own else {})
+    )  # before anything is drawn: a picture that fails costs no number
+    _compare_with_published(run, parts.config, metrics)
     logger.hparams(to_dict(parts.config), metrics)
     with group.full_parameters(parts.model):
         trainer.log_pictures()
     return metrics
+
+
+def _compare_with_published(run: Run, config: DictConfig | ResolvedConfig, metrics: dict[str, float]) -> None:
+    """Record in run.json what the run's experiment is to be compared with, where it was run as its file says."""
+    about = run.read()
+    beside = compare(about.get("experiment"), to_dict(config), metrics, run.directory)
+    if beside or about.get("published"):
+        run.update(published=beside)
 
 
 @contextlib.contextmanager
@@ -214,7 +277,7 @@ def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]
     status, error = "failed", None
     try:
         yield
-        status = "pruned" if trainer.pruned else "finished"
+        status = trainer.stop_status
     except (Interrupted, KeyboardInterrupt) as stop:
         status, error = "interrupted", str(stop)
         raise
@@ -227,6 +290,7 @@ def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]
         ended |= (
             trainer.run_metadata()
             | {"epoch": trainer.epoch, "step": trainer.step}
+            | ({"stopped": trainer.stop_reason} if trainer.stop_reason or "stopped" in run.read() else {})
             | ({"error": error} if error else {})
         )
         with contextlib.suppress(OSError):  # a full disk: the error under way says so

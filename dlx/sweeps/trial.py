@@ -26,7 +26,8 @@ def run_trial(config: DictConfig, hydra: Any) -> dict[str, float]:
     record = read_record(sweep)
     assert record is not None
     quiet = Progress(quiet=True)
-    pruning = PruningCallback(sweep, int(hydra.sweeper.trial), record, config.trainer.epochs) if record.prune else None
+    number, epochs = int(hydra.sweeper.trial), config.trainer.epochs
+    pruning = [PruningCallback(sweep, number, record, epochs)] if record.prune else []
     run = Run(directory)
     if not _has_begun(run):
         run = train_in(directory, config, about, quiet, pruning)

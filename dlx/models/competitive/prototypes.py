@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.types import Count
 
 MAX_SHOWN = 1000  # examples that are drawn beneath the prototypes
@@ -27,6 +28,7 @@ class Prototypes(nn.Module):
     """
 
     accepts = ("image", "vector")
+    declares: ClassVar[tuple[str | Metric, ...]] = ("quantisation_error", "topographic_error", "squared_distance")
     updates: ClassVar[tuple[str, ...]] = ("online", "minibatch", "batch")  # how it may learn
     prototypes: Tensor
     offset: Tensor

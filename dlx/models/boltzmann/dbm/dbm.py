@@ -8,13 +8,14 @@ procedure=mean_field.
 import itertools
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.dbm.layers import DoubledRBM, Unrolled
 from dlx.models.boltzmann.rbm import MAX_ENUMERABLE
@@ -40,6 +41,7 @@ class DBM(nn.Module):
 
     accepts = ("image", "vector")
     intensities = True  # data stands for probabilities
+    declares: ClassVar[tuple[str | Metric, ...]] = ("variational_free_energy",)
     unrolls = ("unrolled",)  # what `unroll` makes of the rest
 
     def __init__(
