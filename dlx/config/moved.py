@@ -190,12 +190,6 @@ def fill_added(node: Any) -> Any:
 
 def update_config(config: DictConfig | ListConfig) -> DictConfig | ListConfig:
     """Return a saved configuration in present names; interpolations stay."""
-<<<<<<< HEAD
-    result: DictConfig | ListConfig = OmegaConf.create(fill_added(rename_targets(OmegaConf.to_container(config))))
-||||||| b066da7
-    result: DictConfig | ListConfig = OmegaConf.create(rename_targets(OmegaConf.to_container(config)))
-=======
-    content = rename_targets(OmegaConf.to_container(config))
+    content = fill_added(rename_targets(OmegaConf.to_container(config)))
     result: DictConfig | ListConfig = OmegaConf.create(move_keys(content) if isinstance(content, dict) else content)
->>>>>>> main
     return result
