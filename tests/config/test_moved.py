@@ -140,3 +140,10 @@ def test_an_old_key_in_ones_own_file_is_answered_too(tmp_path, monkeypatch):
     (tmp_path / "conf/procedure/mine.yaml").write_text(f"_target_: {BACKPROP}\nwatch: 10\n")
     (told,) = mistakes("procedure=mine").values()
     assert "procedure.watch is now procedure.grad_norm_every" in told
+
+
+def test_older_runs_keep_what_an_argument_was_before_it_was_there():
+    old = OmegaConf.create({"dataset": {"_target_": "dlx.datasets.npz.Npz", "path": "x.npz"}})
+    assert update_config(old).dataset.white == "bytes"
+    old.dataset.white = "auto"
+    assert update_config(old).dataset.white == "auto"
