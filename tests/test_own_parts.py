@@ -26,6 +26,8 @@ def place(tmp_path: Path) -> Path:
     yamls = [text for kind, text in blocks if kind == "yaml"]
     names = ("model/highway", "dataset/parity", "procedure/random_search", "callbacks/target")
     for text, name in zip(yamls, names, strict=True):
+    names = ("model/highway", "dataset/parity", "procedure/random_search", "task/calibrated")
+    for text, name in zip(yamls, names, strict=True):
         path = tmp_path / "conf" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -80,6 +82,30 @@ def test_own_callback_stops_and_resumes(place):
     again = json.loads(dlx(place, "runs", "--json").stdout)[0]
     assert again["stopped"] == "val/accuracy has reached 0.9 3 times", "it went on counting"
     assert again["epoch"] > about["epoch"]
+
+
+def test_own_metric_ranks_runs_searches_and_lowers_the_rate(place):
+    done = dlx(place, "train", "task=calibrated", "scheduler=plateau", "trainer.epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert "mode: min" in next(place.glob("outputs/digits/mlp/*/config.yaml")).read_text()
+    words = ("task=calibrated", "optimizer.lr=1e-5,1e-2", "trainer.epochs=3", "--metric", "val/brier")
+    done = dlx(place, "sweep", "brier", *words, "--sampler", "grid")
+    assert done.returncode == 0, done.stderr
+    best = next(line for line in done.stdout.splitlines() if "dlx train" in line)
+    assert "optimizer.lr=0.01" in best
+    listed = dlx(place, "list", "metrics")
+    assert "squared distance of probabilities and one-hot label  (yours)" in listed.stdout
+    undirected = dlx(place, "sweep", "other", *words[:3], "--metric", "val/brief")
+    assert undirected.returncode == 2
+    assert "did you mean val/brier?" in undirected.stderr
+    shutil.rmtree(place / "conf")
+    (place / "mine.py").unlink()  # run.json says which way is better
+    ranked = json.loads(dlx(place, "runs", "--best", "test/brier", "--json").stdout)
+    assert ranked[0]["directions"]["test/brier"] == "min"
+    values = [about["metrics"]["test/brier"] for about in ranked]
+    assert len(values) == 3
+    assert values == sorted(values)
+    assert values[0] < 0.2 < 0.8 < values[-1]
 
 
 def test_own_parts_are_listed_and_mistyped_keys_found(place):
