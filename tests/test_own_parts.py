@@ -1,9 +1,11 @@
-"""The README's example of one's own network, dataset and procedure, run as written."""
+"""The README's examples of one's own network, dataset, procedure and logger, run as written."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,9 @@ def place(tmp_path: Path) -> Path:
     for text, name in zip(yamls, names, strict=True):
     names = ("model/highway", "dataset/parity", "procedure/random_search", "task/calibrated")
     for text, name in zip(yamls, names, strict=True):
+    for text, name in zip(
+        yamls, ("model/highway", "dataset/parity", "procedure/random_search", "logger/sqlite"), strict=True
+    ):
         path = tmp_path / "conf" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -106,6 +111,28 @@ def test_own_metric_ranks_runs_searches_and_lowers_the_rate(place):
     assert len(values) == 3
     assert values == sorted(values)
     assert values[0] < 0.2 < 0.8 < values[-1]
+
+
+def test_own_logger_goes_on_where_a_resumed_run_does(place):
+    words = ("model=highway", "logger=[csv,sqlite]", "logger.sqlite.path=all.db")
+    done = dlx(place, "train", *words, "trainer.epochs=2")
+    assert done.returncode == 0, done.stderr
+    done = dlx(place, "resume", "last", "trainer.epochs=3")
+    assert done.returncode == 0, done.stderr
+    run = next(place.glob("outputs/digits/highway/*"))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    expected = {(line["step"], tag) for line in lines for tag in line if "/" in tag}
+    with contextlib.closing(sqlite3.connect(place / "all.db")) as database:
+        rows = database.execute("SELECT run, step, tag, value FROM metrics").fetchall()
+    assert {(step, tag) for _, step, tag, _ in rows} == expected
+    assert {name for name, *_ in rows} == {run.name}
+    losses = {step: value for _, step, tag, value in rows if tag == "train/loss"}
+    assert losses == pytest.approx({line["step"]: line["train/loss"] for line in lines if "train/loss" in line})
+    assert not json.loads((run / "run.json").read_text()).get("notes")
+    assert (run / "metrics.csv").is_file()
+    wrong = dlx(place, "train", *words, "logger.sqlite.pth=x.db")
+    assert wrong.returncode == 2
+    assert "type logger.sqlite.path=x.db" in wrong.stderr
 
 
 def test_own_parts_are_listed_and_mistyped_keys_found(place):
