@@ -26,13 +26,8 @@ def place(tmp_path: Path) -> Path:
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", section, flags=re.DOTALL)
     (tmp_path / "mine.py").write_text("\n\n".join(text for kind, text in blocks if kind == "python"))
     yamls = [text for kind, text in blocks if kind == "yaml"]
-    names = ("model/highway", "dataset/parity", "procedure/random_search", "callbacks/target")
+    names = re.findall(r"`conf/(\w+/\w+)\.yaml`", section)
     for text, name in zip(yamls, names, strict=True):
-    names = ("model/highway", "dataset/parity", "procedure/random_search", "task/calibrated")
-    for text, name in zip(yamls, names, strict=True):
-    for text, name in zip(
-        yamls, ("model/highway", "dataset/parity", "procedure/random_search", "logger/sqlite"), strict=True
-    ):
         path = tmp_path / "conf" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
