@@ -200,7 +200,9 @@ def make_scheduler(config: DictConfig | ResolvedConfig, updates: int, task: Task
         if config.scheduler.get("mode") is None:
             with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
                 config.scheduler["mode"] = task.mode
-            scheduler = partial(scheduler, mode=task.mode)
+            scheduler = partial(
+                kind, *scheduler.args, **{**scheduler.keywords, "mode": task.mode}
+            )  # flat: Hydra's is not
     return scheduler and partial(Schedule, scheduler=scheduler, interval=config.scheduler.get("interval", "epoch"))
 
 

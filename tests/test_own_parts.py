@@ -1,9 +1,11 @@
-"""The README's example of one's own network, dataset and procedure, run as written."""
+"""The README's examples of one's own network, dataset, procedure and logger, run as written."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +26,7 @@ def place(tmp_path: Path) -> Path:
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", section, flags=re.DOTALL)
     (tmp_path / "mine.py").write_text("\n\n".join(text for kind, text in blocks if kind == "python"))
     yamls = [text for kind, text in blocks if kind == "yaml"]
-    names = ("model/highway", "dataset/parity", "procedure/random_search", "callbacks/target")
+    names = re.findall(r"`conf/(\w+/\w+)\.yaml`", section)
     for text, name in zip(yamls, names, strict=True):
         path = tmp_path / "conf" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +82,52 @@ def test_own_callback_stops_and_resumes(place):
     again = json.loads(dlx(place, "runs", "--json").stdout)[0]
     assert again["stopped"] == "val/accuracy has reached 0.9 3 times", "it went on counting"
     assert again["epoch"] > about["epoch"]
+
+
+def test_own_metric_ranks_runs_searches_and_lowers_the_rate(place):
+    done = dlx(place, "train", "task=calibrated", "scheduler=plateau", "trainer.epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert "mode: min" in next(place.glob("outputs/digits/mlp/*/config.yaml")).read_text()
+    words = ("task=calibrated", "optimizer.lr=1e-5,1e-2", "trainer.epochs=3", "--metric", "val/brier")
+    done = dlx(place, "sweep", "brier", *words, "--sampler", "grid")
+    assert done.returncode == 0, done.stderr
+    best = next(line for line in done.stdout.splitlines() if "dlx train" in line)
+    assert "optimizer.lr=0.01" in best
+    listed = dlx(place, "list", "metrics")
+    assert "squared distance of probabilities and one-hot label  (yours)" in listed.stdout
+    undirected = dlx(place, "sweep", "other", *words[:3], "--metric", "val/brief")
+    assert undirected.returncode == 2
+    assert "did you mean val/brier?" in undirected.stderr
+    shutil.rmtree(place / "conf")
+    (place / "mine.py").unlink()  # run.json says which way is better
+    ranked = json.loads(dlx(place, "runs", "--best", "test/brier", "--json").stdout)
+    assert ranked[0]["directions"]["test/brier"] == "min"
+    values = [about["metrics"]["test/brier"] for about in ranked]
+    assert len(values) == 3
+    assert values == sorted(values)
+    assert values[0] < 0.2 < 0.8 < values[-1]
+
+
+def test_own_logger_goes_on_where_a_resumed_run_does(place):
+    words = ("model=highway", "logger=[csv,sqlite]", "logger.sqlite.path=all.db")
+    done = dlx(place, "train", *words, "trainer.epochs=2")
+    assert done.returncode == 0, done.stderr
+    done = dlx(place, "resume", "last", "trainer.epochs=3")
+    assert done.returncode == 0, done.stderr
+    run = next(place.glob("outputs/digits/highway/*"))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    expected = {(line["step"], tag) for line in lines for tag in line if "/" in tag}
+    with contextlib.closing(sqlite3.connect(place / "all.db")) as database:
+        rows = database.execute("SELECT run, step, tag, value FROM metrics").fetchall()
+    assert {(step, tag) for _, step, tag, _ in rows} == expected
+    assert {name for name, *_ in rows} == {run.name}
+    losses = {step: value for _, step, tag, value in rows if tag == "train/loss"}
+    assert losses == pytest.approx({line["step"]: line["train/loss"] for line in lines if "train/loss" in line})
+    assert not json.loads((run / "run.json").read_text()).get("notes")
+    assert (run / "metrics.csv").is_file()
+    wrong = dlx(place, "train", *words, "logger.sqlite.pth=x.db")
+    assert wrong.returncode == 2
+    assert "type logger.sqlite.path=x.db" in wrong.stderr
 
 
 def test_own_parts_are_listed_and_mistyped_keys_found(place):

@@ -7,8 +7,9 @@ gets `dlx sample` by a method `sample(n)`, and the map of its codes in TensorBoa
 
 Some flags are plain class or instance attributes (`conditional`, `labelled`); a model without one is as if it were
 false, where its Protocol says no other. What `dlx list` and the check of a configuration read from the source of a
-model's class (`accepts`, `min_size`) is no Protocol: they do not import it. `intensities` and `signs`, which say what
-data may stand for, are read by dlx.datasets.images.input_range, a layer below this one.
+model's class is no Protocol: they do not import it. These are `accepts`, `min_size`, and `declares`, the metrics that
+it adds to those of its task (`dlx.metrics`). `intensities` and `signs`, which say what data may stand for, are read by
+dlx.datasets.images.input_range, a layer below this one.
 """
 
 from collections.abc import Callable, Mapping

@@ -231,7 +231,8 @@ def test_constant_rate():
 
 
 def test_plateau_waits_for_the_validation():
-    procedure = bound(scheduler=partial(Schedule, scheduler=configured("plateau")[1]))
+    make = partial(configured("plateau")[1], mode="max")  # which `dlx.parts` takes from the task
+    procedure = bound(scheduler=partial(Schedule, scheduler=make))
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
     schedule = lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.1, patience=5)
     for accuracy in [0.1, 0.5, 0.6, *[0.6] * 10, 0.7, *[0.65] * 8]:

@@ -46,6 +46,7 @@ def transcribed():
 @pytest.mark.parametrize("row", list(transcribed()))
 def test_a_transcribed_figure_stands_in_its_record(row):
     """Each figure that its row shows is the record's, to the last digit shown; the row stands on the page."""
+    assert row["transcribed"] is True
     assert re.fullmatch(r"[0-9a-f]{12}", row["commit"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["date"])
     record = next(one for one in RECORDS if (list(one.cells), _values(one)) == (row["cells"], row["metrics"]))
