@@ -3,8 +3,9 @@
 import contextlib
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -37,6 +38,7 @@ from dlx.runs.rundir import Run
 from dlx.runs.saved import INFERENCE_KEYS, copy_config
 from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task, accepts_lengths, take_inputs
+from dlx.terminal import terminal
 from dlx.training import batch_size, checkpoint
 from dlx.training.batch_size import BatchSizeResult
 from dlx.training.trainer import Trainer
@@ -65,6 +67,8 @@ def assemble(
     loaded: Dataset | None = None,
     data: Loader | None = None,
     batch: int | Literal["full"] | None = None,
+    dataset_state: Mapping[str, Any] | None = None,
+    read: bool = True,
 ) -> Parts:
     """Build every part of a configuration, data loaded, model on its device.
 
@@ -74,6 +78,8 @@ def assemble(
         loaded: the dataset, where another run has loaded it already.
         data: its loader, likewise.
         batch: global batch size, over all processes; None takes `trainer.batch` per process.
+        dataset_state: what a run fitted to its data, from its checkpoint; None fits to the data that is read.
+        read: read the data at once; otherwise, with a state, where a split is first asked for.
 
     Raises:
         UsageError: the data is not there or not good, or a part refuses its values.
@@ -85,7 +91,9 @@ def assemble(
     if current_group().world_size > 1 and trainer.device.type == "cuda":
         torch.cuda.set_device(trainer.device)  # where NCCL works
     dataset: Dataset = loaded or build(config, "dataset")
-    if loaded is None:
+    if loaded is None and dataset_state is not None:
+        dataset.load_state_dict(dataset_state)
+    if loaded is None and (read or dataset_state is None):
         current_group().local_main_first(dataset.load)
     _fill_in_sizes(config, dataset)
     task: Task = build(config, "task")
@@ -95,7 +103,7 @@ def assemble(
     model: nn.Module = build(config, "model").to(trainer.device)
     input_range.validate_inputs(dataset, model)
     pretrained_init = pretrained.load_and_freeze(model, config, file)
-    if trainer.visuals:
+    if trainer.visuals and dataset.is_read:
         from dlx.interpretability.visuals import check_methods
 
         check_methods(model, dataset, trainer.visuals, trainer.device)
@@ -106,7 +114,7 @@ def assemble(
         )
     if found is not None:
         trainer.batch = config.trainer.batch = found.size  # what is saved is a number
-    machine = _tune(config, trainer, model, len(dataset.splits["train"]))
+    machine = _tune(config, trainer, model, dataset.count_examples("train"))
     if current_group().world_size > 1 and trainer.sync_batch_norm:
         model = convert_batch_norm(model, trainer.device)
     if trainer.compile:
@@ -265,19 +273,41 @@ def load_trained(run: Run, config: DictConfig, which: CheckpointName | None = No
     if config.procedure.get("compile"):
         config.procedure.compile = None
     checkpoint_name: CheckpointName = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
-    parts = assemble(config)
-    restore_weights(parts, run, checkpoint_name)
+    path = run.checkpoints / f"{checkpoint_name}.pt"
+    content = checkpoint.load(path)
+    state = content.get("dataset")
+    parts = assemble(config, dataset_state=state, read=False)
+    if state is None:
+        terminal.print_note(
+            f"scaling, names and columns were fitted anew from {parts.dataset.source}: {run.directory} was saved "
+            "without them, by an earlier dlx or with a dataset of its own"
+        )
+    restore_weights(parts, path, content)
     return parts, checkpoint_name
 
 
-def restore_weights(parts: Parts, run: Run, which: CheckpointName) -> None:
+def get_dataset_state(dataset: Dataset) -> dict[str, Any] | None:
+    """Return a dataset's state for checkpoints; None where its class does not name all that it finds."""
+    if not dataset.undeclared:
+        return dataset.state_dict()
+    terminal.print_note(
+        f"{type(dataset).__name__} changes {', '.join(dataset.undeclared)} when it loads; its class does not name them "
+        "in `fitted`, so that predictions will read the training data again"
+    )
+    return None
+
+
+def restore_weights(parts: Parts, path: Path, content: Mapping[str, Any]) -> None:
     """Load the weights of a checkpoint into the model, and put it in evaluation mode.
 
+    Args:
+        parts: built for it.
+        path: the checkpoint's, for messages.
+        content: of the checkpoint.
+
     Raises:
-        UsageError: the checkpoint is missing, damaged, or another model's.
+        UsageError: it is another model's.
     """
-    path = run.checkpoints / f"{which}.pt"
-    content = checkpoint.load(path, parts.trainer.device)
     try:
         parts.model.load_state_dict(content["model"])
     except (KeyError, RuntimeError, TypeError) as error:

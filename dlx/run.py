@@ -19,12 +19,12 @@ from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
-from dlx.parts import Parts, assemble, describe, distributed_info, init_from_data
+from dlx.parts import Parts, assemble, describe, distributed_info, get_dataset_state, init_from_data
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
 from dlx.training.callbacks import ValidationCallback
-from dlx.training.checkpoint import Checkpoints, load
+from dlx.training.checkpoint import Checkpoints, load, load_dataset_state
 from dlx.training.trainer import Trainer
 
 
@@ -86,7 +86,8 @@ def resume(
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
-    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch))
+    state = group.broadcast(load_dataset_state(run.checkpoints) if saved else None)
+    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch, dataset_state=state))
     note: str | None = "no checkpoint had been saved; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
@@ -134,7 +135,7 @@ def _fit(
     hint = note or parts.procedure.performance_hint(steps)
     notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
-    checkpoints = Checkpoints(None if directory is None else run.checkpoints)
+    checkpoints = Checkpoints(None if directory is None else run.checkpoints, get_dataset_state(parts.dataset))
     with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
         try:
             logger.hparams(to_dict(parts.config))

@@ -38,6 +38,9 @@ class Npz(Dataset):
         symbols: their number, where the layout is of them; null takes what the data has.
     """
 
+    fitted = ("target_type",)
+    held = ("scaler",)  # has a state of its own
+
     def __init__(
         self,
         path: str | None = None,
@@ -78,7 +81,8 @@ class Npz(Dataset):
                 "type dataset.x=NAME (and dataset.y=NAME for the targets)"
             )
         first = arrays[f"{self.x}{names['train']}"]
-        self.kind = self._infer_kind(first)
+        if not self.is_fitted:
+            self.kind = self._infer_kind(first)
         parts: dict[str, Split | Stream] = {}
         for part, end in names.items():
             x, y = arrays[f"{self.x}{end}"], arrays.get(f"{self.y}{end}")
@@ -88,8 +92,18 @@ class Npz(Dataset):
                     split, lengths=_check_lengths(arrays[f"lengths{end}"], split.x, f"{path}: lengths{end}")
                 )
             parts[part] = split
-        self._make_scaler(first)
+        self._make_scaler(255.0 if first.dtype == np.uint8 else 1.0)
         return parts
+
+    def state_dict(self) -> dict[str, Any]:
+        scaler = None if self.scaler is None else self.scaler.state_dict()
+        return {**super().state_dict(), "levels": self.levels, "scaler": scaler}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        super()._restore({name: value for name, value in state.items() if name not in ("levels", "scaler")})
+        self._make_scaler(state["levels"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
 
     def _infer_kind(self, x: np.ndarray) -> str:
         if self.layout != "auto":
@@ -103,7 +117,8 @@ class Npz(Dataset):
             raise UsageError(f"{what} is a single number; needed: an array whose first dimension counts examples")
         x = self._arrange(torch.from_numpy(_to_supported_dtype(values)), what)
         if targets is None:
-            self.names = self.vocabulary  # without labels, the classes are the symbols
+            if not self.is_fitted:
+                self.names = self.vocabulary  # without labels, the classes are the symbols
             return Split(x)
         if len(targets) != len(values):
             raise UsageError(f"{what} has {len(values)} examples and {target} {len(targets)}; needed: the same number")
@@ -139,8 +154,10 @@ class Npz(Dataset):
             )
         return x if x.dtype == torch.uint8 else x.float()
 
-    def _make_scaler(self, x: np.ndarray) -> None:
-        """Make what scales: `Images` or `Table`."""
+    def _make_scaler(self, levels: float) -> None:
+        """Make what scales: `Images` or `Table`, for images whose full intensity is `levels`."""
+        if self.is_fitted and self.scaler is not None:
+            return
         allowed = {"image": ("none", "unit", "symmetric", "standard"), "symbols": ("none",)}
         options = allowed.get(self.kind, ("none", "standard", "minmax"))
         default = {"image": "unit", "symbols": "none"}.get(self.kind, "standard")
@@ -151,7 +168,7 @@ class Npz(Dataset):
             )
         if self.kind == "image":
             self.scaler = Images(seed=self.seed, scale=scale, augment=self.augment)
-            self.scaler.levels = 255.0 if x.dtype == np.uint8 else 1.0
+            self.scaler.levels = levels
             return
         if self.kind != "symbols":
             self.scaler = Table(scale=scale, scale_target=self.scale_target)
@@ -164,6 +181,7 @@ class Npz(Dataset):
     def prepare(self, train: Split | Stream) -> None:
         if self.scaler is not None:
             self.scaler.splits, self.scaler.shape = self.splits, self.shape
+            self.scaler.is_fitted = self.is_fitted
             self.scaler.prepare(train)
             self.target_mean, self.target_std = self.scaler.target_mean, self.scaler.target_std
 
@@ -172,6 +190,9 @@ class Npz(Dataset):
 
     def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
         return x if self.scaler is None else self.scaler.transform(x, train, generator)
+
+    def inverse_transform(self, x: Tensor) -> Tensor:
+        return x if self.scaler is None else self.scaler.inverse_transform(x)
 
 
 def _read_arrays(path: Path, x: str) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
-from dlx.parts import Parts
+from dlx.parts import Parts, get_dataset_state
 from dlx.run import create_run, finish, log_config_and_graph, record_outcome, to_dict
 from dlx.terminal.progress import Progress
 from dlx.training.checkpoint import Checkpoints
@@ -139,7 +139,7 @@ class Trial:
         self._closing.enter_context(explain_oom())
         member.model, member.task, member.procedure = parts.model, parts.task, parts.procedure
         member.data, member.progress = parts.data, Progress(quiet=True)
-        member.checkpoints = Checkpoints(self.run.checkpoints)
+        member.checkpoints = Checkpoints(self.run.checkpoints, get_dataset_state(parts.dataset))
         member.logger = member.make_logger(self.directory)
         self._closing.callback(member.logger.close)
         member.logger.hparams(to_dict(parts.config))
