@@ -15,6 +15,7 @@ from torch import nn
 from dlx.batch import Batch
 from dlx.config.resolved import ResolvedConfig
 from dlx.datasets.dataset import Dataset
+from dlx.datasets.fingerprint import fingerprint, list_changes
 from dlx.datasets.images import input_range
 from dlx.datasets.loader import Loader
 from dlx.distributed.batch_norm import convert_batch_norm
@@ -235,6 +236,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         **parts.pretrained_init.to_dict(),
         **(parts.batch_search.run_metadata() if parts.batch_search else {}),
         **distributed_info(parts),
+        "data": fingerprint(parts.dataset),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
 
@@ -282,8 +284,39 @@ def load_trained(run: Run, config: DictConfig, which: CheckpointName | None = No
             f"scaling, names and columns were fitted anew from {parts.dataset.source}: {run.directory} was saved "
             "without them, by an earlier dlx or with a dataset of its own"
         )
+    if parts.dataset.is_read:
+        _note_changes(run, parts.dataset)
+    else:
+        parts.dataset.before_read(lambda: _note_changes(run, parts.dataset))
     restore_weights(parts, path, content)
     return parts, checkpoint_name
+
+
+def _note_changes(run: Run, dataset: Dataset) -> None:
+    """Say what has changed in the data since the run was trained."""
+    for change in list_changes(run.read().get("data"), fingerprint(dataset)):
+        terminal.print_note(f"{change}; it is read by what the run fitted to its own")
+
+
+def check_data(run: Run, config: DictConfig, accept_changed_data: bool) -> list[str]:
+    """Compare the data with what a run was trained on so far, before it goes on.
+
+    Returns:
+        What has changed and was accepted.
+
+    Raises:
+        UsageError: something has changed, and nobody said that it may.
+    """
+    before, dataset = run.read().get("data"), build(config, "dataset")
+    if before is None or ("files" in before and not dataset.list_files()):  # reading says best what is missing
+        return []
+    changes = list_changes(before, fingerprint(dataset))
+    if changes and not accept_changed_data:
+        raise UsageError(
+            f"{'; '.join(changes)}; needed: the same data, or another run; type dlx resume {run.directory} "
+            "--accept-changed-data to go on with it, scaled and named as before"
+        )
+    return changes
 
 
 def get_dataset_state(dataset: Dataset) -> dict[str, Any] | None:

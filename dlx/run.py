@@ -13,16 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlx.config.resolved import ResolvedConfig
 from dlx.config.resolved import to_yaml as resolved_to_yaml
+from dlx.datasets.fingerprint import fingerprint
 from dlx.distributed.group import current_group
 from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.run_logger import Logger
-from dlx.parts import Parts, assemble, describe, distributed_info, get_dataset_state, init_from_data
+from dlx.parts import Parts, assemble, check_data, describe, distributed_info, get_dataset_state, init_from_data
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
+from dlx.terminal.terminal import print_note
 from dlx.training.callbacks import ValidationCallback
 from dlx.training.checkpoint import Checkpoints, load, load_dataset_state
 from dlx.training.trainer import Trainer
@@ -80,9 +82,25 @@ def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
 
 
 def resume(
-    run: Run, config: DictConfig, progress: Progress | None = None, watch: ValidationCallback | None = None
+    run: Run,
+    config: DictConfig,
+    progress: Progress | None = None,
+    watch: ValidationCallback | None = None,
+    accept_changed_data: bool = False,
 ) -> Run:
-    """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet."""
+    """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet.
+
+    Args:
+        run: its run directory.
+        config: its configuration.
+        progress: what is printed; None prints everything.
+        watch: looks at each validation, and may end the training.
+        accept_changed_data: go on with data that is not what the run began with.
+
+    Raises:
+        UsageError: the data has changed, or the checkpoint or the data is invalid.
+    """
+    changes = check_data(run, config, accept_changed_data)
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
@@ -93,11 +111,17 @@ def resume(
         where = parts.trainer.device if group.world_size == 1 else "cpu"
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).load_latest(where))
         parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
-    resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
+    accepted = {"changed_data": changes} if changes else {}
+    resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step, **accepted}]
     with mark_interrupted(run.directory):  # dlx runs asks whether the process lives
         run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
         if group.rank == 0:
-            run.update(**distributed_info(parts))
+            run.update(**distributed_info(parts), data=fingerprint(parts.dataset))
+            if saved and state is None:
+                print_note(
+                    f"scaling, names and columns were fitted anew from {parts.dataset.source}: {run.directory} was "
+                    "saved without them"
+                )
             _save_config(run, parts)
         _fit(run, parts, resumed=True, note=note, progress=progress, watch=watch)
     return run

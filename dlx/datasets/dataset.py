@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from dlx.datasets import files
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
@@ -130,6 +131,7 @@ class Dataset:
         self.has_bits = False  # whether all of them are 0 or 1
         self.is_fitted = False  # whether the state is another load's, so that nothing is fitted any more
         self._splits: dict[str, Part] | None = {}  # None: still to be read
+        self._before_read: list[Callable[[], None]] = []
         self._when_read: list[Callable[[], None]] = []
         self.notes: list[str] = []  # what was dropped, cast or guessed on the way in; shown, and kept in run.json
 
@@ -166,6 +168,10 @@ class Dataset:
         else:
             self._when_read.append(act)
 
+    def before_read(self, act: Callable[[], None]) -> None:
+        """Call `act` before the splits of a dataset with a restored state are read."""
+        self._before_read.append(act)
+
     @property
     def source(self) -> str:
         """What error messages call the data."""
@@ -175,6 +181,19 @@ class Dataset:
     def held_out(self) -> str:
         """The split to measure where none is named: test; without one val, without either train."""
         return next(name for name in ("test", "val", "train") if name in self.splits)
+
+    def list_files(self) -> list[Path]:
+        """List the files and folders that `read` reads and that are there; none where the data is generated."""
+        given = [getattr(self, name, None) for name in ("path", "val_path", "test_path")]
+        return [found for path in given if isinstance(path, str) and (found := self._find_file(path)) is not None]
+
+    def _find_file(self, path: str) -> Path | None:
+        """Find what an option names: as it stands, or below the data folders where the class looks there."""
+        plain = Path(path).expanduser()
+        if plain.exists():
+            return plain
+        folder = files.find_root([path], self.root) if hasattr(self, "root") else None
+        return folder and folder / path
 
     def read(self) -> Mapping[str, Part]:
         """Return everything there is: `train`, and `val` and `test` where the data comes with them."""
@@ -189,6 +208,8 @@ class Dataset:
             UsageError: the data is not there, is damaged, or is not what the configuration or the state declares.
         """
         state = self.state_dict() if self.is_fitted else None
+        while self._before_read:
+            self._before_read.pop(0)()
         self._splits = {}
         try:
             self._load()

@@ -88,7 +88,7 @@ def format_lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -
 
 
 def write_csv(table: Sequence[Row], file: TextIO | None = None) -> None:
-    """Write rows as CSV with a header, to standard output if no file is given; floats as they read back to the same number."""
+    """Write rows as CSV with a header, to standard output if no file is given; floats read back unchanged."""
     out = csv.writer(file or sys.stdout, lineterminator="\n")
     out.writerow(table[0])
     out.writerows([repr(v) if isinstance(v, float) else v for v in row.values()] for row in table)
