@@ -91,5 +91,5 @@ def test_own_code_is_found_where_the_run_was_started(place, tmp_path_factory):
     assert f"type 'allow=[mine]'; its code is {place / 'mine.py'}, where the run was started" in refused.stderr
     done = dlx(elsewhere, "evaluate", str(place / "run"), "--json", "allow=[mine]")
     assert done.returncode == 0, done.stderr
-    assert f"mine.Highway is taken from {place / 'mine.py'}" in done.stderr
+    assert f"mine is taken from {place / 'mine.py'}" in done.stderr
     assert json.loads(done.stdout) == json.loads(dlx(place, "evaluate", "run", "--json").stdout)

@@ -45,7 +45,7 @@ def load_trusted_config(run: Run, overrides: Sequence[str], allowed: Sequence[st
         if key.endswith("_target_") and not str(target).startswith(ALLOWED):
             file = _find_module(str(target).split(".")[0], started)
             if file is not None and str(target).split(".")[0] in config.allow:
-                terminal.print_note(f"{target} is taken from {file}, where the run was started")
+                terminal.print_note(f"{file.stem} is taken from {file}, where the run was started")
                 sys.path.append(str(file.parent))
             try:
                 check_target(str(target), list(config.allow))
