@@ -74,6 +74,7 @@ Part = Split | Stream | Generated
 # Examples of one length, of several, or made as they are needed.
 StepLayout = Literal["fixed", "varying", "generated"]
 SEEN_EXAMPLES = 1000  # training examples whose range is noted
+SEEN_VALUES = 2**24  # at most so many values of them
 GENERATED_EXAMPLES = 32  # of those that are made as they are needed
 
 
@@ -304,7 +305,8 @@ class Dataset:
         self.dtype = train.x.dtype
         if self.kind == "symbols":
             return
-        seen = self.transform(train.x[:SEEN_EXAMPLES], False, None)
+        rows = min(SEEN_EXAMPLES, max(SEEN_VALUES // max(train.x[0].numel(), 1), 1))
+        seen = self.transform(train.x[:rows], False, None)
         self.seen_range = (float(seen.min()), float(seen.max()))
         self.has_bits = bool(((seen == 0) | (seen == 1)).all())
 
