@@ -1,13 +1,14 @@
 # make run     set up on a fresh machine, train on scikit-learn's digits
 # make test    set up, then run the tests, with coverage; SELECT='-m "not slow"' runs the quick ones
 # make lint    ruff, mypy and import-linter
+# make results docs/RESULTS.md from the records in docs/results/
 # make bench   dlx beside a bare PyTorch loop, Lightning and Keras
 PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SELECT ?=
 
-.PHONY: install develop run test lint bench wheel clean
+.PHONY: install develop run test lint results bench wheel clean
 
 install: .venv/.installed
 develop: .venv/.develop
@@ -33,6 +34,9 @@ lint: develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+results: install
+	$(BIN)/python -m dlx.records.tables
 
 bench: develop
 	$(PIP) -e '.[bench]'

@@ -53,7 +53,8 @@ class Trained:
     @property
     def metrics(self) -> dict[str, float]:
         """Final values, such as `test/accuracy`."""
-        return self.about.get("metrics", {})
+        metrics: dict[str, float] = self.about.get("metrics", {})
+        return metrics
 
     @cached_property
     def config(self) -> DictConfig:

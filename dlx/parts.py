@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from omegaconf import DictConfig, open_dict
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dlx.batch import Batch
 from dlx.config.resolved import ResolvedConfig
@@ -30,6 +31,7 @@ from dlx.hardware.device import (
 )
 from dlx.hardware.random_state import seed_everything
 from dlx.instantiate import build, build_optional
+from dlx.loggers.logger import Logger
 from dlx.models import pretrained, tensor_file
 from dlx.models.interfaces import DataInitialized
 from dlx.models.pretrained import PretrainedInit
@@ -42,6 +44,7 @@ from dlx.tasks.task import Task, accepts_lengths, take_inputs
 from dlx.terminal import terminal
 from dlx.training import batch_size, checkpoint
 from dlx.training.batch_size import BatchSizeResult
+from dlx.training.callbacks.callback import Callback, check_state
 from dlx.training.trainer import Trainer
 
 CheckpointName = Literal["best", "last"]  # checkpoint
@@ -124,6 +127,26 @@ def assemble(
     return Parts(config, dataset, task, model, procedure, trainer, data, pretrained_init, machine, found)
 
 
+def add_callbacks(parts: Parts) -> Parts:
+    """Give the trainer the callbacks that the configuration adds; only training needs them. Returns the parts.
+
+    Raises:
+        UsageError: one is no callback, refuses its values, or has a state that no checkpoint keeps.
+    """
+    for name, node in (parts.config.get("callbacks") or {}).items():
+        if node is None:  # switched off: callbacks.NAME=null
+            continue
+        callback = build(parts.config, f"callbacks.{name}")
+        if not isinstance(callback, Callback):
+            raise UsageError(
+                f"callbacks.{name} ({node['_target_']}) is not a callback; needed: a class that derives from "
+                "dlx.training.callbacks.callback.Callback"
+            )
+        check_state(f"callbacks.{name}", callback.state_dict())
+        parts.trainer.callbacks[str(name)] = callback
+    return parts
+
+
 def _make_learner(
     config: DictConfig | ResolvedConfig,
     dataset: Dataset,
@@ -150,7 +173,7 @@ def _make_learner(
         config,
         "procedure",
         optimizer=build_optional(config, "optimizer"),
-        scheduler=make_scheduler(config, updates),
+        scheduler=make_scheduler(config, updates, task, model),
         total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
     )
     data.shuffle = data.shuffle and procedure.shuffle
@@ -160,14 +183,33 @@ def _make_learner(
     return data, procedure
 
 
-def make_scheduler(config: DictConfig | ResolvedConfig, updates: int) -> Any:
+def make_scheduler(config: DictConfig | ResolvedConfig, updates: int, task: Task, model: nn.Module) -> Any:
     """Return the schedule's constructor, still to be called with its optimizer; None for a constant rate.
+
+    A plateau schedule without a mode gets that of the task's monitored metric, which is written into the configuration.
 
     Args:
         config: the whole configuration.
         updates: per epoch, for schedulers that take `steps_per_epoch`.
+        task: monitors a metric.
+        model: which one may depend on it.
+
+    Raises:
+        UsageError: a plateau schedule waits for a metric, and the task monitors none.
     """
     scheduler = build_optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    kind = getattr(scheduler, "func", None)
+    if isinstance(kind, type) and issubclass(kind, ReduceLROnPlateau):
+        task.validate_model(model)
+        if not task.monitor:
+            raise UsageError(
+                f"scheduler=plateau was given; task {type(task).__name__.lower()} monitors no metric that it could "
+                "wait for; type another scheduler= (dlx list schedulers)"
+            )
+        if config.scheduler.get("mode") is None:
+            with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
+                config.scheduler["mode"] = task.mode
+            scheduler = partial(scheduler, mode=task.mode)
     return scheduler and partial(Schedule, scheduler=scheduler, interval=config.scheduler.get("interval", "epoch"))
 
 
@@ -227,16 +269,36 @@ def _tune(config: DictConfig | ResolvedConfig, trainer: Trainer, model: nn.Modul
     return machine
 
 
+def make_loggers(config: DictConfig | ResolvedConfig) -> dict[str, Logger]:
+    """Build the loggers of the group `logger`, by name; they are opened in the run directory later.
+
+    Raises:
+        UsageError: one of them refuses its values, or is no logger.
+    """
+    loggers: dict[str, Logger] = {}
+    for name in config.get("logger") or {}:
+        logger = build(config, f"logger.{name}")
+        if not isinstance(logger, Logger):
+            raise UsageError(
+                f"logger.{name}._target_={type(logger).__module__}.{type(logger).__name__} was given; "
+                "needed: a subclass of dlx.loggers.logger.Logger"
+            )
+        loggers[str(name)] = logger
+    return loggers
+
+
 def describe(parts: Parts) -> dict[str, Any]:
     """Return run.json's entries about the parts."""
     return {
         "seed": parts.config.seed,
+        "logger": list(parts.config.get("logger") or {}),
         **parts.machine,
         "parameters": sum(p.numel() for p in parts.model.parameters()),
         **parts.pretrained_init.to_dict(),
         **(parts.batch_search.run_metadata() if parts.batch_search else {}),
         **distributed_info(parts),
         "data": fingerprint(parts.dataset),
+        **({"callbacks": ",".join(parts.trainer.callbacks)} if parts.trainer.callbacks else {}),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
     }
 

@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,26 @@ from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
-from dlx.loggers.run_logger import Logger
-from dlx.parts import Parts, assemble, check_data, describe, distributed_info, get_dataset_state, init_from_data
+from dlx.loggers.logger import Logger
+from dlx.loggers.run_logger import RunLogger
+from dlx.metrics import Metric, list_declared, list_own_directions
+from dlx.parts import (
+    Parts,
+    add_callbacks,
+    assemble,
+    check_data,
+    describe,
+    distributed_info,
+    get_dataset_state,
+    init_from_data,
+    make_loggers,
+)
+from dlx.records.published import compare, format_comparison
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
 from dlx.terminal.terminal import print_note
-from dlx.training.callbacks import ValidationCallback
+from dlx.training.callbacks.callback import Callback
 from dlx.training.checkpoint import Checkpoints, load, load_dataset_state
 from dlx.training.trainer import Trainer
 
@@ -35,7 +48,10 @@ def train(config: DictConfig, progress: Progress | None = None) -> dict[str, flo
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    return train_in(Path(hydra.runtime.output_dir), config, describe_job(hydra), progress).read()["metrics"]
+    metrics: dict[str, float] = train_in(Path(hydra.runtime.output_dir), config, describe_job(hydra), progress).read()[
+        "metrics"
+    ]
+    return metrics
 
 
 def train_in(
@@ -43,7 +59,7 @@ def train_in(
     config: DictConfig,
     about: dict[str, Any],
     progress: Progress | None = None,
-    watch: ValidationCallback | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train what a configuration describes, in `directory`. Bad data or values leave no directory behind.
 
@@ -52,13 +68,14 @@ def train_in(
         config: composed and checked.
         about: entries for `run.json` besides what is measured: the overrides, and the choice of each group.
         progress: what is printed; None prints everything.
-        watch: looks at each validation, and may end the training.
+        callbacks: further ones, which the configuration does not name.
     """
     group = broadcast_job("train", config)
-    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=True))
+    parts = group.run_on_all_ranks(lambda: add_callbacks(assemble(config, fresh=True)))
+    loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     with mark_interrupted(directory):
         run = group.run_on_all_ranks(lambda: NullRun() if group.rank else create_run(directory, parts, about))
-        _fit(run, parts, progress=progress, watch=watch)
+        _fit(run, parts, loggers, progress=progress, callbacks=callbacks)
     return run
 
 
@@ -76,6 +93,7 @@ def mark_interrupted(directory: Path) -> Iterator[None]:
 
 def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     """Create the run directory of a training that is about to begin; see `train_in`."""
+    declared_metrics(parts)  # a metric without a direction is refused before anything is written
     run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
     _save_config(run, parts)
     return run
@@ -85,7 +103,7 @@ def resume(
     run: Run,
     config: DictConfig,
     progress: Progress | None = None,
-    watch: ValidationCallback | None = None,
+    callbacks: Sequence[Callback] = (),
     accept_changed_data: bool = False,
 ) -> Run:
     """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet.
@@ -94,7 +112,7 @@ def resume(
         run: its run directory.
         config: its configuration.
         progress: what is printed; None prints everything.
-        watch: looks at each validation, and may end the training.
+        callbacks: besides those of the configuration.
         accept_changed_data: go on with data that is not what the run began with.
 
     Raises:
@@ -105,7 +123,10 @@ def resume(
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
     state = group.broadcast(load_dataset_state(run.checkpoints) if saved else None)
-    parts = group.run_on_all_ranks(lambda: assemble(config, fresh=not saved, batch=batch, dataset_state=state))
+    parts = group.run_on_all_ranks(
+        lambda: add_callbacks(assemble(config, fresh=not saved, batch=batch, dataset_state=state))
+    )
+    loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     note: str | None = "no checkpoint had been saved; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
@@ -113,6 +134,7 @@ def resume(
         parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
     accepted = {"changed_data": changes} if changes else {}
     resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step, **accepted}]
+    group.run_on_all_ranks(lambda: declared_metrics(parts))
     with mark_interrupted(run.directory):  # dlx runs asks whether the process lives
         run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
         if group.rank == 0:
@@ -123,8 +145,18 @@ def resume(
                     "saved without them"
                 )
             _save_config(run, parts)
-        _fit(run, parts, resumed=True, note=note, progress=progress, watch=watch)
+        _fit(run, parts, loggers, resumed=True, note=note, progress=progress, callbacks=callbacks)
     return run
+
+
+def declared_metrics(parts: Parts) -> tuple[Metric, ...]:
+    """Return what task, model and procedure declare that they emit.
+
+    Raises:
+        UsageError: a declaration is invalid, or the task monitors what is declared nowhere.
+    """
+    task, procedure = parts.task.list_metrics(), parts.procedure.list_metrics()
+    return (*task, *list_declared(type(parts.model)), *procedure)
 
 
 def _save_config(run: Run, parts: Parts) -> None:
@@ -141,18 +173,18 @@ def describe_job(hydra: Any) -> dict[str, Any]:
 def _fit(
     run: Run,
     parts: Parts,
+    loggers: Mapping[str, Logger],
     resumed: bool = False,
     note: str | None = None,
     progress: Progress | None = None,
-    watch: ValidationCallback | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Fit, measure the test split once, and record the outcome whatever happens."""
     trainer, started = parts.trainer, time.monotonic()
     group = current_group()
-    trainer.validation_callback = watch
+    trainer.built_in += tuple(callbacks)
     progress = progress or Progress(quiet=group.rank > 0)
     directory = None if group.rank else run.directory
-    logger = trainer.make_logger(directory, resume_step=trainer.step if resumed else None)
     about = run.read()
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
@@ -160,6 +192,7 @@ def _fit(
     notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints, get_dataset_state(parts.dataset))
+    logger = make_run_logger(run, parts, loggers, resumed, report=progress.print_line)
     with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
         try:
             logger.hparams(to_dict(parts.config))
@@ -176,11 +209,46 @@ def _fit(
             raise
         finally:
             logger.close()
-    progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+    has_events = any(run.directory.glob("events.out.tfevents.*"))
+    seconds, declared = time.monotonic() - started, declared_metrics(parts)
+    beside = [format_comparison(one) for one in run.read().get("published", [])]
+    progress.show_summary(
+        metrics, run.directory, seconds, parts.procedure.done, trainer.to_resume, has_events, declared, beside
+    )
 
 
-def log_config_and_graph(parts: Parts, logger: Logger) -> None:
-    """Log what TensorBoard shows before the first step besides the HParams row: the configuration and the graph."""
+def make_run_logger(
+    run: Run, parts: Parts, loggers: Mapping[str, Logger], resumed: bool, report: Callable[[str], None]
+) -> RunLogger:
+    """Make the logger of a run, which hands what it gathers to all `loggers`.
+
+    Args:
+        run: what fails is noted in its run.json.
+        parts: of the run; the trainer says how often is written.
+        loggers: by name, not opened yet.
+        resumed: the curves go on at the trainer's step.
+        report: prints what fails.
+    """
+
+    def report_failure(line: str) -> None:
+        report(line)
+        with contextlib.suppress(OSError):  # a full disk: the training itself will say so
+            run.update(notes=[*run.read().get("notes", []), line])
+
+    trainer = parts.trainer
+    return RunLogger(
+        None if current_group().rank else run.directory,
+        trainer.step if resumed else None,
+        loggers,
+        every=trainer.flush_every,
+        keep=trainer.log_every,
+        pictures=trainer.pictures,
+        report=report_failure,
+    )
+
+
+def log_config_and_graph(parts: Parts, logger: RunLogger) -> None:
+    """Log what is known before the first step besides the row of HParams: the configuration and the graph."""
     logger.config(to_yaml(parts.config))
     if logger.is_enabled("graph"):
         state = get_random_state()  # drawing the graph must not change what a model that samples learns
@@ -207,24 +275,36 @@ def to_dict(config: DictConfig | ResolvedConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def finish(run: Run, parts: Parts, logger: Logger) -> dict[str, float]:
+def finish(run: Run, parts: Parts, logger: RunLogger) -> dict[str, float]:
     """Measure the test split with the best model, and return all final metrics, the last train and val ones too."""
     trainer, group = parts.trainer, current_group()
     metrics = dict(trainer.latest)
     best = run.checkpoints / "best.pt"
-    if trainer.best is not None and group.broadcast(best.exists()):
+    if trainer.best_checkpoint.best is not None and group.broadcast(best.exists()):
         where = trainer.device if group.world_size == 1 else "cpu"
         group.load(parts.model, group.broadcast_result(lambda: load(best, where)["model"]))
-        metrics[f"val/best_{parts.task.monitor}"] = trainer.best
+        metrics[f"val/best_{parts.task.monitor}"] = trainer.best_checkpoint.best
     if trainer.test and parts.data.has_split("test"):
         tested = trainer.evaluate("test")
         logger.scalars("test", tested, trainer.step)
         metrics.update({f"test/{name}": value for name, value in tested.items()})
-    run.update(metrics=metrics)  # before anything is drawn: a picture that fails costs no number
+    own = list_own_directions(metrics, declared_metrics(parts))
+    run.update(
+        metrics=metrics, **({"directions": own} if own else {})
+    )  # before anything is drawn: a picture that fails costs no number
+    _compare_with_published(run, parts.config, metrics)
     logger.hparams(to_dict(parts.config), metrics)
     with group.full_parameters(parts.model):
         trainer.log_pictures()
     return metrics
+
+
+def _compare_with_published(run: Run, config: DictConfig | ResolvedConfig, metrics: dict[str, float]) -> None:
+    """Record in run.json what the run's experiment is to be compared with, where it was run as its file says."""
+    about = run.read()
+    beside = compare(about.get("experiment"), to_dict(config), metrics, run.directory)
+    if beside or about.get("published"):
+        run.update(published=beside)
 
 
 @contextlib.contextmanager
@@ -233,7 +313,7 @@ def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]
     status, error = "failed", None
     try:
         yield
-        status = "pruned" if trainer.pruned else "finished"
+        status = trainer.stop_status
     except (Interrupted, KeyboardInterrupt) as stop:
         status, error = "interrupted", str(stop)
         raise
@@ -246,6 +326,7 @@ def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]
         ended |= (
             trainer.run_metadata()
             | {"epoch": trainer.epoch, "step": trainer.step}
+            | ({"stopped": trainer.stop_reason} if trainer.stop_reason or "stopped" in run.read() else {})
             | ({"error": error} if error else {})
         )
         with contextlib.suppress(OSError):  # a full disk: the error under way says so

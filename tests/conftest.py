@@ -64,6 +64,32 @@ def resume() -> Callable:
     return run
 
 
+def emitted(run) -> set[str]:
+    """The tags of everything that a run measured: in metrics.jsonl and in run.json."""
+    import json
+
+    lines = (run.directory / "metrics.jsonl").read_text().splitlines()
+    return {tag for line in lines for tag in json.loads(line) if "/" in tag} | set(run.read()["metrics"])
+
+
+def undeclared(run) -> list[str]:
+    """The tags whose metrics neither task, model nor procedure of a run declares: of validations, task or model."""
+    from omegaconf import OmegaConf
+
+    from dlx.config.declared import read_declared
+    from dlx.metrics import find_metric
+
+    config = OmegaConf.load(run.directory / "config.yaml")
+    everything = read_declared(config)
+    measured = read_declared(OmegaConf.masked_copy(config, ["task", "model"]))
+
+    def is_declared(tag: str) -> bool:
+        found = find_metric(tag, everything)
+        return found is not None and found in (everything if tag.startswith("train/") else measured)
+
+    return sorted(tag for tag in emitted(run) if not is_declared(tag))
+
+
 def same(a: object, b: object) -> bool:
     """Equal to the bit, through dicts, lists and tensors."""
     import torch

@@ -91,7 +91,7 @@ def all_cases(strategies: list[str], root: Path, batch: int) -> list[Callable[[]
     for strategy in strategies:
         for name in CASES if strategy != "fsdp" else SHARDED:
             words = ["trainer.device=cpu", "trainer.epochs=3", "trainer.threads=1", *CASES[name]]
-            words += [f"trainer.batch={batch}", f"trainer={strategy}", "trainer.logger.images=false"]
+            words += [f"trainer.batch={batch}", f"trainer={strategy}", "trainer.pictures=false"]
             config = compose(words)
 
             def call(directory=root / f"{strategy}-{name}", config=config):
@@ -135,7 +135,7 @@ def resume_all(root: Path) -> None:
     from dlx.run import resume, train_in
     from dlx.runs.rundir import Run
 
-    short = ["trainer.device=cpu", "trainer.threads=1", "trainer.logger.images=false"]
+    short = ["trainer.device=cpu", "trainer.threads=1", "trainer.pictures=false"]
     draws = {  # every process by itself
         "dropout": [*short, *FULL, "model=mlp", "model.dropout=0.5", "trainer=ddp", "trainer.max_steps=2"],
         "sharded": [*short, *FULL, "model=mlp", "model.dropout=0.5", "trainer=fsdp", "trainer.max_steps=2"],

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.integration
+
 DATA = Path(__file__).parent / "data" / "old_runs"
 EXPECTED = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))
 RUNS = [name for name in EXPECTED if "status" in EXPECTED[name]]

@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -22,7 +24,8 @@ def place(tmp_path: Path) -> Path:
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", section, flags=re.DOTALL)
     (tmp_path / "mine.py").write_text("\n\n".join(text for kind, text in blocks if kind == "python"))
     yamls = [text for kind, text in blocks if kind == "yaml"]
-    for text, name in zip(yamls, ("model/highway", "dataset/parity", "procedure/random_search"), strict=True):
+    names = ("model/highway", "dataset/parity", "procedure/random_search", "callbacks/target")
+    for text, name in zip(yamls, names, strict=True):
         path = tmp_path / "conf" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -60,6 +63,23 @@ def test_own_dataset_and_procedure(place):
     done = dlx(place, "train", "dataset=parity", "trainer.epochs=60", "optimizer.lr=5e-3")
     assert done.returncode == 0, done.stderr
     assert metrics(place)["test/accuracy"] > 0.9, "an MLP learns the parity of eight bits"
+
+
+def test_own_callback_stops_and_resumes(place):
+    done = dlx(
+        place, "train", "callbacks=[target,time_limit]", "callbacks.target.value=0.9", "callbacks.target.times=2"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "stopped after epoch" in done.stdout
+    about = json.loads(dlx(place, "runs", "--json").stdout)[0]
+    assert about["epoch"] < 60
+    assert about["metrics"]["val/best_accuracy"] >= 0.9
+    assert about["stopped"] == "val/accuracy has reached 0.9 2 times"
+    done = dlx(place, "resume", "last")
+    assert done.returncode == 0, done.stderr
+    again = json.loads(dlx(place, "runs", "--json").stdout)[0]
+    assert again["stopped"] == "val/accuracy has reached 0.9 3 times", "it went on counting"
+    assert again["epoch"] > about["epoch"]
 
 
 def test_own_parts_are_listed_and_mistyped_keys_found(place):

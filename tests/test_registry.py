@@ -9,7 +9,9 @@ from omegaconf import OmegaConf
 
 from dlx.parts import assemble
 from dlx.training.checkpoint import load
-from tests.conftest import MODELS, same, small
+from tests.conftest import MODELS, same, small, undeclared
+
+pytestmark = pytest.mark.slow
 
 SHORT = ("trainer.epochs=2", "dataset.limit=320", "trainer.batch=32", "trainer.save_every=1000")
 
@@ -21,6 +23,7 @@ def test_learns_saves_and_loads_afresh(model, train):
     assert about["status"] == "finished"
     assert about["metrics"], "a run ends with numbers"
     assert all(math.isfinite(value) for value in about["metrics"].values())
+    assert not undeclared(run)
     # `assemble` builds the same parts with fresh weights; the checkpoint must make them the trained ones.
     parts = assemble(OmegaConf.load(run.directory / "config.yaml"))
     best = run.checkpoints / "best.pt"

@@ -5,7 +5,7 @@ from importlib import metadata
 
 from dlx.cli.verbs import VERBS
 from dlx.config.catalogue import Catalogue
-from dlx.config.search import add_cwd_to_sys_path, find_search_path
+from dlx.config.search import MULTIPLE_GROUPS, add_cwd_to_sys_path, find_search_path
 from dlx.terminal.console import print_listing
 from dlx.version import __version__
 
@@ -39,9 +39,10 @@ def print_help(words: Sequence[str] = ()) -> None:
     print_listing("Options of train", OPTIONS.items())
     print("\nOne of each group is chosen by GROUP=NAME; * is the default.\n")
     for group in catalogue.groups:
-        default = catalogue.defaults.get(group)
         entries = catalogue.entries(group)
-        print_listing(group, [(f"{'*' if e.name == default else ' '} {e.name}", e.description) for e in entries])
+        marks = ["*" if catalogue.is_default(group, entry.name) else " " for entry in entries]
+        title = f"{group} (any number: {group}=[a,b])" if group in MULTIPLE_GROUPS else group
+        print_listing(title, [(f"{m} {e.name}", e.description) for m, e in zip(marks, entries, strict=True)])
         print()
     print("Examples", *EXAMPLES, sep="\n  ")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from dlx.config.search import GROUPS, SearchPath
+from dlx.config.search import GROUPS, MULTIPLE_GROUPS, SearchPath
 from dlx.config.static.signature import Signature, read_signature
 from dlx.config.static.source import NotFound
 
@@ -37,6 +37,9 @@ class Entry:
     @property
     def target(self) -> str | None:
         """The class that it configures; experiments and an empty scheduler have none."""
+        if self.group in MULTIPLE_GROUPS:  # beneath a key of its own
+            targets = [own["_target_"] for own in self.node.values() if isinstance(own, dict) and "_target_" in own]
+            return targets[0] if targets else None
         return self.node.get("_target_")
 
     @cached_property
@@ -65,12 +68,17 @@ class Catalogue:
         self.search_path = search_path
 
     @cached_property
-    def defaults(self) -> dict[str, str | None]:
-        """Each group's choice unless told otherwise, from the primary configuration."""
+    def defaults(self) -> dict[str, str | list[str] | None]:
+        """Each group's choice unless told otherwise, from the primary configuration: a list where it takes several."""
         file = self.search_path.find_file(self.search_path.config_name)
         listed = (read_yaml(file) if file else {}).get("defaults") or []
         pairs = [pair for item in listed if isinstance(item, Mapping) for pair in item.items()]
         return {str(key): value for key, value in pairs if not str(key).startswith("override ")}
+
+    def is_default(self, group: str, name: str) -> bool:
+        """Return whether a group's option is chosen unless told otherwise."""
+        chosen = self.defaults.get(group)
+        return name in chosen if isinstance(chosen, list) else name == chosen
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -103,6 +111,18 @@ class Catalogue:
             group, name, file, origin, read_description(file), _resolve_interpolations(node, group, node), overrides
         )
 
+    def read_published(self, experiment: str, depth: int = 0) -> list[Any]:
+        """Return the figures that an experiment's file names under `published`, or a file in its defaults list."""
+        file = self.search_path.find_file(f"experiment/{experiment}")
+        content = read_yaml(file) if file else {}
+        if isinstance(content.get("published"), list):
+            return list(content["published"])
+        bases = [_parse_default("experiment", item)[0] for item in content.get("defaults") or []]
+        for base in reversed([base for base in bases if base and base.startswith("experiment/")] if depth < 20 else []):
+            if found := self.read_published(base.removeprefix("experiment/"), depth + 1):
+                return found
+        return []
+
     def _iter_files(self, group: str) -> Iterator[tuple[str, Path]]:
         for place in self.search_path.directories:
             for file in sorted((place / group).rglob("*.y*ml")):
@@ -126,7 +146,7 @@ class Catalogue:
     def choose_task(self, model: Entry, dataset: Entry) -> Entry | None:
         """Return the task of a model on a dataset: the model's, else the dataset's, else the default."""
         name = model.overrides.get("task") or dataset.overrides.get("task") or self.defaults.get("task")
-        return self.entry("task", name) if name else None
+        return self.entry("task", str(name)) if name else None
 
     def fits(self, model: Entry, dataset: Entry) -> bool:
         """Return whether a model can be trained on a dataset, as far as text tells."""
@@ -230,7 +250,7 @@ def _parse_default(group: str, item: Any) -> tuple[str | None, dict[str, str]]:
     if isinstance(item, Mapping) and len(item) == 1:
         key, value = next(iter(item.items()))
         if override := _OVERRIDE.match(str(key)):
-            return None, {override["group"]: value}
+            return None, {override["group"]: f"[{','.join(map(str, value))}]" if isinstance(value, list) else value}
         if str(key).startswith("/") and isinstance(value, str):
             return f"{str(key)[1:]}/{value}", {}
     return None, {}

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlx.config.catalogue import Catalogue, find_signature
-from dlx.config.moved import get_renamed_keys
+from dlx.config.moved import get_renamed_keys, move_override
 from dlx.config.origin import Origins
-from dlx.config.overrides import Word
+from dlx.config.overrides import ANSWERS, Word
 from dlx.config.report import Location, Problem, find_closest, join_names
+from dlx.config.search import MULTIPLE_GROUPS
 from dlx.config.static.signature import Signature
 
 RESERVED = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
@@ -97,6 +98,8 @@ class Keys:
         return node, len(path)
 
     def _report_unknown(self, word: Word) -> Problem:
+        if moved := move_override(word.key, word.text.partition("=")[2]):
+            return self._report_moved(word, *moved)
         if len(word.path) == 1 or word.path[0] not in self.tree:
             return self._report_unknown_root(word)
         node, depth = self._walk(word.path)
@@ -116,7 +119,22 @@ class Keys:
         what = f"{where} has no {name}" + (f"; {homes}" if homes else "")
         if known:
             return Problem(word.text, f"{what}; it has {join_names(known)}", "", self.origins[prefix])
+        if homes:
+            return Problem(word.text, what, "", self.origins[prefix])
         return Problem(word.text, f"{what}; nothing can be set there", "", self.origins[prefix])
+
+    def _report_moved(self, word: Word, key: str, value: str) -> Problem:
+        """Report a key that has moved elsewhere, with what to type there."""
+        what, remedy = f"{word.key} is now {key}", f"type {key}={value}"
+        if word.parsed.is_delete():
+            remedy = "leave it out"
+        elif key in MULTIPLE_GROUPS:
+            unknown = [name for name in value.strip("[]").split(",") if name and name not in self.catalogue.names(key)]
+            if unknown:
+                answer = ANSWERS.get(key, {}).get(unknown[0].lower())
+                what += f"; {answer[0] if answer else f'there is no {key} {unknown[0]}'}"
+                remedy = answer[1] if answer else f"type dlx list {key}s"
+        return Problem(word.text, what, remedy, self.origins[tuple(key.split("."))])
 
     def _list_known_keys(self, prefix: tuple[str, ...], node: Any) -> dict[str, Location | None]:
         """Return the keys that may be set below a node, each with its place in the source if no YAML file lists it."""
@@ -138,6 +156,8 @@ class Keys:
             return ""
         group = prefix[0]
         options = [entry.name for entry in self.catalogue.entries(group) if name in entry.node]
+        if group == "callbacks" and options:  # several at once: it can simply be added
+            return f"type callbacks={options[0]} too"
         return f"{name} belongs to {group}={join_names(options, 5)}" if options else ""
 
     def _report_unknown_root(self, word: Word) -> Problem:

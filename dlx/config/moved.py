@@ -4,7 +4,7 @@ A saved `config.yaml` names classes by their modules of that time. They are rena
 whether the class may be built.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -42,7 +42,6 @@ MODULES = {
     "dlx.datasets.text": "dlx.datasets.sequences.text",
     "dlx.datasets.timeseries": "dlx.datasets.sequences.timeseries",
     "dlx.datasets.transforms": "dlx.datasets.images.transforms",
-    "dlx.logs.logger": "dlx.loggers.run_logger",
     "dlx.models.adversarial.game": "dlx.models.adversarial.gan_base",
     "dlx.models.autoencoders.conv_vae": "dlx.models.autoencoders.vae.conv_vae",
     "dlx.models.autoencoders.vae": "dlx.models.autoencoders.vae.vae",
@@ -88,6 +87,64 @@ KEYS = {
     "dlx.procedures.truncated.TruncatedBackprop": {"watch": "grad_norm_every"},
 }
 
+# Keys that moved elsewhere in the configuration: old → new. Below a moved node only what stands here is known.
+PATHS = {
+    "trainer.logger": "logger",
+    "trainer.logger.tensorboard": "logger",
+    "trainer.logger.every": "trainer.flush_every",
+    "trainer.logger.keep": "trainer.log_every",
+    "trainer.logger.images": "trainer.pictures",
+    **{
+        f"trainer.logger.{name}": f"logger.tensorboard.{name}"
+        for name in ("scalars", "histograms", "graph", "hparams", "embedding")
+    },
+}
+TENSORBOARD = {"_target_": "dlx.loggers.tensorboard.tensorboard.TensorBoardLogger"}
+
+
+def move_override(key: str, value: str) -> tuple[str, str] | None:
+    """Return the present key and value, as text, of an override whose key has moved; None for any other key."""
+    new = PATHS.get(key)
+    if new is None:
+        return None
+    if key == "trainer.logger.tensorboard":
+        value = {"true": "tensorboard", "false": "[]"}.get(value.lower(), value)
+    if key == "trainer.logger" and value.lower() in ("null", "none", "false"):
+        value = "[]"
+    return new, value
+
+
+def move_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return saved overrides with their keys where they stand now; those of a logger that is left out, left out."""
+    moved = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        new = move_override(key.lstrip("+"), value)
+        moved.append(f"{new[0]}{equals}{new[1]}" if new else text)
+    if "logger=[]" in moved:
+        moved = [text for text in moved if not text.startswith("logger.tensorboard.")]
+    return moved
+
+
+def move_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a whole configuration, plain and nested, with its keys where they stand now."""
+    trainer = config.get("trainer")
+    if not isinstance(trainer, dict) or "logger" not in trainer:
+        return config
+    trainer = {**trainer}
+    old = trainer.pop("logger")
+    old = old if isinstance(old, dict) else {}
+    tensorboard: dict[str, Any] = {**TENSORBOARD}
+    for name, value in old.items():
+        group, _, key = PATHS.get(f"trainer.logger.{name}", "").rpartition(".")
+        if group:
+            (trainer if group == "trainer" else tensorboard)[key] = value
+    return {
+        **config,
+        "trainer": trainer,
+        "logger": {"tensorboard": tensorboard} if old.get("tensorboard", True) else {},
+    }
+
 
 def rename_target(target: Any) -> Any:
     """Return the present name of a `_target_`; what is not ours, or not moved, is returned as it is."""
@@ -120,4 +177,6 @@ def rename_targets(node: Any) -> Any:
 
 def update_config(config: DictConfig | ListConfig) -> DictConfig | ListConfig:
     """Return a saved configuration in present names; interpolations stay."""
-    return OmegaConf.create(rename_targets(OmegaConf.to_container(config)))
+    content = rename_targets(OmegaConf.to_container(config))
+    result: DictConfig | ListConfig = OmegaConf.create(move_keys(content) if isinstance(content, dict) else content)
+    return result

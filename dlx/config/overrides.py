@@ -4,16 +4,19 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from dlx.config.callback_checks import find_built_in
 from dlx.config.catalogue import Catalogue
 from dlx.config.extras import install_command
 from dlx.config.hydra_internals import Loader
 from dlx.config.report import Location, Problem, find_closest, join_names
+from dlx.config.search import GROUPS, MULTIPLE_GROUPS, pluralize
 
 SWEEP_EXAMPLES = {  # what a sweep can be written with, and how
     "log": "log(1e-4,1e-1)",
@@ -148,7 +151,11 @@ def check_sweeps(words: Iterable[Word], multirun: bool) -> list[Problem]:
             word.text,
             "several values were given for one run",
             f"to run them all, type dlx train -m {word.text}"
-            + ("" if word.is_group else f"; to give a list, type {word.key}=[{','.join(word.options)}]"),
+            + (
+                f"; to give a list, type {word.key}=[{','.join(word.options)}]"
+                if not word.is_group or word.key in MULTIPLE_GROUPS
+                else ""
+            ),
         )
         for word in words
         if word.is_sweep
@@ -171,9 +178,12 @@ def check_choices(words: Iterable[Word], options: Options, catalogue: Catalogue)
     for word in words:
         if not word.is_group or word.parsed.is_delete():
             continue
+        if problem := _check_number_of_choices(word):
+            problems.append(problem)
+            continue
         for option in list_choices(word):
             parent, _, name = f"{word.key}/{option}".rpartition("/")
-            if option == "null" or name in options[parent]:
+            if name in options[parent]:
                 continue
             known = catalogue.names(word.key) or options[word.key]
             problems.append(_report_unknown_option(word, option, known, catalogue))
@@ -182,11 +192,32 @@ def check_choices(words: Iterable[Word], options: Options, catalogue: Catalogue)
 
 def list_choices(word: Word) -> list[str]:
     """List the options that a group's override names: one, those of a sweep, or those of a list."""
-    if word.is_sweep:
-        return word.options
-    value = word.parsed.value()
-    values = value if isinstance(value, list) else [value]
-    return ["null" if entry is None else str(entry) for entry in values]
+    return [name for names in _list_selections(word) for name in names]
+
+
+def _list_selections(word: Word) -> list[list[str]]:
+    """List what a group's override chooses, of a sweep for each of its values; `logger=[csv],[]` is [[csv], []]."""
+    values: list[Any] = list(word.options) if word.is_sweep else [word.parsed.value()]
+    for place, value in enumerate(values):
+        if isinstance(value, str) and value.startswith("["):  # a list in a sweep
+            values[place] = OverridesParser.create().parse_override(f"{word.key}={value}").value()
+    return [
+        ["null" if name is None else str(name) for name in (value if isinstance(value, list) else [value])]
+        for value in values
+    ]
+
+
+def _check_number_of_choices(word: Word) -> Problem | None:
+    """Report a null, which Hydra takes for no choice, and a list where one choice is needed."""
+    selections, several = _list_selections(word), word.key in MULTIPLE_GROUPS
+    if ["null"] in selections:
+        remedy = "leave it out" if word.key not in GROUPS or word.key == "experiment" else f"type dlx list {word.key}s"
+        none = {"scheduler": "~scheduler", **{group: f"{group}=[]" for group in MULTIPLE_GROUPS}}.get(word.key)
+        return Problem(word.text, "null is no choice of a group", f"to choose none, type {none}" if none else remedy)
+    if not several and word.key in GROUPS and (lists := [names for names in selections if len(names) > 1]):
+        what = f"several were given for one {word.key}; needed: one"
+        return Problem(word.text, what, f"to run them all, type dlx train -m {word.key}={','.join(lists[0])}")
+    return None
 
 
 # Hydra's plugins that dlx has as extras: where an option of theirs is not there, they are not installed.
@@ -194,19 +225,38 @@ PLUGIN_EXTRAS = {
     "hydra/launcher": {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 }
 
+_NO_SERVICE = (
+    "there is no logger of a service here",
+    "type logger=[tensorboard,csv], or write one of your own (README, 'Your own parts')",
+)
+# What is asked for by the names of other places: what is wrong with it, and what to type.
+ANSWERS: dict[str, dict[str, tuple[str, str]]] = {
+    "logger": {
+        **dict.fromkeys(("wandb", "mlflow", "aim", "comet", "neptune", "clearml"), _NO_SERVICE),
+        **dict.fromkeys(("json", "jsonl"), ("metrics.jsonl is written by every run", "type logger=[] for it alone")),
+        **dict.fromkeys(("none", "false", "off", "no"), ("there is no such logger", "to choose none, type logger=[]")),
+        **dict.fromkeys(("true", "default"), ("there is no such logger", "type logger=tensorboard")),
+        "both": ("there is no such logger", "type logger=[tensorboard,csv]"),
+    }
+}
+
 
 def _report_unknown_option(word: Word, option: str, known: Sequence[str], catalogue: Catalogue) -> Problem:
+    if answer := ANSWERS.get(word.key, {}).get(option.lower()):
+        return Problem(word.text, *answer)
     extra = PLUGIN_EXTRAS.get(word.key, {}).get(option)
     if extra:
         what = f"{word.key} {option} is a plugin of Hydra's that is not installed"
         return Problem(word.text, what, f"type {install_command(extra)}")
+    if word.key == "callbacks" and (built_in := find_built_in(option)):
+        return Problem(word.text, *built_in)
     near = find_closest(option, known)
     entry = catalogue.entry(word.key, near) if near else None
-    what = f"there is no {word.key} {option}; " + (
+    what = f"there is no {word.key.removesuffix('s')} {option}; " + (
         f"did you mean {near}?" if near else f"there are {join_names(known)}"
     )
     elsewhere = [group for group in catalogue.groups if group != word.key and option in catalogue.names(group)]
-    remedy = f"type {word.key}={near}" if near else f"type dlx list {word.key}s"
+    remedy = f"type {word.key}={near}" if near else f"type dlx list {pluralize(word.key)}"
     if elsewhere and not near:
         remedy = f"{option} is a {elsewhere[0]}: type {elsewhere[0]}={option}"
     return Problem(word.text, what, remedy, Location(entry.file, 1) if entry else None)

@@ -14,8 +14,25 @@ from typing import NamedTuple
 
 from dlx.errors import UsageError
 
-GROUPS = ("task", "procedure", "optimizer", "scheduler", "trainer", "dataset", "model", "experiment")
+GROUPS = (
+    "task",
+    "procedure",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+    "dataset",
+    "model",
+    "experiment",
+)
+MULTIPLE_GROUPS = ("callbacks", "logger")  # several may be chosen: logger=[tensorboard,csv]; each has a key of its own
 _TARGET = re.compile(r"""^[\s\-]*_target_\s*:\s*["']?(\w+)\.""", re.MULTILINE)
+
+
+def pluralize(group: str) -> str:
+    """Return the name by which all of a group are listed: `models`; `callbacks` is one already."""
+    return group if group.endswith("s") else f"{group}s"
 
 
 class SearchPath(NamedTuple):

@@ -7,13 +7,15 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dlx.config.allowed import ALLOWED
+from dlx.config.callback_checks import explain_bad_callback
 from dlx.config.catalogue import find_signature
 from dlx.config.hydra_internals import get_raw_repr, is_empty
 from dlx.config.keys import FILLED, RESERVED, get_settable_parameters
-from dlx.config.moved import get_renamed_keys
+from dlx.config.moved import PATHS, get_renamed_keys, move_override
 from dlx.config.origin import Origins
+from dlx.config.published import find_mistakes
 from dlx.config.report import Location, Problem, find_closest, join_names
-from dlx.config.search import GROUPS, list_own_packages
+from dlx.config.search import GROUPS, MULTIPLE_GROUPS, list_own_packages
 from dlx.config.static.constructor_checks import find_failed_checks
 from dlx.config.static.schema import Choice, Kind, ListOf, Number, String, Union, format_value
 from dlx.config.static.signature import UNKNOWN, Parameter, Signature, read_signature
@@ -52,8 +54,36 @@ class Validator:
         for key, kind in ROOT_KEYS.items():
             if key in self.config:
                 self._check_value((key,), kind, self.config)
+        self._check_callbacks()
+        self._check_published()
         self._check_node((), self.config, changed)
+        for group in MULTIPLE_GROUPS:
+            self._check_members(group)
         return self.problems
+
+    def _check_callbacks(self) -> None:
+        """Report what stands among the callbacks and is none."""
+        node = self.config.get("callbacks")
+        if node is None or not node:
+            return
+        if not isinstance(node, DictConfig) or "_target_" in node:
+            what = "callbacks has a mapping for each of them, by its name, not an object of its own"
+            self._report(("callbacks", "_target_"), what, "write mine: in its file, and _target_ indented below it")
+            return
+        for name in map(str, node):
+            inner = node[name]
+            if inner is None:  # switched off
+                continue
+            if not isinstance(inner, DictConfig) or "_target_" not in inner:
+                what = f"callbacks.{name} was given {format_value(self._to_plain(node, name))}"
+                self._report(("callbacks", name), f"{what}; needed: a mapping with a _target_, or null for none")
+            elif wrong := explain_bad_callback(str(inner.get("_target_"))):
+                self._report(("callbacks", name, "_target_"), wrong)
+
+    def _check_published(self) -> None:
+        given = self._to_plain(self.config, "published") if "published" in self.config else []
+        for mistake in find_mistakes(given) if given is not UNKNOWN else ():
+            self._report(("published", *mistake.path), mistake.what, mistake.remedy)
 
     def _check_node(self, path: Path, node: Container, changed: Path = ()) -> None:
         if isinstance(node, DictConfig) and not is_empty(node) and "_target_" in node:
@@ -70,6 +100,23 @@ class Validator:
             else:
                 self._check_resolves((*path, str(key)), node, key)
 
+    def _check_members(self, group: str) -> None:
+        """Report what stands in a group of several without a key of its own, or is no object."""
+        node = self.config.get(group)
+        if not isinstance(node, DictConfig) or is_empty(node):
+            return
+        file = self.origins[(group, "_target_")]
+        name = file.file.stem if file else "NAME"
+        if "_target_" in node:
+            what = f"several may be chosen from {group}, so each needs a key of its own"
+            self._report((group, "_target_"), what, f"write it below {name}:")
+            return
+        for key in map(str, node):
+            if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+                continue
+            if not isinstance(node[key], DictConfig) or "_target_" not in node[key]:
+                self._report((group, key), f"{group}.{key} names no class", "write its _target_, a dotted name")
+
     def _check_object(self, path: Path, node: DictConfig) -> None:
         target = node.get("_target_")
         signature = self._find_signature((*path, "_target_"), target)
@@ -83,6 +130,11 @@ class Validator:
                 self._check_value((*path, key), known[key].kind, node)
             elif new := get_renamed_keys(target).get(key):
                 self._report((*path, key), f"{'.'.join((*path, key))} is now {'.'.join((*path, new))}", f"write {new}")
+            elif moved := _find_moved_keys((*path, key), node[key]):
+                for old, value in moved.items():
+                    present = move_override(old, format_value(value))
+                    assert present is not None
+                    self._report(tuple(old.split(".")), f"{old} is now {present[0]}", f"write {'='.join(present)}")
             elif not signature.is_open:
                 self._report_foreign_key((*path, key), signature, known)
         if not (node.get("_partial_") or "_args_" in node):
@@ -207,6 +259,13 @@ class Validator:
                 return self.given[path]
             path = path[:-1]
         return None
+
+
+def _find_moved_keys(path: Path, value: Any) -> dict[str, Any]:
+    """Return the keys at and below a path that have moved elsewhere, with their values."""
+    if not isinstance(value, DictConfig):
+        return {_join_path(path): value} if _join_path(path) in PATHS else {}
+    return {old: inner for key in map(str, value) for old, inner in _find_moved_keys((*path, key), value[key]).items()}
 
 
 def _module_name(place: Definition | Module) -> str:

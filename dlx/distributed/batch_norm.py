@@ -68,7 +68,8 @@ class SyncBatchNorm(nn.Module):
         y = centred * (variance + self.eps).rsqrt().view(shape)
         if self.weight is not None:
             y = y * self.weight.view(shape)
-        return y if self.bias is None else y + self.bias.view(shape)
+        output: Tensor = y if self.bias is None else y + self.bias.view(shape)
+        return output
 
     def _normalize_locally(self, x: Tensor) -> Tensor:
         momentum = self.momentum

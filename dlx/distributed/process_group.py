@@ -4,7 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class ProcessGroup(SingleProcess):
 
     def __init__(self) -> None:
         self.rank, self.world_size = processes.rank(), processes.world_size()
-        store, rank, world_size = next(dist.rendezvous("env://"))
+        store, rank, world_size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
         # Without a name torch takes both: NCCL for tensors on GPUs, gloo for those on the processor.
         dist.init_process_group(
             None if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world_size
@@ -64,7 +64,7 @@ class ProcessGroup(SingleProcess):
         for rank, problem in enumerate(errors):
             if problem is not None:
                 raise _rebuild_error(f"rank {rank}: {problem[0]}", problem[1])
-        return result
+        return cast(T, result)
 
     def broadcast(self, value: T) -> T:
         box = [value if self.rank == 0 else None]
@@ -78,7 +78,8 @@ class ProcessGroup(SingleProcess):
             with single_process():
                 return act()
 
-        return self.broadcast(self.run_on_all_ranks(act_on_first))
+        result: T = self.broadcast(self.run_on_all_ranks(act_on_first))
+        return result
 
     def all_gather(self, value: T) -> list[T]:
         boxes: list[Any] = [None] * self.world_size
@@ -168,7 +169,8 @@ class ProcessGroup(SingleProcess):
 
     def state(self, model: nn.Module) -> dict[str, Any]:
         self.sync_buffers(model)
-        return gather_full_tensors(model.state_dict(), self.world_size)
+        result: dict[str, Any] = gather_full_tensors(model.state_dict(), self.world_size)
+        return result
 
     def load(self, model: nn.Module, state: Mapping[str, Any]) -> None:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict

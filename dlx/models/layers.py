@@ -44,7 +44,7 @@ def make_activation(name: str | None) -> nn.Module:
     """
     if name is None or name in ("linear", "identity"):
         return nn.Identity()
-    kinds = {kind.lower(): getattr(nn, kind) for kind in nn.modules.activation.__all__}
+    kinds: dict[str, type[nn.Module]] = {kind.lower(): getattr(nn, kind) for kind in nn.modules.activation.__all__}
     kind = kinds.get(name.replace("_", "").lower())
     if kind is None:
         raise UsageError(

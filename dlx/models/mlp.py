@@ -79,7 +79,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores (batch, outputs) of x (batch, *shape)."""
-        return self.layers(x.flatten(1))
+        output: Tensor = self.layers(x.flatten(1))
+        return output
 
 
 @dataclass(kw_only=True)

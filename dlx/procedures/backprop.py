@@ -5,7 +5,7 @@ Y. Bengio, 2013, https://arxiv.org/abs/1211.5063.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from dlx.batch import Batch
 from dlx.distributed.group import current_group
 from dlx.distributed.sharding import gather_full_tensors, shard_like
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.layers import find_constrained, find_penalized
 from dlx.optimizers.fused import Gradients, make_optimizer, make_updater, without_dynamo
 from dlx.procedures.diagnosis import StateGradients
@@ -51,6 +52,7 @@ class Backprop(Procedure):
 
     distributes = True
     shards = True
+    declares: ClassVar[tuple[str | Metric, ...]] = ("loss", "lr", "gradient_norm", "gradient_first", "gradient_last")
 
     def __init__(
         self,

@@ -5,13 +5,14 @@ chains.py.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import Contrast, EnergyModel, FreeEnergyGap, Sparse
 from dlx.procedures.chains import make_chains
 from dlx.procedures.descent import Descent
@@ -39,6 +40,7 @@ class ContrastiveDivergence(Descent):
 
     requires = EnergyModel
     apart = ("states",)
+    declares: ClassVar[tuple[str | Metric, ...]] = ("free_energy_gap", "sparsity", "sampled_reconstruction_error")
 
     def __init__(
         self,

@@ -1,12 +1,13 @@
 """The base of procedures that make their gradients themselves and leave the update to an optimizer."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dlx.distributed.group import current_group
+from dlx.metrics import Metric
 from dlx.optimizers.fused import make_optimizer, make_updater, without_dynamo
 from dlx.procedures.procedure import Procedure
 from dlx.procedures.schedule import Schedule
@@ -23,6 +24,7 @@ class Descent(Procedure):
     """
 
     distributes = True
+    declares: ClassVar[tuple[str | Metric, ...]] = ("lr",)
 
     def __init__(
         self,

@@ -4,13 +4,14 @@ A. P. Dempster, N. M. Laird, D. B. Rubin, "Maximum Likelihood from Incomplete Da
 Royal Statistical Society B 39, 1977. For hidden Markov models this is the algorithm of Baum and Welch.
 """
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.distributed.group import current_group
+from dlx.metrics import Metric
 from dlx.models.interfaces import Complete, Expectable, LearnsFromLabels, Prior
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task, require_labels
@@ -32,6 +33,7 @@ class EM(Procedure):
     shuffle = False  # sums do not care, and float sums in one order are the same in every run
     by_batches = False
     distributes = True
+    declares: ClassVar[tuple[str | Metric, ...]] = ("log_likelihood",)
 
     def __init__(self, tolerance: NonNegative = 1e-2) -> None:
         self.tolerance = tolerance

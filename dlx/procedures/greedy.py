@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import Layered
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
@@ -84,6 +85,10 @@ class Greedy(Procedure):
         if self.rates is not None and optimizer is not None:
             optimizer = cast(Any, partial(optimizer, lr=self.rates[index]))  # type: ignore[call-arg]
         return self.learner(**given, **({} if optimizer is None else {"optimizer": optimizer}))
+
+    def list_metrics(self) -> tuple[Metric, ...]:
+        """Return what the layers' procedures declare; they are logged as `layer1/lr` and so on."""
+        return (*super().list_metrics(), *(metric for learner in self.learners for metric in learner.list_metrics()))
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         index = self.index

@@ -5,12 +5,13 @@ https://proceedings.mlr.press/v5/salakhutdinov09a.html, §3.1 and algorithm 1.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.metrics import Metric
 from dlx.models.boltzmann.units import draw_bernoulli
 from dlx.models.interfaces import DeepEnergyModel
 from dlx.procedures.descent import Descent
@@ -33,6 +34,7 @@ class MeanField(Descent):
 
     requires = DeepEnergyModel
     apart = ("states",)
+    declares: ClassVar[tuple[str | Metric, ...]] = ("energy_gap",)
 
     def __init__(
         self,

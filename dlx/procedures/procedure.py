@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric, list_declared
 from dlx.procedures.loss_scale import LossScale
 from dlx.tasks.task import Task
 
@@ -28,6 +29,7 @@ class Procedure(ABC):
     distributes: ClassVar[bool] = False
     shards: ClassVar[bool] = False
     apart: ClassVar[tuple[str, ...]] = ()
+    declares: ClassVar[tuple[str | Metric, ...]] = ("steps_per_second",)  # which the loop adds
     done: bool = False
     pretraining_epochs: int = 0  # known once bound
     strategy: str | None = None  # of several processes, set by the trainer
@@ -51,6 +53,10 @@ class Procedure(ABC):
             )
         task.validate_model(model)
         self.model, self.task = model, task
+
+    def list_metrics(self) -> tuple[Metric, ...]:
+        """Return what the procedure declares, and those within it."""
+        return list_declared(type(self))
 
     @abstractmethod
     def step(self, batch: Batch) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import Unrollable
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
@@ -66,6 +67,9 @@ class Stages(Procedure):
                 "passes, such as dlx.procedures.greedy.Greedy"
             )
         self.pretraining_epochs = passes
+
+    def list_metrics(self) -> tuple[Metric, ...]:
+        return (*super().list_metrics(), *self.pretrain.list_metrics(), *self.finish.list_metrics())
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         return self.current.step(batch)

@@ -86,7 +86,8 @@ class Run:
             UsageError: it is missing or not JSON.
         """
         try:
-            return json.loads(self.file.read_text(encoding="utf-8"))
+            result: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
+            return result
         except (OSError, ValueError) as error:
             raise UsageError(f"{self.directory} holds no readable run.json ({error}); type dlx runs") from error
 

@@ -7,8 +7,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlx.config.catalogue import find_signature
-from dlx.config.moved import update_config
+from dlx.config.catalogue import Catalogue, find_signature
+from dlx.config.moved import move_override, update_config
+from dlx.config.report import join_names
+from dlx.config.search import MULTIPLE_GROUPS, find_search_path
 from dlx.config.static.schema import format_value
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
@@ -36,7 +38,11 @@ RESUME_KEYS = (
     "trainer.save_every",
     "trainer.pictures_every",
     "trainer.visuals",
-    "trainer.logger",
+    "trainer.flush_every",
+    "trainer.log_every",
+    "trainer.pictures",
+    "logger",
+    "callbacks.time_limit",
 )
 LENGTH_KEYS = ("trainer.epochs", "trainer.max_steps")
 # What the verbs that use a trained model may change.
@@ -76,17 +82,19 @@ def override_config(config: DictConfig, overrides: Sequence[str], allowed: Itera
     Raises:
         UsageError: an override is mistyped, a key does not exist, or may not change; all mistakes at once.
     """
-    new = copy_config(config)
+    new, allowed = copy_config(config), tuple(allowed)
     problems = []
     for key, value in parse_overrides(overrides):
-        problem = _check_override(config, key, value)
+        if key in MULTIPLE_GROUPS and key in allowed and not isinstance(value, dict):
+            new[key], problem = _choose(key, value)
+        else:
+            problem = _check_override(new, key, value)
+            if not problem:
+                OmegaConf.update(new, key, value, force_add=True)
         if problem:
             problems.append(problem)
-        else:
-            OmegaConf.update(new, key, value, force_add=True)
     if problems:
         raise UsageError("\n".join(problems))
-    allowed = tuple(allowed)
     refused = [
         f"  {key}: {format_value(old)} → {format_value(value)}"
         for key, old, value in find_differences(config, new)
@@ -150,8 +158,21 @@ def parse_overrides(overrides: Sequence[str]) -> list[tuple[str, Any]]:
     return pairs
 
 
+def _choose(group: str, value: Any) -> tuple[dict[str, Any], str | None]:
+    """Return the node of a group of which other options are chosen, and what is wrong with one; None if nothing is."""
+    catalogue = Catalogue(find_search_path())
+    names = value if isinstance(value, list) else [] if value is None else [value]
+    entries = {str(name): catalogue.entry(group, str(name)) for name in names}
+    known = join_names(catalogue.names(group))
+    wrong = [name for name, entry in entries.items() if entry is None]
+    problem = f"{group}={wrong[0]} was given; there is no {group} {wrong[0]}; there are {known}" if wrong else None
+    return {key: node for entry in entries.values() if entry for key, node in entry.node.items()}, problem
+
+
 def _check_override(config: DictConfig, key: str, value: Any) -> str | None:
     """Return what is wrong with a key or its value, None if nothing is."""
+    if moved := move_override(key, format_value(value)):
+        return f"{key} is now {moved[0]}; type {'='.join(moved)}"
     try:
         node = OmegaConf.select(config, key, throw_on_missing=False)
     except OmegaConfBaseException:

@@ -33,6 +33,10 @@ def load_trusted_config(run: Run, overrides: Sequence[str], allowed: Sequence[st
         UsageError: as `dlx.runs.saved.override_config`.
     """
     config = override_config(load_config(run), overrides, allowed, verb)
+    if verb != "resume":
+        config.pop("callbacks", None)  # only training needs them, and their code
+    if "logger" not in allowed:
+        config.logger = {}  # the verb logs nothing: whoever uses the model needs no logger of the one who trained it
     typed = dict(parse_overrides(overrides)).get("allow") or []
     within = Path.cwd().resolve().is_relative_to(run.directory.resolve())
     config.allow = sorted({*([typed] if isinstance(typed, str) else typed), *([] if within else list_own_packages())})

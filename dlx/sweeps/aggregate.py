@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dlx.errors import UsageError
-from dlx.runs.query import choose_key_metric
+from dlx.metrics import Direction, parse_direction, split_direction
+from dlx.runs.query import choose_key_metric, find_directions, resolve_direction
 from dlx.runs.rundir import Run
 from dlx.runs.saved import flatten, load_config
 from dlx.sweeps import groups, objective
@@ -36,7 +37,7 @@ def print_groups(
     if not runs:
         raise UsageError(f"there is no run below {root}/ to group; type dlx sweep NAME …, or dlx train")
     record = read_record(root) if metric is None else None
-    name, lower_is_better = (record.metric, record.mode == "min") if record else _choose_metric(runs, metric)
+    name, direction = (record.metric, parse_direction(record.mode)) if record else _choose_metric(runs, metric)
     rows = []
     for run, about in runs:
         is_finished = about.get("status") == "finished"
@@ -47,7 +48,7 @@ def print_groups(
     _check_keys(runs, keys, [settings for settings, _, _ in rows])
     grouped = groups.group_runs(
         [({key: _to_json_value(settings.get(key)) for key in keys}, value, name) for settings, value, name in rows],
-        lower_is_better,
+        None if direction is None else direction == "min",
     )
     if figure is not None:
         from dlx.sweeps.figures import draw_groups
@@ -60,16 +61,19 @@ def print_groups(
         terminal.print_table(groups.make_rows(grouped, name))
 
 
-def _choose_metric(runs: RunsWithContent, metric: str | None) -> tuple[str, bool]:
-    """Return the metric's name, and whether lower is better."""
-    names = sorted({name for _, about in runs for name in about.get("metrics") or {}})
-    name = metric or next(
-        (known for _, about in runs if (known := choose_key_metric(about.get("metrics") or {}))), None
-    )
+def _choose_metric(runs: RunsWithContent, given: str | None) -> tuple[str, Direction | None]:
+    """Return the metric's name and direction; None for one that nobody declared and nobody asked for."""
+    metric, typed = split_direction("--best", given) if given else (None, None)
+    contents = [about for _, about in runs]
+    names = sorted({name for about in contents for name in about.get("metrics") or {}})
+    name = metric or next((known for about in contents if (known := choose_key_metric(about))), None)
     if name is None or name not in names:
-        given = f"--best {name} was given; " if name else ""
-        raise UsageError(f"{given}these runs have {', '.join(names) or 'no metrics yet'}")
-    return name, objective.is_lower_better(name)
+        typed_text = f"--best {name} was given; " if name else ""
+        raise UsageError(f"{typed_text}these runs have {', '.join(names) or 'no metrics yet'}")
+    if metric:
+        return name, resolve_direction(name, typed, contents)
+    found = find_directions(name, contents)
+    return name, next(iter(found)) if len(found) == 1 else None
 
 
 def _get_settings(run: Run, about: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def _get_settings(run: Run, about: dict[str, Any], keys: Sequence[str]) -> dict[
     settings = {key: about[key] for key in keys if isinstance(about.get(key), str | int | float | bool)}
     if len(settings) < len(keys):
         known = flatten(load_config(run))
-        settings.update({key: known[key] for key in keys if key in known and key not in settings})
+        settings.update({key: known[key] for key in keys if known.get(key, {}) != {} and key not in settings})
     return settings
 
 

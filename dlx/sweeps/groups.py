@@ -44,12 +44,12 @@ class Group:
         }
 
 
-def group_runs(rows: Sequence[tuple[Mapping[str, Any], float, str]], lower_is_better: bool) -> list[Group]:
+def group_runs(rows: Sequence[tuple[Mapping[str, Any], float, str]], lower_is_better: bool | None) -> list[Group]:
     """Group runs by their settings. Returns the groups, the best first, those without a value last.
 
     Args:
         rows: settings, value (NaN for none) and name of each run.
-        lower_is_better: the direction of the metric.
+        lower_is_better: the direction of the metric; None for one that has none: the groups stay as they came.
     """
     groups: dict[str, Group] = {}
     for settings, value, name in rows:
@@ -60,7 +60,7 @@ def group_runs(rows: Sequence[tuple[Mapping[str, Any], float, str]], lower_is_be
         else:
             group.runs.append(name)
             group.n_without_value += 1
-    sign = 1 if lower_is_better else -1
+    sign = 0 if lower_is_better is None else 1 if lower_is_better else -1
     return sorted(groups.values(), key=lambda one: sign * one.mean if one.values else math.inf)
 
 

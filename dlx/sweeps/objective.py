@@ -1,71 +1,52 @@
-"""What a sweep optimises: a metric of the runs and its direction, read from source text, without torch."""
+"""What a sweep optimises: a metric of the runs and its direction, as their classes declare it, without torch."""
 
-import ast
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from omegaconf import DictConfig
 
-from dlx.config.catalogue import find_signature
+from dlx.config.declared import read_declared, read_monitored
 from dlx.config.report import find_closest
-from dlx.config.static.signature import Signature
 from dlx.errors import UsageError
-
-SPLITS = ("train", "val", "test")
-LOWER_IS_BETTER = {
-    "loss",
-    "error",
-    "mse",
-    "rmse",
-    "mae",
-    "perplexity",
-    "bits",
-    "nll",
-    "distortion",
-    "inertia",
-    "distance",
-}
+from dlx.metrics import SPLITS, Direction, find_metric, require_direction, split_direction
 
 
-def is_lower_better(metric: str) -> bool:
-    """Whether a lower value of a metric is better, guessed from its name."""
-    return bool(LOWER_IS_BETTER & set(metric.rpartition("/")[2].lower().split("_")))
-
-
-def choose_metric(config: DictConfig, metric: str | None) -> tuple[str, str]:
-    """Return the metric to optimise, such as `val/accuracy`, and its direction, `max` or `min`.
+def choose_metric(config: DictConfig, metric: str | None) -> tuple[str, Direction]:
+    """Return the metric to optimise, such as `val/accuracy`, and its direction.
 
     Args:
         config: the composed configuration.
-        metric: as it was typed; None takes the metric that the task chooses its best model by.
+        metric: as it was typed: `val/error`, or `val/fid:min` for one that is declared nowhere; None takes the metric
+            that the task chooses its best model by.
 
     Raises:
-        UsageError: there is no such metric, or the task has none of its own.
+        UsageError: nobody declares such a metric, or its direction is unknown.
     """
-    task_source = find_signature(config.task.get("_target_"))
-    attributes = task_source.attributes if task_source else {}
-    monitor, mode = str(attributes.get("monitor", "")), str(attributes.get("mode", "min"))
+    monitored = read_monitored(config)
     if metric is None:
-        if not monitor:
+        if monitored is None:
             raise UsageError("this task has no metric of its own to choose by; type --metric val/NAME")
-        return f"val/{monitor}", mode
-    split, slash, name = metric.partition("/")
+        return f"val/{monitored.name}", require_direction(
+            "--metric", f"val/{monitored.name}", None, monitored.direction
+        )
+    tag, typed = split_direction("--metric", metric)
+    split, slash, name = tag.partition("/")
+    usual = monitored.name if monitored else "loss"
     if split not in SPLITS or not name:
-        example = f"val/{metric if not slash else name or monitor or 'loss'}"
+        example = f"val/{tag if not slash else name or usual}"
         raise UsageError(f"--metric {metric} was given; needed: train/, val/ or test/ and a name; type {example}")
-    model_source = find_signature(config.model.get("_target_"))  # a density's model names its scores
-    known = [
-        re.escape(monitor),
-        *(_find_metric_names(task_source) if task_source else [".+"]),
-        *(_find_metric_names(model_source) if model_source else []),
-    ]
-    if split != "train" and not any(re.fullmatch(pattern, name) for pattern in known):
-        plain = sorted(pattern for pattern in known if pattern.isidentifier())
-        near = find_closest(name, plain)
-        hint = f"did you mean {split}/{near}?" if near else f"type --metric val/{monitor or 'loss'}"
-        raise UsageError(f"--metric {metric} was given; {config.task._target_} measures no {name}; {hint}")
-    return metric, mode if name == monitor else "min" if is_lower_better(metric) else "max"
+    declared = read_declared(config)
+    known = {one.name: one for one in (*([monitored] if monitored else []), *declared)}
+    found = find_metric(tag, known.values())
+    is_declared = found is not None and found.name in known
+    if typed is None and not is_declared:
+        near = find_closest(name, [one for one in known if one.isidentifier()])
+        raise UsageError(
+            f"--metric {metric} was given; {config.task._target_} declares no {name}; "
+            + (f"did you mean {split}/{near}? else " if near else "")
+            + f'type --metric {tag}:min or {tag}:max, or declare it: declares = (Metric("{name}", "min"),)'
+        )
+    return tag, require_direction("--metric", tag, typed, found.direction if found else None)
 
 
 def get_final_value(metrics: Mapping[str, float], metric: str, own: bool = False) -> float:
@@ -82,33 +63,3 @@ def get_final_value(metrics: Mapping[str, float], metric: str, own: bool = False
         names = [metric.replace("val/", "val/best_", 1), metric, *bests]
     value = next((metrics[name] for name in names if isinstance(metrics.get(name), int | float)), math.nan)
     return float(value)
-
-
-def _find_metric_names(source: Signature) -> list[str]:
-    """Return the metrics that a class' source names, as patterns: a name put together from parts has `.*` in it."""
-    names: dict[str, None] = {}
-    for kind in source.iter_classes():
-        if kind is None:
-            return [".+"]
-        for method in (item for item in kind.body if isinstance(item, ast.FunctionDef)):
-            for node in ast.walk(method):
-                names.update(dict.fromkeys(pattern for key in _find_keys(node) if (pattern := _make_pattern(key))))
-    return list(names)
-
-
-def _find_keys(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield the keys that a node gives to a dictionary: those of a display, or one that is assigned."""
-    if isinstance(node, ast.Dict):
-        yield from (key for key in node.keys if key is not None)
-    elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-        yield node.slice
-
-
-def _make_pattern(key: ast.expr) -> str | None:
-    """Return a regular expression for a key; None for one that is no literal."""
-    if isinstance(key, ast.Constant) and isinstance(key.value, str):
-        return re.escape(key.value)
-    if isinstance(key, ast.JoinedStr):
-        parts = [re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".*" for part in key.values]
-        return "".join(parts)
-    return None  # a variable: the name itself is written elsewhere

@@ -8,9 +8,10 @@ from typing import Any
 
 from dlx.sweeps.record import Record
 from dlx.sweeps.study import STUDY_NAME, make_pruner, open_storage
+from dlx.training.callbacks.callback import Callback, Training
 
 
-class PruningCallback:
+class PruningCallback(Callback):
     """Reports every validation's metric to Optuna and asks its pruner whether to go on.
 
     Args:
@@ -32,7 +33,11 @@ class PruningCallback:
         pruner = make_pruner(self.record.prune, self.epochs)
         return optuna.load_study(study_name=STUDY_NAME, storage=storage, pruner=pruner), storage
 
-    def __call__(self, epoch: int, metrics: Mapping[str, float], monitor: str) -> bool:
+    def on_validation_end(self, trainer: Training, metrics: Mapping[str, float]) -> None:
+        if self.should_prune(trainer.epoch, metrics, f"val/{trainer.task.monitor}"):
+            trainer.stop(f"pruned by prune={self.record.prune}", status="pruned")
+
+    def should_prune(self, epoch: int, metrics: Mapping[str, float], monitor: str) -> bool:
         """Report the metric of a validation. Returns whether to prune the trial."""
         name = monitor if self.record.own else f"val/{self.record.metric.partition('/')[2]}"
         value = metrics.get(name)

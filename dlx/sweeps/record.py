@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from dlx.config.moved import move_overrides
 from dlx.config.report import restore_log_sweeps
 from dlx.errors import UsageError
 
@@ -66,6 +67,8 @@ class Record:
             before, now = getattr(earlier, name), getattr(self, name)
             if before != now:
                 differences.append(f"  --{name}: {before or 'none'} → {now or 'none'}")
+        if earlier.metric == self.metric and earlier.mode != self.mode:
+            differences.append(f"  --metric: {self.metric}:{earlier.mode} → {self.metric}:{self.mode}")
         if differences:
             raise UsageError(
                 f"the sweep in {directory} was begun otherwise:\n" + "\n".join(differences) + "\n"
@@ -84,7 +87,7 @@ def read_record(directory: Path) -> Record | None:
     file = directory / FILE
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return Record(**{**content, "overrides": tuple(content["overrides"])})
+        return Record(**{**content, "overrides": tuple(move_overrides(content["overrides"]))})
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -285,7 +285,8 @@ class Study:
 
 def get_trial_info(trial: "FrozenTrial | optuna.Trial") -> dict[str, Any]:
     """Return what dlx noted of a trial: id, point, seed, owner."""
-    return trial.user_attrs.get("dlx", {})
+    result: dict[str, Any] = trial.user_attrs.get("dlx", {})
+    return result
 
 
 def read_run(run: Run) -> dict[str, Any]:

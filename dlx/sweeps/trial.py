@@ -26,15 +26,17 @@ def run_trial(config: DictConfig, hydra: Any) -> dict[str, float]:
     record = read_record(sweep)
     assert record is not None
     quiet = Progress(quiet=True)
-    pruning = PruningCallback(sweep, int(hydra.sweeper.trial), record, config.trainer.epochs) if record.prune else None
+    number, epochs = int(hydra.sweeper.trial), config.trainer.epochs
+    pruning = [PruningCallback(sweep, number, record, epochs)] if record.prune else []
     run = Run(directory)
     if not _has_begun(run):
-        return train_in(directory, config, about, quiet, pruning).read()["metrics"]
-    if run.read().get("status") not in ("finished", "pruned"):
+        run = train_in(directory, config, about, quiet, pruning)
+    elif run.read().get("status") not in ("finished", "pruned"):
         saved = load_config(run)
         saved.allow = config.get("allow") or []
         resume(run, saved, quiet, pruning)
-    return run.read()["metrics"]
+    metrics: dict[str, float] = run.read()["metrics"]
+    return metrics
 
 
 def _has_begun(run: Run) -> bool:

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import CapacityTheory, Storing
 from dlx.tasks.recall import Recall, as_memory, compute_overlaps
 from dlx.types import Count, NonNegative, Positive, Probability
@@ -26,6 +27,8 @@ class Capacity(Recall):
         flip, mask, noise, seed, tolerance, ask, pictured: as in `dlx.tasks.recall.Recall`; without flips, masks and
             noise the patterns themselves are the cues: what is measured is how far each is from the next stable state.
     """
+
+    declares: ClassVar[tuple[str | Metric, ...]] = ("overlap_at_*",)
 
     def __init__(
         self,

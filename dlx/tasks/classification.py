@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.heads import list_weighted_scores
 from dlx.models.interfaces import Probabilistic
 from dlx.tasks.task import Task, forward_batch, require_labels
@@ -33,7 +34,13 @@ class Classification(Task):
 
     needs: ClassVar[str | None] = "classes"
     monitor = "accuracy"
-    mode: Literal["min", "max"] = "max"
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "loss",
+        "accuracy",
+        "error",
+        "top[0-9]*_accuracy",
+        "top[0-9]*_error",
+    )
 
     def __init__(
         self,
@@ -94,7 +101,8 @@ class Classification(Task):
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return labels, (batch,)."""
-        return model(x).argmax(1)
+        result: Tensor = model(x).argmax(1)
+        return result
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """Return labels (batch,), and the probability of each class (batch, classes) where the model has them."""

@@ -1,13 +1,14 @@
 """Clustering: which examples belong together."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.metrics import Metric
 from dlx.models.interfaces import Centred, Measuring
 from dlx.tasks.task import Task
 from dlx.types import Count
@@ -40,7 +41,14 @@ class Clustering(Task):
 
     needs: ClassVar[str | None] = None
     monitor = "inertia"
-    mode: Literal["min", "max"] = "min"
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "inertia",
+        "squared_distance",
+        "clusters",
+        "silhouette",
+        "adjusted_rand_index",
+        "normalised_mutual_information",
+    )
 
     def __init__(self, sample: Count = 2000) -> None:
         self.sample = sample
@@ -74,7 +82,8 @@ class Clustering(Task):
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return indices of clusters, (batch,)."""
-        return model(x)
+        result: Tensor = model(x)
+        return result
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """Return indices of clusters, (batch,)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import (
     Encoder,
     PartitionFunction,
@@ -50,7 +51,23 @@ class Density(Task):
 
     needs: ClassVar[str | None] = None
     monitor = "log_likelihood"
-    mode: Literal["min", "max"] = "max"
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "log_likelihood",
+        "nats_per_step",
+        "bits_per_step",
+        "nats_per_next_step",
+        "reconstruction_error",
+        "log_partition",
+        "log_likelihood_ais",
+        "log_likelihood_ais_low",
+        "log_likelihood_ais_high",
+        "log_likelihood_bound",
+        "log_likelihood_bound_ais",
+        "log_likelihood_bound_ais_low",
+        "log_likelihood_bound_ais_high",
+        "log_partition_ais",
+        "ais_effective_chains",
+    )
 
     def __init__(
         self,
@@ -84,8 +101,9 @@ class Density(Task):
         if "steps" in means and "log_likelihood" in final:
             final["nats_per_step"] = -final["log_likelihood"] / float(means["steps"])
             final["bits_per_step"] = final["nats_per_step"] / math.log(2)
-        if "steps" in means and "log_likelihood_after_first" in final and float(means["steps"]) > 1:
-            final["nats_per_next_step"] = -final.pop("log_likelihood_after_first") / (float(means["steps"]) - 1)
+        after_first = final.pop("log_likelihood_after_first", None)
+        if after_first is not None and "steps" in means and float(means["steps"]) > 1:
+            final["nats_per_next_step"] = -after_first / (float(means["steps"]) - 1)
         return final
 
     def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.datasets.images import input_range
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import Bidirectional
 from dlx.tasks.steps import Steps, StepTask, as_step_model, sequence_mask
 
@@ -35,7 +36,14 @@ class Prediction(StepTask):
     needs: ClassVar[str | None] = None
     forwards: ClassVar[bool] = True  # a model must not have read the step that it predicts
     monitor = "loss"
-    mode: Literal["min", "max"] = "min"
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "nats_per_step",
+        "bits_per_step",
+        "nats_per_next_step",
+        "perplexity",
+        "accuracy",
+        "rmse",
+    )
 
     def __init__(self, cost: Literal["auto", "cross_entropy", "bernoulli", "mse"] = "auto") -> None:
         self.cost = cost

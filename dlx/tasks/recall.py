@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import Recalling
 from dlx.tasks.corruption import Corruption
 from dlx.tasks.task import Task, take_inputs
@@ -41,7 +42,16 @@ class Recall(Task):
 
     needs: ClassVar[str | None] = None
     monitor = "overlap"
-    mode: Literal["min", "max"] = "max"
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "overlap",
+        "exact",
+        "error",
+        "energy",
+        "cue_overlap",
+        "cue_energy",
+        "sweeps",
+        "stable",
+    )
 
     def __init__(
         self,

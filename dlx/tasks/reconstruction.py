@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import Decoder, Encoder, Reconstructor, SigmoidOutputs
 from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
@@ -39,7 +40,13 @@ class Reconstruction(Task):
 
     needs: ClassVar[str | None] = None
     monitor = "mse"
-    mode: Literal["min", "max"] = "min"
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "loss",
+        "mse",
+        "squared_error",
+        "explained_variance",
+        "pca_squared_error",
+    )
 
     def __init__(
         self, loss: Literal["mse", "cross_entropy"] = "mse", pictured: Count = 10, components: Natural = 0

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.metrics import Metric
 from dlx.tasks.task import Task, forward_batch, require_labels
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Regression(Task):
 
     needs: ClassVar[str | None] = "targets"
     monitor = "r2"
-    mode: Literal["min", "max"] = "max"
+    declares: ClassVar[tuple[str | Metric, ...]] = ("loss", "mse", "rmse", "mae", "r2")
 
     def __init__(self, loss: Literal["mse", "mae", "huber"] = "mse") -> None:
         self.kind = loss

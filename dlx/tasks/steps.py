@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import StepModel
 from dlx.tasks.task import Task
 
@@ -41,6 +42,7 @@ class StepTask(Task):
     """
 
     asks: ClassVar[str] = "steps"  # the method that a model must have
+    declares: ClassVar[tuple[str | Metric, ...]] = ("loss",)
 
     def validate_model(self, model: nn.Module) -> None:
         as_step_model(model)

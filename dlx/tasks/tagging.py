@@ -1,7 +1,7 @@
 """Tagging: a class for every step of a sequence."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dlx.batch import Batch
 from dlx.datasets.dataset import Dataset, Split
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.tasks.steps import Steps, StepTask, as_step_model, sequence_mask
 from dlx.tasks.task import require_labels
 
@@ -18,7 +19,7 @@ class Tagging(StepTask):
 
     needs: ClassVar[str | None] = "classes"
     monitor = "accuracy"
-    mode: Literal["min", "max"] = "max"
+    declares: ClassVar[tuple[str | Metric, ...]] = ("accuracy", "error", "sequence_accuracy")
 
     def attach(self, dataset: Dataset) -> None:
         super().attach(dataset)

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.datasets.sequences.padding import concatenate
 from dlx.errors import UsageError
+from dlx.metrics import Direction, Metric, get_direction, list_declared, parse_direction
 from dlx.runs.rundir import Run
 
 if TYPE_CHECKING:
@@ -22,9 +23,47 @@ class Task:
     """The loss, metrics and pictures of every model alike, so that all of them stand on the same curves."""
 
     needs: ClassVar[str | None] = None  # what the dataset must have: "classes", "targets", or nothing
-    monitor: str = "loss"  # the validation metric that chooses `best.pt` and stops early
-    mode: Literal["min", "max"] = "min"
+    declares: ClassVar[tuple[str | Metric, ...]] = ()  # metrics, beside those that the bases declare
+    monitor: str = "loss"  # the validation metric that chooses `best.pt` and stops early; empty for none
     load_model: LoadModel | None = None  # handed in before `attach`, for tasks that measure with another run's model
+
+    @property
+    def mode(self) -> Direction:
+        """Whether more of the monitored metric is better, or less, as it is declared; a subclass may set it itself.
+
+        Without a monitored metric it means nothing, and is min.
+
+        Raises:
+            UsageError: nobody declared it.
+        """
+        given: Direction | None = self.__dict__.get("mode")
+        declared = given or get_direction(self.monitor, list_declared(type(self)))
+        if declared is None and self.monitor:
+            raise self._no_direction_error()
+        return declared or "min"
+
+    @mode.setter
+    def mode(self, mode: Direction) -> None:
+        self.__dict__["mode"] = mode
+
+    def list_metrics(self) -> tuple[Metric, ...]:
+        """Return what the task declares, with its monitored metric as `mode` has it.
+
+        Raises:
+            UsageError: the monitored metric is declared nowhere, or a declaration is invalid.
+        """
+        declared = list_declared(type(self))
+        if parse_direction(self.mode) is None:
+            raise self._no_direction_error()
+        is_declared = not self.monitor or get_direction(self.monitor, declared) == self.mode
+        return declared if is_declared else (Metric(self.monitor, self.mode), *declared)
+
+    def _no_direction_error(self) -> UsageError:
+        kind = f"{type(self).__module__}.{type(self).__qualname__}"
+        return UsageError(
+            f"{kind} monitors {self.monitor}, and nothing says which way it is better; needed: its declaration; "
+            f'write declares = (Metric("{self.monitor}", "min"),) into the class, or "max"'
+        )
 
     def attach(self, dataset: "Dataset") -> None:
         """Take from the dataset what the task needs of it (class names, true centres); called once it is loaded.
@@ -69,7 +108,8 @@ class Task:
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the model's prediction for each example, (batch, ...)."""
-        return model(x)
+        result: Tensor = model(x)
+        return result
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         """Return the columns of `dlx predict`, each (batch, ...); the first is the prediction itself."""

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.metrics import Metric
 from dlx.models.interfaces import Traceable
 from dlx.tasks.steps import Steps, StepTask, as_step_model
 from dlx.tasks.task import require_labels
@@ -30,7 +31,13 @@ class Transduction(StepTask):
 
     needs: ClassVar[str | None] = None
     monitor = "bits_per_sequence"
-    mode: Literal["min", "max"] = "min"
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "bits_per_sequence",
+        "optimal_bits_per_sequence",
+        "bit_errors_per_sequence",
+        "error",
+        "sequence_error",
+    )
     optimal: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def attach(self, dataset: "Dataset") -> None:

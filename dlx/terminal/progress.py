@@ -4,13 +4,16 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from dlx.metrics import Metric, find_metric
+
 PRECISIONS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
 HIDDEN = frozenset({"lr", "gradient_norm", "steps_per_second"})  # logged as curves, not shown here
-ASCII = str.maketrans({"·": "|", "×": "x", "…": "~", "–": "-"})
+ASCII = str.maketrans({"·": "|", "×": "x", "…": "~", "–": "-", "↑": "^", "↓": "v", "²": "2", "±": "+-"})
+ARROWS = {"max": "↑", "min": "↓", None: ""}  # which way is better
 REFRESH = 0.1  # seconds between two drawings of the bar
 
 
@@ -26,7 +29,7 @@ class Progress:
         self.file = sys.stdout if file is None else file
         self.quiet = quiet
         self.is_live = not quiet and self.file.isatty() and os.environ.get("TERM") != "dumb"
-        self.ascii = not _can_encode(self.file, "·×…–")
+        self.ascii = not _can_encode(self.file, "·×…–↑↓²")
         self._epochs = self._planned = self._steps = self._epoch = 0
         self._limit: int | None = None  # trainer.max_steps
         self._bar: Any = None
@@ -136,7 +139,15 @@ class Progress:
             self._bar = None
 
     def show_summary(
-        self, metrics: Mapping[str, float], directory: Path | str, seconds: float, done: bool = False
+        self,
+        metrics: Mapping[str, float],
+        directory: Path | str,
+        seconds: float,
+        done: bool = False,
+        to_resume: str = "",
+        tensorboard: bool = True,
+        own: Sequence[Metric] = (),
+        notes: Iterable[str] = (),
     ) -> None:
         """Print the final metrics, how long training took, and the commands to type next.
 
@@ -145,29 +156,41 @@ class Progress:
             directory: the run directory.
             seconds: how long the whole training took.
             done: whether another epoch would change nothing, so that `resume` is not suggested.
+            to_resume: what `dlx resume` is to change for the training to go on; empty takes more epochs.
+            tensorboard: whether there is something for TensorBoard to show.
+            own: metrics that the run declares beside the catalogue: an arrow says which way is better, then the unit.
+            notes: lines that follow the metrics.
         """
         self.close()
         if self.quiet:
             return
         columns = [split for split in ("train", "val", "test") if any(tag.startswith(f"{split}/") for tag in metrics)]
         names = list(dict.fromkeys(tag.partition("/")[2] for tag in metrics if _is_shown(tag)))
-        rows = [[name, *(_format_number(metrics.get(f"{split}/{name}")) for split in columns)] for name in names]
+        better = {tag.partition("/")[2]: self._to_ascii(_describe_direction(tag, own)) for tag in metrics}
+        rows = [
+            [name, *(_format_number(metrics.get(f"{split}/{name}")) for split in columns), better[name]]
+            for name in names
+        ]
         if self.is_live:
             self._print_table(columns, rows)
         else:
-            widths = [max(map(len, column)) for column in zip(*rows, ["", *columns], strict=True)]
-            for row in [["", *columns], *rows] if rows else []:
-                cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-                self.print_line("  ".join((row[0].ljust(widths[0]), *cells)).rstrip())
+            header = ["", *columns, ""]
+            widths = [max(map(len, column)) for column in zip(*rows, header, strict=True)]
+            for row in [header, *rows] if rows else []:
+                cells = (cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=False))
+                self.print_line("  ".join((row[0].ljust(widths[0]), *cells, row[-1])).rstrip())
+        for note in notes:
+            self.print_line(note)
         run = Path(directory)
         here = Path.cwd()
         run = run.relative_to(here) if run.is_absolute() and run.is_relative_to(here) else run
         name = shlex.quote(str(run))
         self.print_line(f"{_format_duration(seconds)} · {run}")
-        self.print_line(f"  dlx tensorboard {name}")
+        if tensorboard:
+            self.print_line(f"  dlx tensorboard {name}")
         self.print_line(f"  dlx evaluate {name}")
         if not done:
-            self.print_line(f"  dlx resume {name} trainer.epochs={2 * self._planned}")
+            self.print_line(f"  dlx resume {name} {to_resume or f'trainer.epochs={2 * self._planned}'}")
 
     def print_line(self, line: str) -> None:
         """Print a line, unless quiet. A closed pipe silences it; training goes on."""
@@ -203,9 +226,16 @@ class Progress:
         table.add_column("")
         for column in columns:
             table.add_column(column, justify="right")
+        table.add_column("")
         for row in rows:
             table.add_row(*row)
         Console(file=self.file, markup=False).print(table)
+
+
+def _describe_direction(tag: str, own: Sequence[Metric]) -> str:
+    """Return an arrow for which way a metric is better, and its unit; empty for one that nobody declared."""
+    metric = find_metric(tag, own)
+    return f"{ARROWS[metric.direction]} {metric.unit}".strip() if metric else ""
 
 
 def _can_encode(file: TextIO, characters: str) -> bool:

@@ -11,7 +11,7 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.hardware.device import autocast
 from dlx.hardware.random_state import get_random_state
-from dlx.parts import Parts, assemble
+from dlx.parts import Parts, add_callbacks, assemble
 from dlx.runs.saved import copy_config
 from dlx.training.batch_size import DEFAULT_SIZE
 from dlx.training.evaluate import evaluate
@@ -35,7 +35,7 @@ def dry_run(config: DictConfig) -> DryRunResult:
     """
     config = copy_config(config)
     _shorten(config)
-    parts = assemble(config, fresh=True)
+    parts = add_callbacks(assemble(config, fresh=True))
     with autocast(parts.trainer.device, parts.trainer.precision):  # type: ignore[arg-type]
         parts.model.train()
         batch = next(iter(parts.data.train(0)))

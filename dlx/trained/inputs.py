@@ -147,7 +147,8 @@ def get_dtype(dataset: Dataset) -> torch.dtype:
         return dataset.dtype
     train = dataset.splits["train"]
     if isinstance(train, Stream):
-        return train.data[0][0].dtype
+        result: torch.dtype = train.data[0][0].dtype
+        return result
     return train.x.dtype if isinstance(train, Split) else torch.float32
 
 
@@ -163,7 +164,8 @@ def _read_array(path: Path) -> np.ndarray:
         if name is None:
             raise UsageError(f"{path} holds {', '.join(content.files) or 'nothing'}; needed: one array, or one named x")
         try:
-            return content[name]
+            result: np.ndarray = content[name]
+            return result
         except ValueError as error:  # an array of objects, which would need pickle
             raise UsageError(f"{path}: {name} cannot be read ({error}); needed: an array of numbers") from error
 

@@ -9,14 +9,20 @@ from torch import Tensor, nn
 
 from dlx.datasets.loader import Loader
 from dlx.hardware.out_of_memory import retry_on_oom
-from dlx.loggers.run_logger import Logger
+from dlx.loggers.run_logger import RunLogger
 from dlx.models.interfaces import Encoder, Pictured
 from dlx.tasks.task import Task, take_inputs
 
 
 @torch.no_grad()
 def log_pictures(
-    model: nn.Module, task: Task, data: Loader, logger: Logger, step: int, visuals: Sequence[str], device: torch.device
+    model: nn.Module,
+    task: Task,
+    data: Loader,
+    logger: RunLogger,
+    step: int,
+    visuals: Sequence[str],
+    device: torch.device,
 ) -> None:
     """Log the pictures of the model and the task on the validation split (the test split where there is none).
 
@@ -50,7 +56,7 @@ def log_pictures(
     model.train(training)
 
 
-def _log_embedding(model: nn.Module, data: Loader, split: str, logger: Logger, most: int = 1000) -> None:
+def _log_embedding(model: nn.Module, data: Loader, split: str, logger: RunLogger, most: int = 1000) -> None:
     """Log the model's codes of a split's first examples for TensorBoard's projector."""
     codes: list[Tensor] = []
     labels: list[int] = []

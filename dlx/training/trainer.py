@@ -1,8 +1,7 @@
 """The training loop. It knows no model and no learning procedure."""
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,20 +14,23 @@ from dlx.hardware.device import autocast, select_device
 from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.hardware.signals import Interrupt, catch_interrupts
-from dlx.loggers.run_logger import Logger
-from dlx.loggers.tensorboard.histogram import encode_parameters
+from dlx.loggers.histogram import Histogram, compute_parameter_histograms
+from dlx.loggers.run_logger import RunLogger
 from dlx.procedures.loss_scale import LossScale
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.terminal.progress import Progress
-from dlx.training.callbacks import ValidationCallback
+from dlx.training.callbacks.best_checkpoint import BestCheckpoint
+from dlx.training.callbacks.callback import Callback, Training, check_state, collect_hooks
+from dlx.training.callbacks.early_stopping import EarlyStopping
+from dlx.training.callbacks.pictures import Histograms, Pictures
 from dlx.training.checkpoint import Checkpoints
 from dlx.training.evaluate import evaluate
 from dlx.training.pictures import log_pictures
 from dlx.types import Count, Natural, NonNegative
 
 
-class Trainer:
+class Trainer(Training):
     """Train over the training split, validate, log, save checkpoints, and stop early.
 
     Args:
@@ -55,7 +57,9 @@ class Trainer:
         strategy: how several processes train together: `ddp`, each with the full model, or `fsdp`, each with a shard.
         processes: that dlx starts on this machine if torchrun did not; `auto`, one for each GPU.
         sync_batch_norm: normalise over the examples of all processes instead of each one's.
-        logger: makes the logger of a run directory.
+        flush_every: steps between writes of what is logged; NaN is looked for as often, and a due checkpoint saved.
+        log_every: log the values of every so many-th step; all are checked for NaN, and count in an epoch's mean.
+        pictures: write pictures, into figures/ and to the loggers that take them.
     """
 
     def __init__(
@@ -84,7 +88,9 @@ class Trainer:
         strategy: Literal["ddp", "fsdp"] | None = None,
         processes: Count | Literal["auto"] = "auto",
         sync_batch_norm: bool = False,
-        logger: Callable[..., Logger] = Logger,
+        flush_every: Count = 50,
+        log_every: Count = 1,
+        pictures: bool = True,
     ) -> None:
         self.epochs, self.max_steps, self.batch = epochs, max_steps, batch
         self.device, self.precision = select_device(device), str(precision)
@@ -92,22 +98,26 @@ class Trainer:
         self.threads, self.matmul = threads, matmul
         self.memory, self.workers = memory, workers
         self.validate_every, self.splits = validate_every, list(evaluate)
-        self.patience, self.min_delta, self.test = patience, min_delta, test
-        self.save_every, self.pictures_every, self.visuals = save_every, pictures_every, list(visuals)
+        self.test, self.save_every, self.visuals = test, save_every, list(visuals)
         self.strategy, self.processes, self.sync_batch_norm = strategy, processes, sync_batch_norm
-        self.make_logger = logger
+        self.flush_every, self.log_every, self.pictures = flush_every, log_every, pictures
         self.epoch = 0  # epochs finished
         self.step = 0  # steps taken
         self.step_in_epoch = 0
-        self.best: float | None = None
-        self.best_epoch = 0
-        self.mark: float | None = None  # what the next validation has to beat by min_delta
-        self.waited = 0  # validations since `mark` was set
         self.sums: dict[str, tuple[Tensor, int]] = {}  # of this epoch's training values, with their counts
         self.latest: dict[str, float] = {}
         self.finished = False
-        self.validation_callback: ValidationCallback | None = None
-        self.pruned = False  # the callback has ended the training
+        self.stop_reason: str | None = None  # why a callback has ended the training
+        self.stop_status = "finished"  # what the run is to be called then
+        self.to_resume = ""  # what `dlx resume` has to change then
+        self.early_stopping, self.best_checkpoint = EarlyStopping(patience, min_delta), BestCheckpoint()
+        self.built_in: tuple[Callback, ...] = (
+            self.early_stopping,
+            self.best_checkpoint,
+            Histograms(),
+            Pictures(pictures_every),
+        )
+        self.callbacks: dict[str, Callback] = {}  # those that were added, by name
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -117,7 +127,7 @@ class Trainer:
         task: Task,
         procedure: Procedure,
         data: Loader,
-        logger: Logger,
+        logger: RunLogger,
         checkpoints: Checkpoints,
         progress: Progress,
     ) -> None:
@@ -127,23 +137,61 @@ class Trainer:
             TrainingError: the loss is not finite, or the disk is full; the last good checkpoint is kept.
             Interrupted: SIGINT or SIGTERM came; the step was finished and saved.
         """
-        self.model, self.task, self.procedure = model, task, procedure
-        self.data, self.logger, self.checkpoints, self.progress = data, logger, checkpoints, progress
-        self.saved_at = time.monotonic()
+        self.attach(model, task, procedure, data, logger, checkpoints, progress)
         model.train()
         progress.start(self.total_epochs, data.steps, self.epoch, self.step_in_epoch)
         try:
             with catch_interrupts() as interrupt:
+                self.call("on_fit_start")
                 while not self._is_done():
                     started, before = time.monotonic(), self.step
                     self._train_epoch(interrupt)
                     if self.step_in_epoch < data.steps:
-                        break  # max_steps ended the epoch half way
+                        break  # max_steps or a callback ended the epoch half way
                     self._end_epoch(started, self.step - before)
                 self.finished = True
                 self._save()
+                self.call("on_fit_end")
         finally:
             progress.close()
+        if self.stop_reason is not None:
+            progress.print_line(f"stopped after epoch {self.epoch}, step {self.step}: {self.stop_reason}")
+
+    def attach(
+        self,
+        model: nn.Module,
+        task: Task,
+        procedure: Procedure,
+        data: Loader,
+        logger: RunLogger,
+        checkpoints: Checkpoints,
+        progress: Progress,
+    ) -> None:
+        """Take what a training works on; afterwards the callbacks can be called."""
+        self.model, self.task, self.procedure = model, task, procedure
+        self.data, self.logger, self.checkpoints, self.progress = data, logger, checkpoints, progress
+        self.hooks = collect_hooks([*self.built_in, *self.callbacks.values()])
+        self.saved_at = time.monotonic()
+
+    def call(self, hook: str, *values: Any) -> None:
+        """Call a hook of all callbacks, the built-in ones first; what the first process's ask for holds for all."""
+        for function in self.hooks[hook]:
+            function(self, *values)
+        self.stop_reason = current_group().broadcast(self.stop_reason)
+
+    def stop(self, reason: str, status: str = "finished", to_resume: str = "") -> None:
+        """End the training: a callback calls this, in any hook.
+
+        Training ends after this step (with several processes within `logger.every` steps) if `on_step_end` asks, and
+        before the next step otherwise. It holds for this call of `fit`: where a resumed run has to stay stopped, the
+        callback asks again in `on_fit_start`.
+
+        Args:
+            reason: shown, and kept in run.json.
+            status: of the run in run.json.
+            to_resume: what `dlx resume` has to change for the training to go on, `trainer.patience=20`.
+        """
+        self.stop_reason, self.stop_status, self.to_resume = reason, status, to_resume
 
     @property
     def total_epochs(self) -> int:
@@ -153,18 +201,22 @@ class Trainer:
     def _is_done(self) -> bool:
         return (
             self.finished
-            or self.pruned
+            or self.stop_reason is not None
             or self.epoch >= self.total_epochs
             or self.procedure.done
             or (self.max_steps is not None and self.step >= self.max_steps)
-            or (self.patience is not None and self.waited >= self.patience)
         )
 
     def _train_epoch(self, interrupt: Interrupt) -> None:
-        """Take the remaining steps of one epoch."""
+        """Take the remaining steps of one epoch, or fewer if a callback stops it."""
+        if self.step_in_epoch == 0:
+            self.call("on_epoch_start")
+            if self.stop_reason is not None:
+                return
         group = current_group()
         take_step, log, show = group.weight_values(self.procedure.step), self.logger.scalars, self.progress.step
         every, should_stop = self.logger.every, group.should_stop
+        hooks = self.hooks["on_step_end"]
         with autocast(self.device, self.precision):  # type: ignore[arg-type]
             for batch in self.data.train(self.epoch, self.step_in_epoch):
                 values = take_step(batch)
@@ -173,6 +225,8 @@ class Trainer:
                 self._accumulate(values)
                 log("train", values, self.step)
                 show(self.step_in_epoch)
+                for hook in hooks:
+                    hook(self, values)
                 if self.step % every == 0:
                     self._check_finite()
                     self._save_if_due()
@@ -181,8 +235,15 @@ class Trainer:
                     self._save()
                     by = interrupt.name or "a signal"  # that another process received
                     raise Interrupted(f"stopped by {by} after step {self.step}; the checkpoint is saved")
-                if self.step == self.max_steps:
+                if self.step == self.max_steps or (hooks and self._is_stopped(every)):
                     return
+
+    def _is_stopped(self, every: int) -> bool:
+        """Return whether a callback has ended the training; several processes agree on it every so many steps."""
+        if current_group().world_size > 1 and self.step % every:
+            return False
+        self.stop_reason = current_group().broadcast(self.stop_reason)
+        return self.stop_reason is not None
 
     def _end_epoch(self, started: float, steps: int) -> None:
         with autocast(self.device, self.precision):  # type: ignore[arg-type]
@@ -193,23 +254,13 @@ class Trainer:
         self.logger.epoch = self.epoch
         rate = {"steps_per_second": steps / max(time.monotonic() - started, 1e-9)}
         self.logger.scalars("train", {**values, **rate}, self.step)
-        with current_group().full_parameters(self.model):
-            self.logger.histograms(self._encode_histograms, self.step)
-        if self.logger.is_enabled("images"):
-            for name, picture in self.procedure.pictures().items():
-                self.logger.images(name, picture, self.step)
         self._check_finite()
         self._average_sums()
         self.latest = {f"train/{name}": float(total) / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.total_epochs):
             self._validate()
-            self._report_notices()
-            if self.validation_callback is not None:
-                self.pruned = self.validation_callback(self.epoch, self.latest, f"val/{self.task.monitor}")
-        if self.pictures_every and self.epoch % self.pictures_every == 0:
-            with current_group().full_parameters(self.model):
-                self.log_pictures()
+        self.call("on_epoch_end")
         self.progress.end_epoch(self.epoch, self.latest, time.monotonic() - started)
         self._save_if_due()
 
@@ -224,9 +275,9 @@ class Trainer:
             else:
                 self.sums[name] = (value, 1)
 
-    def _encode_histograms(self) -> Mapping[str, bytes | None]:
-        """Return the histograms of the weights, by name, for TensorBoard."""
-        return encode_parameters(self.model)
+    def compute_histograms(self) -> Mapping[str, Histogram | None]:
+        """Return the histograms of the weights, by name."""
+        return compute_parameter_histograms(self.model)
 
     def _average_sums(self) -> None:
         """Replace every rank's sums by their mean over the ranks."""
@@ -256,33 +307,17 @@ class Trainer:
             self.logger.text("news", line, self.step)
 
     def _validate(self) -> None:
+        self.call("on_validation_start")
         for split in self.splits:
             if not self.data.has_split(split):
                 continue
             metrics = self.evaluate(split)
             self.logger.scalars(split, metrics, self.step)
             self.latest.update({f"{split}/{name}": value for name, value in metrics.items()})
-            if split == "val":
-                self._track_best(metrics)
-
-    def _track_best(self, metrics: dict[str, float]) -> None:
-        """Save the model if its monitored metric is the best so far, and count validations without an improvement."""
-        if self.epoch <= self.procedure.pretraining_epochs:
-            return
-        self.procedure.on_validation_end(metrics)
-        value = metrics.get(self.task.monitor)
-        if value is None or math.isnan(value):
-            return
-        sign = 1 if self.task.mode == "max" else -1
-        if self.mark is None or sign * (value - self.mark) > self.min_delta:
-            self.mark, self.waited = value, 0
-        else:
-            self.waited += 1
-        # Of equals the newest: on a small validation split accuracy ties early, by luck.
-        if self.best is None or sign * (value - self.best) >= 0:
-            self.best, self.best_epoch = value, self.epoch
-            about = {"epoch": self.epoch, "step": self.step, "metric": f"val/{self.task.monitor}", "value": value}
-            self.checkpoints.save_best(current_group().state(self.model), about)
+            if split == "val" and self.epoch > self.procedure.pretraining_epochs:
+                self.procedure.on_validation_end(metrics)
+        self._report_notices()
+        self.call("on_validation_end", self.latest)
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Return the task's metrics on a split, with the present model."""
@@ -319,17 +354,27 @@ class Trainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the loop."""
-        names = ("epoch", "step", "step_in_epoch", "best", "best_epoch", "mark", "waited", "latest")
-        return {name: getattr(self, name) for name in names} | {
-            "sums": {name: [torch.as_tensor(total), count] for name, (total, count) in self.sums.items()}
-        }
+        """Return the state of the loop and of all callbacks."""
+        added = {name: callback.state_dict() for name, callback in self.callbacks.items()}
+        for name, state in added.items():
+            check_state(f"callbacks.{name}", state)
+        return (
+            {name: getattr(self, name) for name in ("epoch", "step", "step_in_epoch", "latest")}
+            | {"sums": {name: [torch.as_tensor(total), count] for name, (total, count) in self.sums.items()}}
+            | {name: value for callback in self.built_in for name, value in callback.state_dict().items()}
+            | {"callbacks": added}
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        for name in ("epoch", "step", "step_in_epoch", "latest"):
+            setattr(self, name, state[name])
         self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
+        for built_in in self.built_in:
+            built_in.load_state_dict(state)  # among the loop's own, as it was before there were callbacks
+        for name, callback in self.callbacks.items():
+            if name in state.get("callbacks", {}):
+                callback.load_state_dict(state["callbacks"][name])
 
     def restore(self, content: Mapping[str, Any], model: nn.Module, procedure: Procedure) -> None:
         """Load a checkpoint: afterwards `fit` continues as if it had never stopped."""

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dlx.config.compose import allow_own_packages
 from dlx.config.hydra_internals import apply_overrides, get_override_dirname, get_raw_value
+from dlx.config.search import GROUPS
 from dlx.vectorized.jobs import PlannedJob, use_hydra_config
 
 Key = tuple[str, ...]
@@ -58,7 +59,7 @@ class SweepComposer:
 
     def _get_base(self, master: DictConfig, words: Sequence[str]) -> "ComposedBase":
         """Return the configuration with the same choices, composed when it is first asked for."""
-        groups = {str(group) for group in master.hydra.runtime.choices}
+        groups = {*GROUPS, *map(str, master.hydra.runtime.choices)}  # a list of choices Hydra does not record
         overrides = [self._parse(word) for word in words]
         pairs = zip(words, overrides, strict=True)
         key = tuple(
@@ -103,7 +104,7 @@ class ComposedBase:
             apply_overrides(changed, full)
             self._set_hydra_node(hydra, overrides, number)
             OmegaConf.get_cache(full).pop("run_id", None)  # cached by the text `${hydra.job.num}`, not by its value
-            directory = f"{hydra.unroll.dir}/{hydra.unroll.subdir}"
+            directory = f"{hydra.sweep.dir}/{hydra.sweep.subdir}"
             for key in self._find_changed_keys(changed):
                 self.raw[key], self.resolved[key] = _to_container(full, key, False), _to_container(full, key, True)
             for key in PER_JOB_KEYS:

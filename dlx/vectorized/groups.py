@@ -29,6 +29,8 @@ def explain_unfit(config: Mapping[str, Any]) -> str | None:
         return "trainer.batch=auto looks for each trial's own"
     if trainer.get("strategy"):
         return "trainer.strategy is for several processes"
+    if config.get("callbacks"):
+        return f"callbacks={','.join(config['callbacks'])} would watch each step of one trial"
     return None
 
 

@@ -18,17 +18,23 @@ MIN_COLUMNS = 16  # with fewer a product takes several times as long
 
 def log_softmax(x: Tensor, dim: int, half: bool) -> Tensor:
     """Compute aten._log_softmax over C of (…, B, C): with B innermost ten classes take a twelfth of the time."""
+    result: Tensor
     if not _is_last_and_short(x, dim):
-        return aten._log_softmax.default(x, dim, half)
-    return aten._log_softmax.default(x.mT.contiguous(), x.ndim - 2, half).mT
+        result = aten._log_softmax.default(x, dim, half)
+    else:
+        result = aten._log_softmax.default(x.mT.contiguous(), x.ndim - 2, half).mT
+    return result
 
 
 def log_softmax_backward(grad: Tensor, out: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
     """Compute aten._log_softmax_backward_data likewise."""
+    result: Tensor
     if not _is_last_and_short(grad, dim):
-        return aten._log_softmax_backward_data.default(grad, out, dim, dtype)
-    transposed = (grad.mT.contiguous(), out.mT.contiguous(), grad.ndim - 2, dtype)
-    return aten._log_softmax_backward_data.default(*transposed).mT
+        result = aten._log_softmax_backward_data.default(grad, out, dim, dtype)
+    else:
+        transposed = (grad.mT.contiguous(), out.mT.contiguous(), grad.ndim - 2, dtype)
+        result = aten._log_softmax_backward_data.default(*transposed).mT
+    return result
 
 
 def _is_last_and_short(x: Tensor, dim: int) -> bool:
@@ -42,9 +48,9 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
     Others take as long, but then activations and their gradients have the same strides, and so have a weight and its
     gradient.
     """
-    if a.is_cpu and a.shape[-2] >= MIN_COLUMNS:
-        return aten.bmm.default(b.mT, a.mT).mT
-    return aten.bmm.default(a, b)
+    transposed = a.is_cpu and a.shape[-2] >= MIN_COLUMNS
+    result: Tensor = aten.bmm.default(b.mT, a.mT).mT if transposed else aten.bmm.default(a, b)
+    return result
 
 
 def select_backward(grad: Tensor, sizes: Sequence[int], dim: int, index: int) -> Tensor:

@@ -27,7 +27,7 @@ class _Recorder(TorchDispatchMode):
     """Notes each operator that is called: its arguments and results, by name."""
 
     def __init__(self, inputs: Sequence[Tensor], memory: MemoryPool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.memory, self.n_allocated = memory, Counter[Any]()
         self.names = {id(tensor): f"a{i}" for i, tensor in enumerate(inputs)}
         self.kept: list[Any] = list(inputs)  # alive, so that no identity is used twice

@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from dlx.batch import Batch
-from dlx.loggers.tensorboard.histogram import encode_histograms
+from dlx.loggers.histogram import Histogram, compute_histograms
 from dlx.models.layers import find_penalized
 from dlx.tasks.task import Task
 from dlx.vectorized.not_vectorizable import NotVectorizable
@@ -91,14 +91,14 @@ class Stack:
         own = {name: b[k].clone() for name, b in self.buffers.items()}
         self.attach(k, [w.clone() for w in self.split_rows(self.weights[k])], own)
 
-    def encode_histograms(self) -> list[dict[str, bytes]]:
-        """Return the encoded histograms of each model's parameters, by their names."""
+    def compute_histograms(self) -> list[dict[str, Histogram]]:
+        """Return the histograms of each model's parameters, by their names."""
         pieces = dict(zip(self.names, self.split_rows(self.weights), strict=True)) | self.fixed
-        histograms: list[dict[str, bytes]] = [{} for _ in self.models]
+        histograms: list[dict[str, Histogram]] = [{} for _ in self.models]
         for name, _ in self.models[0].named_parameters():
-            for of_model, proto in zip(histograms, encode_histograms(pieces[name]), strict=True):
-                if proto is not None:
-                    of_model[name] = proto
+            for of_model, histogram in zip(histograms, compute_histograms(pieces[name]), strict=True):
+                if histogram is not None:
+                    of_model[name] = histogram
         return histograms
 
     # -- losses and metrics of all models ------------------------------------------------------------------------------
@@ -115,7 +115,10 @@ class Stack:
             batch: shared by all models, or, if `per_trial`, (K, batch, …) with one for each.
             per_trial: see above.
         """
-        return self._call_vmapped("loss", weights, fixed, buffers, values, batch, per_trial)
+        result: tuple[Tensor, list[Tensor]] = self._call_vmapped(
+            "loss", weights, fixed, buffers, values, batch, per_trial
+        )
+        return result
 
     @torch.no_grad()
     def compute_metrics(self, batch: Batch, per_trial: bool) -> dict[str, Tensor]:
@@ -133,7 +136,7 @@ class Stack:
             )
         finally:
             self.template.train()
-        return metrics
+        return cast(dict[str, Tensor], metrics)
 
     def _call_vmapped(
         self,

@@ -139,7 +139,7 @@ class StackedTrainer:
             members = [self.trials[k] for k in self.rows]
             present = [split for split in self.splits if self.loader.loaders[0].has_split(split)]
             metrics = {split: evaluate_trials(self.engine.stack, members, self.loader, split) for split in present}
-        histograms = cache(self.engine.stack.encode_histograms)  # of all trials, when the first asks
+        histograms = cache(self.engine.stack.compute_histograms)  # of all trials, when the first asks
         for row, k in enumerate(self.rows):
             trial = self.trials[k]
             if trial.ended:
@@ -164,14 +164,22 @@ class StackedTrainer:
             if not self.trials[k].ended and self.trials[k].is_over:
                 self.engine.release(row)
                 self.trials[k].end()
+        self._print_notices()
 
     def _shrink(self) -> None:
         """Make a stack of the trials that still learn."""
         self.rows = self.active
         self.engine, self.loader = self.make_engine(self.rows), self.make_loader(self.rows)
 
+    def _print_notices(self) -> None:
+        """Print what trials have to say, loggers that failed."""
+        for trial in self.trials:
+            while trial.notices:
+                self.progress.print_line(f"{trial.directory.name}: {trial.notices.pop(0)}")
+
     def _print_epoch(self, started: float) -> None:
         """Print an epoch's line: best and median of the monitored metric; without one the median of another."""
+        self._print_notices()
         task, latest = self.trials[0].parts.task, [t.member.latest for t in self.trials if t.error is None]
         monitored = f"val/{task.monitor}"
         name = next((name for known in latest for name in (monitored, *known) if name in known), monitored)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
-from dlx.parts import Parts, get_dataset_state
-from dlx.run import create_run, finish, log_config_and_graph, record_outcome, to_dict
+from dlx.loggers.histogram import Histogram
+from dlx.parts import Parts, get_dataset_state, make_loggers
+from dlx.run import create_run, finish, log_config_and_graph, make_run_logger, record_outcome, to_dict
 from dlx.terminal.progress import Progress
 from dlx.training.checkpoint import Checkpoints
 from dlx.training.trainer import Trainer
@@ -34,7 +35,7 @@ class TrialTrainer(Trainer):
         self.random = random
         self._restore_generator()
         self.stack_metrics: dict[str, dict[str, float]] = {}  # by split, as the stack computed them
-        self.get_stack_histograms: Callable[[], Mapping[str, bytes | None]] = dict  # of the weights
+        self.get_stack_histograms: Callable[[], Mapping[str, Histogram | None]] = dict  # of the weights
         self._in_random_state = False
         self.is_finite = True  # whether all values of the steps since the last log are
         self.checked_at = time.monotonic()
@@ -59,7 +60,7 @@ class TrialTrainer(Trainer):
     def evaluate(self, split: str) -> dict[str, float]:
         return self.stack_metrics[split] if split in self.stack_metrics else super().evaluate(split)
 
-    def _encode_histograms(self) -> Mapping[str, bytes | None]:
+    def compute_histograms(self) -> Mapping[str, Histogram | None]:
         return self.get_stack_histograms()
 
     def log_pictures(self) -> None:
@@ -125,6 +126,7 @@ class Trial:
         self.metrics: dict[str, float] | None = None
         self.error: BaseException | None = None
         self.ended = False
+        self.notices: list[str] = []  # to be printed
         self._closing = contextlib.ExitStack()
 
     def open(self) -> None:
@@ -134,18 +136,19 @@ class Trial:
             UsageError: the directory holds a run already, or cannot be written.
         """
         parts, member = self.parts, self.member
+        loggers = make_loggers(parts.config)
         self.run = create_run(self.directory, parts, self.about)
         self._closing.enter_context(record_outcome(self.run, member, time.monotonic()))
         self._closing.enter_context(explain_oom())
-        member.model, member.task, member.procedure = parts.model, parts.task, parts.procedure
-        member.data, member.progress = parts.data, Progress(quiet=True)
-        member.checkpoints = Checkpoints(self.run.checkpoints, get_dataset_state(parts.dataset))
-        member.logger = member.make_logger(self.directory)
-        self._closing.callback(member.logger.close)
+        logger = make_run_logger(self.run, self._get_parts(), loggers, False, report=self.notices.append)
+        checkpoints = Checkpoints(self.run.checkpoints, get_dataset_state(parts.dataset))
+        self._closing.callback(logger.close)
+        member.attach(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, Progress(quiet=True))
         member.logger.hparams(to_dict(parts.config))
         with member.use_random_state():
             log_config_and_graph(parts, member.logger)
         parts.model.train()
+        member.call("on_fit_start")
         member.saved_at = time.monotonic()
 
     @property
@@ -160,6 +163,7 @@ class Trial:
         member.stack_metrics.clear()
         with self.catch_failure():
             member._save()
+            member.call("on_fit_end")
             with member.use_random_state():
                 self.metrics = finish(self.run, self._get_parts(), member.logger)
             self.ended = True

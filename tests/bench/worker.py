@@ -125,7 +125,8 @@ def bare(case: str, low: bool = False) -> Turn:
 def dlx(case: str, threads: int, *overrides: str) -> Turn:
     """dlx's own loop, with its logger, checkpoints and progress, over a run directory."""
     from dlx.config.compose import compose
-    from dlx.parts import assemble
+    from dlx.loggers.run_logger import RunLogger
+    from dlx.parts import assemble, make_loggers
     from dlx.terminal.progress import Progress
     from dlx.training.checkpoint import Checkpoints
 
@@ -137,7 +138,7 @@ def dlx(case: str, threads: int, *overrides: str) -> Turn:
     config = compose([*CASES[case].model, *sizes, *lengths, *overrides])
     parts = assemble(config)
     trainer, checkpoints = parts.trainer, Checkpoints(place / "checkpoints")
-    logger, progress = trainer.make_logger(place), Progress()
+    logger, progress = RunLogger(place, loggers=make_loggers(config), every=trainer.flush_every), Progress()
 
     def turn(epochs: int) -> None:
         trainer.finished, trainer.epochs = False, trainer.epoch + epochs

@@ -118,6 +118,7 @@ def test_check_leaves_nothing_behind(tmp_path):
         dlx("check", "trainer.device=cuda:9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_passes_the_check_and_is_summed_up(model):
     from dlx.cli.commands import check

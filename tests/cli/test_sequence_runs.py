@@ -15,7 +15,7 @@ from tests.datasets.images.test_images import write_mnist
 from tests.datasets.sequences.test_music import matlab
 from tests.verbs import dlx, trained
 
-SHORT = ("trainer.epochs=2", "trainer.batch=4", "trainer.logger.graph=true")
+SHORT = ("trainer.epochs=2", "trainer.batch=4", "logger.tensorboard.graph=true")
 NETWORK = ("model=gru", "model.hidden=8", *SHORT)
 
 

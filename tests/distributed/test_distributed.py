@@ -11,6 +11,8 @@ import torch
 from tests import ranks
 from tests.conftest import ROOT, same
 
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):

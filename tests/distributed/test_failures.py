@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
 LONG = ["trainer=ddp", "trainer.processes=2", "trainer.device=cpu", "trainer.epochs=1000000", "hydra.run.dir=run"]
 
 
@@ -114,11 +116,11 @@ def test_a_mistake_is_told_once_and_leaves_nothing(words, told):
 
 
 def main(*words: str) -> str:
-    from dlx.cli.main import main
+    from dlx.cli.main import run
     from dlx.errors import UsageError
 
     with pytest.raises(UsageError) as caught:
-        main.run(list(words))
+        run(list(words))
     return str(caught.value)
 
 

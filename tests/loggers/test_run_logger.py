@@ -1,4 +1,4 @@
-"""The logger's files, read by TensorBoard's own code."""
+"""What a run's logger writes, TensorBoard's files read by TensorBoard's own code."""
 
 import json
 import math
@@ -30,9 +30,12 @@ from torch import nn
 from dlx.errors import TrainingError, UsageError
 from dlx.figures import figures
 from dlx.loggers import jsonl
-from dlx.loggers.run_logger import Logger, flatten_config
+from dlx.loggers.histogram import compute_histogram, compute_histograms, compute_parameter_histograms
+from dlx.loggers.logger import Logger
+from dlx.loggers.run_logger import RunLogger
 from dlx.loggers.tensorboard import events, graph
-from dlx.loggers.tensorboard.histogram import encode_histogram, encode_histograms, encode_parameters
+from dlx.loggers.tensorboard.histogram import encode_histogram
+from dlx.loggers.tensorboard.tensorboard import TensorBoardLogger, flatten_config
 
 
 def accumulate(directory: Path) -> EventAccumulator:
@@ -44,7 +47,12 @@ def points(directory: Path, tag: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in accumulate(directory).Scalars(tag)]
 
 
-def train(logger: Logger, first: int, last: int) -> None:
+def logged(directory: Path, resume_step: int | None = None, every: int = 50, keep: int = 1, **given: bool) -> RunLogger:
+    """A run's logger with TensorBoard's."""
+    return RunLogger(directory, resume_step, {"tensorboard": TensorBoardLogger(**given)}, every=every, keep=keep)
+
+
+def train(logger: RunLogger, first: int, last: int) -> None:
     for step in range(first, last + 1):
         logger.scalars("train", {"loss": torch.tensor(1 / step), "rate": 0.1}, step)
         if step % 10 == 0:
@@ -99,7 +107,7 @@ def test_files_of_one_second_keep_their_order(tmp_path: Path) -> None:
 
 
 def test_pictures_text_histograms(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     picture = torch.rand(3, 5, 7)
     logger.images("task/picture", torch.zeros(1, 4, 4), 1)
     logger.images("task/picture", picture, 2)
@@ -108,7 +116,7 @@ def test_pictures_text_histograms(tmp_path: Path) -> None:
     model = nn.Linear(100, 50)
     with torch.no_grad():
         model.bias.fill_(2.0)
-    logger.histograms(partial(encode_parameters, model), 3)
+    logger.histograms(partial(compute_parameter_histograms, model), 3)
     logger.close()
     read = accumulate(tmp_path)
     first, second = read.Images("task/picture")
@@ -135,14 +143,15 @@ def test_histograms_of_many_are_those_of_each() -> None:
     torch.manual_seed(0)
     rows = torch.randn(9, 40, 7)
     rows[3] = 2.0
-    for own, proto in zip(rows, encode_histograms(rows), strict=True):
-        ours, theirs = HistogramProto.FromString(proto), HistogramProto.FromString(encode_histogram(own))
+    for own, proto in zip(rows, map(encode_histogram, compute_histograms(rows)), strict=True):
+        theirs = HistogramProto.FromString(encode_histogram(compute_histogram(own)))
+        ours = HistogramProto.FromString(proto)
         assert (ours.min, ours.max, ours.num) == (theirs.min, theirs.max, theirs.num)
         assert (list(ours.bucket), list(ours.bucket_limit)) == (list(theirs.bucket), list(theirs.bucket_limit))
         assert (ours.sum, ours.sum_squares) == pytest.approx((theirs.sum, theirs.sum_squares), rel=1e-5, abs=1e-4)
     rows[5, 0, 0] = float("nan")
-    assert HistogramProto.FromString(encode_histograms(rows)[5]).num == 279
-    assert encode_histograms(torch.empty(2, 0)) == [None, None]
+    assert compute_histograms(rows)[5].size == 279
+    assert compute_histograms(torch.empty(2, 0)) == [None, None]
 
 
 def test_checksums_of_long_records_are_tensorboards() -> None:
@@ -152,10 +161,10 @@ def test_checksums_of_long_records_are_tensorboards() -> None:
 
 
 def test_histograms_thin_out(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     for epoch in range(1, 131):
         logger.epoch = epoch
-        logger.histograms(partial(encode_parameters, nn.Linear(1, 1)), epoch)
+        logger.histograms(partial(compute_parameter_histograms, nn.Linear(1, 1)), epoch)
     logger.close()
     steps = [point.step for point in accumulate(tmp_path).Histograms("weights/bias")]
     assert steps == [*range(1, 11), *range(20, 101, 10)]
@@ -165,7 +174,7 @@ def test_histograms_thin_out(tmp_path: Path) -> None:
 
 
 def test_every_value_in_both_files(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     train(logger, 1, 25)
     logger.close()
     lines = jsonl.read_metrics(tmp_path / "metrics.jsonl")
@@ -178,7 +187,7 @@ def test_every_value_in_both_files(tmp_path: Path) -> None:
 
 
 def test_one_line_a_step_across_flushes(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     logger.scalars("train", {"loss": torch.tensor(0.5, dtype=torch.float64) / 3}, 1)
     logger.flush()
     logger.scalars("train", {"lr": 1}, 1)
@@ -204,7 +213,7 @@ class Elsewhere(torch.Tensor):
 
 
 def test_tensors_of_a_device_are_fetched_together(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     given = [0.1, 2, True, 3.5]
     dtypes = [torch.float32, torch.int64, torch.bool, torch.bfloat16]
     for step, (value, dtype) in enumerate(zip(given, dtypes, strict=True)):
@@ -217,7 +226,7 @@ def test_tensors_of_a_device_are_fetched_together(tmp_path: Path) -> None:
 
 
 def test_values_that_are_not_finite(tmp_path: Path) -> None:
-    logger = Logger(tmp_path, every=5)
+    logger = logged(tmp_path, every=5)
     for step in range(1, 12):
         logger.scalars("train", {"loss": torch.tensor(math.nan if step in (7, 9) else 1.0)}, step)
     assert logger.flush() == 7
@@ -238,7 +247,7 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flushes", [(), (4, 8, 12)])
 def test_keep_thins_what_is_written(tmp_path: Path, flushes: tuple[int, ...]) -> None:
-    logger = Logger(tmp_path, keep=4)
+    logger = logged(tmp_path, keep=4)
     for step in range(1, 13):
         logger.scalars("train", {"loss": torch.tensor(math.nan if step == 11 else 1.0)}, step)
         if step == 6:
@@ -255,15 +264,15 @@ def test_keep_thins_what_is_written(tmp_path: Path, flushes: tuple[int, ...]) ->
 
 def test_resumed_curves_equal_uninterrupted_ones(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    logger = Logger(whole)
+    logger = logged(whole)
     train(logger, 1, 40)
     logger.close()
-    logger = Logger(broken)
+    logger = logged(broken)
     train(logger, 1, 27)
     logger.close()
     with (broken / "metrics.jsonl").open("a") as file:
         file.write('{"step": 28, "epo')  # killed while it wrote
-    logger = Logger(broken, resume_step=20)  # of the last checkpoint
+    logger = logged(broken, resume_step=20)  # of the last checkpoint
     assert logger.epoch == 2
     train(logger, 21, 40)
     logger.close()
@@ -280,31 +289,31 @@ def test_resumed_curves_equal_uninterrupted_ones(tmp_path: Path) -> None:
 
 
 def test_resume_before_the_first_step_and_without_a_file(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     train(logger, 1, 5)
     logger.close()
-    Logger(tmp_path, resume_step=0).close()
+    logged(tmp_path, resume_step=0).close()
     assert (tmp_path / "metrics.jsonl").read_bytes() == b""
     assert points(tmp_path, "train/loss") == []
     (tmp_path / "metrics.jsonl").unlink()
-    logger = Logger(tmp_path, resume_step=5)
+    logger = logged(tmp_path, resume_step=5)
     train(logger, 6, 6)
     logger.close()
     assert [line["step"] for line in jsonl.read_metrics(tmp_path / "metrics.jsonl")] == [6]
 
 
 def test_resume_goes_on_with_the_last_line(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     train(logger, 1, 3)
     logger.close()
-    logger = Logger(tmp_path, resume_step=3)
+    logger = logged(tmp_path, resume_step=3)
     logger.scalars("val", {"loss": 1.0}, 3)
     logger.close()
     assert {"train/loss", "val/loss"} < set(jsonl.read_metrics(tmp_path / "metrics.jsonl")[-1])
 
 
 def test_nobody_flushes(tmp_path: Path) -> None:
-    logger = Logger(tmp_path, every=5)
+    logger = logged(tmp_path, every=5)
     for step in range(1, 21):
         logger.scalars("train", {"loss": 1.0}, step)
     assert len(jsonl.read_metrics(tmp_path / "metrics.jsonl")) == 20
@@ -316,14 +325,14 @@ def test_nobody_flushes(tmp_path: Path) -> None:
 
 def test_hparams_of_a_directory_of_runs(tmp_path: Path) -> None:
     for name, hidden, accuracy in (("one", 10, 0.8), ("two", 20, 0.9)):
-        logger = Logger(tmp_path / name)
+        logger = logged(tmp_path / name)
         config = {"model": {"_target_": "dlx.models.mlp.MLP", "hidden": [hidden]}, "seed": hidden, "bias": True}
         logger.hparams(config)
         logger.scalars("test", {"accuracy": accuracy}, 30)
         logger.hparams(config, {"test/accuracy": accuracy, "val/best_accuracy": accuracy - 0.1})
         logger.close()
     # A resumed run with another configuration: its row is the new one.
-    logger = Logger(tmp_path / "two", resume_step=30)
+    logger = logged(tmp_path / "two", resume_step=30)
     logger.hparams({**config, "seed": 21}, {"test/accuracy": 0.95})
     logger.close()
 
@@ -363,7 +372,7 @@ def test_hparams_of_a_directory_of_runs(tmp_path: Path) -> None:
 
 
 def test_hparams_message(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     logger.hparams({"a": 1}, {})
     logger.close()
     read = accumulate(tmp_path)
@@ -397,8 +406,8 @@ def test_graph_shows_calls_and_shapes(tmp_path: Path) -> None:
     model = Branches()
     model.train()
     example, before = torch.rand(2, 4), torch.random.get_rng_state()
-    logger = Logger(tmp_path)
-    assert logger.graph(model, example)
+    logger = logged(tmp_path)
+    logger.graph(model, example)
     logger.close()
     assert torch.equal(torch.random.get_rng_state(), before)
     assert model.training
@@ -422,15 +431,15 @@ def test_graph_of_torchs_modules(model: nn.Module) -> None:
 
 
 def test_no_graph_is_no_reason_to_stop(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
-    assert not logger.graph(nn.Linear(3, 3), torch.rand(2, 4))
+    logger = logged(tmp_path)
+    logger.graph(nn.Linear(3, 3), torch.rand(2, 4))
     logger.close()
     (note,) = accumulate(tmp_path).Tensors("graph")
     assert b"no graph of Linear" in note.tensor_proto.string_val[0]
 
 
 def test_projector_reads_the_embeddings(tmp_path: Path) -> None:
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     vectors = torch.randn(10, 3)
     logger.embedding("hidden", vectors, labels=["a\tb", *range(9)], images=torch.rand(10, 1, 4, 6))
     logger.embedding("hidden", vectors, labels=["a\tb", *range(9)], images=torch.rand(10, 1, 4, 6))
@@ -458,23 +467,23 @@ def test_projector_reads_the_embeddings(tmp_path: Path) -> None:
 
 
 def test_without_a_directory_only_checks() -> None:
-    logger = Logger(None)
+    logger = RunLogger(None)
     logger.scalars("train", {"loss": torch.tensor(math.nan)}, 3)
     logger.images("x", torch.rand(1, 2, 2), 1)
-    logger.histograms(partial(encode_parameters, nn.Linear(1, 1)), 1)
+    logger.histograms(partial(compute_parameter_histograms, nn.Linear(1, 1)), 1)
     logger.embedding("x", torch.rand(2, 2))
     logger.hparams({}, {})
     logger.config("a: 1")
-    assert not logger.graph(nn.Linear(1, 1), torch.rand(1, 1))
+    logger.graph(nn.Linear(1, 1), torch.rand(1, 1))
     assert logger.flush() == 3
     logger.close()
 
 
 def test_everything_off(tmp_path: Path) -> None:
-    logger = Logger(tmp_path, tensorboard=False, images=False, embedding=False)
+    logger = RunLogger(tmp_path, pictures=False)
     train(logger, 1, 10)
     logger.images("x", torch.rand(1, 2, 2), 1)
-    logger.histograms(partial(encode_parameters, nn.Linear(1, 1)), 1)
+    logger.histograms(partial(compute_parameter_histograms, nn.Linear(1, 1)), 1)
     logger.embedding("x", torch.rand(2, 2))
     logger.hparams({}, {})
     logger.close()
@@ -482,7 +491,7 @@ def test_everything_off(tmp_path: Path) -> None:
 
 
 def test_scalars_off_leaves_the_row_its_metrics(tmp_path: Path) -> None:
-    logger = Logger(tmp_path, scalars=False)
+    logger = logged(tmp_path, scalars=False)
     train(logger, 1, 10)
     logger.hparams({}, {"val/accuracy": 0.5})
     logger.close()
@@ -492,24 +501,124 @@ def test_scalars_off_leaves_the_row_its_metrics(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
 def test_full_disk_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    logger = Logger(tmp_path)
+    logger = logged(tmp_path)
     logger.scalars("train", {"loss": 1.0}, 1)
     with pytest.raises(TrainingError, match=r"metrics\.jsonl .*No space left on device.*dlx resume"):
         logger.flush()
     logger.close()  # says it no second time
 
 
+class Failing(Logger):
+    """Fails in one of its methods, at the given call."""
+
+    def __init__(self, method: str, call: int = 1) -> None:
+        self.method, self.call, self.calls = method, call, []
+
+    def _note(self, method: str) -> None:
+        self.calls.append(method)
+        if self.calls.count(self.method) == self.call and method == self.method:
+            raise RuntimeError("no connection")
+
+    def open(self, directory, resume_step=None) -> None:
+        self._note("open")
+
+    def is_enabled(self, kind: str) -> bool:
+        self._note("is_enabled")
+        return True
+
+    def scalars(self, step, values, epoch, time) -> None:
+        self._note("scalars")
+
+    def flush(self) -> None:
+        self._note("flush")
+
+    def image(self, name, picture, step, png) -> None:
+        self._note("image")
+
+    def text(self, name, markdown, step) -> None:
+        self._note("text")
+
+    def config(self, yaml) -> None:
+        self._note("config")
+
+    def histograms(self, values, step) -> None:
+        self._note("histograms")
+
+    def graph(self, model, example) -> None:
+        self._note("graph")
+
+    def hparams(self, config, metrics, step) -> None:
+        self._note("hparams")
+
+    def embedding(self, name, vectors, labels=None, images=None) -> None:
+        self._note("embedding")
+
+    def close(self) -> None:
+        self._note("close")
+
+
+METHODS = [name for name in vars(Logger) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_logger_that_fails_is_said_once_and_the_others_go_on(tmp_path: Path, method: str) -> None:
+    told: list[str] = []
+    bad = Failing(method)
+    loggers = {"bad": bad, "tensorboard": TensorBoardLogger()}
+    logger = RunLogger(tmp_path, loggers=loggers, every=5, report=told.append)
+    logger.config("a: 1")
+    logger.hparams({"a": 1})
+    logger.graph(nn.Linear(3, 3), torch.rand(2, 3))
+    train(logger, 1, 20)
+    logger.images("x", torch.rand(1, 2, 2), 20)
+    logger.text("news", "word", 20)
+    logger.histograms(partial(compute_parameter_histograms, nn.Linear(1, 1)), 20)
+    logger.embedding("x", torch.rand(2, 2))
+    logger.close()
+    (line,) = told
+    assert line == "logger bad failed and is left out from here on: RuntimeError: no connection"
+    after = bad.calls[bad.calls.index(method) + 1 :]
+    assert after == ([] if method == "close" else ["close"])  # its files are closed, and nothing else is asked of it
+    assert [step for step, _ in points(tmp_path, "train/loss")] == list(range(1, 21))
+    assert len(jsonl.read_metrics(tmp_path / "metrics.jsonl")) == 20
+    assert accumulate(tmp_path).Graph() is not None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_full_disk_of_a_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    tensorboard = TensorBoardLogger()
+    logger = RunLogger(tmp_path, loggers={"tensorboard": tensorboard}, report=told.append)
+    tensorboard._events._file.close()
+    tensorboard._events._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+    train(logger, 1, 30)
+    logger.close()
+    assert told == ["logger tensorboard failed and is left out from here on: OSError: No space left on device"]
+    assert len(jsonl.read_metrics(tmp_path / "metrics.jsonl")) == 30
+
+
+def test_a_logger_takes_what_its_class_writes() -> None:
+    class Mine(Logger):
+        def scalars(self, step, values, epoch, time) -> None: ...
+
+        def graph(self, model, example) -> None: ...
+
+    assert {kind for kind in METHODS if kind != "is_enabled" and Mine().is_enabled(kind)} == {"scalars", "graph"}
+
+
 def test_unwritable_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"file.*cannot be written.*hydra\.run\.dir"):
-        Logger(tmp_path / "file" / "run")
+        RunLogger(tmp_path / "file" / "run")
 
 
 def test_plain_scalars_import_nothing_heavy(tmp_path: Path) -> None:
     script = f"""
 import sys
-from dlx.loggers.run_logger import Logger
-logger = Logger({str(tmp_path)!r})
+from dlx.loggers.csv import CSVLogger
+from dlx.loggers.run_logger import RunLogger
+from dlx.loggers.tensorboard.tensorboard import TensorBoardLogger
+logger = RunLogger({str(tmp_path)!r}, loggers={{"tensorboard": TensorBoardLogger(), "csv": CSVLogger()}})
 logger.scalars("train", {{"loss": 1.0}}, 1)
 logger.hparams({{"a": 1}}, {{"x": 2.0}})
 logger.config("a: 1")
@@ -542,7 +651,8 @@ def test_filters_are_scaled_each_for_itself() -> None:
     assert figures.plot_filters(torch.zeros(2, 4), (2, 2)).isfinite().all()
 
 
-def test_drawn_figures_are_pictures_and_leave_matplotlib_alone(tmp_path: Path) -> None:
+def test_drawn_figures_are_pictures_and_leave_matplotlib_alone(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # captum imports it in other tests
     counts = torch.tensor([[5, 1], [0, 3]])
     x = torch.linspace(0, 1, 20)
     drawn = [
@@ -571,10 +681,10 @@ def test_confusion_matrix_colours_rows_by_share() -> None:
 def test_a_run_resumed_between_a_step_and_its_epochs_end_writes_nine_digits(tmp_path):
     """The first line that it writes joins values of the file to new ones; what follows is written as ever."""
     value = torch.tensor(1 / 3)
-    first = Logger(tmp_path)
+    first = logged(tmp_path)
     first.scalars("train", {"loss": value}, 1)
     first.close()
-    again = Logger(tmp_path, resume_step=1)
+    again = logged(tmp_path, resume_step=1)
     for step in (1, 2):
         if step == 2:
             again.scalars("train", {"loss": value}, 2)

@@ -124,9 +124,7 @@ def test_every_estimator_of_the_registry_is_compared():
 @pytest.mark.parametrize("name", HAND)
 def test_equals_scikit_learn(name, train):
     limit = 100 if name in SLOW else 200
-    run = train(
-        "run", f"model={name}", f"dataset.limit={limit}", "trainer.batch=64", "trainer.logger.tensorboard=false"
-    )
+    run = train("run", f"model={name}", f"dataset.limit={limit}", "trainer.batch=64", "logger=[]")
     parts = assemble(_config(run))
     content = load(run.checkpoints / "last.pt")  # weights_only
     parts.model.load_state_dict(content["model"])

@@ -12,7 +12,9 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from dlx.runs.rundir import find_runs
 from dlx.sweeps import plugins, slots
 
-SHORT = ("dataset=iris", "trainer.epochs=1", "trainer.device=cpu", "trainer.logger.tensorboard=false")
+pytestmark = pytest.mark.integration
+
+SHORT = ("dataset=iris", "trainer.epochs=1", "trainer.device=cpu", "logger=[]")
 
 
 @pytest.fixture
@@ -99,6 +101,7 @@ def net(tmp_path, monkeypatch):
     sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_processes_outlive_a_killed_job_and_take_the_next(main, net, monkeypatch):
     monkeypatch.setattr(slots, "count_cores", lambda: 4)
     code, told = main("hydra/launcher=processes", "hydra.launcher.jobs=2", "model=net", "seed=range(6)", *SHORT)
@@ -117,6 +120,7 @@ def test_processes_outlive_a_killed_job_and_take_the_next(main, net, monkeypatch
     assert next(one["place"] for one in lines if one["job"] == 3).startswith(f"{net}.py:")
 
 
+@pytest.mark.slow
 def test_workers_of_two_threads_each_do_not_hang(main):
     words = ("hydra/launcher=processes", "hydra.launcher.jobs=2", "trainer.threads=2", "seed=1,2,3", "model=mlp")
     code, told = main(*words, *SHORT)
@@ -160,6 +164,7 @@ def test_options_of_a_sweep_are_no_options_of_a_multirun(main, words):
 PLUGINS = {"joblib": "hydra.launcher.n_jobs=2", "submitit_local": "hydra.launcher.timeout_min=5"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLUGINS)
 def test_hydras_own_plugins(main, net, name):
     package = f"hydra_{name.partition('_')[0]}_launcher"

@@ -12,6 +12,8 @@ from dlx.loggers import jsonl
 from dlx.runs.rundir import Run
 from dlx.training.checkpoint import load
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("trainer.device=cpu", "trainer.threads=1", "dataset.limit=100", "trainer.epochs=2")
 QUICK = (*SHORT, "model.hidden=[12]")
 UNLIKE = ("time", "train/steps_per_second")  # what no two runs have in common

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
+from dlx.runs.query import find_directions
 from dlx.runs.rundir import Run, find_run
 from dlx.runs.status import get_status
 
@@ -39,7 +40,7 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
         "runs": _run_rows(found, about, labels),
         "settings": _setting_rows(found, labels),
         "versions": _diff_rows([_get_versions(one) for one in about], labels, "package"),
-        "metrics": _metric_rows([one.get("metrics") or {} for one in about], labels),
+        "metrics": _metric_rows(about, labels),
         "curves": _curve_rows(values),
     }
     if as_json:
@@ -102,8 +103,9 @@ def _diff_rows(columns: Sequence[dict[str, Any]], labels: Sequence[str], title: 
     return rows
 
 
-def _metric_rows(columns: Sequence[dict[str, float]], labels: Sequence[str]) -> Rows:
-    """Return a row for each final metric; with two runs, the difference too."""
+def _metric_rows(about: Sequence[dict[str, Any]], labels: Sequence[str]) -> Rows:
+    """Return a row for each final metric, with the best run; with two runs, the difference too."""
+    columns = [one.get("metrics") or {} for one in about]
     keys = dict.fromkeys(key for column in columns for key in column)
     rows: Rows = []
     for key in keys:
@@ -112,8 +114,22 @@ def _metric_rows(columns: Sequence[dict[str, float]], labels: Sequence[str]) -> 
         first, second = values if len(values) == 2 else (None, None)
         if first is not None and second is not None:
             row["difference"] = second - first
+        if len(values) > 1:
+            row["best"] = _find_best(key, values, about, labels)
         rows.append(row)
     return rows
+
+
+def _find_best(
+    key: str, values: Sequence[float | None], about: Sequence[dict[str, Any]], labels: Sequence[str]
+) -> str | None:
+    """Return the label of the run whose value is the best; None without a direction, or where several are."""
+    directions = find_directions(key, about)
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if len(directions) != 1 or len(known) < 2:
+        return None
+    best = max(known) if directions == {"max"} else min(known)
+    return labels[values.index(best)] if known.count(best) == 1 else None
 
 
 def _read_curves(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, list[float]]]:

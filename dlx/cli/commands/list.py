@@ -7,16 +7,20 @@ from typing import Any
 
 import click
 
+from dlx.cli.results import describe_results, format_results
 from dlx.config.catalogue import Catalogue, Entry
+from dlx.config.declared import read_own_metrics
 from dlx.config.extras import install_command
 from dlx.config.report import find_closest, join_names
-from dlx.config.search import GROUPS, add_cwd_to_sys_path, find_search_path
+from dlx.config.search import GROUPS, add_cwd_to_sys_path, find_search_path, pluralize
 from dlx.errors import UsageError
+from dlx.metrics import CATALOGUE
 from dlx.terminal.console import print_listing
 
 # Hydra's own groups, shown when they are asked for.
 HYDRA_GROUPS = {"launchers": "hydra/launcher", "sweepers": "hydra/sweeper"}
-PLURALS = {**{f"{group}s": group for group in GROUPS}, **HYDRA_GROUPS}
+METRICS = "metrics"  # no group, but listed like one
+PLURALS = {**{pluralize(group): group for group in GROUPS}, METRICS: METRICS, **HYDRA_GROUPS}
 # What Hydra and its plugins add to the files of those groups: a description, and the package that it comes with.
 PLUGINS: dict[str, dict[str, tuple[str, str | None]]] = {
     "hydra/launcher": {
@@ -30,7 +34,7 @@ PLUGINS: dict[str, dict[str, tuple[str, str | None]]] = {
 }
 
 
-@click.command(help="What there is to choose from: models, datasets, optimizers …; all groups without a name.")
+@click.command(help="What there is to choose from: models, datasets, optimizers, metrics …; all groups without a name.")
 @click.argument("group", required=False)
 @click.option(
     "--fits", metavar="dataset=NAME|model=NAME", help="Models that fit a dataset, or datasets that fit a model."
@@ -41,6 +45,9 @@ def command(group: str | None, fits: str | None, as_json: bool, config_dir: str 
     """Show the catalogue."""
     add_cwd_to_sys_path()
     catalogue = Catalogue(find_search_path(config_dir))
+    if group == METRICS:
+        _print_metrics(catalogue, as_json)
+        return
     chosen = _resolve_group(group, catalogue) if group else None
     groups = [chosen] if chosen else list(catalogue.groups)
     entries = (
@@ -52,10 +59,26 @@ def command(group: str | None, fits: str | None, as_json: bool, config_dir: str 
         return
     for name in dict.fromkeys(entry.group for entry in entries):
         print_listing(
-            f"{name.rpartition('/')[2]}s", [_make_row(entry, catalogue) for entry in entries if entry.group == name]
+            pluralize(name.rpartition("/")[2]),
+            [_make_row(entry, catalogue) for entry in entries if entry.group == name],
         )
     if fits and not entries:
         click.echo(f"nothing fits {fits}")
+
+
+def _print_metrics(catalogue: Catalogue, as_json: bool) -> None:
+    """Print the built-in metrics, and those that the user's own tasks, models and procedures declare."""
+    own = [metric for metric in read_own_metrics(catalogue) if metric not in CATALOGUE]
+    if as_json:
+        rows = [{**one._asdict(), "origin": "user" if one in own else "built-in"} for one in (*own, *CATALOGUE)]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    width = max(len(one.direction or "") for one in CATALOGUE)
+    listed = []
+    for one in (*own, *CATALOGUE):
+        note = [one.unit, "yours" if one in own else ""]
+        listed.append((one.name, f"{one.direction or '-':{width}}  {one.meaning}", ", ".join(filter(None, note))))
+    print_listing(METRICS, listed)
 
 
 def _find_plugins(group: str | None) -> list[Entry]:
@@ -79,13 +102,11 @@ def _is_installed(package: str) -> bool:
 def _resolve_group(word: str, catalogue: Catalogue) -> str:
     """Return the group that `models`, or `model`, names."""
     name = (
-        PLURALS.get(word)
-        or HYDRA_GROUPS.get(f"{word}s")
-        or (word if word in catalogue.groups else word.removesuffix("s"))
+        PLURALS.get(word) or PLURALS.get(f"{word}s") or (word if word in catalogue.groups else word.removesuffix("s"))
     )
     if name in catalogue.groups or name in GROUPS or name in HYDRA_GROUPS.values():
         return name
-    known = [f"{group}s" for group in catalogue.groups]
+    known = [*(pluralize(group) for group in catalogue.groups), METRICS]
     near = find_closest(word, known)
     raise UsageError(
         f"there is no group {word}; "
@@ -125,17 +146,23 @@ def describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
     if entry.group == "dataset":
         description |= {name: entry.node.get(name) for name in ("shape", "classes", "outputs")}
         description["kind"] = entry.attributes.get("kind")
+    if entry.group == "experiment":
+        description |= describe_results(entry.name, catalogue)
     if entry.group == "model":
         description["accepts"] = entry.attributes.get("accepts")
     return description
 
 
 def _is_default(entry: Entry, catalogue: Catalogue) -> bool:
-    usual = "basic" if entry.group in PLUGINS else None
-    return catalogue.defaults.get(entry.group, usual) == entry.name
+    if entry.group in PLUGINS:
+        return bool(catalogue.defaults.get(entry.group, "basic") == entry.name)
+    return catalogue.is_default(entry.group, entry.name)
 
 
 def _make_row(entry: Entry, catalogue: Catalogue) -> tuple[str, str, str]:
     mark = "*" if _is_default(entry, catalogue) else " "
-    brought = [f"{key}={value}" for key, value in entry.overrides.items()]
-    return f"{mark} {entry.name}", entry.description, " ".join([*brought, *(["yours"] * (entry.origin == "user"))])
+    text = entry.description
+    if entry.group == "experiment":
+        text = " · ".join([text, *format_results(entry.name, catalogue)])
+    brought = [f"{key}={value}".replace("'", "").replace(", ", ",") for key, value in entry.overrides.items()]
+    return f"{mark} {entry.name}", text, " ".join([*brought, *(["yours"] * (entry.origin == "user"))])

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 import click
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dlx.distributed import launch
 from dlx.errors import UsageError
@@ -72,4 +72,11 @@ def _explain_nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -
             f"nothing left to do: it stopped early, after {waited} validations without a better one; "
             f"{again} trainer.patience={2 * waited}, or trainer.patience=null"
         )
+    spent = content["trainer"].get("callbacks", {}).get("time_limit", {}).get("seconds", 0.0)
+    minutes = OmegaConf.select(config, "callbacks.time_limit.minutes")
+    if minutes is not None and spent >= 60 * minutes:
+        from dlx.training.callbacks.time_limit import suggest_minutes
+
+        more = f"callbacks.time_limit.minutes={suggest_minutes(minutes, spent)}"
+        return f"nothing left to do: its {minutes:g} minutes are used up; {again} {more}"
     return None

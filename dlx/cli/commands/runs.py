@@ -7,17 +7,17 @@ from typing import Any
 import click
 
 from dlx.errors import UsageError
-from dlx.runs.query import choose_key_metric
+from dlx.metrics import split_direction
+from dlx.runs.query import choose_key_metric, find_directions, resolve_direction
 from dlx.runs.rundir import ROOT, Run, find_runs
 from dlx.runs.status import get_status
-from dlx.sweeps.objective import is_lower_better
 
 
 @click.command("runs")
 @click.option(
     "--where", "conditions", multiple=True, metavar="KEY=VALUE", help="Of run.json or config.yaml; repeatable."
 )
-@click.option("--best", metavar="METRIC", help="The best run by METRIC first, such as test/accuracy.")
+@click.option("--best", metavar="METRIC", help="The best run by METRIC first: test/accuracy, or test/mine:min.")
 @click.option("--root", type=click.Path(path_type=Path), default=ROOT, show_default=True, help="Where to look.")
 @click.option("--sweep", metavar="NAME", help="The runs of a sweep: its name, or the directory of a multirun.")
 @click.option("--by", metavar="KEY,KEY", help="Mean and standard deviation of runs that have the same of these keys.")
@@ -51,7 +51,7 @@ def command(
     if best is None and sweep is not None:
         best = _find_sweep_metric(root, found)
     if best is not None:
-        found = _rank(found, best)
+        best, found = _rank(found, best)
     if as_json:
         terminal.print_json(
             [{**about, "status": get_status(about), "directory": str(run.directory)} for run, about in found]
@@ -81,13 +81,16 @@ def _find_sweep(name: str) -> Path:
 
 
 def _find_sweep_metric(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> str | None:
-    """Return run.json's name of the metric that a sweep optimises; None for a plain multirun."""
+    """Return run.json's name of the metric that a sweep optimises, as `--best` takes it; None for a plain multirun."""
     from dlx.sweeps.record import read_record
 
     record = read_record(root)
     names = {name for _, about in found for name in about.get("metrics", {})}
     metric = record.metric if record else ""
-    return next((name for name in (metric.replace("val/", "val/best_", 1), metric) if name in names), None)
+    name = next((name for name in (metric.replace("val/", "val/best_", 1), metric) if name in names), None)
+    if record is None or name is None or find_directions(name, [about for _, about in found]):
+        return name
+    return f"{name}:{record.mode}"  # which was typed for it
 
 
 def _try_read(run: Run) -> dict[str, Any] | None:
@@ -131,13 +134,15 @@ def _is_equal(value: Any, typed: str) -> bool:
     return bool(given == value) and isinstance(given, bool) == isinstance(value, bool)
 
 
-def _rank(found: list[tuple[Run, dict[str, Any]]], metric: str) -> list[tuple[Run, dict[str, Any]]]:
-    """Return the runs that have a metric, the best first."""
+def _rank(found: list[tuple[Run, dict[str, Any]]], given: str) -> tuple[str, list[tuple[Run, dict[str, Any]]]]:
+    """Return the metric's name, and the runs that have it, the best first."""
+    metric, typed = split_direction("--best", given)
     names = sorted({name for _, about in found for name in about.get("metrics", {})})
     if metric not in names:
         raise UsageError(f"--best {metric} was given; these runs have {', '.join(names) or 'no metrics yet'}")
-    having = [pair for pair in found if isinstance(pair[1]["metrics"].get(metric), int | float)]
-    return sorted(having, key=lambda pair: pair[1]["metrics"][metric], reverse=not is_lower_better(metric))
+    having = [pair for pair in found if isinstance(pair[1].get("metrics", {}).get(metric), int | float)]
+    direction = resolve_direction(metric, typed, [about for _, about in having])
+    return metric, sorted(having, key=lambda pair: pair[1]["metrics"][metric], reverse=direction == "max")
 
 
 def _format_local_time(started: str | None) -> str:
@@ -147,7 +152,7 @@ def _format_local_time(started: str | None) -> str:
 
 def _make_row(run: Run, about: dict[str, Any], metric: str | None) -> dict[str, Any]:
     metrics = about.get("metrics") or {}
-    name = metric or choose_key_metric(metrics)
+    name = metric or choose_key_metric(about)
     return {
         "id": about.get("id"),
         "started": _format_local_time(about.get("started")),

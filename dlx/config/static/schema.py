@@ -166,6 +166,8 @@ def format_value(value: Any) -> str:
     """Format a value as it is typed on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if value == "":
+        return '""'
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):

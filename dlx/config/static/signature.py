@@ -14,6 +14,7 @@ from dlx.config.static import annotation
 from dlx.config.static.constraints import read_constraints
 from dlx.config.static.schema import ANYTHING, Choice, Kind, make_union
 from dlx.config.static.source import Definition, Module, NotFound, locate, resolve
+from dlx.metrics import Metric
 
 UNKNOWN: Any = type("Unknown", (), {"__repr__": lambda self: "…"})()  # a default that is no literal
 # Bases that add no parameter. torch.nn.Module is among them because it is behind a long way of re-exports.
@@ -75,7 +76,11 @@ class Signature:
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
-        """Literal class attributes, inherited ones included: `kind`, `accepts`, `needs`, `monitor`."""
+        """Literal class attributes, inherited ones included: `kind`, `accepts`, `needs`, `monitor`.
+
+        `declares`, the metrics, adds up: a class' own come first, then its bases'. Its entries are strings and `Metric`
+        objects, whose arguments must be literals.
+        """
         definition = self.definition
         return _read_attributes(definition) if definition and isinstance(definition.node, ast.ClassDef) else {}
 
@@ -240,18 +245,27 @@ def _has_method(place: Definition, method: str, depth: int = 0) -> bool:
 
 
 def _read_attributes(place: Definition, depth: int = 0) -> dict[str, Any]:
-    """Return the literal class attributes; a class's own hide its bases', an earlier base's a later one's."""
+    """Return the literal class attributes; a class's own hide its bases', an earlier base's a later one's.
+
+    Only `declares` adds up.
+    """
     assert isinstance(place.node, ast.ClassDef)
     attributes: dict[str, Any] = {}
+    declared: list[Any] = []
     if depth < 20:
         for base in reversed(list(_iter_bases(place))):
-            attributes |= _read_attributes(base, depth + 1) if base else {}
+            inherited = _read_attributes(base, depth + 1) if base else {}
+            declared = [*inherited.pop("declares", ()), *declared]
+            attributes |= inherited
     for item in place.node.body:
         match item:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 attributes[name] = _evaluate_literal(place.module, value)
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
                 attributes[name] = _evaluate_literal(place.module, value)
+    own = attributes.pop("declares", ())
+    declared = [*(own if isinstance(own, tuple | list) else ()), *declared]
+    attributes |= {"declares": tuple(dict.fromkeys(declared))} if declared else {}
     return {name: value for name, value in attributes.items() if value is not UNKNOWN}
 
 
@@ -262,7 +276,29 @@ def _evaluate_literal(place: Module, node: ast.expr | None) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
+        if isinstance(node, ast.Tuple | ast.List):
+            values = [_evaluate_literal(place, item) for item in node.elts]
+            return UNKNOWN if UNKNOWN in values else tuple(values) if isinstance(node, ast.Tuple) else values
+        if isinstance(node, ast.Call):
+            return _evaluate_metric(place, node)
         found = resolve(place, node) if isinstance(node, ast.Name | ast.Attribute) else None
         if isinstance(found, Definition) and isinstance(found.node, ast.expr) and found.node is not node:
             return _evaluate_literal(found.module, found.node)
+        return UNKNOWN
+
+
+def _evaluate_metric(place: Module, call: ast.Call) -> Any:
+    """Return the metric that `Metric("fid", "min")` declares; UNKNOWN for any other call, or arguments no literals."""
+    kind = resolve(place, call.func) if isinstance(call.func, ast.Name | ast.Attribute) else None
+    if not (isinstance(kind, Definition) and isinstance(kind.node, ast.ClassDef)):
+        return UNKNOWN
+    if (kind.module.name, kind.node.name) != (Metric.__module__, Metric.__name__):
+        return UNKNOWN
+    args = [_evaluate_literal(place, arg) for arg in call.args]
+    words = {word.arg: _evaluate_literal(place, word.value) for word in call.keywords if word.arg}
+    if UNKNOWN in (*args, *words.values()) or len(words) < len(call.keywords):
+        return UNKNOWN
+    try:
+        return Metric(*args, **words)
+    except TypeError:  # too many arguments, or too few: the import that follows explains it better
         return UNKNOWN

@@ -182,6 +182,10 @@ class EventFile:
             b"".join([part for (head, _), rest in zip(heads, tails, strict=True) for part in (head, rest)])
         )
 
+    def has_curve(self, tag: str) -> bool:
+        """Return whether the file has a point of a tag."""
+        return tag in self._heads
+
     def _head(self, tag: str) -> tuple[bytes, int]:
         """Return the start of every record of a tag, and the checksum's register for it with a tail of zeros."""
         name = field(1, tag)

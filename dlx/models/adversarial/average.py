@@ -33,7 +33,8 @@ class MovingAverage(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the averaged network's output."""
-        return self.network(*inputs)
+        output: Tensor = self.network(*inputs)
+        return output
 
     @torch.no_grad()
     def follow(self, network: nn.Module) -> None:

@@ -7,7 +7,7 @@ Networks", 2015, https://arxiv.org/abs/1511.06434.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -72,7 +72,8 @@ class DCGAN(GANBase):
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""
-        return self.discriminator(x, self.one_hot(labels, x) if self.conditional else None)
+        result: Tensor = self.discriminator(x, self.one_hot(labels, x) if self.conditional else None)
+        return result
 
 
 def halve_sizes(height: int, width: int) -> Sizes:
@@ -141,7 +142,7 @@ class Critic(nn.Module):
         score = self.score(features).squeeze(1)
         if self.embed is not None and code is not None:
             score = score + (self.embed(code) * features).sum(1)
-        return score
+        return cast(Tensor, score)
 
 
 def init_weights(module: nn.Module) -> None:

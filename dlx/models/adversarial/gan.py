@@ -84,4 +84,5 @@ class GAN(GANBase):
         """Return the log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""
         if self.conditional:
             x = torch.cat([x.flatten(1), self.one_hot(labels, x)], 1)
-        return self.discriminator(x).squeeze(1)
+        result: Tensor = self.discriminator(x).squeeze(1)
+        return result

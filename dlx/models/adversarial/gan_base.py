@@ -70,7 +70,8 @@ class GANBase(nn.Module):
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return examples (n, *shape) for noise z (n, latent) and, if conditional, labels (n,)."""
-        return self.generator(self._add_labels(z, labels))
+        result: Tensor = self.generator(self._add_labels(z, labels))
+        return result
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the log-odds (batch,) that examples x (batch, *shape) are real, and of these labels."""
@@ -91,7 +92,8 @@ class GANBase(nn.Module):
         """
         if self.conditional and labels is None:
             labels = torch.randint(self.label_size, (len(z),), device=z.device)
-        return (self.average or self.generator)(self._add_labels(z, labels))
+        result: Tensor = (self.average or self.generator)(self._add_labels(z, labels))
+        return result
 
     def sample(self, n: int, labels: Tensor | None = None) -> Tensor:
         """Draw n examples, (n, *shape).

@@ -62,4 +62,5 @@ class WGANGP(GANBase):
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the critic's values (batch,) of examples x (batch, *shape) with these labels."""
-        return self.discriminator(x, self.one_hot(labels, x) if self.conditional else None)
+        result: Tensor = self.discriminator(x, self.one_hot(labels, x) if self.conditional else None)
+        return result

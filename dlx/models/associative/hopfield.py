@@ -10,12 +10,13 @@ networks", Physical Review Letters 55, 1985, https://doi.org/10.1103/PhysRevLett
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.associative.dynamics import update_asynchronously, update_synchronously
 from dlx.models.associative.memory import Memory
 from dlx.models.interfaces import RecallResult
@@ -49,6 +50,7 @@ class Hopfield(Memory):
 
     accepts = ("image", "vector")
     signs = True  # of vectors nothing else is kept
+    declares: ClassVar[tuple[str | Metric, ...]] = ("patterns", "load", "rank")
     W: Tensor
 
     def __init__(

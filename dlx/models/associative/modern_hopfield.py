@@ -5,11 +5,12 @@ H. Ramsauer et al., "Hopfield Networks is All You Need", 2020, https://arxiv.org
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from dlx.metrics import Metric
 from dlx.models.associative.memory import Memory
 from dlx.models.interfaces import RecallResult
 from dlx.types import Count, Positive
@@ -31,6 +32,7 @@ class ModernHopfield(Memory):
     """
 
     accepts = ("image", "vector")
+    declares: ClassVar[tuple[str | Metric, ...]] = ("patterns", "load")
     patterns: Tensor
 
     def __init__(
@@ -39,7 +41,7 @@ class ModernHopfield(Memory):
         super().__init__(shape)
         self.beta, self.steps, self.tolerance = beta, steps, tolerance
         self.register_buffer("patterns", torch.zeros(0, self.N))
-        self.register_load_state_dict_pre_hook(_resize_patterns)
+        self.register_load_state_dict_pre_hook(_resize_patterns)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return one update of x (batch, *shape), (batch, *shape)."""

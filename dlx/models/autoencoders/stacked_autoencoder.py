@@ -47,7 +47,8 @@ class LayerAutoencoder(nn.Module):
         """Encode and decode x, (batch, units); in training mode, a corrupted x."""
         corrupted = corrupt(x, self.corruption, self.level) if self.training and self.level else x
         reconstruction = self.back(self.activation(self.there(corrupted)))
-        return reconstruction.sigmoid() if self.sigmoid else reconstruction
+        result: Tensor = reconstruction.sigmoid() if self.sigmoid else reconstruction
+        return result
 
     def forward(self, x: Tensor) -> Tensor:
         """Return reconstructions, (batch, units)."""

@@ -8,7 +8,7 @@ all together: by back-propagation (procedure=fine_tune does both) or by the up-d
 import itertools
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.directed import Directed
 from dlx.models.boltzmann.rbm import RBM
@@ -41,6 +42,7 @@ class DBN(nn.Module):
 
     accepts = ("image", "vector")
     intensities = True  # data stands for probabilities
+    declares: ClassVar[tuple[str | Metric, ...]] = ("variational_free_energy", "free_energy_gap", "generative_error")
 
     def __init__(
         self,
@@ -114,7 +116,8 @@ class DBN(nn.Module):
     def generate_below(self, index: int, h: Tensor) -> Tensor:
         """Return the probabilities of the units below hidden layer `index + 1`, on the way down."""
         if bool(self.untied):
-            return cast(Directed, self.directed[index])(h).sigmoid()
+            result: Tensor = cast(Directed, self.directed[index])(h).sigmoid()
+            return result
         return self.rbm(index).decode(h).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:

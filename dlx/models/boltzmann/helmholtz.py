@@ -8,12 +8,13 @@ unsupervised neural networks", Science 268, 1995, https://doi.org/10.1126/scienc
 import itertools
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.boltzmann.dbn import log_bernoulli
 from dlx.models.boltzmann.directed import Directed
 from dlx.models.boltzmann.units import draw_bernoulli
@@ -31,6 +32,7 @@ class Helmholtz(nn.Module):
 
     accepts = ("image", "vector")
     intensities = True  # data stands for probabilities
+    declares: ClassVar[tuple[str | Metric, ...]] = ("log_likelihood_bound", "generative_error")
 
     def __init__(self, shape: Sequence[int], hidden: Sequence[Count] = (128, 64), draws: Count = 10) -> None:
         super().__init__()
@@ -51,7 +53,8 @@ class Helmholtz(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the means of the uppermost layer, (batch, hidden)."""
-        return self(x)
+        result: Tensor = self(x)
+        return result
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -59,7 +62,8 @@ class Helmholtz(nn.Module):
         h = self(x)
         for layer in reversed(self.down):
             h = layer(h).sigmoid()
-        return h.view(-1, *self.shape)
+        result: Tensor = h.view(-1, *self.shape)
+        return result
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:

@@ -8,13 +8,14 @@ Restricted Boltzmann Machines", 2010, §8.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.units import UNITS, Binary, Gaussian, softplus
 from dlx.types import Count
@@ -38,6 +39,7 @@ class RBM(nn.Module):
     """
 
     accepts = ("image", "vector")
+    declares: ClassVar[tuple[str | Metric, ...]] = ("free_energy", "pseudo_log_likelihood")
 
     def __init__(
         self,

@@ -10,12 +10,13 @@ an end e: s (e/s)^(t/T) for the t-th of T examples.
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.competitive.prototypes import Prototypes
 from dlx.types import Count, Positive
 
@@ -48,6 +49,8 @@ class Annealed(Prototypes):
     Raises:
         UsageError: a schedule would rise, or the rate is more than 1.
     """
+
+    declares: ClassVar[tuple[str | Metric, ...]] = ("rate", "range")
 
     def __init__(
         self,

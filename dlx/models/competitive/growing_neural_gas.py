@@ -4,11 +4,13 @@ B. Fritzke, "A growing neural gas network learns topologies", NIPS 7, 1995.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.competitive import graph
 from dlx.models.competitive.prototypes import Prototypes
 from dlx.types import Count, Fraction, Probability
@@ -39,6 +41,7 @@ class GrowingNeuralGas(Prototypes):
     """
 
     updates = ("online",)
+    declares: ClassVar[tuple[str | Metric, ...]] = ("units", "edges", "components")
     ages: Tensor
     error: Tensor
     active: Tensor

@@ -5,10 +5,12 @@ time-series prediction", IEEE Transactions on Neural Networks 4, 1993, https://d
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from dlx.metrics import Metric
 from dlx.models.competitive import graph
 from dlx.models.competitive.annealed import Annealed, ExponentialDecay
 from dlx.models.competitive.prototypes import ranks
@@ -34,6 +36,7 @@ class NeuralGas(Annealed):
         seed: of the examples that the prototypes begin as.
     """
 
+    declares: ClassVar[tuple[str | Metric, ...]] = ("edges", "components")
     ages: Tensor
 
     def __init__(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.types import Count
 
 MAX_SHOWN = 1000  # examples that are drawn beneath the prototypes
@@ -27,6 +28,7 @@ class Prototypes(nn.Module):
     """
 
     accepts = ("image", "vector")
+    declares: ClassVar[tuple[str | Metric, ...]] = ("quantisation_error", "topographic_error", "squared_distance")
     updates: ClassVar[tuple[str, ...]] = ("online", "minibatch", "batch")  # how it may learn
     prototypes: Tensor
     offset: Tensor
@@ -167,7 +169,8 @@ def principal_directions(centred: Tensor) -> Tensor:
         directions = centred.T @ torch.linalg.eigh(centred @ centred.T).eigenvectors
     two = torch.nn.functional.pad(directions[:, -2:].flip(1), (0, 2 - min(n, D, 2)))
     two = two / two.norm(dim=0).clamp(min=1e-12)
-    return two * two.gather(0, two.abs().argmax(0, keepdim=True)).sign()
+    result: Tensor = two * two.gather(0, two.abs().argmax(0, keepdim=True)).sign()
+    return result
 
 
 def ranks(distances: Tensor) -> Tensor:

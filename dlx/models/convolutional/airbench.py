@@ -27,7 +27,8 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x normalized, (B, channels, H, W)."""
-        return self.norm(x) + BIAS_SCALE * self.bias[:, None, None]
+        output: Tensor = self.norm(x) + BIAS_SCALE * self.bias[:, None, None]
+        return output
 
 
 def make_block(inputs: int, channels: int) -> nn.Sequential:
@@ -109,7 +110,8 @@ class Airbench(nn.Module):
     def _compute_scores(self, x: Tensor) -> Tensor:
         x = F.gelu(self.whiten(x))  # (B, 24, H-1, W-1)
         x = self.pool(self.blocks(x)).flatten(1)
-        return self.output(x) / 9
+        result: Tensor = self.output(x) / 9
+        return result
 
     def _make_views(self, x: Tensor) -> Iterator[tuple[float, Tensor]]:
         moved = [x]

@@ -107,4 +107,5 @@ class AlexNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores (batch, outputs) of x (batch, *shape)."""
-        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+        output: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
+        return output

@@ -85,4 +85,5 @@ class CifarResNet(nn.Module):
         """Return scores (batch, outputs) of x (batch, *shape)."""
         x = self.relu(self.bn1(self.conv1(x)))  # (B, 16, H, W)
         x = self.layer3(self.layer2(self.layer1(x)))  # (B, 64, H/4, W/4)
-        return self.fc(self.avgpool(x).flatten(1))
+        output: Tensor = self.fc(self.avgpool(x).flatten(1))
+        return output

@@ -100,7 +100,8 @@ class CNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores (batch, outputs) of x (batch, *shape)."""
-        return self.layers(x)
+        output: Tensor = self.layers(x)
+        return output
 
 
 def _parse_entry(entry: Any, common: Mapping[str, Any], where: str) -> tuple[str, LayerSpec]:

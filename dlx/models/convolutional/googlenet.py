@@ -5,7 +5,7 @@ C. Szegedy et al., "Going deeper with convolutions", 2014, https://arxiv.org/abs
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -138,7 +138,7 @@ class GoogLeNet(nn.Module):
         scores = self.fc(self.dropout(self.avgpool(x).flatten(1)))
         if self.training and self.aux1 is not None and self.aux2 is not None:
             return Heads(scores, (self.aux1(a), self.aux2(d)), 0.3)
-        return scores
+        return cast(Tensor | Heads, scores)
 
 
 class Head(nn.Module):
@@ -158,4 +158,5 @@ class Head(nn.Module):
         """Return scores (B, outputs) of maps x (B, inputs, H, W)."""
         windows = self.paper and x.shape[2:] == (14, 14)
         x = F.avg_pool2d(x, 5, stride=3) if windows else F.adaptive_avg_pool2d(x, 4)
-        return self.fc2(self.dropout(self.relu(self.fc1(self.conv(x).flatten(1)))))
+        output: Tensor = self.fc2(self.dropout(self.relu(self.fc1(self.conv(x).flatten(1)))))
+        return output

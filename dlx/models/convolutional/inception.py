@@ -34,7 +34,8 @@ class BasicConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, outputs, H', W') of x (B, inputs, H, W)."""
-        return self.relu(self.bn(self.conv(x)))
+        output: Tensor = self.relu(self.bn(self.conv(x)))
+        return output
 
 
 class Branches(nn.Module):

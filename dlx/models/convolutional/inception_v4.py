@@ -71,7 +71,8 @@ class InceptionV4(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores (batch, outputs) of x (batch, *shape)."""
-        return self.last_linear(self.dropout(self.avgpool(self.features(x)).flatten(1)))
+        output: Tensor = self.last_linear(self.dropout(self.avgpool(self.features(x)).flatten(1)))
+        return output
 
 
 def make_conv_sequence(inputs: int, *steps: tuple[int, int | tuple[int, int]], stride: int | None = None) -> nn.Module:

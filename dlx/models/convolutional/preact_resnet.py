@@ -49,7 +49,8 @@ class PreactBlock(nn.Module):
         a = self.convolutions[0](a)
         for norm, convolve in zip(list(self.norms)[1:], list(self.convolutions)[1:], strict=True):
             a = convolve(self.relu(norm(a)))
-        return past + a
+        output: Tensor = past + a
+        return output
 
 
 def make_stages(
@@ -109,7 +110,8 @@ class PreactResNet(nn.Module):
         """Return scores (batch, outputs) of x (batch, *shape)."""
         x = self.stem(x)  # (B, 64, H/4, W/4)
         x = self.stages(x)  # (B, 512 or 2048, H/32, W/32)
-        return self.fc(self.head(x))
+        output: Tensor = self.fc(self.head(x))
+        return output
 
 
 class CifarPreactResNet(nn.Module):
@@ -153,4 +155,5 @@ class CifarPreactResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return scores (batch, outputs) of x (batch, *shape)."""
         x = self.stages(self.stem(x))  # (B, 64 or 256, H/4, W/4)
-        return self.fc(self.head(x))
+        output: Tensor = self.fc(self.head(x))
+        return output

@@ -51,7 +51,8 @@ class BasicBlock(nn.Module):
         """Return (B, channels, H / stride, W / stride) of x (B, inputs, H, W)."""
         residual = self.relu(self.bn1(self.conv1(x)))
         residual = self.bn2(self.conv2(residual))
-        return self.relu(residual + (x if self.downsample is None else self.downsample(x)))
+        output: Tensor = self.relu(residual + (x if self.downsample is None else self.downsample(x)))
+        return output
 
 
 class Bottleneck(nn.Module):
@@ -88,7 +89,8 @@ class Bottleneck(nn.Module):
         residual = self.relu(self.bn1(self.conv1(x)))
         residual = self.relu(self.bn2(self.conv2(residual)))
         residual = self.bn3(self.conv3(residual))
-        return self.relu(residual + (x if self.downsample is None else self.downsample(x)))
+        output: Tensor = self.relu(residual + (x if self.downsample is None else self.downsample(x)))
+        return output
 
 
 class ResNet(nn.Module):
@@ -153,7 +155,8 @@ class ResNet(nn.Module):
         """Return scores (batch, outputs) of x (batch, *shape)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (B, 64, H/4, W/4)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))  # (B, 512 or 2048, H/32, W/32)
-        return self.fc(self.avgpool(x).flatten(1))
+        output: Tensor = self.fc(self.avgpool(x).flatten(1))
+        return output
 
 
 class PadShortcut(nn.Module):

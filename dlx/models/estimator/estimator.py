@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from dlx.errors import TrainingError, UsageError
+from dlx.metrics import Metric
 from dlx.models.estimator.kinds import check_estimator, describe_estimator, get_type_names
 from dlx.models.estimator.serialization import dumps, loads
 from dlx.types import Count
@@ -44,6 +45,7 @@ class Estimator(nn.Module):
     """
 
     accepts = ("image", "vector")
+    declares: ClassVar[tuple[str | Metric, ...]] = ("iterations",)
     estimator_types: ClassVar[tuple[str, ...]] = ()  # scikit-learn's names for what may be given; empty for any
     required_methods: ClassVar[tuple[str, ...]] = ("fit", "predict")
 
@@ -248,6 +250,7 @@ class Clusterer(Estimator):
     """An estimator that divides examples into clusters, and assigns new ones to them."""
 
     estimator_types = ("clusterer", "density_estimator")
+    declares: ClassVar[tuple[str | Metric, ...]] = ("inertia",)
 
     def fit(self, x: Tensor, y: Tensor | None = None) -> dict[str, float]:
         """Fit, as `Estimator.fit`; return also `inertia` where it has one, unless scaling makes that another thing."""
@@ -276,6 +279,7 @@ class Projector(Estimator):
     """An invertible transformer, such as PCA: code = transform(x), reconstruction = inverse_transform(code)."""
 
     required_methods = ("fit", "transform", "inverse_transform")
+    declares: ClassVar[tuple[str | Metric, ...]] = ("components", "explained_variance")
 
     def fit(self, x: Tensor, y: Tensor | None = None) -> dict[str, float]:
         """Fit, as `Estimator.fit`; return also `components`, and the part of the training variance they explain."""

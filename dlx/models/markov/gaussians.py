@@ -81,7 +81,8 @@ class Gaussians(nn.Module):
             precision = (-self.spread).exp().expand(-1, self.features)  # (C, D)
             square = x.square() @ precision.T - 2 * x @ (precision * mean).T + (precision * mean.square()).sum(1)
             log_volume = self.spread.expand(-1, self.features).sum(1) / 2
-        return -(self.features * math.log(2 * math.pi) + square) / 2 - log_volume
+        result: Tensor = -(self.features * math.log(2 * math.pi) + square) / 2 - log_volume
+        return result
 
     def statistics(self, x: Tensor, weights: Tensor) -> dict[str, Tensor]:
         """Return moments of x (N, D) about the origin: `weight` (C,), `first` (C, D), `second` (C, D), or matrices."""
@@ -129,7 +130,8 @@ class Gaussians(nn.Module):
         if bool((values < self.floor).any()):
             covariance = vectors * values.clamp(min=self.floor)[..., None, :] @ vectors.mT
         L = torch.linalg.cholesky(covariance)
-        return L.tril(-1) + torch.diag_embed(L.diagonal(dim1=-2, dim2=-1).log())
+        result: Tensor = L.tril(-1) + torch.diag_embed(L.diagonal(dim1=-2, dim2=-1).log())
+        return result
 
     @torch.no_grad()
     def log_prior(self) -> Tensor:

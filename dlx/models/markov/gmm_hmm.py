@@ -73,7 +73,10 @@ class GMMHMM(GaussianHMM):
 
     def _joint(self, x: Tensor) -> Tensor:
         """Return log p(x_t, m | z), (..., S, M)."""
-        return self.normal.log_density(x).unflatten(-1, (self.states, self.mixtures)) + self.log_weight.log_softmax(1)
+        result: Tensor = self.normal.log_density(x).unflatten(
+            -1, (self.states, self.mixtures)
+        ) + self.log_weight.log_softmax(1)
+        return result
 
     def emission_statistics(self, x: Tensor, states: Tensor) -> dict[str, Tensor]:
         """Return the weighted moments of x (N, features) for each component of each state."""

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from dlx.metrics import Metric
 from dlx.models.markov import log_space
 from dlx.models.markov.forward_backward import (
     SMALLEST,
@@ -67,6 +68,7 @@ class HMM(nn.Module, ABC):
             posteriors; sequences that need it are done in float64, and in log space, in either case.
     """
 
+    declares: ClassVar[tuple[str | Metric, ...]] = ("log_likelihood",)
     log_start: nn.Parameter  # (S,)
     log_transition: nn.Parameter  # (S, S), from row to column
 

@@ -37,7 +37,8 @@ class _Recurrence:
     def __call__(self, h: Tensor, step: TimeStep | None) -> Tensor:
         if self.norms is None or step is None:
             return F.linear(h, self.U, self.b)
-        return self.norms.hidden(F.linear(h, self.U), step) + self.b
+        result: Tensor = self.norms.hidden(F.linear(h, self.U), step) + self.b
+        return result
 
 
 class Elman:

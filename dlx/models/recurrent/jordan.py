@@ -58,10 +58,11 @@ class Jordan(SequenceModel):
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         s = self.readout.weight.new_zeros(len(x), self.outputs) if state is None else state
         hidden, scores = [], []
-        for a in self.input(self.embed(x)).unbind(1):  # one product for all steps
+        for a in torch.unbind(self.input(self.embed(x)), 1):  # one product for all steps
             h = torch.tanh(a + self.context(s))
             y = self.readout(self.dropout(h))
-            s = self.feedback(y) + self.decay * s if self.decay else self.feedback(y)
+            fed: Tensor = self.feedback(y)  # type: ignore[no-untyped-call]
+            s = fed + self.decay * s if self.decay else fed
             hidden.append((h,))
             scores.append(y)
         if self.tracing is not None:

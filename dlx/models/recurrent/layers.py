@@ -63,7 +63,8 @@ class Layers(nn.Module):
         if unroll is not None or vmapped or not self.kernel or trace is not None:
             return self._run_layers(x, lengths, state, unroll if trace is None else None, trace)
         if lengths is None or not self.rnn.bidirectional:
-            return self.rnn(x, state)
+            output: tuple[Tensor, Any] = self.rnn(x, state)
+            return output
         packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
         outputs, state = self.rnn(packed, state)
         return pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])[0], state

@@ -62,7 +62,8 @@ class SequenceModel(nn.Module):
             x = self.embedding(x)
         elif self.symbols is not None:
             x = F.one_hot(x, self.symbols).to(next(self.parameters()).dtype)
-        return self.input_dropout(x)
+        result: Tensor = self.input_dropout(x)
+        return result
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the scores (batch, outputs) of whole sequences x (batch, T, …), padded beyond `lengths` (batch,)."""
@@ -194,7 +195,8 @@ class RecurrentNetwork(SequenceModel):
         last = last_step(h, lengths)
         if self.bidirectional:
             last = torch.cat((last[:, : self.size], h[:, 0, self.size :]), 1)
-        return self.readout(last)
+        output: Tensor = self.readout(last)
+        return output
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         h, after = self._hidden_states(x, lengths, state)

@@ -5,13 +5,14 @@ sources of each loss stand in `losses.py`.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import Adversaries, Conditional
 from dlx.procedures.adversarial.collapse import CollapseDetector
 from dlx.procedures.adversarial.losses import Loss, discriminator_loss, generator_loss, gradient_penalty
@@ -46,6 +47,18 @@ class Adversarial(Procedure):
 
     requires = Adversaries
     distributes = True
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "generator_loss",
+        "discriminator_loss",
+        "discriminator_accuracy",
+        "wasserstein_distance",
+        "gradient_penalty",
+        "diversity",
+        "generator_gradient_norm",
+        "discriminator_gradient_norm",
+        "lr",
+        "discriminator_lr",
+    )
 
     def __init__(
         self,

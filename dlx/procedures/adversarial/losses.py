@@ -53,4 +53,5 @@ def gradient_penalty(discriminate: Callable[[Tensor], Tensor], real: Tensor, fak
     part = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
     between = torch.lerp(real, fake, part).requires_grad_()
     (slope,) = torch.autograd.grad(discriminate(between).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    result: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    return result

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.autoencoders.vae.base import Variational
 from dlx.models.autoencoders.vae.latent import Evidence
 from dlx.tasks.elbo import pictures
@@ -45,7 +46,19 @@ class ELBO(Task):
 
     needs: ClassVar[str | None] = None
     monitor = "elbo"
-    mode: Literal["min", "max"] = "max"
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "elbo",
+        "elbo_*",
+        "beta_elbo",
+        "beta_elbo_*",
+        "bound_[0-9]*",
+        "log_p_[0-9]*",
+        "reconstruction",
+        "reconstruction_*",
+        "kl",
+        "active_units",
+        "importance_effective",
+    )
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.interfaces import ClassConditional, Discriminator, Sampling
 from dlx.tasks.generation.features import make_features, to_unit_range
 from dlx.tasks.generation.measures import (
@@ -50,6 +51,17 @@ class Generation(Task):
     """
 
     monitor = ""  # no single number says which of two generators is better
+    declares: ClassVar[tuple[str | Metric, ...]] = (
+        "diversity",
+        "modes",
+        "high_quality",
+        "mode_divergence",
+        "discriminator_auc",
+        "parzen",
+        "parzen_error",
+        "parzen_sigma",
+        "frechet_lenet",
+    )
     needs: ClassVar[Literal["classes", "targets"] | None] = None
 
     def __init__(

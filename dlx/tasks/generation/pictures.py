@@ -33,10 +33,13 @@ def interpolate_samples(model: Any, rows: int, steps: int) -> Tensor:
     part = torch.linspace(0, 1, steps, device=ends.device).repeat(rows)[:, None]
     z = model.between(start, end, part)
     is_told = isinstance(model, Conditional) and model.conditional
-    if not is_told:
-        return model.decode(z)
-    labels = torch.arange(rows, device=z.device) % model.classes
-    return model.decode(z, labels.repeat_interleave(steps))
+    images: Tensor
+    if is_told:
+        labels = torch.arange(rows, device=z.device) % model.classes
+        images = model.decode(z, labels.repeat_interleave(steps))
+    else:
+        images = model.decode(z)
+    return images
 
 
 def can_interpolate(model: Any) -> bool:

@@ -10,6 +10,7 @@ from dlx.errors import UsageError
 from tests.verbs import dlx, trained, truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.pt2", "net.onnx"])
 def test_export(digits, images, name):
     dlx("export", digits.directory, "-o", name)
@@ -27,6 +28,7 @@ def test_export(digits, images, name):
     assert [p.name for p in Path().iterdir() if p.is_file()] == [name]
 
 
+@pytest.mark.slow
 def test_export_of_a_part(tmp_path):
     run = trained(tmp_path / "gan", "model=gan", "trainer.max_steps=3", "model.average=0")
     dlx("export", run.directory, "--module", "generator", "-o", "generator.onnx")
@@ -93,5 +95,5 @@ def test_export_errors(digits, monkeypatch):
     from dlx.trained import export
 
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"dlx\[export\]"):
+    with pytest.raises(UsageError, match="pip install onnx onnxscript onnxruntime"):
         dlx("export", digits.directory, "-o", "net.onnx")

@@ -79,6 +79,7 @@ def test_resume_after_a_kill_before_the_first_checkpoint(mine, digits):
     assert again["metrics"]["test/loss"] == first["metrics"]["test/loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schedule", "interval"),
     [

@@ -17,7 +17,9 @@ from dlx.runs.rundir import find_runs
 from dlx.sweeps.objective import choose_metric, get_final_value
 from dlx.sweeps.space import Choices, Numbers, expand_log, parse_space
 
-QUIET = ("trainer.device=cpu", "trainer.logger.tensorboard=false")
+pytestmark = pytest.mark.integration
+
+QUIET = ("trainer.device=cpu", "logger=[]")
 TINY = ("dataset=iris", "model.hidden=[4]", "trainer.epochs=2", *QUIET)
 
 
@@ -187,6 +189,7 @@ def test_without_optuna_one_line_says_what_to_install(sweep, monkeypatch):
 # ---- sweeps
 
 
+@pytest.mark.slow
 def test_the_same_again_goes_on_and_never_beyond(sweep, train):
     words = ("s", LR, "model.hidden=[4],[8]", *TINY[:1], *TINY[2:])
     code, out, err = sweep(*words, "--trials", "2")
@@ -220,6 +223,7 @@ def test_the_same_again_goes_on_and_never_beyond(sweep, train):
     assert about("s") == first
 
 
+@pytest.mark.slow
 def test_multirun_with_the_sweeper_is_the_same(sweep, capsys):
     from dlx.cli.main import main
 
@@ -232,6 +236,7 @@ def test_multirun_with_the_sweeper_is_the_same(sweep, capsys):
     assert [metrics["val/loss"] for metrics in one] == [metrics["val/loss"] for metrics in other]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_pieces_is_the_sweep_at_once(sweep):
     for count in (1, 2, 4):
         sweep("a", LR, *TINY, "--trials", count, "--sampler", "random")
@@ -249,6 +254,7 @@ def test_every_point_with_every_seed_once(sweep, sampler):
     assert "±" in out
 
 
+@pytest.mark.slow
 def test_cmaes(sweep):
     assert sweep("c", LR, "optimizer.eps=log(1e-9,1e-7)", *TINY, "--trials", 4, "--sampler", "cmaes")[0] == 0
     assert len(about("c")) == 4
@@ -305,6 +311,7 @@ def test_failures_are_named_with_the_users_own_line_and_the_rest_goes_on(sweep, 
     assert len(trials("f")) == 4
 
 
+@pytest.mark.slow
 def test_pruning_ends_what_falls_behind(sweep):
     words = ("p", "optimizer.lr=0.05,1e-9", "seed=1,2,3,4,5", "dataset=iris", "trainer.epochs=6", *QUIET, "--prune")
     code, out, _ = sweep(*words, "--sampler", "grid", "--trials", 8)
@@ -320,6 +327,7 @@ def test_pruning_ends_what_falls_behind(sweep):
     assert trials("p")[0].intermediate_values == pytest.approx(accuracy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["asha", "hyperband"])
 def test_the_other_pruners(sweep, pruner):
     words = ("o", "optimizer.lr=0.05,1e-9", "seed=1,2", *TINY[:2], "trainer.epochs=4", *QUIET)
@@ -339,7 +347,7 @@ def test_a_run_that_came_to_its_end_is_not_pruned(sweep):
 
 
 def test_a_metric_that_no_run_has_ends_the_sweep(sweep):
-    code, out, err = sweep("m", LR, *TINY[:2], "trainer.epochs=1", *QUIET, "--metric", "train/x", "--trials", 9)
+    code, out, err = sweep("m", LR, *TINY[:2], "trainer.epochs=1", *QUIET, "--metric", "train/x:max", "--trials", 9)
     assert code == 3
     assert "3 trials: 3 failed" in out
     assert "it has no train/x; it has train/loss" in err
@@ -391,6 +399,7 @@ def under_way(name):
     return any(Path("outputs/sweeps", name).glob("*/checkpoints/last.pt"))
 
 
+@pytest.mark.slow
 def test_a_killed_trial_goes_on_from_its_checkpoint_and_counts_once(sweep, train):
     doomed = process("sweep", "k", LR, *LONG, "--trials", "1")
     wait_for(lambda: under_way("k"))
@@ -431,6 +440,7 @@ class Net(nn.Sequential):
 """
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_was_killed_goes_on_once(sweep, net):
     Path(f"{net}.py").write_text(KILLED)
     Path("conf/model/net.yaml").write_text(
@@ -446,6 +456,7 @@ def test_a_trial_whose_process_was_killed_goes_on_once(sweep, net):
     assert [len(one.get("resumed", [])) for one in about("k").values() if one["status"] == "finished"] == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_an_interrupt_saves_and_the_sweep_goes_on(sweep, jobs):
     stopped = process("sweep", "i", LR, *LONG, "--trials", "2", "--jobs", jobs)
@@ -484,6 +495,7 @@ def test_a_journal_that_was_torn_is_mended_and_one_that_is_damaged_refused(sweep
         assert journal.read_bytes() == spoilt
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_sweep(sweep):
     words = ("sweep", "t", "optimizer.lr=log(1e-3,1e-1)", *TINY[:2], "trainer.epochs=20", *QUIET, "--trials", "6")
     both = [process(*words), process(*words)]

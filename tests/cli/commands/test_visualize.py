@@ -155,7 +155,7 @@ def test_networks_without_convolutions(mine):
     ],
 )
 def test_what_cannot_be_seen_through(tmp_path, words, message):
-    run = trained(tmp_path / "run", *words, "trainer.epochs=1", "trainer.logger.tensorboard=false")
+    run = trained(tmp_path / "run", *words, "trainer.epochs=1", "logger=[]")
     with pytest.raises(UsageError, match=message):
         dlx("visualize", run.directory)
 

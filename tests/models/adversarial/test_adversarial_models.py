@@ -267,4 +267,4 @@ def test_resumed_equals_uninterrupted(name, tmp_path):
     run(second, data[7:], 2)
     assert same(straight.model.state_dict(), second.model.state_dict())
     assert same(straight.state_dict(), second.state_dict())
-    assert straight.collapse.seen["diversity"]
+    assert straight.collapse_detector.recent["diversity"]

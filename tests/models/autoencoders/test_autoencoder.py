@@ -37,6 +37,7 @@ def learned(model, x, steps, lr=0.01, loss="mse"):
     return task
 
 
+@pytest.mark.slow
 def test_a_linear_code_spans_the_principal_components():
     """Baldi and Hornik 1989: the optimum's subspace is that of the largest components, angles below 1e-3."""
     torch.manual_seed(0)

@@ -182,6 +182,7 @@ def test_weights_stay_in_log_space():
     assert (found.effective_sample_size() >= 1).all()
 
 
+@pytest.mark.slow
 def test_evidence_does_not_depend_on_how_much_is_computed_at_once(monkeypatch):
     vae, x = small(), binary().double()
     values = []

@@ -35,6 +35,7 @@ def test_the_exact_value_lies_in_the_interval(seed, base, visible, hidden, units
     assert 1 <= found.effective_chains <= 200
 
 
+@pytest.mark.slow
 def test_an_image_sized_machine():
     rbm = machine(784, 20, 0, scale=0.05)
     found = anneal(rbm.bipartite(), base_rate_biases(rbm.b.sigmoid()), chains=100, steps=1000)

@@ -109,6 +109,7 @@ def test_what_does_not_fit_says_what_would(shape):
         AlexNet(shape, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["torchvision", "paper"])
 def test_learns_the_digits(train, variant):
     options = (

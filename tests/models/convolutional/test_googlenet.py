@@ -121,6 +121,7 @@ def test_the_loss_is_the_papers():
     assert model.inception4b.branch1.conv.weight.grad is None
 
 
+@pytest.mark.slow
 def test_learns_with_its_heads(train):
     options = ("model.width=0.25", "model.auxiliary=true", "dataset.limit=200", "trainer.epochs=8", "trainer.batch=20")
     metrics = train("run", "model=googlenet", *options).read()["metrics"]

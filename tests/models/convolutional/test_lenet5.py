@@ -202,6 +202,7 @@ def test_what_does_not_fit_says_what_would(shape):
         LeNet5(shape, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["modern", "paper"])
 def test_learns_the_digits(train, variant):
     """200 images by heart: the gradient reaches every layer."""

@@ -142,6 +142,7 @@ def test_what_does_not_fit(model):
         model((1, 7, 9), 10)
 
 
+@pytest.mark.slow
 def test_learns_the_digits(train):
     """Four seeds gave 98.6 to 99.7 %."""
     short = ("model.width=0.5", "trainer.epochs=6", "trainer.batch=32", "scheduler=one_cycle", "scheduler.max_lr=1e-2")

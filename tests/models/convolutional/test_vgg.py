@@ -70,6 +70,7 @@ def test_what_does_not_fit_says_what_would(depth):
         VGG((3, 32, 31), 10, depth)
 
 
+@pytest.mark.slow
 def test_learns_the_digits(train):
     """As its file has it but thin: a rate ten times as large leaves the full network at chance."""
     metrics = train("run", "model=vgg11", "model.width=0.2", "dataset.limit=600", "trainer.epochs=12").read()["metrics"]

@@ -70,6 +70,7 @@ def test_what_does_not_fit_says_what_would(shape):
         ZFNet(shape, 10)
 
 
+@pytest.mark.slow
 def test_learns_the_digits(train):
     options = (
         "optimizer=adam",

@@ -213,6 +213,7 @@ def test_a_brute_force_of_the_brute_force():
     assert sum(enumerated(hmm, x).values()) == pytest.approx(float(tables(hmm)[2][0, [0, 2, 1]].prod()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_casinos_dice_are_found(train, seed):
     size = ("dataset.examples=600", "trainer.epochs=400", "trainer.validate_every=0")

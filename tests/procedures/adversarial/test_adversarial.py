@@ -319,6 +319,7 @@ def test_what_does_not_fit_is_refused():
 # -- all of it -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_ring_is_found():
     """1,600 steps of a small game: three seeds found all 8 modes with 60 to 70 % of the samples within 3σ."""
     dataset = Ring()

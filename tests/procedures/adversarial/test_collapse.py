@@ -129,6 +129,7 @@ def test_a_forced_collapse_is_told(train, capsys):
     assert all(f"train/{name}" in curves for name in ("diversity", "discriminator_accuracy", "generator_gradient_norm"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

@@ -60,7 +60,8 @@ class ConvVAE(Variational):
         )
 
     def last_bias(self) -> Tensor:
-        return self.decoder[-2].bias  # type: ignore[index]
+        result: Tensor = self.decoder[-2].bias  # type: ignore[index]
+        return result
 
 
 class _Encoder(nn.Module):
@@ -73,4 +74,5 @@ class _Encoder(nn.Module):
 
     def forward(self, x: Tensor, classes: Tensor | None) -> Tensor:
         h = self.down(x).flatten(1)
-        return self.dense(h if classes is None else torch.cat([h, classes.to(h.dtype)], 1))
+        output: Tensor = self.dense(h if classes is None else torch.cat([h, classes.to(h.dtype)], 1))
+        return output

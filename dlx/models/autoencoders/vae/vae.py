@@ -50,7 +50,8 @@ class VAE(Variational):
         self.decoder = MLP([latent + self.classes], size, hidden=back, activation=activation)
 
     def last_bias(self) -> Tensor:
-        return self.decoder.layers[-1].bias  # type: ignore[union-attr, index]
+        result: Tensor = self.decoder.layers[-1].bias  # type: ignore[union-attr, index]
+        return result
 
 
 class _Encoder(nn.Module):
@@ -62,4 +63,5 @@ class _Encoder(nn.Module):
 
     def forward(self, x: Tensor, classes: Tensor | None) -> Tensor:
         x = x.flatten(1)
-        return self.network(x if classes is None else torch.cat([x, classes.to(x.dtype)], 1))
+        output: Tensor = self.network(x if classes is None else torch.cat([x, classes.to(x.dtype)], 1))
+        return output

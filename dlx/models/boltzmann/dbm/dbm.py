@@ -8,13 +8,14 @@ procedure=mean_field.
 import itertools
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
+from dlx.metrics import Metric
 from dlx.models.boltzmann.ais import Bipartite
 from dlx.models.boltzmann.dbm.layers import DoubledRBM, Unrolled
 from dlx.models.boltzmann.rbm import MAX_ENUMERABLE
@@ -40,6 +41,7 @@ class DBM(nn.Module):
 
     accepts = ("image", "vector")
     intensities = True  # data stands for probabilities
+    declares: ClassVar[tuple[str | Metric, ...]] = ("variational_free_energy",)
     unrolls = ("unrolled",)  # what `unroll` makes of the rest
 
     def __init__(
@@ -100,7 +102,7 @@ class DBM(nn.Module):
             total = torch.addmm(total, layers[index - 1], self.W[index - 1])
         if index < len(self.W):
             total = torch.addmm(total, layers[index + 1], self.W[index].T)
-        return total
+        return cast(Tensor, total)
 
     @torch.no_grad()
     def mean_field(self, v: Tensor, iterations: int | None = None) -> Layers:
@@ -131,7 +133,7 @@ class DBM(nn.Module):
         total = -sum(h @ b for h, b in zip(layers, self.b, strict=True))
         for i, W in enumerate(self.W):
             total = total - (layers[i] @ W * layers[i + 1]).sum(1)
-        return total
+        return cast(Tensor, total)
 
     def variational_free_energy(self, v: Tensor, iterations: int | None = None) -> Tensor:
         """Return E_q[E] - H(q), (batch,), of v (batch, visible): log p(v) ≥ -this - log Z (eq. 5)."""
@@ -214,9 +216,14 @@ class DBM(nn.Module):
 
     def _weights_between(self, i: int, j: int) -> Tensor:
         """Return the weights from layer i to layer j, (units of i, units of j); zeros where they are no neighbours."""
+        weights: Tensor
         if j == i + 1:
-            return self.W[i]
-        return self.W[j].T if j == i - 1 else self.b[i].new_zeros(len(self.b[i]), len(self.b[j]))
+            weights = self.W[i]
+        elif j == i - 1:
+            weights = self.W[j].T
+        else:
+            weights = self.b[i].new_zeros(len(self.b[i]), len(self.b[j]))
+        return weights
 
     @torch.no_grad()
     def log_partition(self) -> Tensor | None:

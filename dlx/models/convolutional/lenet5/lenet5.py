@@ -88,4 +88,5 @@ class LeNet5(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores (batch, outputs) of x (batch, *shape)."""
-        return self.classifier(self.features(x).flatten(1))
+        output: Tensor = self.classifier(self.features(x).flatten(1))
+        return output

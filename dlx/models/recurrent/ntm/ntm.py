@@ -189,4 +189,5 @@ def _stack_heads(w: Tensor) -> Tensor:
 
 def _is_traced() -> bool:
     """Return whether a compiler or a tracer looks on: what is done by hand means nothing to them."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return torch.compiler.is_compiling() or tracing
