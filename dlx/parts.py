@@ -3,8 +3,9 @@
 import contextlib
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from dlx.batch import Batch
 from dlx.config.resolved import ResolvedConfig
 from dlx.datasets.dataset import Dataset
+from dlx.datasets.fingerprint import fingerprint, list_changes
 from dlx.datasets.images import input_range
 from dlx.datasets.loader import Loader
 from dlx.distributed.batch_norm import convert_batch_norm
@@ -39,6 +41,7 @@ from dlx.runs.rundir import Run
 from dlx.runs.saved import INFERENCE_KEYS, copy_config
 from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task, accepts_lengths, take_inputs
+from dlx.terminal import terminal
 from dlx.training import batch_size, checkpoint
 from dlx.training.batch_size import BatchSizeResult
 from dlx.training.callbacks.callback import Callback, check_state
@@ -68,6 +71,8 @@ def assemble(
     loaded: Dataset | None = None,
     data: Loader | None = None,
     batch: int | Literal["full"] | None = None,
+    dataset_state: Mapping[str, Any] | None = None,
+    read: bool = True,
 ) -> Parts:
     """Build every part of a configuration, data loaded, model on its device.
 
@@ -77,6 +82,8 @@ def assemble(
         loaded: the dataset, where another run has loaded it already.
         data: its loader, likewise.
         batch: global batch size, over all processes; None takes `trainer.batch` per process.
+        dataset_state: what a run fitted to its data, from its checkpoint; None fits to the data that is read.
+        read: read the data at once; otherwise, with a state, where a split is first asked for.
 
     Raises:
         UsageError: the data is not there or not good, or a part refuses its values.
@@ -88,7 +95,9 @@ def assemble(
     if current_group().world_size > 1 and trainer.device.type == "cuda":
         torch.cuda.set_device(trainer.device)  # where NCCL works
     dataset: Dataset = loaded or build(config, "dataset")
-    if loaded is None:
+    if loaded is None and dataset_state is not None:
+        dataset.load_state_dict(dataset_state)
+    if loaded is None and (read or dataset_state is None):
         current_group().local_main_first(dataset.load)
     _fill_in_sizes(config, dataset)
     task: Task = build(config, "task")
@@ -98,7 +107,7 @@ def assemble(
     model: nn.Module = build(config, "model").to(trainer.device)
     input_range.validate_inputs(dataset, model)
     pretrained_init = pretrained.load_and_freeze(model, config, file)
-    if trainer.visuals:
+    if trainer.visuals and dataset.is_read:
         from dlx.interpretability.visuals import check_methods
 
         check_methods(model, dataset, trainer.visuals, trainer.device)
@@ -109,7 +118,7 @@ def assemble(
         )
     if found is not None:
         trainer.batch = config.trainer.batch = found.size  # what is saved is a number
-    machine = _tune(config, trainer, model, len(dataset.splits["train"]))
+    machine = _tune(config, trainer, model, dataset.count_examples("train"))
     if current_group().world_size > 1 and trainer.sync_batch_norm:
         model = convert_batch_norm(model, trainer.device)
     if trainer.compile:
@@ -290,6 +299,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         **parts.pretrained_init.to_dict(),
         **(parts.batch_search.run_metadata() if parts.batch_search else {}),
         **distributed_info(parts),
+        "data": fingerprint(parts.dataset),
         **({"callbacks": ",".join(parts.trainer.callbacks)} if parts.trainer.callbacks else {}),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
         **({"notes": list(parts.dataset.notes)} if parts.dataset.notes else {}),
@@ -330,19 +340,72 @@ def load_trained(run: Run, config: DictConfig, which: CheckpointName | None = No
     if config.procedure.get("compile"):
         config.procedure.compile = None
     checkpoint_name: CheckpointName = which or ("best" if (run.checkpoints / "best.pt").is_file() else "last")
-    parts = assemble(config)
-    restore_weights(parts, run, checkpoint_name)
+    path = run.checkpoints / f"{checkpoint_name}.pt"
+    content = checkpoint.load(path)
+    state = content.get("dataset")
+    parts = assemble(config, dataset_state=state, read=False)
+    if state is None:
+        terminal.print_note(
+            f"scaling, names and columns were fitted anew from {parts.dataset.source}: {run.directory} was saved "
+            "without them, by an earlier dlx or with a dataset of its own"
+        )
+    if parts.dataset.is_read:
+        _note_changes(run, parts.dataset)
+    else:
+        parts.dataset.before_read(lambda: _note_changes(run, parts.dataset))
+    restore_weights(parts, path, content)
     return parts, checkpoint_name
 
 
-def restore_weights(parts: Parts, run: Run, which: CheckpointName) -> None:
-    """Load the weights of a checkpoint into the model, and put it in evaluation mode.
+def _note_changes(run: Run, dataset: Dataset) -> None:
+    """Say what has changed in the data since the run was trained."""
+    for change in list_changes(run.read().get("data"), fingerprint(dataset)):
+        terminal.print_note(f"{change}; it is read by what the run fitted to its own")
+
+
+def check_data(run: Run, config: DictConfig, accept_changed_data: bool) -> list[str]:
+    """Compare the data with what a run was trained on so far, before it goes on.
+
+    Returns:
+        What has changed and was accepted.
 
     Raises:
-        UsageError: the checkpoint is missing, damaged, or another model's.
+        UsageError: something has changed, and nobody said that it may.
     """
-    path = run.checkpoints / f"{which}.pt"
-    content = checkpoint.load(path, parts.trainer.device)
+    before, dataset = run.read().get("data"), build(config, "dataset")
+    if before is None or ("files" in before and not dataset.list_files()):  # reading says best what is missing
+        return []
+    changes = list_changes(before, fingerprint(dataset))
+    if changes and not accept_changed_data:
+        raise UsageError(
+            f"{'; '.join(changes)}; needed: the same data, or another run; type dlx resume {run.directory} "
+            "--accept-changed-data to go on with it, scaled and named as before"
+        )
+    return changes
+
+
+def get_dataset_state(dataset: Dataset) -> dict[str, Any] | None:
+    """Return a dataset's state for checkpoints; None where its class does not name all that it finds."""
+    if not dataset.undeclared:
+        return dataset.state_dict()
+    terminal.print_note(
+        f"{type(dataset).__name__} changes {', '.join(dataset.undeclared)} when it loads; its class does not name them "
+        "in `fitted`, so that predictions will read the training data again"
+    )
+    return None
+
+
+def restore_weights(parts: Parts, path: Path, content: Mapping[str, Any]) -> None:
+    """Load the weights of a checkpoint into the model, and put it in evaluation mode.
+
+    Args:
+        parts: built for it.
+        path: the checkpoint's, for messages.
+        content: of the checkpoint.
+
+    Raises:
+        UsageError: it is another model's.
+    """
     try:
         parts.model.load_state_dict(content["model"])
     except (KeyError, RuntimeError, TypeError) as error:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlx.config.resolved import ResolvedConfig
 from dlx.config.resolved import to_yaml as resolved_to_yaml
+from dlx.datasets.fingerprint import fingerprint
 from dlx.distributed.group import current_group
 from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
@@ -21,13 +22,24 @@ from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.logger import Logger
 from dlx.loggers.run_logger import RunLogger
 from dlx.metrics import Metric, list_declared, list_own_directions
-from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data, make_loggers
+from dlx.parts import (
+    Parts,
+    add_callbacks,
+    assemble,
+    check_data,
+    describe,
+    distributed_info,
+    get_dataset_state,
+    init_from_data,
+    make_loggers,
+)
 from dlx.records.published import compare, format_comparison
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
+from dlx.terminal.terminal import print_note
 from dlx.training.callbacks.callback import Callback
-from dlx.training.checkpoint import Checkpoints, load
+from dlx.training.checkpoint import Checkpoints, load, load_dataset_state
 from dlx.training.trainer import Trainer
 
 
@@ -87,24 +99,51 @@ def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     return run
 
 
-def resume(run: Run, config: DictConfig, progress: Progress | None = None, callbacks: Sequence[Callback] = ()) -> Run:
-    """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet."""
+def resume(
+    run: Run,
+    config: DictConfig,
+    progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
+    accept_changed_data: bool = False,
+) -> Run:
+    """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet.
+
+    Args:
+        run: its run directory.
+        config: its configuration.
+        progress: what is printed; None prints everything.
+        callbacks: besides those of the configuration.
+        accept_changed_data: go on with data that is not what the run began with.
+
+    Raises:
+        UsageError: the data has changed, or the checkpoint or the data is invalid.
+    """
+    changes = check_data(run, config, accept_changed_data)
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
     saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
-    parts = group.run_on_all_ranks(lambda: add_callbacks(assemble(config, fresh=not saved, batch=batch)))
+    state = group.broadcast(load_dataset_state(run.checkpoints) if saved else None)
+    parts = group.run_on_all_ranks(
+        lambda: add_callbacks(assemble(config, fresh=not saved, batch=batch, dataset_state=state))
+    )
     loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     note: str | None = "no checkpoint had been saved; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).load_latest(where))
         parts.trainer.restore(group.select_rank_state(content, config.seed), parts.model, parts.procedure)
-    resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step}]
+    accepted = {"changed_data": changes} if changes else {}
+    resumed = [*run.read().get("resumed", []), {"time": now(), "step": parts.trainer.step, **accepted}]
     group.run_on_all_ranks(lambda: declared_metrics(parts))
     with mark_interrupted(run.directory):  # dlx runs asks whether the process lives
         run.update(status="running", host=platform.node(), pid=os.getpid(), resumed=resumed)
         if group.rank == 0:
-            run.update(**distributed_info(parts))
+            run.update(**distributed_info(parts), data=fingerprint(parts.dataset))
+            if saved and state is None:
+                print_note(
+                    f"scaling, names and columns were fitted anew from {parts.dataset.source}: {run.directory} was "
+                    "saved without them"
+                )
             _save_config(run, parts)
         _fit(run, parts, loggers, resumed=True, note=note, progress=progress, callbacks=callbacks)
     return run
@@ -153,7 +192,7 @@ def _fit(
     of_data = (f"note: {text}" for text in parts.dataset.notes)
     notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint, *of_data))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
-    checkpoints = Checkpoints(None if directory is None else run.checkpoints)
+    checkpoints = Checkpoints(None if directory is None else run.checkpoints, get_dataset_state(parts.dataset))
     logger = make_run_logger(run, parts, loggers, resumed, report=progress.print_line)
     with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
         try:

@@ -147,3 +147,17 @@ def test_a_strangers_run_may_not_bring_its_own_code(place):
     assert "mine.Highway" in refused.stderr
     assert "allow=[mine]" in refused.stderr
     assert dlx(place, "evaluate", "last", "allow=[mine]").returncode == 0
+
+
+def test_own_code_is_found_where_the_run_was_started(place, tmp_path_factory):
+    """From any directory, once it is trusted; the refusal names the file, and the advice that it gives works."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    done = dlx(place, "train", "model=highway", "dataset=parity", "trainer.epochs=1", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    refused = dlx(elsewhere, "evaluate", str(place / "run"), "--json")
+    assert refused.returncode == 2
+    assert f"type 'allow=[mine]'; its code is {place / 'mine.py'}, where the run was started" in refused.stderr
+    done = dlx(elsewhere, "evaluate", str(place / "run"), "--json", "allow=[mine]")
+    assert done.returncode == 0, done.stderr
+    assert f"mine is taken from {place / 'mine.py'}" in done.stderr
+    assert json.loads(done.stdout) == json.loads(dlx(place, "evaluate", "run", "--json").stdout)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from dlx.datasets import files
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
@@ -70,10 +71,19 @@ class Generated:
 
 
 Part = Split | Stream | Generated
+# Examples of one length, of several, or made as they are needed.
+StepLayout = Literal["fixed", "varying", "generated"]
+SEEN_EXAMPLES = 1000  # training examples whose range is noted
+SEEN_VALUES = 2**24  # at most so many values of them
+GENERATED_EXAMPLES = 32  # of those that are made as they are needed
 
 
 class Dataset:
     """Base of all datasets: a subclass says how to `read`, and may say how a batch is to `transform`.
+
+    What `load` finds in the data and fits to it is the dataset's state: a class names its attributes in `fitted`. A run
+    keeps it in its checkpoints, and a dataset that has got it by `load_state_dict` predicts without reading anything;
+    `load` reads data then by what was fitted before.
 
     Args:
         shape: of one example; null takes what the data has, anything else must agree with it.
@@ -87,6 +97,12 @@ class Dataset:
 
     kind: str  # image, vector, sequence (of vectors), symbols (sequences of them); not set where only loading tells
     folders = False  # whether `inputs` reads a folder too
+    # Attributes that `load` finds or fits, those of all base classes together: tensors, numbers, text, lists of them.
+    fitted: ClassVar[tuple[str, ...]] = (
+        *("kind", "shape", "classes", "outputs", "symbols", "names", "vocabulary", "columns"),
+        *("target_mean", "target_std", "dtype", "step_layout", "split_sizes", "seen_range", "has_bits"),
+    )
+    held: ClassVar[tuple[str, ...]] = ("_splits", "notes")  # attributes that `load` sets, and that are the data itself
 
     def __init__(
         self,
@@ -108,13 +124,54 @@ class Dataset:
         # (outputs,) where targets are standardised: y * target_std + target_mean are the original ones.
         self.target_mean: Tensor | None = None
         self.target_std: Tensor | None = None
-        self.splits: dict[str, Part] = {}
+        self.dtype: torch.dtype | None = None  # of the raw examples; None until they are read
+        self.step_layout: StepLayout = "fixed"
+        self.split_sizes: dict[str, int] = {}  # examples of each split
+        # Smallest and largest value of the first training examples as a model sees them; None for those in files.
+        self.seen_range: tuple[float, float] | None = None
+        self.has_bits = False  # whether all of them are 0 or 1
+        self.is_fitted = False  # whether the state is another load's, so that nothing is fitted any more
+        self._splits: dict[str, Part] | None = {}  # None: still to be read
+        self._before_read: list[Callable[[], None]] = []
+        self._when_read: list[Callable[[], None]] = []
         self.notes: list[str] = []  # what was dropped, cast or guessed on the way in; shown, and kept in run.json
 
     def note(self, text: str) -> None:
         """Say what was dropped, cast or guessed: "30 of 90 rows dropped: gap in the target"; once each."""
         if text not in self.notes:
             self.notes.append(text)
+
+    @property
+    def splits(self) -> dict[str, Part]:
+        """The splits; a dataset with a restored state reads them when they are first asked for."""
+        if self._splits is None:
+            self.load()
+        assert self._splits is not None
+        return self._splits
+
+    @splits.setter
+    def splits(self, splits: dict[str, Part]) -> None:
+        self._splits = splits
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the splits are in place."""
+        return self._splits is not None
+
+    def count_examples(self, split: str) -> int:
+        """Return how many examples a split has, without reading it for that."""
+        return len(self.splits[split]) if self.is_read else self.split_sizes[split]
+
+    def when_read(self, act: Callable[[], None]) -> None:
+        """Call `act` once the splits are there: at once, or when somebody asks for them."""
+        if self.is_read:
+            act()
+        else:
+            self._when_read.append(act)
+
+    def before_read(self, act: Callable[[], None]) -> None:
+        """Call `act` before the splits of a dataset with a restored state are read."""
+        self._before_read.append(act)
 
     @property
     def source(self) -> str:
@@ -126,6 +183,19 @@ class Dataset:
         """The split to measure where none is named: test; without one val, without either train."""
         return next(name for name in ("test", "val", "train") if name in self.splits)
 
+    def list_files(self) -> list[Path]:
+        """List the files and folders that `read` reads and that are there; none where the data is generated."""
+        given = [getattr(self, name, None) for name in ("path", "val_path", "test_path")]
+        return [found for path in given if isinstance(path, str) and (found := self._find_file(path)) is not None]
+
+    def _find_file(self, path: str) -> Path | None:
+        """Find what an option names: as it stands, or below the data folders where the class looks there."""
+        plain = Path(path).expanduser()
+        if plain.exists():
+            return plain
+        folder = files.find_root([path], self.root) if hasattr(self, "root") else None
+        return folder and folder / path
+
     def read(self) -> Mapping[str, Part]:
         """Return everything there is: `train`, and `val` and `test` where the data comes with them."""
         raise NotImplementedError
@@ -133,9 +203,27 @@ class Dataset:
     def load(self) -> None:
         """Read, check against what was declared, split, and fit the scaling on the training split.
 
+        With a restored state (`load_state_dict`) nothing is fitted: the data is read as that state says.
+
         Raises:
-            UsageError: the data is not there, is damaged, or is not what the configuration declares.
+            UsageError: the data is not there, is damaged, or is not what the configuration or the state declares.
         """
+        state = self.state_dict() if self.is_fitted else None
+        while self._before_read:
+            self._before_read.pop(0)()
+        self._splits = {}
+        try:
+            self._load()
+        except BaseException:
+            self._splits = None if state is not None else {}
+            raise
+        if state is not None:  # also of a class that fits in spite of it
+            self._restore({name: value for name, value in state.items() if name != "split_sizes"})
+        while self._when_read:
+            self._when_read.pop(0)()
+
+    def _load(self) -> None:
+        before = {name: _freeze(value) for name, value in vars(self).items()}
         parts = self.read()
         for name, part in parts.items():
             if isinstance(part, Split) and part.x.is_floating_point():
@@ -149,13 +237,98 @@ class Dataset:
         train = self.splits["train"]
         if not isinstance(train, Generated):
             self.prepare(train)
+        self.finish_splits()
+        self._describe_splits()
+        after = vars(self).items()
+        known = {*self._union("fitted"), *self._union("held"), "_undeclared"}
+        changed = [name for name, value in after if name not in before or not _is_same(before[name], value)]
+        self._undeclared = sorted(set(changed) - known)
 
     def prepare(self, train: Split | Stream) -> None:
-        """Fit what `transform` needs; it sees the training split only, so that nothing leaks from the others."""
+        """Fit what `transform` needs, and bring the splits into the form that it takes.
+
+        It sees the training split only, so that nothing leaks from the others. Where `is_fitted`, the state is there
+        already, and only the splits are left to do.
+        """
+
+    def finish_splits(self) -> None:
+        """Change the splits once everything is fitted; nothing by default."""
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def _union(cls, name: str) -> list[str]:
+        """Return the names that a class and its bases list in a class attribute, in a fixed order."""
+        listed = (vars(base).get(name, ()) for base in reversed(cls.__mro__))
+        return list(dict.fromkeys(attribute for names in listed for attribute in names))
+
+    @property
+    def undeclared(self) -> list[str]:
+        """Attributes that `load` has changed and that `fitted` does not name: the state is not whole without them."""
+        return getattr(self, "_undeclared", [])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that was fitted or found: tensors on the CPU, numbers, text, and lists of them."""
+        return {name: _to_plain(getattr(self, name)) for name in self._union("fitted") if hasattr(self, name)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned: `transform`, `inputs` and names work, and no data is read.
+
+        Args:
+            state: of a dataset of the same class.
+
+        Raises:
+            UsageError: something is missing.
+        """
+        self._restore(state)
+        self.is_fitted, self._splits = True, None
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Set the attributes of a state."""
+        for name, value in state.items():
+            if name == "dtype":
+                value = value and getattr(torch, value)
+            elif name in ("shape", "seen_range"):
+                value = value and tuple(value)
+            setattr(self, name, value.clone() if isinstance(value, Tensor) else value)
+
+    def _describe_splits(self) -> None:
+        """Note what else is asked of the splits, so that it can be told without them."""
+        self.split_sizes = {name: len(part) for name, part in self.splits.items()}
+        train = self.splits["train"]
+        self.step_layout = find_step_layout(train)
+        if isinstance(train, Stream):
+            self.dtype = train.data[0][0].dtype
+            return
+        if isinstance(train, Generated):
+            train = train.make(GENERATED_EXAMPLES, torch.Generator().manual_seed(0))
+        self.dtype = train.x.dtype
+        if self.kind == "symbols":
+            return
+        rows = min(SEEN_EXAMPLES, max(SEEN_VALUES // max(train.x[0].numel(), 1), 1))
+        seen = self.transform(train.x[:rows], False, None)
+        self.seen_range = (float(seen.min()), float(seen.max()))
+        self.has_bits = bool(((seen == 0) | (seen == 1)).all())
 
     def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
         """Turn raw x, (batch, *shape), into what a model sees, on its device: float, scaled; augmented if `train`."""
         return x
+
+    def inverse_transform(self, x: Tensor) -> Tensor:
+        """Undo the scaling of `transform`: return values (n, *shape) in the data's units, float64 where the device can.
+
+        Where a class has a `transform` and no inverse of its own, two probes tell its scaling, which must be affine in
+        each element; the answer is then as exact as float64 probes of it are.
+        """
+        if type(self).transform is Dataset.transform or not x.is_floating_point():
+            return x
+        shape = tuple(self.shape or ())
+        if tuple(x.shape[1:]) != shape:
+            return x
+        wide, top = to_wide(x), float(getattr(self, "levels", 1.0))
+        low = self.transform(wide.new_zeros(1, *shape), False, None)
+        span = self.transform(wide.new_full((1, *shape), top), False, None) - low
+        return torch.where(span == 0, wide, (wide - low) / torch.where(span == 0, 1, span) * top)
 
     def random(self, train: bool) -> bool:
         """Return whether `transform` draws from its generator."""
@@ -215,17 +388,32 @@ class Dataset:
         outputs = columns or classes or (x.shape[-1] if self.kind == "sequence" else x.numel())
         symbols = len(self.vocabulary or self.names or ()) if self.kind == "symbols" else None
         sizes = {"shape": tuple(x.shape), "classes": classes, "outputs": outputs, "symbols": symbols}
+        if self.is_fitted:
+            self._check_dtype(x)
+            if y is None or (classes is not None and classes <= (self.classes or 0)):
+                # Unlabelled, or without some of the classes: those of the training stay.
+                sizes = {"shape": tuple(x.shape)}
         for name, actual in sizes.items():
             declared = getattr(self, name)
             if declared is not None and declared != actual:
                 shown = list(actual) if isinstance(actual, tuple) else "null" if actual is None else actual
                 wanted = list(declared) if isinstance(declared, tuple) else declared
+                if self.is_fitted:
+                    raise UsageError(
+                        f"{self.source}: {name} is {shown}; needed: {wanted}, as in the data that was trained on"
+                    )
                 raise UsageError(
                     f"dataset.{name}={wanted} was given; {self.source} has {shown}; type dataset.{name}={shown}"
                     if actual is not None
                     else f"dataset.{name}={wanted} was given; {self.source} has no labels; type dataset.{name}=null"
                 )
             setattr(self, name, actual)
+
+    def _check_dtype(self, x: Tensor) -> None:
+        """Refuse whole numbers where a run was trained on others, and the reverse: they would be scaled wrongly."""
+        if self.dtype is not None and x.is_floating_point() != self.dtype.is_floating_point:
+            told = [str(dtype).removeprefix("torch.") for dtype in (x.dtype, self.dtype)]
+            raise UsageError(f"{self.source} holds {told[0]}; needed: {told[1]}, as in the data that was trained on")
 
     def _check_labels(self, part: Part) -> None:
         """Refuse labels outside 0 … classes - 1, and a single class."""
@@ -258,6 +446,48 @@ class Dataset:
         if self.limit is not None and self.limit < len(rest):
             rest, _ = split_stratified(rest, train.y, self.limit, generator)
         return {"train": train.take(rest), **splits}
+
+
+def find_step_layout(part: Part) -> StepLayout:
+    """Tell whether examples are of one length, of several, or made as they are needed."""
+    if isinstance(part, Generated):
+        return "generated"
+    varies = isinstance(part, Split) and part.lengths is not None and bool((part.lengths != part.x.shape[1]).any())
+    return "varying" if varies else "fixed"
+
+
+def to_wide(x: Tensor) -> Tensor:
+    """Convert to float64, where the device has it."""
+    return x.float() if x.device.type == "mps" else x.double()
+
+
+def _to_plain(value: Any) -> Any:
+    """Return a copy of tensors, numbers, text and containers of them that a checkpoint may hold."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, dict):
+        return {key: _to_plain(inner) for key, inner in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return [_to_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _freeze(value: Any) -> Any:
+    """Return what a later change of a value, in place too, can be told by."""
+    return _to_plain(value) if isinstance(value, Tensor | list | dict | set) else value
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    """Return whether a value is still as `_freeze` found it."""
+    new = _freeze(new)
+    if isinstance(old, Tensor) and isinstance(new, Tensor):
+        return old.dtype == new.dtype and torch.equal(old, new)
+    try:
+        return old is new or bool(old == new)
+    except (RuntimeError, ValueError, TypeError):  # of arrays, say
+        return False
 
 
 def split_stratified(rows: Tensor, y: Tensor | None, wanted: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

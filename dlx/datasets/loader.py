@@ -1,8 +1,9 @@
 """Batches of a dataset: from tensors that live on the device, or from workers where they do not fit."""
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice, repeat
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dlx.batch import Batch
 from dlx.datasets import sources
-from dlx.datasets.dataset import Dataset, Generated, Part, Split
+from dlx.datasets.dataset import Dataset, Generated, Part, Split, find_step_layout
 from dlx.datasets.sequences import buckets
 from dlx.distributed.group import current_group
 from dlx.types import Count, Natural
@@ -62,7 +63,9 @@ class Loader:
         trim: bool = True,
     ) -> None:
         self.dataset, self.seed, self.device = dataset, seed, torch.device(device)
-        examples = len(dataset.splits["train"])
+        # A dataset with a restored state is read when the first split is asked for: predicting needs none.
+        examples = dataset.count_examples("train")
+        layout = find_step_layout(dataset.splits["train"]) if dataset.is_read else dataset.step_layout
         self.batch: int = examples if batch == "full" else min(batch, examples)
         self.shuffle = shuffle and batch != "full"
         self.examples = examples // self.batch * self.batch if drop_last else examples  # in an epoch
@@ -77,22 +80,38 @@ class Loader:
             self.eval_batch = min(1024, max(8, MAX_CPU_EVAL_BYTES // width))
         else:
             self.eval_batch = max(min(max(self.batch, 1024), sources.MAX_CHUNK_BYTES // width), 1)
-        self._lengths = {
-            name: buckets.get_varying_lengths(part) if trim else None for name, part in dataset.splits.items()
-        }
-        if isinstance(dataset.splits["train"], Generated):  # each batch has its own length, and its own draws
+        if layout == "generated":  # each batch has its own length, and its own draws
             self.chunk_batches, self.eval_batch = 1, self.batch
-        elif self._lengths["train"] is not None:  # each batch has its own length
+        elif layout == "varying" and trim:  # each batch has its own length
             self.chunk_batches, self.eval_batch = 1, min(self.eval_batch, max(self.batch, MAX_EVAL_SEQUENCES))
-        self._sources = {
-            name: sources.make_source(
-                split if trim else _drop_lengths(split), dataset, name == "train", self.device, memory, workers
-            )
-            for name, split in dataset.splits.items()
-        }
-        for name, source in self._sources.items():
-            source.lengths = self._lengths[name]
+        self._trim, self._memory, self._workers = trim, memory, workers
+        if dataset.is_read:
+            _ = self._sources  # complains at once where memory is short
         self._generator = torch.Generator(self.device)
+
+    @cached_property
+    def _lengths(self) -> dict[str, Tensor | None]:
+        """The lengths (examples,) of each split's sequences where they differ and batches are cut."""
+        splits = self.dataset.splits.items()
+        return {name: buckets.get_varying_lengths(part) if self._trim else None for name, part in splits}
+
+    @cached_property
+    def _sources(self) -> dict[str, Any]:
+        """Where the splits lie."""
+        made = {
+            name: sources.make_source(
+                split if self._trim else _drop_lengths(split),
+                self.dataset,
+                name == "train",
+                self.device,
+                self._memory,
+                self._workers,
+            )
+            for name, split in self.dataset.splits.items()
+        }
+        for name, source in made.items():
+            source.lengths = self._lengths[name]
+        return made
 
     def has_split(self, name: str) -> bool:
         """Return whether the dataset has a split of this name."""

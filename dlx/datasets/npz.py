@@ -44,6 +44,9 @@ class Npz(Dataset):
         symbols: their number, where the layout is of them; null takes what the data has.
     """
 
+    fitted = ("target_type", "holds_bytes", "channels")
+    held = ("scaler",)  # has a state of its own
+
     def __init__(
         self,
         path: str | None = None,
@@ -90,12 +93,15 @@ class Npz(Dataset):
                 "type dataset.x=NAME (and dataset.y=NAME for the targets)"
             )
         first = arrays[f"{self.x}{names['train']}"]
-        self.kind = self._infer_kind(first)
+        if not self.is_fitted:
+            self.kind = self._infer_kind(first)
         what = f"{path}: {self.x}{names['train']}"
         for name, value in (("white", self.white), ("channels", self.channels)):
             if self.kind != "image" and value not in ("auto", "bytes"):
                 raise UsageError(f"dataset.{name}={value} was given; {path} holds {self.kind} data; leave it out")
-        white = self._interpret_pictures(first, what) if self.kind == "image" else 1.0
+        white = self.levels
+        if not self.is_fitted:
+            white = self._interpret_pictures(first, what) if self.kind == "image" else 1.0
         parts: dict[str, Split | Stream] = {}
         for part, end in names.items():
             x, y = arrays[f"{self.x}{end}"], arrays.get(f"{self.y}{end}")
@@ -107,6 +113,16 @@ class Npz(Dataset):
             parts[part] = split
         self._make_scaler(white)
         return parts
+
+    def state_dict(self) -> dict[str, Any]:
+        scaler = None if self.scaler is None else self.scaler.state_dict()
+        return {**super().state_dict(), "levels": self.levels, "scaler": scaler}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        super()._restore({name: value for name, value in state.items() if name not in ("levels", "scaler")})
+        self._make_scaler(state["levels"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
 
     def _infer_kind(self, x: np.ndarray) -> str:
         if self.layout != "auto":
@@ -140,7 +156,8 @@ class Npz(Dataset):
             raise UsageError(f"{what} is a single number; needed: an array whose first dimension counts examples")
         x = self._arrange(torch.from_numpy(_to_supported_dtype(values)), what)
         if targets is None:
-            self.names = self.vocabulary  # without labels, the classes are the symbols
+            if not self.is_fitted:
+                self.names = self.vocabulary  # without labels, the classes are the symbols
             return Split(x)
         if len(targets) != len(values):
             raise UsageError(f"{what} has {len(values)} examples and {target} {len(targets)}; needed: the same number")
@@ -183,8 +200,10 @@ class Npz(Dataset):
             return x.to(torch.uint8)
         return x if x.dtype == torch.uint8 else x.float()
 
-    def _make_scaler(self, white: float) -> None:
-        """Make what scales: `Images` or `Table`."""
+    def _make_scaler(self, levels: float) -> None:
+        """Make what scales: `Images` or `Table`, for images whose full intensity is `levels`."""
+        if self.is_fitted and self.scaler is not None:
+            return
         allowed = {"image": ("none", "unit", "symmetric", "standard"), "symbols": ("none",)}
         options = allowed.get(self.kind, ("none", "standard", "minmax"))
         default = {"image": "unit", "symbols": "none"}.get(self.kind, "standard")
@@ -195,7 +214,7 @@ class Npz(Dataset):
             )
         if self.kind == "image":
             self.scaler = Images(seed=self.seed, scale=scale, augment=self.augment)
-            self.scaler.levels = white
+            self.scaler.levels = levels
             return
         if self.kind != "symbols":
             self.scaler = Table(scale=scale, scale_target=self.scale_target)
@@ -208,6 +227,7 @@ class Npz(Dataset):
     def prepare(self, train: Split | Stream) -> None:
         if self.scaler is not None:
             self.scaler.splits, self.scaler.shape = self.splits, self.shape
+            self.scaler.is_fitted = self.is_fitted
             self.scaler.prepare(train)
             self.target_mean, self.target_std = self.scaler.target_mean, self.scaler.target_std
 
@@ -216,6 +236,9 @@ class Npz(Dataset):
 
     def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
         return x if self.scaler is None else self.scaler.transform(x, train, generator)
+
+    def inverse_transform(self, x: Tensor) -> Tensor:
+        return x if self.scaler is None else self.scaler.inverse_transform(x)
 
 
 def _read_arrays(path: Path, x: str) -> dict[str, np.ndarray]:

@@ -108,6 +108,7 @@ def collect_provenance() -> dict[str, Any]:
         "command": shlex.join(["dlx", *sys.argv[1:]]),
         "versions": {"python": platform.python_version(), **{name: get_version(name) for name in PACKAGES}},
         "git": get_git_commit(),
+        "cwd": os.getcwd(),  # where the user's own modules and relative paths were found
         "host": platform.node(),
         "pid": os.getpid(),
         "started": now(),

@@ -24,8 +24,9 @@ class Prediction(StepTask):
 
     What a step costs is its negative log-probability: of one symbol among `classes` (softmax), or, where steps are
     vectors of zeros and ones such as the notes of a chord, of all of them together (sigmoids; N. Boulanger-Lewandowski
-    et al. 2012, https://arxiv.org/abs/1206.6392). For steps of real numbers it is their mean squared error. The first
-    step is not predicted: nothing is known of it.
+    et al. 2012, https://arxiv.org/abs/1206.6392). For steps of real numbers it is their mean squared error: the loss
+    is that of the scaled values, while `mse`, `rmse` and predictions are in the units of the data. The first step is
+    not predicted: nothing is known of it.
 
     Args:
         cost: `auto` goes by the data: cross-entropy for symbols, the Bernoulli cost for bits and the intensities of
@@ -46,6 +47,7 @@ class Prediction(StepTask):
 
     def __init__(self, cost: Literal["auto", "cross_entropy", "bernoulli", "mse"] = "auto") -> None:
         self.cost = cost
+        self.dataset: Dataset | None = None  # its scaling is undone, where steps are real numbers
 
     def attach(self, dataset: "Dataset") -> None:
         super().attach(dataset)
@@ -57,6 +59,7 @@ class Prediction(StepTask):
         if (self.cost == "cross_entropy") != symbols:
             held = "symbols" if symbols else "vectors"
             raise UsageError(f"task.cost={self.cost} was given; {dataset.source} holds {held}; type task.cost=auto")
+        self.dataset = dataset if self.cost == "mse" else None
         x = input_range.sample_inputs(dataset) if self.cost == "bernoulli" else None
         if x is not None and not input_range.is_in_unit_interval(x):
             raise UsageError(
@@ -94,8 +97,15 @@ class Prediction(StepTask):
             return (scores - y).square().mean(2)
         return F.binary_cross_entropy_with_logits(scores, y.to(scores.dtype), reduction="none").sum(2)
 
+    def _to_data_units(self, values: Tensor) -> Tensor:
+        """Undo the dataset's scaling of values (batch, T, n); float64 where the device has it."""
+        return values if self.dataset is None else self.dataset.inverse_transform(values)
+
     def counted(self, scores: Tensor, steps: Steps) -> dict[str, Tensor]:
         counted = super().counted(scores, steps)
+        if self.cost == "mse":
+            error = self._to_data_units(scores) - self._to_data_units(steps.y)
+            counted["squared"] = error.square().mean(2).where(steps.counts, 0).sum(1)
         if self.cost == "cross_entropy":
             counted["right"] = ((scores.argmax(2) == steps.y) & steps.counts).sum(1)
         return counted
@@ -103,7 +113,8 @@ class Prediction(StepTask):
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         final = super().finish(means)
         if self.cost == "mse":
-            return {**final, "rmse": math.sqrt(final["loss"])}
+            mse = float(means["squared"] / means["steps"])
+            return {**final, "mse": mse, "rmse": math.sqrt(mse)}
         final |= {"nats_per_step": final["loss"], "bits_per_step": final["loss"] / math.log(2)}
         final["nats_per_next_step"] = final["loss"]  # a hidden Markov model's name for it: one curve for both
         if self.cost == "cross_entropy":
@@ -112,8 +123,11 @@ class Prediction(StepTask):
         return final
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Return the likeliest next symbol after each step, (batch, T); else probabilities or values (batch, T, n)."""
+        """Return the likeliest next symbol after each step, (batch, T); else probabilities or values (batch, T, n).
+
+        Values are in the units of the data.
+        """
         scores, _ = as_step_model(model).steps(x)
         if self.cost == "cross_entropy":
             return scores.argmax(2)
-        return scores if self.cost == "mse" else scores.sigmoid()
+        return self._to_data_units(scores) if self.cost == "mse" else scores.sigmoid()

@@ -68,7 +68,8 @@ class Recall(Task):
 
     def attach(self, dataset: "Dataset") -> None:
         if self.ask == "stored":
-            dataset.splits.update(dict.fromkeys(("val", "test"), dataset.splits["train"]))
+            both = ("val", "test")
+            dataset.when_read(lambda: dataset.splits.update(dict.fromkeys(both, dataset.splits["train"])))
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         memory = as_memory(model)

@@ -62,7 +62,10 @@ class Reconstruction(Task):
         if self.components:
             from dlx.tasks.components import fit_principal_components
 
-            self.principal = fit_principal_components(dataset, self.components)
+            def fit() -> None:
+                self.principal = fit_principal_components(dataset, self.components)
+
+            dataset.when_read(fit)
 
     def validate_model(self, model: nn.Module) -> None:
         """Check that the model's reconstructions are probabilities where cross entropy takes them for such.

@@ -23,12 +23,7 @@ class Tagging(StepTask):
 
     def attach(self, dataset: Dataset) -> None:
         super().attach(dataset)
-        train = dataset.splits["train"]
-        if isinstance(train, Split) and (train.y is None or train.y.ndim != 2):
-            raise UsageError(
-                f"task=tagging was given for {dataset.source}, which has no label at each step; needed: one for each, "
-                "as dataset=conll has; type another dataset=, or a model that is not told them"
-            )
+        dataset.when_read(lambda: _check_labels(dataset))
 
     def pairs(self, batch: Batch) -> Steps:
         return Steps(batch.x, require_labels(batch), sequence_mask(batch.lengths, batch.x), batch.lengths)
@@ -52,3 +47,12 @@ class Tagging(StepTask):
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         return {"label": self.predict(model, x)}
+
+
+def _check_labels(dataset: Dataset) -> None:
+    train = dataset.splits["train"]
+    if isinstance(train, Split) and (train.y is None or train.y.ndim != 2):
+        raise UsageError(
+            f"task=tagging was given for {dataset.source}, which has no label at each step; needed: one for each, "
+            "as dataset=conll has; type another dataset=, or a model that is not told them"
+        )

@@ -156,6 +156,8 @@ def _to_dtype(x: Tensor, dataset: Dataset, what: str) -> Tensor:
 
 def get_dtype(dataset: Dataset) -> torch.dtype:
     """Return the dtype of a dataset's raw examples."""
+    if dataset.dtype is not None:
+        return dataset.dtype
     train = dataset.splits["train"]
     if isinstance(train, Stream):
         result: torch.dtype = train.data[0][0].dtype

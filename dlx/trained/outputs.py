@@ -34,7 +34,8 @@ def make_rows(
         steps: of sequences, for which columns are (examples, T) or (examples, T, k).
 
     Returns:
-        Rows. A column of several values per example becomes as many columns, named by class or number.
+        Rows. Floats have no more digits than it takes to read the same number back, in the precision that they were
+        computed in. A column of several values per example becomes as many columns, named by class or number.
     """
     table: dict[str, list[Any]] = {}
     if steps is not None:
@@ -45,13 +46,20 @@ def make_rows(
         flat = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
         if flat.ndim == 1:
             is_label = names and name in ("label", "prediction") and not flat.is_floating_point()
-            table[name] = [names[v] if is_label and names and 0 <= v < len(names) else v for v in flat.tolist()]
+            table[name] = [names[v] if is_label and names and 0 <= v < len(names) else v for v in _to_list(flat)]
         else:
             flat = flat.flatten(1)
             same = names is not None and len(names) == flat.shape[1]
             for k in range(flat.shape[1]):
-                table[f"{name}_{names[k] if same and names else k}"] = flat[:, k].tolist()
+                table[f"{name}_{names[k] if same and names else k}"] = _to_list(flat[:, k])
     return [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+
+
+def _to_list(values: Tensor) -> list[Any]:
+    """List numbers (n,); single-precision ones as the shortest decimals that round to them: 0.1, not 0.10000000149."""
+    if values.dtype in (torch.float32, torch.float16):
+        return [float(text) for text in values.numpy().astype(str)]
+    return values.tolist()
 
 
 def format_lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -> list[str]:
@@ -76,14 +84,14 @@ def format_lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -
     decode = getattr(dataset, "decode", None)
     if callable(decode) and not values.is_floating_point() and values.ndim == 2:
         return [str(decode(row)) for row in values]
-    return [" ".join(f"{v:.7g}" if isinstance(v, float) else str(v) for v in row.flatten().tolist()) for row in values]
+    return [" ".join(map(repr, _to_list(row.flatten()))) for row in values]
 
 
 def write_csv(table: Sequence[Row], file: TextIO | None = None) -> None:
-    """Write rows as CSV with a header, to standard output if no file is given; floats to seven digits."""
+    """Write rows as CSV with a header, to standard output if no file is given; floats read back unchanged."""
     out = csv.writer(file or sys.stdout, lineterminator="\n")
     out.writerow(table[0])
-    out.writerows([f"{v:.7g}" if isinstance(v, float) else v for v in row.values()] for row in table)
+    out.writerows([repr(v) if isinstance(v, float) else v for v in row.values()] for row in table)
 
 
 def save(

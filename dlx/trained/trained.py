@@ -160,22 +160,17 @@ def _to_numpy_dtype(values: Tensor) -> Tensor:
 
 
 def inverse_transform(x: Tensor, dataset: Dataset) -> Tensor:
-    """Undo the dataset's scaling: return what a model generates, in the units of the data.
+    """Undo the dataset's scaling: return what a model generates, in the units of the data, in float64.
 
-    The scaling is affine in each element, so two probes determine it, whatever the dataset calls it.
+    Whole numbers and values of another shape stay as they are.
 
     Args:
-        x: (n, *shape), as `dataset.transform` would give it.
-        dataset: loaded.
+        x: (n, *shape), as `dataset.transform` would give it; sequences may have another number of steps.
+        dataset: with what was fitted.
     """
-    shape = tuple(dataset.shape or ())
-    if not x.is_floating_point() or tuple(x.shape[1:]) != shape:
-        return x
-    top = float(getattr(dataset, "levels", 1.0))
-    low = dataset.transform(torch.zeros(1, *shape), False, None)
-    high = dataset.transform(torch.full((1, *shape), top), False, None)
-    span = high - low
-    return torch.where(span == 0, x, (x - low) / torch.where(span == 0, 1, span) * top)
+    shape, steps = tuple(dataset.shape or ()), dataset.kind in ("sequence", "symbols")
+    fits = tuple(x.shape[1:]) == shape or (steps and x.ndim == len(shape) + 1 and tuple(x.shape[2:]) == shape[1:])
+    return dataset.inverse_transform(x) if fits and x.is_floating_point() else x
 
 
 def _autocast(parts: Parts) -> Any:

@@ -1,7 +1,9 @@
 """Save checkpoints atomically, keeping the previous one until the new one is safe, and load them without pickle."""
 
+import copy
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +73,33 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     return content
 
 
+def load_dataset_state(directory: Path) -> dict[str, Any] | None:
+    """Read the dataset's state alone from a run's newest checkpoint, without its weights.
+
+    Returns:
+        The state; None where no checkpoint is intact, or it was saved before checkpoints held one.
+    """
+    for name in ("last.pt", "previous.pt"):
+        try:
+            content = torch.load(directory / name, map_location="cpu", weights_only=True, mmap=True)
+            state: dict[str, Any] | None = content.get("dataset")
+            return copy.deepcopy(state)  # the file is not kept open for it
+        except Exception:  # whoever loads all of it says what is wrong
+            continue
+    return None
+
+
 class Checkpoints:
     """`last.pt`, `previous.pt` and `best.pt` of one run.
 
     Args:
         directory: the run's `checkpoints/`; None writes nothing.
+        dataset: the state of its dataset, which goes into each of them.
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, dataset: Mapping[str, Any] | None = None) -> None:
         self.directory = directory
+        self.common: dict[str, Any] = {} if dataset is None else {"dataset": dict(dataset)}
         self.pending: dict[str, Any] | None = None  # a best model that is not on disk yet
 
     def save_best(self, model: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -95,10 +115,11 @@ class Checkpoints:
         if self.directory is None:
             return
         if sum(v.numel() * v.element_size() for v in model.values()) < 2**26:
-            self.pending = {"model": {name: value.clone() for name, value in model.items()}, **about}
+            copied = {name: value.clone() for name, value in model.items()}
+            self.pending = {"model": copied, **about, **self.common}
         else:
             self.pending = None
-            save(self.directory / "best.pt", {"model": model, **about})
+            save(self.directory / "best.pt", {"model": model, **about, **self.common})
 
     def save_last(self, content: dict[str, Any]) -> None:
         """Write `last.pt`; the earlier one becomes `previous.pt`."""
@@ -115,7 +136,7 @@ class Checkpoints:
                 os.link(last, previous)
             except OSError:  # a file system without hard links
                 previous.write_bytes(last.read_bytes())
-        save(last, content)
+        save(last, {**content, **self.common})
 
     def load_latest(self, device: torch.device | str = "cpu") -> tuple[dict[str, Any], str | None]:
         """Return the newest intact checkpoint, and a note about a damaged newer one that was skipped.

@@ -12,7 +12,7 @@ from torch import Tensor
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
 from dlx.loggers.histogram import Histogram
-from dlx.parts import Parts, make_loggers
+from dlx.parts import Parts, get_dataset_state, make_loggers
 from dlx.run import create_run, finish, log_config_and_graph, make_run_logger, record_outcome, to_dict
 from dlx.terminal.progress import Progress
 from dlx.training.checkpoint import Checkpoints
@@ -141,7 +141,7 @@ class Trial:
         self._closing.enter_context(record_outcome(self.run, member, time.monotonic()))
         self._closing.enter_context(explain_oom())
         logger = make_run_logger(self.run, self._get_parts(), loggers, False, report=self.notices.append)
-        checkpoints = Checkpoints(self.run.checkpoints)
+        checkpoints = Checkpoints(self.run.checkpoints, get_dataset_state(parts.dataset))
         self._closing.callback(logger.close)
         member.attach(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, Progress(quiet=True))
         member.logger.hparams(to_dict(parts.config))

@@ -16,13 +16,14 @@ from dlx.runs.status import is_alive
 @click.command("resume")
 @click.argument("name", metavar="RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-def command(name: str, overrides: tuple[str, ...]) -> None:
+@click.option("--accept-changed-data", "accept", is_flag=True, help="Go on although the data is not what it was.")
+def command(name: str, overrides: tuple[str, ...], accept: bool) -> None:
     """Go on in the same run directory, from its newest whole checkpoint.
 
     RUN is a directory, a run's id, or `last`. KEY=VALUE may change how long (trainer.epochs, trainer.max_steps,
     trainer.patience) and where (trainer.device, dataset.root) it learns, and what it logs and saves; what would have
     made it another run is refused. A schedule that ends with the run, such as scheduler=cosine, goes on where the
-    longer one stands.
+    longer one stands. Data that has changed since is refused, unless --accept-changed-data says that it may.
     """
     from dlx.runs.saved import RESUME_KEYS, stretch_schedule
     from dlx.runs.trust import load_trusted_config
@@ -42,10 +43,10 @@ def command(name: str, overrides: tuple[str, ...]) -> None:
         return
     count = launch.count_processes_to_launch(config.trainer)
     if count > 1:
-        sys.exit(launch.launch(["resume", name, *overrides], count))
+        sys.exit(launch.launch(["resume", name, *overrides, *(["--accept-changed-data"] if accept else [])], count))
     from dlx.run import resume
 
-    resume(run, config)
+    resume(run, config, accept_changed_data=accept)
 
 
 def _explain_nothing_left(run: Run, about: dict[str, Any], config: DictConfig) -> str | None:

@@ -1,6 +1,7 @@
 """Image datasets that torchvision can download: where they are looked for, and what to do where they are not."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from dlx.datasets import files
@@ -18,6 +19,8 @@ class Downloaded(Images):
         shape, classes, outputs, seed, val, test, limit, scale, mean, std, binarize, augment: as in `Images`; the
             data comes with a test split, so that `test` does nothing.
     """
+
+    folder: str  # that torchvision puts the data into, below the root
 
     def __init__(
         self,
@@ -62,6 +65,10 @@ class Downloaded(Images):
             except (OSError, RuntimeError) as error:
                 raise self.make_missing_error(folder, error) from error
         return parts
+
+    def list_files(self) -> list[Path]:
+        root = files.find_root([self.folder], self.root)
+        return [] if root is None else [root / self.folder]
 
     def make_missing_error(self, folder: str, error: BaseException | None = None) -> UsageError:
         """Make the error that tells the user that the data is not there."""

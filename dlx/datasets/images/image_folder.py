@@ -122,7 +122,8 @@ class ImageFolder(Images):
             decodable = _keep_decodable(pictures, path)
             self._note_corrupt(path, [p for p in pictures if p not in set(decodable)], decodable)
             pictures = decodable
-        self.names = sorted({p.label for p in pictures if p.part == "train" and p.label is not None}) or None
+        if not self.is_fitted:
+            self.names = sorted({p.label for p in pictures if p.part == "train" and p.label is not None}) or None
         parts = {p: [x for x in pictures if x.part == p] for p in ("train", "val", "test")}
         if not parts["train"]:
             raise UsageError(f"{path} has no training pictures; needed: some below {path / 'train'}")
@@ -135,6 +136,8 @@ class ImageFolder(Images):
 
     def _choose_settings(self, path: Path, pictures: Sequence[Picture]) -> DecodeSettings:
         """Choose size and channels: as asked for, else those of the first picture that can be read."""
+        if self.is_fitted and self.shape is not None:
+            return DecodeSettings(path, self.shape[1], self.shape[2], self.shape[0], self.size is None, self.white)
         height = width = None
         if self.size is not None:
             height, width = (self.size, self.size) if isinstance(self.size, int) else self.size

@@ -1,12 +1,12 @@
 """Images: scaling, binarization and augmentation of whole batches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.dataset import Dataset, Split, Stream, to_wide
 from dlx.datasets.images.binarization import binarize_split
 from dlx.datasets.images.transforms import Augment
 from dlx.errors import UsageError
@@ -28,6 +28,7 @@ class Images(Dataset):
     """
 
     kind = "image"
+    fitted: ClassVar[tuple[str, ...]] = ("levels", "mean", "std", "factor", "offset")
     levels: float = 255.0  # the intensity that stands for 1
 
     def __init__(
@@ -72,8 +73,7 @@ class Images(Dataset):
         self.factor = (1 / (s * self.levels)).float()[:, None, None]
         self.offset = (-m / s).float()[:, None, None]
 
-    def load(self) -> None:
-        super().load()
+    def finish_splits(self) -> None:
         if self.binarize == "static":
             seeds = {"train": 0, "val": 1, "test": 2}
             for name, part in self.splits.items():
@@ -103,6 +103,16 @@ class Images(Dataset):
         if self.binarize in ("static", "stochastic"):
             return torch.rand(x.shape, generator=generator, device=x.device).lt(x).float()
         return x.mul_(2).sub_(1) if self.scale == "symmetric" else x
+
+    def inverse_transform(self, x: Tensor) -> Tensor:
+        """Return intensities (n, C, H, W) from 0 to `levels`; what binarization and augmentation did stays."""
+        if self.scale == "none" or not x.is_floating_point() or x.ndim != 4:
+            return x
+        wide = to_wide(x)
+        if self.scale == "standard":
+            mean, std = (wide.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+            return (wide * std + mean) * self.levels
+        return (wide + 1) * (self.levels / 2) if self.scale == "symmetric" else wide * self.levels
 
 
 def _read_first(stream: Stream, examples: int) -> Tensor:

@@ -13,7 +13,12 @@ TOLERANCE = 1e-3  # of scaling's rounding
 
 
 def sample_inputs(dataset: Dataset) -> Tensor | None:
-    """Return the first training examples as a model sees them, (n, *shape); None where files would be read."""
+    """Return the first training examples as a model sees them, (n, *shape); None where files would be read.
+
+    A dataset with a restored state reads nothing for it: what was trained with was looked at then.
+    """
+    if not dataset.is_read:
+        return None
     train = dataset.splits["train"]
     if isinstance(train, Stream):
         return None
@@ -30,6 +35,10 @@ def is_in_unit_interval(x: Tensor) -> bool:
 def holds_probabilities(dataset: Dataset) -> bool:
     """Return whether data is bits or intensities of pixels: what else lies in [0, 1] need not be a probability."""
     x = sample_inputs(dataset)
+    if x is None and dataset.seen_range is not None:
+        low, high = dataset.seen_range
+        is_unit = low >= -TOLERANCE and high <= 1 + TOLERANCE
+        return dataset.has_bits or (isinstance(dataset, Images) and is_unit)
     return x is None or bool(((x == 0) | (x == 1)).all()) or (isinstance(dataset, Images) and is_in_unit_interval(x))
 
 

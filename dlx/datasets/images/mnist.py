@@ -32,6 +32,9 @@ class Mnist(Downloaded):
         self.names = list(self.class_names)
         return {name: self._read_split(*paths[name]) for name in ("train", "test")}
 
+    def list_files(self) -> list[Path]:
+        return [path for pair in (self._find_raw_files() or {}).values() for path in pair]
+
     def _find_raw_files(self) -> dict[str, tuple[Path, Path]] | None:
         """Find the four files; None where one is missing."""
         for root in files.list_roots(self.root):

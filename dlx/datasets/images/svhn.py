@@ -13,6 +13,14 @@ from dlx.datasets.images.downloaded import Downloaded
 class Svhn(Downloaded):
     """99,289 house numbers of 32×32 pixels. Y. Netzer et al., 2011, http://ufldl.stanford.edu/housenumbers."""
 
+    folder = "svhn"
+
+    def list_files(self) -> list[Path]:
+        loose = files.find_root(["train_32x32.mat"], self.root)
+        if loose is None:
+            return super().list_files()
+        return [loose / f"{part}_32x32.mat" for part in ("train", "test")]
+
     def read(self) -> dict[str, Split | Stream]:
         from torchvision.datasets import SVHN
 

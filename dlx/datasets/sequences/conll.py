@@ -58,6 +58,7 @@ class Conll(Dataset):
     """
 
     kind = "symbols"
+    fitted = ("n_columns",)
 
     def __init__(
         self,
@@ -96,19 +97,23 @@ class Conll(Dataset):
         for name, given in (("val", self.val_path), ("test", self.test_path)):
             if given is not None:
                 by_split[name] = self._read_sentences(files.require_path(given, f"dataset.{name}_path", "FILE.conll"))
-        self.names = sorted({word.tag for part in by_split.values() for sentence in part for word in sentence})
-        self.n_columns = max(word.columns for sentence in by_split["train"] for word in sentence)
-        # Words of the training part alone: what the others have besides is as unknown as it will be in the wild.
-        counts = Counter(self._normalize_word(word.text) for sentence in by_split["train"] for word in sentence)
-        self.vocabulary = [UNKNOWN, *sorted(form for form, count in counts.items() if count >= self.least)]
-        rare = sum(count for count in counts.values() if count < self.least)
-        if rare:
-            self.note(
-                f"{path}: {rare} of {counts.total()} words of the training part occur fewer than {self.least} times "
-                f"and are {UNKNOWN}; type dataset.least=1 to keep them"
-            )
         longest = max(len(sentence) for part in by_split.values() for sentence in part)
-        tags = {name: i for i, name in enumerate(self.names)}
+        if self.is_fitted and self.shape is not None:
+            longest = max(longest, self.shape[0])
+            self._check_tags(by_split)
+        else:
+            self.names = sorted({word.tag for part in by_split.values() for sentence in part for word in sentence})
+            self.n_columns = max(word.columns for sentence in by_split["train"] for word in sentence)
+            # Words of the training part alone: what the others have besides is as unknown as it will be in the wild.
+            counts = Counter(self._normalize_word(word.text) for sentence in by_split["train"] for word in sentence)
+            self.vocabulary = [UNKNOWN, *sorted(form for form, count in counts.items() if count >= self.least)]
+            rare = sum(count for count in counts.values() if count < self.least)
+            if rare:
+                self.note(
+                    f"{path}: {rare} of {counts.total()} words of the training part occur fewer than {self.least} "
+                    f"times and are {UNKNOWN}; type dataset.least=1 to keep them"
+                )
+        tags = {name: i for i, name in enumerate(self.names or [])}
         parts: dict[str, Part] = {}
         for name, sentences in by_split.items():
             y, _ = pad_sequences(
@@ -116,6 +121,15 @@ class Conll(Dataset):
             )
             parts[name] = replace(self._make_split(sentences, longest), y=y)
         return parts
+
+    def _check_tags(self, by_split: Mapping[str, Sequence[Sequence[Word]]]) -> None:
+        words = (word for part in by_split.values() for sentence in part for word in sentence)
+        strange = next((word for word in words if word.tag not in (self.names or [])), None)
+        if strange is not None:
+            raise UsageError(
+                f"{self.source}: the word {strange.text!r} has the tag {strange.tag!r}; the data that was trained on "
+                f"has {', '.join((self.names or [])[:20])}"
+            )
 
     def inputs(self, path: Path) -> Split:
         """Read sentences from a file of words, with tags, which are passed over, or without; or a text, one a line."""

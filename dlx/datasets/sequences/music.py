@@ -74,6 +74,8 @@ class PianoRoll(Dataset):
             )
         notes = by_split["train"][0].shape[1]
         longest = max(len(piece) for pieces in by_split.values() for piece in pieces)
+        if self.is_fitted and self.shape is not None:
+            longest = max(longest, self.shape[0])
         for name, pieces in by_split.items():
             wrong = next((i for i, piece in enumerate(pieces) if piece.shape[1] != notes), None)
             if wrong is not None:

@@ -26,6 +26,7 @@ class Pixels(Images):
     """
 
     kind = "sequence"
+    fitted = ("pixels", "order")
     permutation: int | None
     pixels: tuple[int, ...]  # (channels, height, width), in which images may be given for prediction
     order: Tensor  # (pixels,), in which they are read
@@ -57,6 +58,13 @@ class Pixels(Images):
             return x
         self.order = self.order.to(x.device)
         return x.flatten(1)[:, self.order].view_as(x)
+
+    def inverse_transform(self, x: Tensor) -> Tensor:
+        """Return intensities (n, T, features), the pixels in the order of the image."""
+        if not x.is_floating_point() or x.ndim != 3 or x.shape[1:].numel() != len(self.order):
+            return x
+        values = super().inverse_transform(x.flatten(1)[:, None, None])
+        return values.flatten(1)[:, self.order.argsort().to(x.device)].view(x.shape)
 
 
 class SequenceMnist(Pixels, Mnist):

@@ -68,7 +68,9 @@ class Text(Dataset):
             raise UsageError(
                 f"{self.path} holds one character, {text!r}; needed: a text of at least two; type another path"
             )
-        self.names = sorted(set(text)) if self.alphabet == "all" else [" ", *map(chr, range(ord("a"), ord("z") + 1))]
+        if not self.is_fitted:
+            letters = [" ", *map(chr, range(ord("a"), ord("z") + 1))]
+            self.names = sorted(set(text)) if self.alphabet == "all" else letters
         pieces = -(-len(text) // self.length)
         test, val = (max(round(share * pieces), 1) if share > 0 else 0 for share in (self.test, self.val))
         if pieces <= test + val:

@@ -32,6 +32,7 @@ class TimeSeries(Table):
     """
 
     kind = "sequence"
+    fitted = ("target_type", "series_lengths")
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class TimeSeries(Table):
         super().__init__(shape, classes, outputs, seed, val, test, limit, scale, scale_target)
         self.path, self.test_path, self.missing = path, test_path, missing
         self.target_type: Literal["auto", "classes", "numbers"] = target_type
-        self.series_lengths: set[int] = set()  # steps of the training file's series
+        self.series_lengths: list[int] = []  # different numbers of steps of the training file's series
 
     @property
     def source(self) -> str:
@@ -67,9 +68,12 @@ class TimeSeries(Table):
             )
         train = by_split["train"]
         channels = train.values[0].shape[1]
-        self.names = None if self.target_type == "numbers" else train.names
-        self.series_lengths = {len(values) for values in train.values}
         longest = max(len(values) for part in by_split.values() for values in part.values)
+        if self.is_fitted and self.shape is not None:
+            longest = max(longest, self.shape[0])
+        else:
+            self.names = None if self.target_type == "numbers" else train.names
+            self.series_lengths = sorted({len(values) for values in train.values})
         parts: dict[str, Part] = {}
         for name, part in by_split.items():
             what = str(self.path if name == "train" else self.test_path)
@@ -92,7 +96,7 @@ class TimeSeries(Table):
 
     def prepare(self, train: Split | Stream) -> None:
         assert isinstance(train, Split)
-        if self.scale == "standard":
+        if self.scale == "standard" and not self.is_fitted:
             self.shift, self.width = compute_mean_std(train.x[_make_step_mask(train)])
         for name, part in self.splits.items():
             if isinstance(part, Split):  # padding is zero once it is scaled, for models that look at it
@@ -103,7 +107,7 @@ class TimeSeries(Table):
     def inputs(self, path: Path) -> Split:
         """Read series from another file. In a table labels may be there or, where all series are as long, may not."""
         series = series_files.read_series(path, self.missing)
-        if {len(values) + 1 for values in series.values} == self.series_lengths:
+        if sorted({len(values) + 1 for values in series.values}) == self.series_lengths:
             series = series_files.read_series(path, self.missing, labelled=False)
         assert self.shape is not None
         x, lengths = _pad_series(series, self.shape[0])

@@ -25,6 +25,7 @@ class Casino(Dataset):
     """
 
     kind = "symbols"
+    held = ("states",)
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ class Points(Dataset):
     """
 
     kind = "vector"
+    fitted = ("centres", "std")
 
     def __init__(
         self,

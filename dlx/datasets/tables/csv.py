@@ -1,8 +1,8 @@
 """The user's own table: a CSV file, or any delimited text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class Csv(Table):
         shape, classes, outputs, seed, val, test, limit, scale, scale_target: as in `Table`.
     """
 
+    fitted = ("target", "target_type", "features", "has_header", "header_names", "target_indices", "fill_values")
+
     def __init__(
         self,
         path: str | None = None,
@@ -89,22 +91,23 @@ class Csv(Table):
 
     def read(self) -> dict[str, Split | Stream]:
         table = self._read_table(files.require_path(self.path, "dataset.path", "FILE.csv"))
-        self.has_header, self.header_names = table.has_header, table.names
-        targets = self.target_indices = [table.find_column(column, "dataset.target") for column in self.targets]
-        self.target = table.names[targets[0]] if targets else None
-        self.features = self._select_features(table, targets)
-        self.columns = [name for feature in self.features for name in _column_names(feature)]
-        parts: dict[str, Split | Stream] = {"train": self._make_split(table, targets)}
+        if not self.is_fitted:
+            self.has_header, self.header_names = table.has_header, table.names
+            targets = self.target_indices = [table.find_column(column, "dataset.target") for column in self.targets]
+            self.target = table.names[targets[0]] if targets else None
+            self.features = self._select_features(table, targets)
+            self.columns = [name for feature in self.features for name in _column_names(feature)]
+        parts: dict[str, Split | Stream] = {"train": self._make_split(table, self._find_targets(table))}
         if self.test_path is not None:
             other = self._read_table(files.require_path(self.test_path, "dataset.test_path", "FILE.csv"))
-            if other.has_header and table.has_header:
-                targets = [other.find_column(table.names[i], "dataset.target") for i in targets]
-            elif len(other.names) != len(self.header_names):
-                raise UsageError(
-                    f"{other.path} has {len(other.names)} columns; needed: {len(self.header_names)}, as in {self.path}"
-                )
-            parts["test"] = self._make_split(other, targets)
+            parts["test"] = self._make_split(other, self._find_targets(other))
         return parts
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "features": [list(feature) for feature in self.features]}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        super()._restore({**state, "features": [Feature(*feature) for feature in state["features"]]})
 
     def check_finite(self, values: Tensor, what: str) -> None:
         # Gaps that were asked to be filled are filled by `prepare`, from the training split alone.
@@ -112,7 +115,8 @@ class Csv(Table):
 
     def prepare(self, train: Split | Stream) -> None:
         assert isinstance(train, Split)
-        self.fill_values = train.x.nanmean(0).nan_to_num(0)
+        if not self.is_fitted:
+            self.fill_values = train.x.nanmean(0).nan_to_num(0)
         if self.missing == "mean":
             for name, part in self.splits.items():
                 assert isinstance(part, Split)
@@ -171,6 +175,17 @@ class Csv(Table):
                 + (", or dataset.decimal=',' if that is a decimal point" if comma else "")
             )
         return features
+
+    def _find_targets(self, table: DelimitedTable) -> list[int]:
+        """Find a file's columns of the targets: by name, or by place if it or the training file has no names."""
+        if table.has_header and self.has_header:
+            return [table.find_column(self.header_names[i], "dataset.target") for i in self.target_indices]
+        if len(table.names) != len(self.header_names):
+            raise UsageError(
+                f"{table.path} has {len(table.names)} columns; needed: {len(self.header_names)}, as in the data that "
+                "was trained on"
+            )
+        return self.target_indices
 
     def _find_features(self, table: DelimitedTable) -> list[int]:
         """Find a file's columns of the features: by name, or by place if it or the training file has no names."""

@@ -1,12 +1,12 @@
 """The base of all tables: rows of numbers, scaled column by column."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.dataset import Dataset, Split, Stream, to_wide
 from dlx.types import Count, Fraction
 
 
@@ -22,6 +22,7 @@ class Table(Dataset):
     """
 
     kind = "vector"
+    fitted: ClassVar[tuple[str, ...]] = ("shift", "width")
 
     def __init__(
         self,
@@ -41,7 +42,9 @@ class Table(Dataset):
 
     def prepare(self, train: Split | Stream) -> None:
         assert isinstance(train, Split)
-        if self.scale == "standard":
+        if self.is_fitted:
+            pass
+        elif self.scale == "standard":
             self.shift, self.width = compute_mean_std(train.x)
         elif self.scale == "minmax":
             low, high = train.x.amin(0), train.x.amax(0)
@@ -51,7 +54,11 @@ class Table(Dataset):
     def scale_targets(self, train: Split) -> None:
         """Standardise the targets of all splits by those of the training split, if that is asked for."""
         if self.scale_target == "standard" and train.y is not None and train.y.is_floating_point():
-            mean, std = self.target_mean, self.target_std = compute_mean_std(train.y)
+            if not self.is_fitted:
+                self.target_mean, self.target_std = compute_mean_std(train.y)
+            mean, std = self.target_mean, self.target_std
+            assert mean is not None
+            assert std is not None
             for name, part in self.splits.items():
                 if isinstance(part, Split) and part.y is not None:
                     self.splits[name] = Split(part.x, (part.y - mean) / std, part.lengths)
@@ -60,6 +67,13 @@ class Table(Dataset):
         if self.scale == "none":
             return x
         return (x - self.shift.to(x.device)) / self.width.to(x.device)
+
+    def inverse_transform(self, x: Tensor) -> Tensor:
+        """Return values (…, features) in the units of the file, by the mean and spread that were fitted."""
+        if self.scale == "none" or not x.is_floating_point() or x.shape[-1] != (self.shape or (0,))[-1]:
+            return x
+        wide = to_wide(x)
+        return wide * self.width.to(wide) + self.shift.to(wide)
 
 
 def compute_mean_std(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -82,15 +82,7 @@ def make_features(run: str | None, dataset: "Dataset", load_model: LoadModel | N
 
 
 def to_unit_range(x: Tensor, dataset: "Dataset") -> Tensor:
-    """Scale images (n, *shape), as the dataset gives them, back to [0, 1]; other data stay as they are.
-
-    Scaling moves each element by itself along a line, so two probes show it, whatever the dataset calls it.
-    """
-    shape = tuple(dataset.shape or ())
-    if len(shape) != 3:
+    """Scale images (n, *shape), as the dataset gives them, back to [0, 1]; other data stay as they are."""
+    if len(dataset.shape or ()) != 3:
         return x
-    top = float(getattr(dataset, "levels", 1.0))
-    low = dataset.transform(torch.zeros(1, *shape, device=x.device), False, None)
-    high = dataset.transform(torch.full((1, *shape), top, device=x.device), False, None)
-    span = high - low
-    return torch.where(span == 0, x, (x - low) / torch.where(span == 0, 1, span))
+    return (dataset.inverse_transform(x) / float(getattr(dataset, "levels", 1.0))).to(x.dtype)
