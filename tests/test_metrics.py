@@ -31,7 +31,7 @@ TARGETS = sorted(
     }
 )
 TASKS = sorted(path.stem for path in (ROOT / "conf" / "task").glob("*.yaml"))
-QUIET = ("trainer.logger.tensorboard=false", "trainer.logger.images=false", "trainer.test=false")
+QUIET = ("logger=[]", "trainer.pictures=false", "trainer.test=false")
 
 MINE = """
 from dlx import metrics

@@ -9,7 +9,7 @@ from dlx.metrics import CATALOGUE, get_metric_name, resolve_declared
 from tests.conftest import ROOT, emitted, undeclared
 
 TASKS = sorted(path.stem for path in (ROOT / "conf" / "task").glob("*.yaml"))
-TINY = ("trainer.epochs=1", "dataset.limit=200", "trainer.logger.images=false", "trainer.logger.tensorboard=false")
+TINY = ("trainer.epochs=1", "dataset.limit=200", "trainer.pictures=false", "logger=[]")
 # What each task is measured by: runs that together emit everything that it declares.
 RUNS = {
     "capacity": ["model=hopfield dataset=patterns task=capacity dataset.neurons=100"],
