@@ -42,6 +42,7 @@ class Prediction(StepTask):
         "nats_per_next_step",
         "perplexity",
         "accuracy",
+        "mse",
         "rmse",
     )
 

@@ -34,12 +34,12 @@ def command(
     from dlx.trained.trained import measure, with_ais
 
     parts, which = load_trained(run, config, checkpoint)
-    said = run.read().get("notes", [])  # as it was trained
+    split = split or parts.dataset.held_out
+    metrics = measure(with_ais(parts) if ais else parts, split)
+    said = run.read().get("notes", [])  # as it was trained; what is new was noted as the data was read
     for text in parts.dataset.notes:
         if text not in said:
             terminal.print_note(text)
-    split = split or parts.dataset.held_out
-    metrics = measure(with_ais(parts) if ais else parts, split)
     if as_json:
         terminal.print_json(metrics)
         return
