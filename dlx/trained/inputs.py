@@ -46,8 +46,10 @@ def read(path: Path, dataset: Dataset) -> Inputs:
     if suffix in (".npy", ".npz"):
         return Inputs(examples(_array(path), dataset, str(path)))
     if type(dataset).inputs is not Dataset.inputs:
+        before = len(dataset.notes)
         given = dataset.inputs(path)
-        return Inputs(examples(given.x, dataset, str(path)), lengths=given.lengths, steps=dataset.steps(path))
+        note = "; ".join(dataset.notes[before:]) or None
+        return Inputs(examples(given.x, dataset, str(path)), None, note, given.lengths, dataset.steps(path))
     if suffix in (".csv", ".tsv", ".txt"):
         return Inputs(examples(_table(path, dataset), dataset, str(path)))
     raise UsageError(f"{path} was given; needed: {KINDS}")
@@ -171,11 +173,12 @@ def _table(path: Path, dataset: Dataset) -> Tensor:
     found = delimited.read_table(path)
     columns = []
     for place in _columns(found, dataset):
-        numbers, text = found.parse_column(place)
-        row = int(np.flatnonzero(np.isnan(numbers))[0]) if np.isnan(numbers).any() else text
+        numbers, row = found.get_numbers(place), found.first_text.get(place)
+        if row is None and np.isnan(numbers).any():
+            row = int(np.isnan(numbers).argmax())
         if row is not None:
             raise UsageError(
-                f"{found.describe_cell(row, place)}: {found.rows[row][place]!r} was given; needed: a number"
+                f"{found.describe_cell(row, place)}: {found.read_cell(row, place)!r} was given; needed: a number"
             )
         columns.append(numbers)
     return torch.from_numpy(np.stack(columns, 1))
