@@ -249,15 +249,21 @@ class Dataset:
         if isinstance(train, Generated):
             return parts
         rest = torch.randperm(len(train), generator=generator)
+        held_out = {}
         for name, fraction in (("test", self.test), ("val", self.val)):
             if name in splits or fraction == 0 or len(rest) < 2:
                 continue
             wanted = min(max(round(fraction * len(rest)), 1), len(rest) - 1)
             members, rest = split_stratified(rest, train.y, wanted, generator)
-            splits[name] = train.take(members)
+            held_out[name] = members
         if self.limit is not None and self.limit < len(rest):
             rest, _ = split_stratified(rest, train.y, self.limit, generator)
-        return {"train": train.take(rest), **splits}
+        taken = self.take_parts(train, {"train": rest, **held_out})
+        return {"train": taken["train"], **splits, **{name: taken[name] for name in held_out}}
+
+    def take_parts(self, part: Split | Stream, rows: Mapping[str, Tensor]) -> Mapping[str, Part]:
+        """Take examples at several `rows`, (n,) int64 and all different, out of a part that is not needed again."""
+        return {name: part.take(index) for name, index in rows.items()}
 
 
 def split_stratified(rows: Tensor, y: Tensor | None, wanted: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -206,9 +206,7 @@ def _parse_values(path: Path, line: int, cells: Sequence[str], missing: Sequence
     values, step = parse_cells(pa.array(plain, pa.string()), pa.array(list(missing), pa.string()))
     if step is not None:
         if is_infinite(plain[step]):
-            raise UsageError(
-                f"{path}, line {line}: its values hold {plain[step]} at step {step} (counted from 0)"
-            )
+            raise UsageError(f"{path}, line {line}: its values hold {plain[step]} at step {step} (counted from 0)")
         what = f"{path}, line {line}, step {step} (counted from 0)"
         raise UsageError(f"{what}: {plain[step]!r} was given; needed: a number")
     return values.copy()

@@ -1,6 +1,6 @@
 """The user's own table: a CSV file, or any delimited text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files, labels
-from dlx.datasets.dataset import Split, Stream
+from dlx.datasets.dataset import Part, Split, Stream
 from dlx.datasets.labels import EncodedTargets
 from dlx.datasets.tables import numbers
 from dlx.datasets.tables.delimited import MISSING, CellFormat, DelimitedFile, DelimitedTable
@@ -18,6 +18,7 @@ from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
 NAMES = ("None", "none", "NONE", "-")  # stand for gaps among features, and are good names for a class
+PERMUTED = 16  # columns whose rows are put in another order at once: two lines of a cache
 MAX_ONE_HOT = 100  # different texts of one column that still get a column each
 
 
@@ -149,6 +150,18 @@ class Csv(Table):
             train = Split(torch.where(train.x.isnan(), self.fill_values, train.x), train.y)
         super().prepare(train)
 
+    def take_parts(self, part: Split | Stream, rows: Mapping[str, Tensor]) -> Mapping[str, Part]:
+        """Take the splits' rows: all of them where the table lies in memory, which holds its values once."""
+        assert isinstance(part, Split)
+        order, sizes = torch.cat(list(rows.values())), [len(index) for index in rows.values()]
+        if len(order) < len(part):  # `limit`
+            return super().take_parts(part, rows)
+        for low in range(0, part.x.shape[1], PERMUTED):
+            columns = part.x[:, low : low + PERMUTED]
+            columns.copy_(columns.index_select(0, order))
+        ys = [None] * len(sizes) if part.y is None else part.y[order].split(sizes)
+        return {name: Split(x, y) for name, x, y in zip(rows, part.x.split(sizes), ys, strict=True)}
+
     def inputs(self, path: Path) -> Split:
         """Read raw features (n, features) from another file; a target in it is passed over."""
         # One row may look like a header, or a header like a row: the training file's names tell.
@@ -231,17 +244,19 @@ class Csv(Table):
 
     def _check_thousands(self, table: DelimitedTable, column: int, values: list[str]) -> None:
         """Refuse a column whose texts would all be numbers but for a thousands separator: nobody names things so."""
-        marks = {}
+        marks = {}  # of each text that is no number
         for value in values:
             if self.cells.parse(value) is None:
                 mark = numbers.find_thousands(value, self.cells.decimal)
                 if mark is None:
                     return
-                marks[mark] = value
+                marks[value] = mark
         if not marks:
             return
-        (mark, value), *_ = marks.items()
-        row = int((table.texts[column].codes == table.texts[column].values.index(value)).argmax())
+        text = table.texts[column]
+        row = int(np.array([value in marks for value in text.values])[text.codes].argmax())
+        value = text.values[text.codes[row]]
+        mark = marks[value]
         raise UsageError(
             f"{table.describe_cell(row, column)} holds {value!r}, whose {mark!r} is no decimal point (dataset.decimal="
             f"{self.cells.decimal!r}); type \"dataset.thousands='{mark}'\" if it separates thousands"
@@ -406,10 +421,11 @@ class Csv(Table):
     def _find_gaps(self, table: DelimitedTable, indices: list[int], targets: list[int]) -> list[tuple[int, np.ndarray]]:
         """Find the gaps (rows,) in each column."""
         found = [(index, table.texts[index].is_gap(self.missing_targets)) for index in targets]
+        has_gaps = table.has_numeric_gaps()
         for index in indices:
             if index in table.texts:
                 found.append((index, table.texts[index].is_gap(self.missing_values)))
-            else:
+            elif has_gaps:
                 found.append((index, np.isnan(table.get_numbers(index))))
         return found
 

@@ -20,7 +20,7 @@ from dlx.errors import UsageError
 
 # What stands for a gap where nothing is said of it. Matched to the letter, as all texts: Na is sodium.
 MISSING = ("", "NA", "na", "N/A", "n/a", "NaN", "nan", "NAN", "NULL", "null", "Null", "None", "none", "NONE", "?", "-")
-SAMPLE_CELLS, SAMPLE_ROWS = 20_000, 1000  # that are looked at to tell a header
+SAMPLE_CELLS, SAMPLE_ROWS = 5000, 1000  # that are looked at to tell a header
 
 __all__ = ["MISSING", "CellFormat", "DelimitedFile", "DelimitedTable", "TextColumn", "read_table", "read_text"]
 
@@ -45,7 +45,9 @@ class TextColumn(NamedTuple):
 
     def is_gap(self, missing: Sequence[str]) -> np.ndarray:
         """Return which cells (rows,) stand for gaps."""
-        return np.array([value in missing for value in self.values], dtype=bool)[self.codes]
+        known = frozenset(missing)
+        gaps = [i for i, value in enumerate(self.values) if value in known]
+        return np.isin(self.codes, gaps) if gaps else np.zeros(len(self.codes), dtype=bool)
 
     def find_values(self, missing: Sequence[str]) -> list[str]:
         """Return the different texts that occur, sorted, gaps apart."""
@@ -78,7 +80,7 @@ class DelimitedFile:
         encoding: str = "utf-8",
         cells: CellFormat | None = None,
     ) -> None:
-        self.path, self.notes = path, list[str]()
+        self.path, self.notes, self._is_padded = path, list[str](), False
         self.cells = cells or CellFormat()
         with text_stream.open_binary(path) as file:
             self.encoding = text_stream.find_encoding(file.peek(4), encoding)
@@ -216,7 +218,7 @@ class DelimitedFile:
             )
         names = [str(i) for i in range(self.width)]
         reader = arrow_csv.open_csv(
-            BlockStream(blocks),
+            BlockStream(self._look_for_padding(blocks)),
             read_options=arrow_csv.ReadOptions(column_names=names, block_size=block),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=self.separator,
@@ -230,11 +232,20 @@ class DelimitedFile:
         )
         header = self.has_header
         for batch in reader:
-            columns = _drop_blank_rows([numbers.trim(column) for column in batch.columns])
+            columns = [numbers.trim(column) for column in batch.columns] if self._is_padded else batch.columns
+            columns = _drop_blank_rows(columns)
             if header and len(columns[0]):
                 columns, header = [column.slice(1) for column in columns], False
             if len(columns[0]):
                 yield columns
+
+    def _look_for_padding(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Notice, for all that is read from here on, whether there is anything that could be white space in a cell."""
+        marks = [mark for mark in (b" ", b"\t", b'"') if mark != self.separator.encode()]
+        self._is_padded = False
+        for block in blocks:
+            self._is_padded = self._is_padded or not block.isascii() or any(mark in block for mark in marks)
+            yield block
 
     def _handle_width(self, row: Any) -> str:
         return "error" if row.text.replace(self.separator, "").strip() else "skip"
@@ -337,6 +348,10 @@ class DelimitedTable:
         """Find a column as `DelimitedFile.find_column` does."""
         return self.file.find_column(column, option)
 
+    def has_numeric_gaps(self) -> bool:
+        """Return whether any column that was read as numbers has a gap."""
+        return bool(np.isnan(self.matrix.sum()))  # one pass, without a mask of all cells
+
     def get_numbers(self, column: int) -> np.ndarray:
         """Return the values (rows,) of a column that was read as numbers."""
         return self.matrix[:, self.numeric.index(column)]
@@ -352,8 +367,15 @@ class DelimitedTable:
 
     def parse_text(self, column: int, missing: Sequence[str]) -> tuple[np.ndarray, int | None]:
         """Parse a column that was read as text: its values (rows,), NaN for gaps, and the first row that is text."""
-        text = self.texts[column]
-        parsed = [np.nan if cell in missing else self.file.cells.parse(cell) for cell in text.values]
+        import pyarrow as pa
+
+        text, cells = self.texts[column], self.file.cells
+        values, row = numbers.parse_cells(
+            pa.array(text.values, pa.string()), pa.array(list(missing), pa.string()), cells.decimal, cells.thousands
+        )
+        if row is None:
+            return values[text.codes], None
+        parsed = [np.nan if cell in missing else cells.parse(cell) for cell in text.values]
         is_text = np.array([value is None for value in parsed], dtype=bool)[text.codes]
         values = np.array([np.nan if value is None else value for value in parsed])[text.codes]
         return values, int(is_text.argmax()) if is_text.any() else None

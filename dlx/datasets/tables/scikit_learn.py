@@ -48,7 +48,7 @@ class Diabetes(Table):
             x, y = load_diabetes(return_X_y=True)
         else:
             x = (x - x.mean(0)) / x.std(0) / len(x) ** 0.5
-        return {"train": Split(torch.from_numpy(x), torch.from_numpy(y).view(-1, 1))}
+        return {"train": Split(torch.from_numpy(x).float(), torch.from_numpy(y).float().view(-1, 1))}
 
 
 def _read_labelled(name: str) -> Split:
@@ -60,4 +60,4 @@ def _read_labelled(name: str) -> Split:
 
         data = getattr(sklearn.datasets, f"load_{name}")()
         rows = np.column_stack([data.data, data.target])
-    return Split(torch.from_numpy(rows[:, :-1]), torch.from_numpy(rows[:, -1].astype(np.int64)))
+    return Split(torch.from_numpy(rows[:, :-1]).float(), torch.from_numpy(rows[:, -1].astype(np.int64)))

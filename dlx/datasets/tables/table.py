@@ -85,7 +85,6 @@ class Table(Dataset):
 
 def compute_mean_std(values: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the mean and standard deviation of each column, as float64; 1 for a constant column."""
-    wide = values.double()
-    mean, std = wide.mean(0), wide.std(0, correction=0)
+    std, mean = torch.std_mean(values.double(), 0, correction=0)
     # Rounding leaves a constant column a tiny spread, which must not be blown up.
     return mean, torch.where(std > MIN_DEVIATION * mean.abs(), std, 1)

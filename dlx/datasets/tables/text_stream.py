@@ -12,7 +12,7 @@ import numpy as np
 
 from dlx.errors import UsageError
 
-BLOCK = 2**20  # bytes that are read at once
+BLOCK = 2**21  # bytes that are read at once
 QUOTE, NEWLINE = b'"\n'
 
 
@@ -30,14 +30,14 @@ class BlockStream:
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes, at most `size` of them; none at the end."""
-        parts, have = [self._rest], len(self._rest)
+        parts, have = [self._rest] if self._rest else [], len(self._rest)
         while size < 0 or have < size:
             block = next(self._blocks, None)
             if block is None:
                 break
             parts.append(block)
             have += len(block)
-        content = parts[0] if len(parts) == 1 else b"".join(parts)
+        content = parts[0] if len(parts) == 1 else b"".join(parts)  # as a rule it is one block
         if 0 <= size < len(content):
             content, self._rest = content[:size], content[size:]
         else:
