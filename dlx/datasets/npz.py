@@ -173,7 +173,7 @@ class Npz(Dataset):
             self.scaler.prepare(train)
             self.target_mean, self.target_std = self.scaler.target_mean, self.scaler.target_std
             for note in self.scaler.notes:
-                self.note(note)
+                self.note(note.replace(self.scaler.source, self.source, 1))
         for name, part in self.splits.items():  # of pictures, say
             if isinstance(part, Split) and part.y is not None and part.y.dtype == torch.float64:
                 self.splits[name] = replace(part, y=part.y.float())

@@ -288,7 +288,7 @@ class Csv(Table):
 
     def _extract_features(self, table: DelimitedTable, indices: list[int]) -> Tensor:
         """Extract the features (rows, columns) float64 of a file, NaN for gaps."""
-        if table.numeric == indices:
+        if table.numeric == indices and all(feature.values is None for feature in self.features):
             return torch.from_numpy(table.matrix)  # as it was read: no second copy
         columns = []
         for feature, index in zip(self.features, indices, strict=True):
@@ -408,7 +408,7 @@ class Csv(Table):
         more = f" ({total} gaps in the columns {among})" if total > 1 else ""
         if is_new:
             raise UsageError(
-                f"{table.describe_cell(row, index)} {held}{more}; needed: a value; fill it or remove the row"
+                f"{table.describe_cell(row, index)} {held}{more}; needed: a value; fill it in or remove the row"
             )
         fix = "" if index in targets else "dataset.missing=mean to fill gaps with the mean of the training rows, or "
         others = [value for value in self.missing_values if value != cell]

@@ -219,7 +219,7 @@ class DelimitedFile:
         names = [str(i) for i in range(self.width)]
         reader = arrow_csv.open_csv(
             BlockStream(self._look_for_padding(blocks)),
-            read_options=arrow_csv.ReadOptions(column_names=names, block_size=block),
+            read_options=arrow_csv.ReadOptions(column_names=names, block_size=block, use_threads=False),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=self.separator,
                 quote_char=False if self.separator == " " else '"',

@@ -122,15 +122,15 @@ def _find_leading_zeros(cells: Any, has_gaps: bool) -> np.ndarray | None:
     What stands for gaps may be found with them.
     """
     offsets, data = _get_buffers(cells)
-    starts, ends = offsets[:-1], offsets[1:]
+    starts, ends = offsets[:-1].astype(np.intp), offsets[1:]
     if has_gaps:  # of any length and content
         starts = np.minimum(starts, max(len(data) - 1, 0))
     if not len(data) or not len(starts):
         return None
-    digits = starts + (data[starts] < POINT)  # of the characters of a number, only the signs are below the point
+    digits = starts + (data.take(starts) < POINT)  # of the characters of a number, only the signs are below the point
     if has_gaps:
         digits = np.minimum(digits, len(data) - 1)
-    rows = np.flatnonzero(data[digits] == ZERO)
+    rows = np.flatnonzero(data.take(digits) == ZERO)
     rows = rows[digits[rows] + 1 < ends[rows]]
     rows = rows[data[digits[rows] + 1] - np.uint8(ZERO) <= 9]  # what is below "0" wraps around to 246 and more
     return rows if len(rows) else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlx.errors import UsageError
 
-BLOCK = 2**21  # bytes that are read at once
+BLOCK = 2**20  # bytes that are read at once
 QUOTE, NEWLINE = b'"\n'
 
 
