@@ -157,6 +157,15 @@ class Dataset:
         """Turn raw x, (batch, *shape), into what a model sees, on its device: float, scaled; augmented if `train`."""
         return x
 
+    def transform_on(self, x: Tensor, device: torch.device | str) -> Tensor:
+        """Return raw x, (batch, *shape), as a model sees it in evaluation, on a device.
+
+        What is held in float64 is scaled where it lies: not every device knows such numbers.
+        """
+        if x.dtype == torch.float64:
+            return self.transform(x, False, None).to(device)
+        return self.transform(x.to(device), False, None)
+
     def random(self, train: bool) -> bool:
         """Return whether `transform` draws from its generator."""
         return False

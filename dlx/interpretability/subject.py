@@ -54,7 +54,7 @@ def subject(model: nn.Module, dataset: Dataset, raw: Tensor, y: Tensor | None, d
         )
     levels = float(getattr(dataset, "levels", 1.0))
     dark, bright = torch.zeros(1, *shape, device=device), torch.full((1, *shape), levels, device=device)
-    x = dataset.transform(raw.to(device), False, None)
+    x = dataset.transform_on(raw, device)
     with torch.no_grad():
         given = forward(model, x).scores
     classifies = isinstance(given, Tensor) and given.ndim == 2 and given.shape[1] == dataset.classes

@@ -100,7 +100,7 @@ def _each(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -> Tensor
     def all_of_them() -> Tensor:
         size, found = parts.data.eval_batch, []
         for low in range(0, len(x), size):
-            given = parts.dataset.transform(x[low : low + size].to(device), False, None)
+            given = parts.dataset.transform_on(x[low : low + size], device)
             more = {"labels": labels[low : low + size].to(device)} if told and labels is not None else {}
             found.append(call(given, **more).cpu())
         return torch.cat(found)
@@ -114,4 +114,4 @@ def _each(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -> Tensor
 def _seen(parts: Parts, x: Tensor) -> Tensor:
     """Examples as `_each` shows them to the model, on the processor: draws go by the same parts."""
     device = parts.trainer.device
-    return torch.cat([parts.dataset.transform(p.to(device), False, None).cpu() for p in x.split(parts.data.eval_batch)])
+    return torch.cat([parts.dataset.transform_on(p, device).cpu() for p in x.split(parts.data.eval_batch)])
