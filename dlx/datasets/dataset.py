@@ -330,6 +330,15 @@ class Dataset:
         span = self.transform(wide.new_full((1, *shape), top), False, None) - low
         return torch.where(span == 0, wide, (wide - low) / torch.where(span == 0, 1, span) * top)
 
+    def transform_on(self, x: Tensor, device: torch.device | str) -> Tensor:
+        """Return raw x, (batch, *shape), as a model sees it in evaluation, on a device.
+
+        What is held in float64 is scaled where it lies: not every device knows such numbers.
+        """
+        if x.dtype == torch.float64:
+            return self.transform(x, False, None).to(device)
+        return self.transform(x.to(device), False, None)
+
     def random(self, train: bool) -> bool:
         """Return whether `transform` draws from its generator."""
         return False
@@ -437,15 +446,21 @@ class Dataset:
         if isinstance(train, Generated):
             return parts
         rest = torch.randperm(len(train), generator=generator)
+        held_out = {}
         for name, fraction in (("test", self.test), ("val", self.val)):
             if name in splits or fraction == 0 or len(rest) < 2:
                 continue
             wanted = min(max(round(fraction * len(rest)), 1), len(rest) - 1)
             members, rest = split_stratified(rest, train.y, wanted, generator)
-            splits[name] = train.take(members)
+            held_out[name] = members
         if self.limit is not None and self.limit < len(rest):
             rest, _ = split_stratified(rest, train.y, self.limit, generator)
-        return {"train": train.take(rest), **splits}
+        taken = self.take_parts(train, {"train": rest, **held_out})
+        return {"train": taken["train"], **splits, **{name: taken[name] for name in held_out}}
+
+    def take_parts(self, part: Split | Stream, rows: Mapping[str, Tensor]) -> Mapping[str, Part]:
+        """Take examples at several `rows`, (n,) int64 and all different, out of a part that is not needed again."""
+        return {name: part.take(index) for name, index in rows.items()}
 
 
 def find_step_layout(part: Part) -> StepLayout:

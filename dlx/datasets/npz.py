@@ -14,6 +14,7 @@ from dlx.datasets import files, labels
 from dlx.datasets.dataset import Dataset, Split, Stream
 from dlx.datasets.images import arrays as arrays_of_pictures
 from dlx.datasets.images.images import Images
+from dlx.datasets.tables.numbers import MAX_INTEGER
 from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
@@ -154,6 +155,8 @@ class Npz(Dataset):
             raise UsageError(f"{what} holds values of type {values.dtype}; needed: numbers")
         if values.ndim == 0:
             raise UsageError(f"{what} is a single number; needed: an array whose first dimension counts examples")
+        if values.dtype.kind in "iu" and self.kind not in ("image", "symbols") and not _fits_float64(values):
+            self.note(f"{what}: whole numbers beyond 2^53 were rounded to float64")
         x = self._arrange(torch.from_numpy(_to_supported_dtype(values)), what)
         if targets is None:
             if not self.is_fitted:
@@ -163,7 +166,9 @@ class Npz(Dataset):
             raise UsageError(f"{what} has {len(values)} examples and {target} {len(targets)}; needed: the same number")
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = targets[:, 0]
-        y, self.names = labels.encode_targets(targets, target, self.target_type, self.names)
+        y, self.names, note = labels.encode_targets(targets, target, self.target_type, self.names)
+        if note:
+            self.note(note)
         self.target_type = "classes" if self.names else "numbers"  # the other parts follow
         return Split(x, y)
 
@@ -182,7 +187,8 @@ class Npz(Dataset):
                 )
             return x.long()
         if self.kind != "image":
-            return x.float().view(len(x), 1) if x.ndim == 1 else x.float()
+            x = x if x.dtype == torch.float32 else x.double()  # it is scaled, and only then float32
+            return x.view(len(x), 1) if x.ndim == 1 else x
         if x.ndim == 4 and self.channels == "last":
             x = x.permute(0, 3, 1, 2).contiguous()
         if x.ndim == 3:
@@ -230,6 +236,11 @@ class Npz(Dataset):
             self.scaler.is_fitted = self.is_fitted
             self.scaler.prepare(train)
             self.target_mean, self.target_std = self.scaler.target_mean, self.scaler.target_std
+            for note in self.scaler.notes:
+                self.note(note.replace(self.scaler.source, self.source, 1))
+        for name, part in self.splits.items():  # of pictures, say
+            if isinstance(part, Split) and part.y is not None and part.y.dtype == torch.float64:
+                self.splits[name] = replace(part, y=part.y.float())
 
     def random(self, train: bool) -> bool:
         return self.scaler is not None and self.scaler.random(train)
@@ -263,10 +274,17 @@ def _check_lengths(values: np.ndarray, x: Tensor, what: str) -> Tensor:
     return torch.from_numpy(values.astype(np.int64))
 
 
+def _fits_float64(values: np.ndarray) -> bool:
+    """Return whether whole numbers are told apart as float64."""
+    return not values.size or max(abs(int(values.min())), abs(int(values.max()))) <= MAX_INTEGER
+
+
 def _to_supported_dtype(values: np.ndarray) -> np.ndarray:
     """Convert to a type and byte order that torch knows."""
     if values.dtype.kind == "u" and values.dtype != np.uint8:
-        values = values.astype(np.int64)
+        values = values.astype(np.int64 if _fits_float64(values) else np.float64)
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        values = values.astype(np.float64)
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
     return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))

@@ -14,6 +14,7 @@ from dlx.datasets.sequences import buckets
 from dlx.errors import UsageError
 
 MAX_CHUNK_BYTES = 2**26  # bytes, as float32, of what is gathered at once on an accelerator
+MAX_PIECE_BYTES = 2**22  # of float64 examples that are scaled at once
 
 
 class Source:
@@ -35,11 +36,16 @@ class DeviceSource(Source):
     """A split on the device. What its transform would compute again for each batch is computed once, if small."""
 
     def __init__(self, split: Split, dataset: Dataset, train: bool, device: torch.device) -> None:
-        self.split = _to_device(split, device)
         self.transform = dataset.transform
-        if not dataset.random(train) and 4 * split.x.numel() <= MAX_CHUNK_BYTES:
-            self.split = Split(dataset.transform(self.split.x, train, None), self.split.y, self.split.lengths)
-            self.transform = _identity
+        if not dataset.random(train):
+            if split.x.dtype == torch.float64:  # float32 is half as much, and all that some devices know
+                split = Split(_transform_pieces(split.x, dataset, device), split.y, split.lengths)
+                self.transform = _identity
+            elif 4 * split.x.numel() <= MAX_CHUNK_BYTES:
+                x = dataset.transform(split.x.to(device, non_blocking=True), train, None)
+                split = Split(x, split.y, split.lengths)
+                self.transform = _identity
+        self.split = _to_device(split, device)
 
     def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[Split]:
         """Yield examples start, …, examples - 1 of an order (None: as they stand), `size` at a time."""
@@ -56,6 +62,9 @@ class HostSource(Source):
 
     def __init__(self, split: Split, dataset: Dataset, device: torch.device) -> None:
         self.split, self.transform, self.device = split, dataset.transform, device
+        self.scales_here = (
+            split.x.dtype == torch.float64
+        )  # half as much is to be copied, and some devices know float32 only
 
     def chunks(self, order: Tensor | None, examples: int, size: int, start: int) -> Iterator[Split]:
         """Yield chunks as `DeviceSource.chunks` does."""
@@ -64,7 +73,12 @@ class HostSource(Source):
         else:
             parts = (self.trim(self.split, rows).take(rows) for rows in order[start:examples].split(size))
         for part in parts:
+            if self.scales_here:
+                part = Split(self.transform(part.x, False, None), part.y, part.lengths)
             yield _to_device(part, self.device, pin=self.device.type == "cuda")
+
+    def process_chunk(self, part: Split, train: bool, generator: torch.Generator | None) -> Split:
+        return part if self.scales_here else super().process_chunk(part, train, generator)
 
 
 class StreamSource(Source):
@@ -175,6 +189,15 @@ def _iterate_slices(
         high = min(low + size, examples)
         part = Split(*(None if part is None else part[low:high] for part in (split.x, split.y, split.lengths)))  # type: ignore[arg-type]
         yield part if lengths is None else buckets.trim(part, buckets.compute_max_length(lengths[low:high]))
+
+
+def _transform_pieces(x: Tensor, dataset: Dataset, device: torch.device) -> Tensor:
+    """Scale examples (n, *shape) float64 where they are, a few at a time, and return them as float32 on a device."""
+    scaled = torch.empty(x.shape, dtype=torch.float32, device=device)
+    rows = max(1, MAX_PIECE_BYTES * len(x) // max(x.nbytes, 1))
+    for low in range(0, len(x), rows):
+        scaled[low : low + rows] = dataset.transform(x[low : low + rows], False, None)
+    return scaled
 
 
 def _to_device(split: Split, device: torch.device, pin: bool = False) -> Split:

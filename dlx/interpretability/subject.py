@@ -54,7 +54,7 @@ def make_subject(model: nn.Module, dataset: Dataset, raw: Tensor, y: Tensor | No
         )
     levels = float(getattr(dataset, "levels", 1.0))
     dark, bright = torch.zeros(1, *shape, device=device), torch.full((1, *shape), levels, device=device)
-    x = dataset.transform(raw.to(device), False, None)
+    x = dataset.transform_on(raw, device)
     with torch.no_grad():
         scores = forward(model, x).scores
     is_classifier = isinstance(scores, Tensor) and scores.ndim == 2 and scores.shape[1] == dataset.classes

@@ -103,7 +103,7 @@ def _apply_method(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -
     def apply_in_batches() -> Tensor:
         size, outputs = parts.data.eval_batch, []
         for low in range(0, len(x), size):
-            given = parts.dataset.transform(x[low : low + size].to(device), False, None)
+            given = parts.dataset.transform_on(x[low : low + size], device)
             more = {"labels": labels[low : low + size].to(device)} if conditional and labels is not None else {}
             outputs.append(call(given, **more).cpu())
         return torch.cat(outputs)
@@ -117,4 +117,4 @@ def _apply_method(parts: Parts, method: str, x: Tensor, labels: Tensor | None) -
 def _transform_examples(parts: Parts, x: Tensor) -> Tensor:
     """Return examples as `_apply_method` passes them to the model, on the CPU: the same batches, so the same draws."""
     device = parts.trainer.device
-    return torch.cat([parts.dataset.transform(p.to(device), False, None).cpu() for p in x.split(parts.data.eval_batch)])
+    return torch.cat([parts.dataset.transform_on(p, device).cpu() for p in x.split(parts.data.eval_batch)])

@@ -57,8 +57,10 @@ def read_inputs(path: Path, dataset: Dataset) -> Inputs:
     if suffix in (".npy", ".npz"):
         return Inputs(as_examples(_read_array(path), dataset, str(path)))
     if type(dataset).inputs is not Dataset.inputs:
+        before = len(dataset.notes)
         given = dataset.inputs(path)
-        return Inputs(as_examples(given.x, dataset, str(path)), lengths=given.lengths, steps=dataset.steps(path))
+        note = "; ".join(dataset.notes[before:]) or None
+        return Inputs(as_examples(given.x, dataset, str(path)), None, note, given.lengths, dataset.steps(path))
     if suffix in (".csv", ".tsv", ".txt"):
         return Inputs(as_examples(_read_table(path, dataset), dataset, str(path)))
     raise UsageError(f"{path} was given; needed: {KINDS}")
@@ -188,11 +190,12 @@ def _read_table(path: Path, dataset: Dataset) -> Tensor:
     table = delimited.read_table(path)
     columns = []
     for place in _find_feature_columns(table, dataset):
-        numbers, text = table.parse_column(place)
-        row = int(np.flatnonzero(np.isnan(numbers))[0]) if np.isnan(numbers).any() else text
+        numbers, row = table.get_numbers(place), table.first_text.get(place)
+        if row is None and np.isnan(numbers).any():
+            row = int(np.isnan(numbers).argmax())
         if row is not None:
             raise UsageError(
-                f"{table.describe_cell(row, place)}: {table.rows[row][place]!r} was given; needed: a number"
+                f"{table.describe_cell(row, place)}: {table.read_cell(row, place)!r} was given; needed: a number"
             )
         columns.append(numbers)
     return torch.from_numpy(np.stack(columns, 1))

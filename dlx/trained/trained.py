@@ -80,7 +80,7 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
         columns: dict[str, list[Tensor]] = {}
         places: list[Tensor] = []
         for rows, chunk in stepwise.iterate_chunks(x, lengths, parts.data.eval_batch):
-            given = dataset.transform(chunk.to(device), False, None)
+            given = dataset.transform_on(chunk, device)
             places.append(rows)
             for name, value in parts.task.predictions(parts.model, given).items():
                 columns.setdefault(name, []).append(_to_numpy_dtype(value))

@@ -190,7 +190,7 @@ def test_targets_are_scaled_and_lead_back() -> None:
     assert abs(float(y.std(correction=0)) - 1) < 1e-5
     for part in ("train", "val", "test"):
         back = scaled.splits[part].y * scaled.target_std + scaled.target_mean
-        assert torch.allclose(back, raw.splits[part].y, atol=1e-3)
+        assert torch.allclose(back.float(), raw.splits[part].y, atol=1e-3)
 
 
 def test_images_are_scaled() -> None:

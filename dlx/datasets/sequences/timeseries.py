@@ -13,6 +13,7 @@ from dlx.datasets.dataset import Part, Split, Stream
 from dlx.datasets.sequences import series_files
 from dlx.datasets.sequences.padding import pad_sequences
 from dlx.datasets.sequences.series_files import Series
+from dlx.datasets.tables.numbers import parse_number, to_cell
 from dlx.datasets.tables.table import Table, compute_mean_std
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
@@ -26,7 +27,8 @@ class TimeSeries(Table):
         test_path: a file with the test series; null takes `test` of the series of `path`.
         target_type: `classes`, `numbers`, or `auto`: what a .ts file's header says; in tables, labels that are all
             numbers and not all whole are numbers.
-        missing: what to do about gaps ('?', NaN): `error`, or `interpolate` along a straight line within each channel.
+        missing: what to do about gaps: `error`, or `interpolate` along a straight line within each channel.
+        missing_values: what stands for a gap; null for nothing at all, ? and NaN.
         scale: `standard` gives each channel mean 0 and variance 1 over the training part's steps; `none` leaves it.
         shape, classes, outputs, seed, val, test, limit, scale_target: as in `Table`.
     """
@@ -40,6 +42,7 @@ class TimeSeries(Table):
         test_path: str | None = None,
         target_type: Literal["auto", "classes", "numbers"] = "auto",
         missing: Literal["error", "interpolate"] = "error",
+        missing_values: Sequence[str | float | None] | None = None,
         shape: Sequence[int] | None = None,
         classes: Count | None = None,
         outputs: Count | None = None,
@@ -52,6 +55,9 @@ class TimeSeries(Table):
     ) -> None:
         super().__init__(shape, classes, outputs, seed, val, test, limit, scale, scale_target)
         self.path, self.test_path, self.missing = path, test_path, missing
+        self.missing_values = (
+            list(series_files.MISSING) if missing_values is None else list(map(to_cell, missing_values))
+        )
         self.target_type: Literal["auto", "classes", "numbers"] = target_type
         self.series_lengths: list[int] = []  # different numbers of steps of the training file's series
 
@@ -61,10 +67,10 @@ class TimeSeries(Table):
 
     def read(self) -> Mapping[str, Part]:
         path = files.require_path(self.path, "dataset.path", "FILE.ts")
-        by_split = {"train": series_files.read_series(path, self.missing)}
+        by_split = {"train": series_files.read_series(path, self.missing, self.missing_values)}
         if self.test_path is not None:
             by_split["test"] = series_files.read_series(
-                files.require_path(self.test_path, "dataset.test_path", "FILE.ts"), self.missing
+                files.require_path(self.test_path, "dataset.test_path", "FILE.ts"), self.missing, self.missing_values
             )
         train = by_split["train"]
         channels = train.values[0].shape[1]
@@ -86,12 +92,18 @@ class TimeSeries(Table):
         x, lengths = _pad_series(part, longest)
         if part.labels is None:
             return Split(x, None, lengths)
-        listed = part.names is not None and self.target_type != "numbers"  # a header's classes keep its order
-        values = np.array(part.labels) if listed else _parse_labels(part.labels)
+        for note in part.notes:
+            self.note(note)
+        texts, numbers = np.array(part.labels), _parse_labels(part.labels)
         if self.target_type == "auto":
-            whole = values.dtype.kind == "U" or bool((values == np.round(values)).all())
-            self.target_type = "classes" if whole and not part.has_numeric_labels else "numbers"
-        y, self.names = labels.encode_targets(values, f"{what}: its labels", self.target_type, self.names)
+            whole = numbers is None or bool((numbers == np.round(numbers)).all())
+            listed = part.names is not None  # a header's classes keep its order
+            self.target_type = "classes" if (whole or listed) and not part.has_numeric_labels else "numbers"
+            if numbers is not None and not listed and not part.has_numeric_labels:
+                taken, other = ("classes", "numbers") if whole else ("numbers", "classes")
+                self.note(f"{what}: labels that are numbers, taken for {taken}; dataset.target_type={other} if not")
+        values = texts if numbers is None or self.target_type == "classes" else numbers
+        y, self.names, _ = labels.encode_targets(values, f"{what}: its labels", self.target_type, self.names)
         return Split(x, y, lengths)
 
     def prepare(self, train: Split | Stream) -> None:
@@ -106,9 +118,9 @@ class TimeSeries(Table):
 
     def inputs(self, path: Path) -> Split:
         """Read series from another file. In a table labels may be there or, where all series are as long, may not."""
-        series = series_files.read_series(path, self.missing)
+        series = series_files.read_series(path, self.missing, self.missing_values)
         if sorted({len(values) + 1 for values in series.values}) == self.series_lengths:
-            series = series_files.read_series(path, self.missing, labelled=False)
+            series = series_files.read_series(path, self.missing, self.missing_values, labelled=False)
         assert self.shape is not None
         x, lengths = _pad_series(series, self.shape[0])
         return Split(
@@ -117,15 +129,13 @@ class TimeSeries(Table):
 
 
 def _pad_series(part: Series, longest: int) -> tuple[Tensor, Tensor]:
-    return pad_sequences([torch.from_numpy(values.astype(np.float32)) for values in part.values], longest)
+    return pad_sequences([torch.from_numpy(values) for values in part.values], longest)
 
 
-def _parse_labels(labels: list[str]) -> np.ndarray:
-    """Parse labels (examples,) as numbers if all of them are."""
-    try:
-        return np.array(labels, dtype=np.float64)
-    except ValueError:
-        return np.array(labels)
+def _parse_labels(labels: list[str]) -> np.ndarray | None:
+    """Parse labels (examples,) as numbers; None if some are text."""
+    values = [parse_number(label) for label in labels]
+    return None if None in values else np.array(values, dtype=np.float64)
 
 
 def _make_step_mask(split: Split) -> Tensor:

@@ -1,22 +1,24 @@
 """The user's own table: a CSV file, or any delimited text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dlx.datasets import files, labels
-from dlx.datasets.dataset import Split, Stream
-from dlx.datasets.tables import delimited
-from dlx.datasets.tables.delimited import MISSING, DelimitedTable
+from dlx.datasets.dataset import Part, Split, Stream
+from dlx.datasets.labels import EncodedTargets
+from dlx.datasets.tables import numbers
+from dlx.datasets.tables.delimited import MISSING, CellFormat, DelimitedFile, DelimitedTable
 from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
-MISSING_TARGETS = MISSING - {"none", "-"}  # of a target: "none" is a good name for a class
+NAMES = ("None", "none", "NONE", "-")  # stand for gaps among features, and are good names for a class
+PERMUTED = 16  # columns whose rows are put in another order at once: two lines of a cache
 MAX_ONE_HOT = 100  # different texts of one column that still get a column each
 
 
@@ -25,7 +27,13 @@ class Feature(NamedTuple):
 
     name: str
     column: int  # in the training file
-    values: list[str] | None = None  # one column is made of each, where the column holds text
+    values: list[str] | None = None  # where the column holds text: the categories that the training file has
+    one_hot: bool = True  # whether each category gets a column; else there are two, false and true, and one column
+
+    @property
+    def names(self) -> list[str]:
+        """What the columns that are made of it are called."""
+        return [self.name] if self.values is None or not self.one_hot else [f"{self.name}={v}" for v in self.values]
 
 
 class Csv(Table):
@@ -39,15 +47,23 @@ class Csv(Table):
         columns: features to use, by name or place; null for all.
         ignore: features to leave out.
         one_hot: make a column of each value of a column that holds text.
+        unknown: what to do about a value of such a column that the training file does not have: `error`, or `ignore`
+            it, so that all of its columns are 0.
         missing: `error`; `drop` leaves rows with gaps out; `mean` puts the mean of the training rows.
-        header: whether the first line names the columns.
+        missing_values: what stands for a gap, to the letter; null for an empty cell, NA, N/A, NaN, null, none, ? and -
+            (in a target, none and - are names).
+        header: whether the first line names the columns; `auto` tells by the types of the columns.
         delimiter: a character, `tab`, `space` or `auto`.
         decimal: the decimal point.
+        thousands: what separates thousands, such as `.` in 1.234,5; null for nothing.
         encoding: of the text.
         shape, classes, outputs, seed, val, test, limit, scale, scale_target: as in `Table`.
     """
 
-    fitted = ("target", "target_type", "features", "has_header", "header_names", "target_indices", "fill_values")
+    fitted: ClassVar[tuple[str, ...]] = (
+        *("target", "target_type", "features", "has_header", "header_names", "target_indices", "fill_values"),
+        *("decimal", "thousands", "missing_values", "missing_targets"),  # new rows are read by training's rules
+    )
 
     def __init__(
         self,
@@ -58,10 +74,13 @@ class Csv(Table):
         columns: Sequence[str | int] | None = None,
         ignore: Sequence[str | int] = (),
         one_hot: bool = False,
+        unknown: Literal["error", "ignore"] = "error",
         missing: Literal["error", "drop", "mean"] = "error",
+        missing_values: Sequence[str | float | bool | None] | None = None,
         header: bool | Literal["auto"] = "auto",
         delimiter: str = "auto",
         decimal: Literal[".", ","] = ".",
+        thousands: str | None = None,
         encoding: str = "utf-8",
         shape: Sequence[int] | None = None,
         classes: Count | None = None,
@@ -79,29 +98,55 @@ class Csv(Table):
         self.target: str | None = None  # its name
         self.target_type: Literal["auto", "classes", "numbers"] = target_type
         self.selected_columns, self.ignore, self.one_hot, self.missing = columns, list(ignore), one_hot, missing
-        self.header, self.delimiter, self.decimal, self.encoding = header, delimiter, decimal, encoding
-        self.features: list[Feature] = []
+        self.header, self.delimiter, self.encoding, self.unknown = header, delimiter, encoding, unknown
+        self.missing_values = list(MISSING) if missing_values is None else [numbers.to_cell(v) for v in missing_values]
+        # `none` is a good name for a class, unless it was said to be a gap.
+        self.missing_targets = [v for v in self.missing_values if missing_values is not None or v not in NAMES]
+        if thousands is not None and (len(thousands) != 1 or thousands == decimal or thousands.isalnum()):
+            raise UsageError(
+                f"dataset.thousands={thousands} was given; needed: one character that is no decimal point (dataset."
+                f"decimal={decimal})"
+            )
+        self.decimal, self.thousands = decimal, thousands
         # Of the training file:
+        self.features: list[Feature] = []
         self.has_header, self.header_names, self.target_indices = False, list[str](), list[int]()
-        self.fill_values = torch.zeros(())  # (features,) what stands for a gap
+        self.fill_values = torch.zeros(())  # (features,) float64 what stands for a gap
 
     @property
     def source(self) -> str:
         return str(self.path)
 
+    @property
+    def cells(self) -> CellFormat:
+        """How cells are to be understood."""
+        return CellFormat(self.decimal, self.thousands, self.missing_values)
+
     def read(self) -> dict[str, Split | Stream]:
-        table = self._read_table(files.require_path(self.path, "dataset.path", "FILE.csv"))
-        if not self.is_fitted:
-            self.has_header, self.header_names = table.has_header, table.names
-            targets = self.target_indices = [table.find_column(column, "dataset.target") for column in self.targets]
-            self.target = table.names[targets[0]] if targets else None
-            self.features = self._select_features(table, targets)
-            self.columns = [name for feature in self.features for name in _column_names(feature)]
-        parts: dict[str, Split | Stream] = {"train": self._make_split(table, self._find_targets(table))}
+        path = files.require_path(self.path, "dataset.path", "FILE.csv")
+        parts: dict[str, Split | Stream] = {"train": self._read_part(path) if self.is_fitted else self._fit_to(path)}
         if self.test_path is not None:
-            other = self._read_table(files.require_path(self.test_path, "dataset.test_path", "FILE.csv"))
-            parts["test"] = self._make_split(other, self._find_targets(other))
+            parts["test"] = self._read_part(files.require_path(self.test_path, "dataset.test_path", "FILE.csv"))
         return parts
+
+    def _fit_to(self, path: Path) -> Split:
+        """Read the training file and keep what its columns are."""
+        file = self._open(path)
+        self.has_header, self.header_names = file.has_header, file.names
+        targets = self.target_indices = [file.find_column(column, "dataset.target") for column in self.targets]
+        self.target = file.names[targets[0]] if targets else None
+        indices = self._select_columns(file, targets)
+        texts = [index for index in indices if file.looks_like_text(index)]
+        table = file.read([index for index in indices if index not in texts], [*targets, *texts])
+        self.features = self._make_features(table, indices)
+        self.columns = [name for feature in self.features for name in feature.names]
+        return self._make_split(table, indices, targets)
+
+    def _read_part(self, path: Path) -> Split:
+        """Read a file with targets as the training file was read."""
+        file = self._open(path, (lambda first: self._find_header(first) or None) if self.has_header else None)
+        indices, targets = self._find_features(file), self._find_targets(file)
+        return self._make_split(self._read_features(file, indices, targets), indices, targets)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "features": [list(feature) for feature in self.features]}
@@ -110,13 +155,14 @@ class Csv(Table):
         super()._restore({**state, "features": [Feature(*feature) for feature in state["features"]]})
 
     def check_finite(self, values: Tensor, what: str) -> None:
-        # Gaps that were asked to be filled are filled by `prepare`, from the training split alone.
-        super().check_finite(values.nan_to_num(0) if self.missing == "mean" else values, what)
+        # Cells are finite, or gaps that `prepare` fills from the training split alone: others were dropped or refused.
+        pass
 
     def prepare(self, train: Split | Stream) -> None:
         assert isinstance(train, Split)
         if not self.is_fitted:
-            self.fill_values = train.x.nanmean(0).nan_to_num(0)
+            fill = train.x.nanmean(0).nan_to_num(0) if self.missing == "mean" else torch.zeros(train.x.shape[1])
+            self.fill_values = fill.double()
         if self.missing == "mean":
             for name, part in self.splits.items():
                 assert isinstance(part, Split)
@@ -124,154 +170,310 @@ class Csv(Table):
             train = Split(torch.where(train.x.isnan(), self.fill_values, train.x), train.y)
         super().prepare(train)
 
+    def take_parts(self, part: Split | Stream, rows: Mapping[str, Tensor]) -> Mapping[str, Part]:
+        """Take the splits' rows: all of them where the table lies in memory, which holds its values once."""
+        assert isinstance(part, Split)
+        order, sizes = torch.cat(list(rows.values())), [len(index) for index in rows.values()]
+        if len(order) < len(part):  # `limit`
+            return super().take_parts(part, rows)
+        for low in range(0, part.x.shape[1], PERMUTED):
+            columns = part.x[:, low : low + PERMUTED]
+            columns.copy_(columns.index_select(0, order))
+        ys = [None] * len(sizes) if part.y is None else part.y[order].split(sizes)
+        return {name: Split(x, y) for name, x, y in zip(rows, part.x.split(sizes), ys, strict=True)}
+
     def inputs(self, path: Path) -> Split:
         """Read raw features (n, features) from another file; a target in it is passed over."""
         # One row may look like a header, or a header like a row: the training file's names tell.
-        table = delimited.read_table(path, self.delimiter, False, self.encoding)
-        if not self.has_header or set(table.rows[0]) & set(self.header_names):
-            table = self._read_table(path)
-        x = self._extract_features(table)
+        file = self._open(path, self._find_header if self.has_header else None)
+        indices = self._find_features(file)
+        table = self._drop_gaps(self._read_features(file, indices, []), indices, [], is_new=True)
+        x = self._extract_features(table, indices)
         return Split(torch.where(x.isnan(), self.fill_values, x) if self.missing == "mean" else x)
 
     # -- columns -----------------------------------------------------------------------------------------------------
 
-    def _read_table(self, path: Path) -> DelimitedTable:
-        return delimited.read_table(path, self.delimiter, self.header, self.encoding)
+    def _open(self, path: Path, header: Callable[[list[str]], bool | None] | None = None) -> DelimitedFile:
+        file = DelimitedFile(path, self.delimiter, header or self.header, self.encoding, self.cells)
+        for note in file.notes:
+            self.note(note)
+        return file
 
-    def _select_features(self, table: DelimitedTable, targets: list[int]) -> list[Feature]:
+    def _find_header(self, first: list[str]) -> bool:
+        """Return whether the first row of another file holds names of the training file's columns."""
+        known = [cell in self.header_names for cell in first if cell]
+        return all(known) or any(cell in self.header_names and self.cells.parse(cell) is None for cell in first)
+
+    def _select_columns(self, file: DelimitedFile, targets: list[int]) -> list[int]:
         if self.selected_columns is None:
-            indices = [i for i in range(len(table.names)) if i not in targets]
+            indices = [i for i in range(len(file.names)) if i not in targets]
         else:
-            indices = [table.find_column(column, "dataset.columns") for column in self.selected_columns]
-        left_out = {table.find_column(column, "dataset.ignore") for column in self.ignore}
+            indices = [file.find_column(column, "dataset.columns") for column in self.selected_columns]
+        left_out = {file.find_column(column, "dataset.ignore") for column in self.ignore}
         indices = [i for i in indices if i not in left_out]
         if set(indices) & set(targets):
-            raise UsageError(f"{table.path}: the target {self.target!r} is among dataset.columns; leave it out there")
+            raise UsageError(f"{file.path}: the target {self.target!r} is among dataset.columns; leave it out there")
         if not indices:
-            raise UsageError(f"{table.path} has no column besides the target; needed: at least one feature")
-        features, text = [], []
+            raise UsageError(f"{file.path} has no column besides the target; needed: at least one feature")
+        return indices
+
+    def _make_features(self, table: DelimitedTable, indices: list[int]) -> list[Feature]:
+        """Make the features of a training file by what its columns hold."""
+        flipped = [index for index in indices if index in table.first_text]
+        table.read_texts(flipped if self.one_hot else flipped[:1])
+        first_text = dict(table.first_text)  # of each column that holds text, its row
         for index in indices:
-            _, row = table.parse_column(index, self.decimal)
-            if row is None:
-                features.append(Feature(table.names[index], index))
-            elif self.one_hot:
-                values = sorted({cells[index] for cells in table.rows if cells[index].lower() not in MISSING})
-                if len(values) > MAX_ONE_HOT:
-                    raise UsageError(
-                        f"{table.path}: column {table.names[index]!r} holds {len(values)} different texts; needed: at "
-                        f"most {MAX_ONE_HOT} for dataset.one_hot; type 'dataset.ignore=[{_quote(table.names[index])}]'"
-                    )
-                features.append(Feature(table.names[index], index, values))
+            if index in table.texts and index not in first_text:
+                row = table.parse_text(index, self.missing_values)[1]
+                if row is not None:
+                    first_text[index] = row
+        features, refused = [], []
+        for index in indices:
+            name = table.names[index]
+            if index not in first_text:
+                features.append(Feature(name, index))
+                continue
+            values = table.texts[index].find_values(self.missing_values) if index in table.texts else []
+            self._check_thousands(table, index, values)
+            if not self.one_hot and values and {value.lower() for value in values} == {"false", "true"}:
+                features.append(Feature(name, index, values, one_hot=False))
+                self.note(f"{table.path}: column {name!r} holds {values[0]} and {values[1]}, taken for 0 and 1")
+            elif not self.one_hot:
+                refused.append(index)
+            elif len(values) > MAX_ONE_HOT:
+                raise UsageError(
+                    f"{table.path}: column {name!r} holds {len(values)} different texts; needed: at most {MAX_ONE_HOT} "
+                    f"for dataset.one_hot; type 'dataset.ignore=[{_quote(name)}]'"
+                )
             else:
-                text.append((index, row))
-        if text:
-            index, row = text[0]
-            names = ",".join(_quote(table.names[index]) for index, _ in text)
-            comma = "," in table.rows[row][index] and self.decimal == "."
-            raise UsageError(
-                f"{table.describe_cell(row, index)} holds text ({table.rows[row][index]!r}); needed: numbers; type "
-                f"'dataset.ignore=[{names}]' to leave {'it' if len(text) == 1 else 'such columns'} out, or "
-                "dataset.one_hot=true to make a column of each value"
-                + (", or dataset.decimal=',' if that is a decimal point" if comma else "")
-            )
+                features.append(Feature(name, index, values))
+        if refused:
+            raise self._describe_text(table, refused, first_text[refused[0]])
         return features
 
-    def _find_targets(self, table: DelimitedTable) -> list[int]:
+    def _describe_text(self, table: DelimitedTable, columns: list[int], row: int) -> UsageError:
+        cell = table.read_cell(row, columns[0])
+        what = f"{table.describe_cell(row, columns[0])} {numbers.explain_text(cell, self.cells.decimal)}"
+        names = ",".join(_quote(table.names[index]) for index in columns)
+        comma = "," in cell and self.cells.decimal == "."
+        return UsageError(
+            f"{what}; type 'dataset.ignore=[{names}]' to leave {'it' if len(columns) == 1 else 'such columns'} out, or "
+            "dataset.one_hot=true to make a column of each value"
+            + (", or dataset.decimal=',' if that is a decimal point" if comma else "")
+        )
+
+    def _check_thousands(self, table: DelimitedTable, column: int, values: list[str]) -> None:
+        """Refuse a column whose texts would all be numbers but for a thousands separator: nobody names things so."""
+        marks = {}  # of each text that is no number
+        for value in values:
+            if self.cells.parse(value) is None:
+                mark = numbers.find_thousands(value, self.cells.decimal)
+                if mark is None:
+                    return
+                marks[value] = mark
+        if not marks:
+            return
+        text = table.texts[column]
+        row = int(np.array([value in marks for value in text.values])[text.codes].argmax())
+        value = text.values[text.codes[row]]
+        mark = marks[value]
+        raise UsageError(
+            f"{table.describe_cell(row, column)} holds {value!r}, whose {mark!r} is no decimal point (dataset.decimal="
+            f"{self.cells.decimal!r}); type \"dataset.thousands='{mark}'\" if it separates thousands"
+            + (", or \"dataset.decimal=','\" if it is a decimal point" if mark == "," else "")
+        )
+
+    def _find_targets(self, file: DelimitedFile) -> list[int]:
         """Find a file's columns of the targets: by name, or by place if it or the training file has no names."""
-        if table.has_header and self.has_header:
-            return [table.find_column(self.header_names[i], "dataset.target") for i in self.target_indices]
-        if len(table.names) != len(self.header_names):
+        if file.has_header and self.has_header:
+            return [file.find_column(self.header_names[i], "dataset.target") for i in self.target_indices]
+        if len(file.names) != len(self.header_names):
             raise UsageError(
-                f"{table.path} has {len(table.names)} columns; needed: {len(self.header_names)}, as in the data that "
-                "was trained on"
+                f"{file.path} has {len(file.names)} columns; needed: {len(self.header_names)}, as in the data that was "
+                "trained on"
             )
         return self.target_indices
 
-    def _find_features(self, table: DelimitedTable) -> list[int]:
+    def _find_features(self, file: DelimitedFile) -> list[int]:
         """Find a file's columns of the features: by name, or by place if it or the training file has no names."""
-        if table.has_header and self.has_header:
-            return [table.find_column(feature.name, f"{self.path}: column") for feature in self.features]
+        if file.has_header and self.has_header:
+            return [file.find_column(feature.name, f"{self.path}: column") for feature in self.features]
         indices = [feature.column for feature in self.features]
-        if len(table.names) == len(self.header_names):
+        if len(file.names) == len(self.header_names):
             return indices
-        if len(table.names) + len(self.target_indices) == len(self.header_names):  # rows to predict have no target
+        if len(file.names) + len(self.target_indices) == len(self.header_names):  # rows to predict have no target
             return [index - sum(target < index for target in self.target_indices) for index in indices]
         raise UsageError(
-            f"{table.path} has {len(table.names)} columns; needed: {len(self.header_names)}, as in {self.path}"
+            f"{file.path} has {len(file.names)} columns; needed: {len(self.header_names)}, as in {self.path}"
         )
 
-    def _extract_features(self, table: DelimitedTable) -> Tensor:
-        """Extract the features (rows, columns) of a file, NaN for gaps."""
-        columns = []
-        for feature, index in zip(self.features, self._find_features(table), strict=True):
-            if feature.values is not None:
-                cells = np.array([row[index] for row in table.rows])
-                columns += [(cells == value).astype(np.float64) for value in feature.values]
-                continue
-            numbers, text = table.parse_column(index, self.decimal)
-            if text is not None:
-                raise UsageError(
-                    f"{table.describe_cell(text, index)} holds text ({table.rows[text][index]!r}); needed: a number"
-                )
-            infinite = np.flatnonzero(np.isinf(numbers))
-            if len(infinite):
-                row = int(infinite[0])
-                raise UsageError(
-                    f"{table.describe_cell(row, index)} holds {table.rows[row][index]}; needed: a finite number"
-                )
-            columns.append(numbers)
-        return torch.from_numpy(np.stack(columns, 1)).float()
+    def _read_features(self, file: DelimitedFile, indices: list[int], targets: list[int]) -> DelimitedTable:
+        """Read a file's features, and targets, as the training file has them."""
+        texts = [index for feature, index in zip(self.features, indices, strict=True) if feature.values is not None]
+        table = file.read([index for index in indices if index not in texts], [*targets, *texts])
+        for index, row in table.first_text.items():
+            cell = table.read_cell(row, index)
+            what = numbers.explain_text(cell, self.cells.decimal)
+            raise UsageError(f"{table.describe_cell(row, index)} {what}, as in {self.path}")
+        return table
 
-    def _make_split(self, table: DelimitedTable, targets: list[int]) -> Split:
-        table = self._drop_gaps(table, targets)
-        x = self._extract_features(table)
-        empty = x.isnan().all(0)
-        if empty.any():
-            name = (self.columns or [])[int(empty.nonzero()[0])]
-            raise UsageError(f"{table.path}: column {name!r} holds no values; type 'dataset.ignore=[{_quote(name)}]'")
+    def _extract_features(self, table: DelimitedTable, indices: list[int]) -> Tensor:
+        """Extract the features (rows, columns) float64 of a file, NaN for gaps."""
+        if table.numeric == indices and all(feature.values is None for feature in self.features):
+            return torch.from_numpy(table.matrix)  # as it was read: no second copy
+        columns = []
+        for feature, index in zip(self.features, indices, strict=True):
+            if feature.values is not None:
+                columns += self._encode_categories(table, feature, index)
+            elif index in table.texts:  # no cell of it looked like a number at first
+                columns.append(table.parse_text(index, self.missing_values)[0])
+            else:
+                columns.append(table.get_numbers(index))
+        return torch.from_numpy(np.stack(columns, 1))
+
+    def _encode_categories(self, table: DelimitedTable, feature: Feature, index: int) -> list[np.ndarray]:
+        """Encode a column of text: a column (rows,) float64 for each category, or one for two; NaN for gaps."""
+        assert feature.values is not None
+        text = table.texts[index]
+        gaps = text.is_gap(self.missing_values)
+        place = {value: i for i, value in enumerate(feature.values)}
+        codes = np.array([place.get(value, -1) for value in text.values], dtype=np.int64)[text.codes]
+        unknown = (codes < 0) & ~gaps
+        if unknown.any():
+            row = int(unknown.argmax())
+            value, seen = text.values[text.codes[row]], ", ".join(feature.values[:20])
+            if self.unknown == "error" or not feature.one_hot:
+                hint = "; type dataset.unknown=ignore to take such values for none of them" if feature.one_hot else ""
+                raise UsageError(
+                    f"{table.describe_cell(row, index)} holds {value!r}, which training did not see; needed: one of "
+                    f"{seen}{hint}"
+                )
+            self.note(
+                f"{table.path}: {int(unknown.sum())} of {table.rows} cells of column {feature.name!r} hold values that "
+                f"training did not see, such as {value!r} ({seen}); all of their columns are 0"
+            )
+        values = [codes == i for i in range(len(feature.values))] if feature.one_hot else [codes == 1]
+        return [np.where(gaps, np.nan, value.astype(np.float64)) for value in values]
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def _make_split(self, table: DelimitedTable, indices: list[int], targets: list[int]) -> Split:
+        table = self._drop_gaps(table, indices, targets)
+        x = self._extract_features(table, indices)
+        for place, name in enumerate(self.columns or []):
+            if bool(x[:1, place].isnan().any()) and bool(x[:, place].isnan().all()):
+                raise UsageError(
+                    f"{table.path}: column {name!r} holds no values; type 'dataset.ignore=[{_quote(name)}]'"
+                )
         if not targets:
             return Split(x)
-        columns = [table.parse_column(index, self.decimal) for index in targets]
-        text = any(row is not None for _, row in columns)
-        if text and len(targets) > 1:
-            raise UsageError(f"{table.path}: several targets were given and one holds text; needed: numbers")
-        values = np.array([row[targets[0]] for row in table.rows]) if text else np.stack([v for v, _ in columns], 1)
-        what = f"{table.path}, column {table.names[targets[0]]!r}"
-        if not text and len(targets) == 1:
-            values = values[:, 0]
-        y, self.names = labels.encode_targets(values, what, self.target_type, self.names)
+        if len(targets) == 1:
+            y, self.names, note = self._encode_target(table, targets[0])
+            if note:
+                self.note(note)
+        else:
+            y = torch.from_numpy(np.stack([self._parse_target(table, index, targets) for index in targets], 1))
         self.target_type = "classes" if self.names else "numbers"  # the test file follows the training file
         return Split(x, y)
 
-    def _drop_gaps(self, table: DelimitedTable, targets: list[int]) -> DelimitedTable:
-        """Drop rows with gaps, or refuse them. A row without a target is of no use even where gaps are filled."""
-        indices = [] if self.missing == "mean" else self._find_features(table)
-        gap = {
-            index: np.array(
-                [row[index].lower() in (MISSING_TARGETS if index in targets else MISSING) for row in table.rows]
+    def _encode_target(self, table: DelimitedTable, index: int) -> EncodedTargets:
+        what, text = f"{table.path}, column {table.names[index]!r}", table.texts[index]
+        values, row = table.parse_text(index, self.missing_targets)
+        how = self.target_type
+        if row is not None and how != "classes":
+            self._check_thousands(table, index, text.find_values(self.missing_targets))
+        is_guess = how == "auto" and row is None
+        if how == "numbers" or (is_guess and not labels.is_categorical(values)):
+            if row is not None:
+                cell = table.read_cell(row, index)
+                raise UsageError(
+                    f"{table.describe_cell(row, index)} {numbers.explain_text(cell, self.cells.decimal)}; or type "
+                    "dataset.target_type=classes"
+                )
+            return labels.encode_numbers(values, what, how)
+        encoded = labels.encode_classes(text.codes, text.values, what, self.names, table.find_line)
+        return encoded._replace(note=labels.describe_guess(what, values, True)) if is_guess else encoded
+
+    def _parse_target(self, table: DelimitedTable, index: int, targets: list[int]) -> np.ndarray:
+        values, row = table.parse_text(index, self.missing_targets)
+        if row is not None:
+            raise UsageError(
+                f"{table.describe_cell(row, index)} {numbers.explain_text(table.read_cell(row, index))}: several "
+                "targets were given and one holds text; needed: numbers"
             )
-            for index in [*targets, *indices]
-        }
-        gaps = {index: mask for index, mask in gap.items() if mask.any()}
+        return values
+
+    def _drop_gaps(
+        self, table: DelimitedTable, indices: list[int], targets: list[int], is_new: bool = False
+    ) -> DelimitedTable:
+        """Drop rows with gaps, or refuse them, as always among new rows: each of these is to have its prediction.
+
+        A row without a target is of no use even where gaps are filled.
+        """
+        gaps = {index: mask for index, mask in self._find_gaps(table, indices, targets) if mask.any()}
+        total = sum(int(mask.sum()) for mask in gaps.values())
+        among = ", ".join(table.names[index] for index in gaps)
+        if self.missing == "mean" and set(gaps) - set(targets):
+            filled = {index: mask for index, mask in gaps.items() if index not in targets}
+            count = sum(int(mask.sum()) for mask in filled.values())
+            self.note(
+                f"{table.path}: {count} gaps in the columns {', '.join(table.names[i] for i in filled)} were filled "
+                "with the mean of the training rows"
+            )
+            gaps = {index: mask for index, mask in gaps.items() if index in targets}
         if not gaps:
             return table
-        if self.missing == "drop":
-            kept = table.select_rows(~np.logical_or.reduce(list(gaps.values())))
-            if not kept.rows:
+        if self.missing == "drop" and not is_new:
+            dropped = np.logical_or.reduce(list(gaps.values()))
+            if dropped.all():
                 raise UsageError(f"{table.path} has a gap in every row; type dataset.missing=mean")
+            kept = table.select_rows(~dropped)
+            gone = self._find_lost_classes(table, kept, targets)
+            classes = f"; {'class' if len(gone) == 1 else 'classes'} {', '.join(gone)} gone" if gone else ""
+            self.note(f"{table.path}: {int(dropped.sum())} of {table.rows} rows dropped: gaps in {among}{classes}")
             return kept
         index, mask = next(iter(gaps.items()))
-        total = sum(int(mask.sum()) for mask in gaps.values())
-        more = f" ({total} gaps in the columns {', '.join(table.names[p] for p in gaps)})" if total > 1 else ""
+        row = int(mask.argmax())
+        cell = table.read_cell(row, index)
+        held = "is empty" if cell == "" else f"holds {cell!r}, which stands for a gap"
+        more = f" ({total} gaps in the columns {among})" if total > 1 else ""
+        if is_new:
+            raise UsageError(
+                f"{table.describe_cell(row, index)} {held}{more}; needed: a value; fill it in or remove the row"
+            )
         fix = "" if index in targets else "dataset.missing=mean to fill gaps with the mean of the training rows, or "
+        others = [value for value in self.missing_values if value != cell]
+        name = f', or "{_format_missing(others)}" to keep {cell!r} as a name' if cell else ""
         raise UsageError(
-            f"{table.describe_cell(int(np.flatnonzero(mask)[0]), index)} is empty{more}; needed: a value; type {fix}"
-            "dataset.missing=drop to leave such rows out"
+            f"{table.describe_cell(row, index)} {held}{more}; needed: a value; type {fix}"
+            f"dataset.missing=drop to leave such rows out{name}"
         )
 
+    def _find_gaps(self, table: DelimitedTable, indices: list[int], targets: list[int]) -> list[tuple[int, np.ndarray]]:
+        """Find the gaps (rows,) in each column."""
+        found = [(index, table.texts[index].is_gap(self.missing_targets)) for index in targets]
+        has_gaps = table.has_numeric_gaps()
+        for index in indices:
+            if index in table.texts:
+                found.append((index, table.texts[index].is_gap(self.missing_values)))
+            elif has_gaps:
+                found.append((index, np.isnan(table.get_numbers(index))))
+        return found
 
-def _column_names(feature: Feature) -> list[str]:
-    return [feature.name] if feature.values is None else [f"{feature.name}={value}" for value in feature.values]
+    def _find_lost_classes(self, table: DelimitedTable, kept: DelimitedTable, targets: list[int]) -> list[str]:
+        """Find the names of classes that no row is left of, those that stand for a gap among them."""
+        if len(targets) != 1 or self.target_type == "numbers":
+            return []
+        before = table.texts[targets[0]].find_values([""])
+        known = (value for value in before if value not in self.missing_targets)
+        if len(before) > labels.MAX_NUMERIC_CLASSES and all(self.cells.parse(value) is not None for value in known):
+            return []  # numbers
+        return sorted(set(before) - set(kept.texts[targets[0]].find_values([""])))
+
+
+def _format_missing(values: Sequence[str]) -> str:
+    short = values if len(values) <= 3 else [value for value in values if value == ""]
+    return numbers.format_missing(short)
 
 
 def _quote(name: str) -> str:

@@ -1,27 +1,111 @@
-"""A delimited text file as rows of text. Every complaint names the file, the line and the column."""
+"""Delimited text as columns of numbers and of categories: the one reader of all tables.
+
+Arrow cuts the file into cells, a few megabytes at a time; each cell is text until its whole column is known to hold
+numbers by the grammar of `numbers`. Only float64 values and the codes of texts are kept. Every complaint names the
+file, the line and the column: the file is read again for it, up to there.
+"""
 
 import csv
 import difflib
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dlx.datasets.tables import numbers, text_stream
+from dlx.datasets.tables.header import HeaderGuess, guess_header
+from dlx.datasets.tables.text_stream import BlockStream, UnusualQuotesError, read_text
 from dlx.errors import UsageError
 
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
+# What stands for a gap where nothing is said of it. Matched to the letter, as all texts: Na is sodium.
+MISSING = ("", "NA", "na", "N/A", "n/a", "NaN", "nan", "NAN", "NULL", "null", "Null", "None", "none", "NONE", "?", "-")
+SAMPLE_CELLS, SAMPLE_ROWS = 5000, 1000  # that are looked at to tell a header
+
+__all__ = ["MISSING", "CellFormat", "DelimitedFile", "DelimitedTable", "TextColumn", "read_table", "read_text"]
 
 
-class DelimitedTable(NamedTuple):
-    """Rows of one width."""
+class CellFormat(NamedTuple):
+    """How cells are to be understood."""
 
-    path: Path
-    names: list[str]  # of the columns: the header's, or 0, 1, 2, …
-    has_header: bool  # whether there is a header
-    rows: list[list[str]]
-    line_numbers: list[int]  # where each row stands in the file, counted from 1
+    decimal: str = "."
+    thousands: str | None = None  # what separates thousands
+    missing: Sequence[str] = MISSING  # what stands for a gap
+
+    def parse(self, cell: str) -> float | None:
+        """Parse a cell that is no gap; None where it is text."""
+        return numbers.parse_number(cell, self.decimal, self.thousands)
+
+
+class TextColumn(NamedTuple):
+    """A column as categories."""
+
+    codes: np.ndarray  # (rows,) int32, into
+    values: list[str]  # the different cells, as they stand in the file
+
+    def is_gap(self, missing: Sequence[str]) -> np.ndarray:
+        """Return which cells (rows,) stand for gaps."""
+        known = frozenset(missing)
+        gaps = [i for i, value in enumerate(self.values) if value in known]
+        return np.isin(self.codes, gaps) if gaps else np.zeros(len(self.codes), dtype=bool)
+
+    def find_values(self, missing: Sequence[str]) -> list[str]:
+        """Return the different texts that occur, sorted, gaps apart."""
+        occurring = np.bincount(self.codes, minlength=len(self.values)) > 0
+        return sorted(v for v, occurs in zip(self.values, occurring, strict=True) if occurs and v not in missing)
+
+
+class DelimitedFile:
+    """A file whose separator and header are known and whose rows are still to be read.
+
+    Blank lines are passed over, and so are columns without a name (a saved index): these leave a note.
+
+    Args:
+        path: of the file.
+        delimiter: a character, `tab`, `space` (any white space), or `auto`.
+        header: whether the first line names the columns; `auto` tells by the columns' types; a function of the first
+            row's cells decides itself, and leaves what it answers None to `auto`.
+        encoding: of the text; a byte order mark is understood.
+        cells: how cells are to be understood.
+
+    Raises:
+        UsageError: it is no text of this encoding, or it has no rows.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        delimiter: str = "auto",
+        header: bool | Literal["auto"] | Callable[[list[str]], bool | None] = "auto",
+        encoding: str = "utf-8",
+        cells: CellFormat | None = None,
+    ) -> None:
+        self.path, self.notes, self._is_padded = path, list[str](), False
+        self.cells = cells or CellFormat()
+        with text_stream.open_binary(path) as file:
+            self.encoding = text_stream.find_encoding(file.peek(4), encoding)
+        self.separator = self._find_separator(delimiter)
+        first = self._read_sample()
+        self.width = len(first[0])
+        if callable(header):
+            answer = header(first[0])
+            header = "auto" if answer is None else answer
+        same = [row for row in first if len(row) == self.width]
+        guess = guess_header(same, self.cells.parse, self.cells.missing) if header == "auto" else HeaderGuess(header)
+        self.has_header = guess.has_header
+        if guess.note:
+            self.notes.append(f"{path}: {guess.note}")
+        names = first[0] if self.has_header else [str(i) for i in range(self.width)]
+        self.sample = same[self.has_header :]  # the first rows, without a header
+        if len(first) == self.has_header:
+            raise UsageError(f"{path} has a header and no rows; needed: at least one row of numbers")
+        self.used = [i for i, name in enumerate(names) if name]  # where the columns stand in the file
+        self.names = [names[i] for i in self.used]
+        for i in sorted(set(range(self.width)) - set(self.used)):
+            self.notes.append(f"{path}: column {i + 1} has no name and was left out (a saved index is such a column)")
+        duplicate = next((name for i, name in enumerate(self.names) if name in self.names[:i]), None)
+        if duplicate is not None:
+            raise UsageError(f"{path} has two columns named {duplicate!r}; rename one of them")
 
     def find_column(self, column: str | int, option: str) -> int:
         """Return the index of a column given by its name, or by its place (from the end if negative).
@@ -41,124 +125,320 @@ class DelimitedTable(NamedTuple):
             f"{', …' if len(self.names) > 20 else ''}{hint}"
         )
 
-    def parse_column(self, column: int, decimal: str = ".") -> tuple[np.ndarray, int | None]:
-        """Return a column's values, NaN for gaps, and the first row that holds text instead (None if none does)."""
-        cells = [row[column] for row in self.rows]
-        if decimal != ".":
-            cells = [cell.replace(decimal, ".") for cell in cells]
-        try:
-            return np.asarray(cells, dtype=np.float64), None
-        except ValueError:
-            values = [_parse_number(cell) for cell in cells]
-            text = next((row for row, value in enumerate(values) if value is None), None)
-            return np.array([np.nan if value is None else value for value in values]), text
+    def looks_like_text(self, column: int) -> bool:
+        """Return whether the first rows hold text in a column."""
+        cells = (row[self.used[column]] for row in self.sample)
+        return any(cell not in self.cells.missing and self.cells.parse(cell) is None for cell in cells)
+
+    def read(self, numeric: Sequence[int], text: Sequence[int] = ()) -> "DelimitedTable":
+        """Read all rows: some columns as numbers, some as text.
+
+        Raises:
+            UsageError: rows differ in width, or quotes are not closed.
+        """
+        import pyarrow as pa
+
+        block, careful = text_stream.BLOCK, False
+        while True:
+            try:
+                return self._read(numeric, text, block, careful)
+            except UnusualQuotesError:
+                careful = True
+            except pa.ArrowInvalid as error:
+                if "straddling" in str(error) and block < 2**30:  # a row longer than a block
+                    block *= 8
+                    continue
+                self._find_bad_row()
+                raise UsageError(f"{self.path} cannot be read ({error}); look at its quotes and delimiters") from error
+
+    def locate_row(self, row: int) -> tuple[int, list[str]]:
+        """Return the line where a row begins, counted from 1, and its cells."""
+        for number, (line, cells) in enumerate(self._iterate_rows(), -self.has_header):
+            if number == row:
+                return line, [cells[i] for i in self.used]
+        raise IndexError(row)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _read(self, numeric: Sequence[int], text: Sequence[int], block: int, careful: bool) -> "DelimitedTable":
+        import pyarrow as pa
+
+        missing = pa.array(list(self.cells.missing), pa.string())
+        sentinels = [n for n in map(self.cells.parse, self.cells.missing) if n is not None]
+        matrix = np.empty((0, len(numeric)))
+        first_text: dict[int, int] = {}
+        codes: dict[int, list[Any]] = {column: [] for column in text}
+        start = 0
+        for batch in self._read_batches(block, careful):
+            rows = len(batch[0])
+            if start + rows > len(matrix):
+                matrix = self._grow(matrix, start, rows, block)
+            for place, column in enumerate(numeric):
+                if column in first_text:
+                    continue
+                values, wrong = numbers.parse_cells(
+                    batch[self.used[column]], missing, self.cells.decimal, self.cells.thousands
+                )
+                if wrong is not None:
+                    first_text[column] = start + wrong
+                    continue
+                values = np.where(np.isin(values, sentinels), np.nan, values) if sentinels else values
+                matrix[start : start + rows, place] = values
+            for column, chunks in codes.items():
+                chunks.append(batch[self.used[column]].dictionary_encode())
+            start += rows
+        matrix.resize((start, len(numeric)), refcheck=False)
+        texts = {column: _join_categories(chunks) for column, chunks in codes.items()}
+        return DelimitedTable(self, start, list(numeric), matrix, first_text, texts)
+
+    def _grow(self, matrix: np.ndarray, filled: int, rows: int, block: int) -> np.ndarray:
+        """Make room for more rows: for as many as the file seems to hold, later for a quarter more.
+
+        Memory that is not written to is not taken yet, and what is left over is given back at the end.
+        """
+        if filled:
+            matrix.resize((max(len(matrix) * 5 // 4, filled + rows), matrix.shape[1]), refcheck=False)
+            return matrix
+        blocks = self.path.stat().st_size / block
+        return np.empty((max(rows, round(1.05 * rows * blocks)), matrix.shape[1]))
+
+    def _read_batches(self, block: int, careful: bool) -> Iterator[list[Any]]:
+        """Yield the cells below the header, column by column, without white space around them or blank rows."""
+        from pyarrow import csv as arrow_csv
+        from pyarrow import string
+
+        if careful:
+            rows = (cells for _, cells in self._iterate_rows())
+            blocks = text_stream.quote_rows(rows, self.separator)
+        elif self.separator == " ":
+            blocks = text_stream.squeeze_spaces(text_stream.decode_blocks(self.path, self.encoding))
+        else:
+            blocks = text_stream.check_quotes(
+                text_stream.decode_blocks(self.path, self.encoding), self.separator.encode()
+            )
+        names = [str(i) for i in range(self.width)]
+        reader = arrow_csv.open_csv(
+            BlockStream(self._look_for_padding(blocks)),
+            read_options=arrow_csv.ReadOptions(column_names=names, block_size=block, use_threads=False),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=self.separator,
+                quote_char=False if self.separator == " " else '"',
+                newlines_in_values=self.separator != " ",
+                invalid_row_handler=self._handle_width,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, string()), strings_can_be_null=False, check_utf8=False
+            ),
+        )
+        header = self.has_header
+        for batch in reader:
+            columns = [numbers.trim(column) for column in batch.columns] if self._is_padded else batch.columns
+            columns = _drop_blank_rows(columns)
+            if header and len(columns[0]):
+                columns, header = [column.slice(1) for column in columns], False
+            if len(columns[0]):
+                yield columns
+
+    def _look_for_padding(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """Notice, for all that is read from here on, whether there is anything that could be white space in a cell."""
+        marks = [mark for mark in (b" ", b"\t", b'"') if mark != self.separator.encode()]
+        self._is_padded = False
+        for block in blocks:
+            self._is_padded = self._is_padded or not block.isascii() or any(mark in block for mark in marks)
+            yield block
+
+    def _handle_width(self, row: Any) -> str:
+        return "error" if row.text.replace(self.separator, "").strip() else "skip"
+
+    def _iterate_rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield each row that is not blank, and the line where it begins: Python's reader, slow, for a look at a few.
+
+        Raises:
+            UsageError: a quote is where none may be, or is not closed.
+        """
+        newline = None if self.separator == " " else ""
+        encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
+        with self.path.open(encoding=encoding, newline=newline) as file:
+            try:
+                if self.separator == " ":
+                    yield from ((number, line.split()) for number, line in enumerate(file, 1) if line.strip())
+                    return
+                reader = csv.reader(file, delimiter=self.separator, skipinitialspace=True, strict=True)
+                line = 1
+                for cells in reader:
+                    plain = [cell.strip() for cell in cells]
+                    if any(plain):
+                        yield line, plain
+                    line = reader.line_num + 1
+            except csv.Error as error:
+                raise UsageError(
+                    f"{self.path}, line {reader.line_num} cannot be read ({error}); look at its quotes"
+                ) from error
+            except UnicodeDecodeError as error:
+                raise text_stream.describe_encoding_error(self.path, self.encoding, error) from error
+
+    def _read_sample(self) -> list[list[str]]:
+        """Read the first rows: enough to tell what each column holds."""
+        sample: list[list[str]] = []
+        for _, cells in self._iterate_rows():
+            sample.append(cells)
+            if len(sample) > max(20, min(SAMPLE_ROWS, SAMPLE_CELLS // len(cells))):
+                break
+        return sample
+
+    def _find_separator(self, delimiter: str) -> str:
+        lines: list[str] = []
+        blocks = text_stream.decode_blocks(self.path, self.encoding)
+        text = ""
+        for block in blocks:  # the first one, unless it is blank or a piece of one line
+            text += block.decode(errors="ignore")
+            lines = [line for line in text.splitlines()[:20] if line.strip()]
+            if len(lines) > 1:
+                break
+        if not lines:
+            raise UsageError(f"{self.path} is empty; needed: at least one row of numbers")
+        found = (
+            _detect_delimiter(lines) if delimiter == "auto" else {"tab": "\t", "space": " "}.get(delimiter, delimiter)
+        )
+        if len(found) != 1:
+            raise UsageError(f"dataset.delimiter={delimiter} was given; needed: one character, tab, space or auto")
+        return found
+
+    def _find_bad_row(self) -> None:
+        """Refuse the first row of another width."""
+        begin = None
+        for line, cells in self._iterate_rows():
+            begin = line if begin is None else begin
+            if len(cells) != self.width:
+                raise UsageError(
+                    f"{self.path}, line {line} has {len(cells)} columns; needed: {self.width}, as in line {begin}; "
+                    "correct the line, or name the right delimiter "
+                    f"(dataset.delimiter={'tab' if self.separator.isspace() else self.separator} was used)"
+                )
+
+
+class DelimitedTable:
+    """The rows of a file.
+
+    Args:
+        file: that they stand in.
+        rows: their number.
+        numeric: columns that were read as numbers.
+        matrix: their values (rows, columns) float64, NaN for gaps; not of those that hold text.
+        first_text: where columns hold text, the first row that does.
+        texts: columns that were read as text.
+        index: (rows,) places of the rows in the file, where only some are left.
+    """
+
+    def __init__(
+        self,
+        file: DelimitedFile,
+        rows: int,
+        numeric: list[int],
+        matrix: np.ndarray,
+        first_text: dict[int, int],
+        texts: dict[int, TextColumn],
+        index: np.ndarray | None = None,
+    ) -> None:
+        self.file, self.rows, self.numeric, self.matrix = file, rows, numeric, matrix
+        self.first_text, self.texts, self.index = first_text, texts, index
+        self.path, self.names, self.has_header = file.path, file.names, file.has_header
+
+    def find_column(self, column: str | int, option: str) -> int:
+        """Find a column as `DelimitedFile.find_column` does."""
+        return self.file.find_column(column, option)
+
+    def has_numeric_gaps(self) -> bool:
+        """Return whether any column that was read as numbers has a gap."""
+        return bool(np.isnan(self.matrix.sum()))  # one pass, without a mask of all cells
+
+    def get_numbers(self, column: int) -> np.ndarray:
+        """Return the values (rows,) of a column that was read as numbers."""
+        return self.matrix[:, self.numeric.index(column)]
+
+    def read_texts(self, columns: Sequence[int]) -> None:
+        """Read columns as text that turned out to hold it: the file is read again."""
+        absent = [column for column in columns if column not in self.texts]
+        if absent:
+            texts = self.file.read([], absent).texts
+            self.texts.update(
+                {c: t if self.index is None else t._replace(codes=t.codes[self.index]) for c, t in texts.items()}
+            )
+
+    def parse_text(self, column: int, missing: Sequence[str]) -> tuple[np.ndarray, int | None]:
+        """Parse a column that was read as text: its values (rows,), NaN for gaps, and the first row that is text."""
+        import pyarrow as pa
+
+        text, cells = self.texts[column], self.file.cells
+        values, row = numbers.parse_cells(
+            pa.array(text.values, pa.string()), pa.array(list(missing), pa.string()), cells.decimal, cells.thousands
+        )
+        if row is None:
+            return values[text.codes], None
+        parsed = [np.nan if cell in missing else cells.parse(cell) for cell in text.values]
+        is_text = np.array([value is None for value in parsed], dtype=bool)[text.codes]
+        values = np.array([np.nan if value is None else value for value in parsed])[text.codes]
+        return values, int(is_text.argmax()) if is_text.any() else None
+
+    def locate_row(self, row: int) -> tuple[int, list[str]]:
+        """Return the line of the file where a row begins, counted from 1, and its cells."""
+        return self.file.locate_row(row if self.index is None else int(self.index[row]))
+
+    def find_line(self, row: int) -> int:
+        """Return the line of the file where a row begins, counted from 1."""
+        return self.locate_row(row)[0]
+
+    def read_cell(self, row: int, column: int) -> str:
+        """Return a cell as it stands in the file."""
+        return self.locate_row(row)[1][column]
 
     def describe_cell(self, row: int, column: int) -> str:
         """Say for messages where a cell stands."""
-        return f"{self.path}, line {self.line_numbers[row]}, column {self.names[column]!r}"
+        return f"{self.path}, line {self.locate_row(row)[0]}, column {self.names[column]!r}"
 
     def select_rows(self, rows: np.ndarray) -> "DelimitedTable":
         """Select the rows where a mask (rows,) is true."""
-        selected = np.flatnonzero(rows).tolist()
-        return self._replace(
-            rows=[self.rows[i] for i in selected], line_numbers=[self.line_numbers[i] for i in selected]
-        )
+        index = np.flatnonzero(rows)
+        texts = {column: text._replace(codes=text.codes[index]) for column, text in self.texts.items()}
+        first_text: dict[int, int] = {}
+        for column, row in self.first_text.items():
+            first_text[column] = int(np.searchsorted(index, row))
+        kept = index if self.index is None else self.index[index]
+        return DelimitedTable(self.file, len(index), self.numeric, self.matrix[index], first_text, texts, kept)
 
 
 def read_table(
     path: Path, delimiter: str = "auto", header: bool | Literal["auto"] = "auto", encoding: str = "utf-8"
 ) -> DelimitedTable:
-    """Read a file's rows. Blank lines are passed over, and so are columns without a name (a saved index).
-
-    Args:
-        path: of the file.
-        delimiter: a character, `tab`, `space` (any white space), or `auto`.
-        header: whether the first line names the columns; `auto` looks whether it fits what stands below.
-        encoding: of the text; a byte order mark is understood.
-
-    Raises:
-        UsageError: it is no text of this encoding, it has no rows, or they differ in width.
-    """
-    text = read_text(path, encoding)
-    lines = [line for line in text.splitlines()[:20] if line.strip()]
-    if not lines:
-        raise UsageError(f"{path} is empty; needed: at least one row of numbers")
-    separator = (
-        _detect_delimiter(lines) if delimiter == "auto" else {"tab": "\t", "space": " "}.get(delimiter, delimiter)
-    )
-    if len(separator) != 1:
-        raise UsageError(f"dataset.delimiter={delimiter} was given; needed: one character, tab, space or auto")
-    rows, numbers = _parse_rows(path, text, separator)
-    width = len(rows[0])
-    for row, number in zip(rows, numbers, strict=True):
-        if len(row) != width:
-            raise UsageError(
-                f"{path}, line {number} has {len(row)} columns; needed: {width}, as in line {numbers[0]}; correct the "
-                "line, or name the right delimiter "
-                f"(dataset.delimiter={'tab' if separator.isspace() else separator} was used)"
-            )
-    has_header = _has_header(rows) if header == "auto" else header
-    names = rows[0] if has_header else [str(i) for i in range(width)]
-    rows, numbers = (rows[1:], numbers[1:]) if has_header else (rows, numbers)
-    if not rows:
-        raise UsageError(f"{path} has a header and no rows; needed: at least one row of numbers")
-    used = [i for i, name in enumerate(names) if name]
-    names = [names[i] for i in used]
-    duplicate = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if duplicate is not None:
-        raise UsageError(f"{path} has two columns named {duplicate!r}; rename one of them")
-    if len(used) < width:
-        rows = [[row[i] for i in used] for row in rows]
-    return DelimitedTable(path, names, has_header, rows, numbers)
+    """Read a table whose columns are all wanted as numbers; the arguments and errors are those of `DelimitedFile`."""
+    file = DelimitedFile(path, delimiter, header, encoding)
+    return file.read(range(len(file.names)))
 
 
-def read_text(path: Path, encoding: str, example: str = "FILE.csv (or dataset=image_folder)") -> str:
-    """Read the text of a file; `example` is what to type instead of a folder.
+def _join_categories(chunks: list[Any]) -> TextColumn:
+    import pyarrow as pa
 
-    Raises:
-        UsageError: it cannot be read, is no text of this encoding, or is a program's own format.
-    """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; needed: a file; type dataset.path={example}")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); type another path") from error
-    if content[:2] == b"PK" or content[:4] == b"\xd0\xcf\x11\xe0":
-        raise UsageError(
-            f"{path} is a spreadsheet or an archive; needed: text; save it as CSV from the program it is of"
-        )
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
-    try:
-        text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise UsageError(
-            f"{path}, line {line} is not {encoding} text (byte 0x{content[error.start]:02x}); type the file's own "
-            "encoding, such as dataset.encoding=latin-1"
-        ) from error
-    except LookupError as error:
-        raise UsageError(f"dataset.encoding={encoding} was given; needed: utf-8, latin-1, cp1252, …") from error
-    if "\0" in text:
-        raise UsageError(f"{path} holds binary data; needed: text, such as CSV")
-    return text
+    if not chunks:
+        return TextColumn(np.empty(0, np.int32), [])
+    joined = pa.chunked_array(chunks).unify_dictionaries().combine_chunks()
+    if isinstance(joined, pa.ChunkedArray):
+        joined = joined.chunk(0)
+    return TextColumn(joined.indices.to_numpy(zero_copy_only=False), joined.dictionary.to_pylist())
 
 
-def _parse_rows(path: Path, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
-    if separator == " ":
-        split = [(line.split(), number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        return [row for row, _ in split], [number for _, number in split]
-    rows, numbers = [], []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append([cell.strip() for cell in row])
-                numbers.append(reader.line_num)
-    except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num} cannot be read ({error}); look at its quotes") from error
-    return rows, numbers
+def _drop_blank_rows(columns: list[Any]) -> list[Any]:
+    """Drop the rows whose cells are all empty."""
+    import pyarrow as pa
+
+    blank: np.ndarray | None = None
+    for column in columns:
+        empty = np.diff(numbers.get_offsets(column)) == 0
+        blank = empty if blank is None else blank & empty
+        if not blank.any():
+            return columns
+    assert blank is not None
+    kept = pa.array(~blank)
+    return [column.filter(kept) for column in columns]
 
 
 def _detect_delimiter(lines: Sequence[str]) -> str:
@@ -171,31 +451,3 @@ def _detect_delimiter(lines: Sequence[str]) -> str:
             best, best_agreement = mark, agreement
     # Quoted commas upset the count: a comma in every line is still the best guess.
     return "," if best == " " and all("," in line for line in lines) else best
-
-
-def _has_header(rows: list[list[str]]) -> bool:
-    """Return whether the first row names the columns: it is text where the second one holds numbers."""
-    first = [_parse_number(cell) for cell in rows[0]]
-    if all(value is None for value in first):
-        return True
-    below = [_parse_number(cell) for cell in rows[1]] if len(rows) > 1 else first
-    if any(a is None and b is not None for a, b in zip(first, below, strict=False)):
-        return True
-    # pandas calls columns without names 0, 1, 2, …: numbers, but not the data's.
-    is_counted = rows[0][0] == "0" and all(
-        a is None or cell == str(i) for i, (a, cell) in enumerate(zip(first, rows[0], strict=True))
-    )
-    return is_counted and len(rows) > 1 and (len(first) > 2 or None in first or None in below)
-
-
-def _parse_number(cell: str) -> float | None:
-    """Parse a cell: NaN for a gap, 1 and 0 for true and false, None for text."""
-    lower = cell.strip().lower()
-    if lower in MISSING:
-        return float("nan")
-    if lower in ("true", "false"):
-        return float(lower == "true")
-    try:
-        return None if "_" in lower else float(lower)
-    except ValueError:
-        return None

@@ -118,7 +118,7 @@ class Generation(Task):
                 "task.parzen was given with a dataset that is read bit by bit; needed: one in memory; type "
                 "task.parzen=0"
             )
-        return self.dataset.transform(part.x[:PARZEN_VALIDATION_EXAMPLES].to(device), False, None)
+        return self.dataset.transform_on(part.x[:PARZEN_VALIDATION_EXAMPLES], device)
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         from dlx.figures import figures
