@@ -454,6 +454,10 @@ class Dataset:
             members, rest = split_stratified(rest, train.y, wanted, generator)
             held_out[name] = members
         if self.limit is not None and self.limit < len(rest):
+            self.note(
+                f"{self.source}: dataset.limit={self.limit} left out {len(rest) - self.limit} of {len(rest)} training "
+                "examples"
+            )
             rest, _ = split_stratified(rest, train.y, self.limit, generator)
         taken = self.take_parts(train, {"train": rest, **held_out})
         return {"train": taken["train"], **splits, **{name: taken[name] for name in held_out}}

@@ -40,7 +40,7 @@ def encode_targets(
         raise UsageError(
             f"{what} holds text ({str(values.flat[0])!r}); needed: numbers; type dataset.target_type=classes"
         )
-    if how == "classes" and values.ndim == 2 and _is_one_hot(values):
+    if how == "classes" and values.ndim == 2 and is_one_hot(values):
         values = values.argmax(1)
     if how == "numbers" or not (how == "classes" or text or is_categorical(values)):
         return encode_numbers(values, what, how)
@@ -136,8 +136,11 @@ def _plain_names(texts: Sequence[str]) -> dict[str, str]:
     return {text: text for text in texts} if is_same else plain
 
 
-def _is_one_hot(values: np.ndarray) -> bool:
-    return values.shape[1] > 1 and bool(np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all())
+def is_one_hot(values: np.ndarray) -> bool:
+    """Return whether each row of values (examples, classes) is a single 1 among zeros."""
+    if values.dtype.kind not in "biuf" or values.shape[1] < 2:
+        return False
+    return bool(np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all())
 
 
 def _format_class(value: object) -> str:

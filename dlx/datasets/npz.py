@@ -88,11 +88,15 @@ class Npz(Dataset):
         arrays = _read_arrays(path, self.x)
         names = {part: f"_{part}" if f"{self.x}_{part}" in arrays else "" for part in SPLITS}
         names = {part: end for part, end in names.items() if end or part == "train"}
+        known = {f"{name}{end}" for name in (self.x, self.y, "lengths") for end in names.values()}
+        others = [name for name in arrays if name not in known]
         if f"{self.x}{names['train']}" not in arrays:
             raise UsageError(
                 f"{path} holds the arrays {', '.join(arrays) or 'none'}; needed: {self.x} or {self.x}_train; "
                 "type dataset.x=NAME (and dataset.y=NAME for the targets)"
             )
+        if others:
+            self.note(f"{path}: {len(others)} other arrays passed over ({files.format_some(others)})")
         first = arrays[f"{self.x}{names['train']}"]
         if not self.is_fitted:
             self.kind = self._infer_kind(first)
@@ -157,6 +161,8 @@ class Npz(Dataset):
             raise UsageError(f"{what} is a single number; needed: an array whose first dimension counts examples")
         if values.dtype.kind in "iu" and self.kind not in ("image", "symbols") and not _fits_float64(values):
             self.note(f"{what}: whole numbers beyond 2^53 were rounded to float64")
+        if values.dtype.kind == "f" and values.dtype.itemsize > 8 and (values.astype(np.float64) != values).any():
+            self.note(f"{what}: values of type {values.dtype} were rounded to float64")
         x = self._arrange(torch.from_numpy(_to_supported_dtype(values)), what)
         if targets is None:
             if not self.is_fitted:
@@ -166,10 +172,15 @@ class Npz(Dataset):
             raise UsageError(f"{what} has {len(values)} examples and {target} {len(targets)}; needed: the same number")
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = targets[:, 0]
+        if targets.ndim == 2 and labels.is_one_hot(targets):
+            taken, other = ("classes", "numbers") if self.target_type == "classes" else ("numbers", "classes")
+            self.note(f"{target}: rows with a single 1, taken for {taken}; dataset.target_type={other} if they are not")
         y, self.names, note = labels.encode_targets(targets, target, self.target_type, self.names)
         if note:
             self.note(note)
         self.target_type = "classes" if self.names else "numbers"  # the other parts follow
+        if self.names and self.names != [str(i) for i in range(len(self.names))] and targets.dtype.kind in "biuf":
+            self.note(f"{target}: the classes {files.format_some(self.names)} are numbered from 0")
         return Split(x, y)
 
     def _arrange(self, x: Tensor, what: str) -> Tensor:
@@ -204,7 +215,11 @@ class Npz(Dataset):
                     "255, as in the training part; type dataset.white=… for the value that stands for white"
                 )
             return x.to(torch.uint8)
-        return x if x.dtype == torch.uint8 else x.float()
+        if x.dtype == torch.uint8:
+            return x
+        if x.dtype == torch.float64 and bool((x.float() != x).any()):
+            self.note(f"{what}: pictures of type float64 were rounded to float32")
+        return x.float()
 
     def _make_scaler(self, levels: float) -> None:
         """Make what scales: `Images` or `Table`, for images whose full intensity is `levels`."""

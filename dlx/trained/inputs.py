@@ -51,16 +51,21 @@ def read_inputs(path: Path, dataset: Dataset) -> Inputs:
     """
     if not path.exists():
         raise UsageError(f"{path} was given; there is no such file; needed: {KINDS}")
+    before = set(dataset.notes)
+    given = _read(path, dataset)
+    notes = [*([given.note] if given.note else []), *(note for note in dataset.notes if note not in before)]
+    return given._replace(note="\n".join(notes) or None)
+
+
+def _read(path: Path, dataset: Dataset) -> Inputs:
     suffix = path.suffix.lower()
     if suffix in (*IMAGE_EXTENSIONS, ".zip") or (path.is_dir() and not dataset.folders):
         return _read_images(path, dataset)
     if suffix in (".npy", ".npz"):
-        return Inputs(as_examples(_read_array(path), dataset, str(path)))
+        return Inputs(as_examples(_read_array(path, dataset), dataset, str(path)))
     if type(dataset).inputs is not Dataset.inputs:
-        before = len(dataset.notes)
         given = dataset.inputs(path)
-        note = "; ".join(dataset.notes[before:]) or None
-        return Inputs(as_examples(given.x, dataset, str(path)), None, note, given.lengths, dataset.steps(path))
+        return Inputs(as_examples(given.x, dataset, str(path)), lengths=given.lengths, steps=dataset.steps(path))
     if suffix in (".csv", ".tsv", ".txt"):
         return Inputs(as_examples(_read_table(path, dataset), dataset, str(path)))
     raise UsageError(f"{path} was given; needed: {KINDS}")
@@ -80,7 +85,8 @@ def as_examples(values: Any, dataset: Dataset, what: str = "the input") -> Tenso
     """Convert an array or tensor to raw examples (n, *shape) of the dataset, in its dtype.
 
     A single example may lack its leading dimension; rows may be flat; a single channel may be missing, and channels
-    may come last. For a dataset of bytes, values in [0, 1] are fractions of full intensity.
+    may come last. For a dataset of bytes, values in [0, 1] are fractions of full intensity. What is guessed or cast
+    leaves a note with the dataset.
 
     Raises:
         UsageError: the shape does not fit, or values cannot be represented in the dataset's dtype.
@@ -121,6 +127,8 @@ def _to_shape(x: Tensor, dataset: Dataset, what: str) -> Tensor:
     if pixels and given[-2:] == pixels[1:] and x.numel() % size == 0:
         return x.reshape(-1, *shape)
     if len(shape) == 3 and given[1:] == (*shape[1:], shape[0]):  # channels last
+        if shape[0] > 1:
+            dataset.note(f"{what}: the last axis is taken for the {shape[0]} channels")
         return x.movedim(-1, 1)
     if len(shape) == 3 and given == (*shape[1:], shape[0]):
         return x.movedim(-1, 0)[None]
@@ -142,9 +150,15 @@ def _to_dtype(x: Tensor, dataset: Dataset, what: str) -> Tensor:
             place = [int(i) for i in bad.nonzero()[0]]
             raise UsageError(f"{what} holds {float(x[tuple(place)])} at {place}; needed: finite numbers")
     if dtype.is_floating_point:
-        return x.to(dtype)
+        cast, name = x.to(dtype), str(dtype).removeprefix("torch.")
+        if not bool(cast.isfinite().all()):
+            raise UsageError(f"{what} holds values too large for {name}; needed: smaller ones")
+        if not x.is_floating_point() and bool((cast.to(x.dtype) != x).any()):
+            dataset.note(f"{what}: whole numbers were rounded to {name}")
+        return cast
     levels = float(getattr(dataset, "levels", 255))
     if dtype == torch.uint8 and x.is_floating_point() and float(x.min()) >= 0 and float(x.max()) <= 1:
+        dataset.note(f"{what}: values from 0 to 1 are taken for fractions of white, and rounded to {levels:g} steps")
         return (x * levels).round().to(dtype)
     high = levels if dtype == torch.uint8 else (dataset.symbols or dataset.classes or 0) - 1
     whole = not x.is_floating_point() or bool((x == x.round()).all())
@@ -167,7 +181,7 @@ def get_dtype(dataset: Dataset) -> torch.dtype:
     return train.x.dtype if isinstance(train, Split) else torch.float32
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _read_array(path: Path, dataset: Dataset) -> np.ndarray:
     try:
         content = np.load(path, allow_pickle=False)
     except Exception as error:  # numpy and zipfile fail in many ways on bytes that are not theirs
@@ -178,6 +192,9 @@ def _read_array(path: Path) -> np.ndarray:
         name = "x" if "x" in content.files else content.files[0] if len(content.files) == 1 else None
         if name is None:
             raise UsageError(f"{path} holds {', '.join(content.files) or 'nothing'}; needed: one array, or one named x")
+        others = [other for other in content.files if other != name]
+        if others:
+            dataset.note(f"{path}: {len(others)} other arrays passed over ({files.format_some(others)})")
         try:
             result: np.ndarray = content[name]
             return result
@@ -188,8 +205,12 @@ def _read_array(path: Path) -> np.ndarray:
 def _read_table(path: Path, dataset: Dataset) -> Tensor:
     """Read rows of numbers; columns are matched by name where both the file and the dataset have names."""
     table = delimited.read_table(path)
-    columns = []
-    for place in _find_feature_columns(table, dataset):
+    columns, places = [], _find_feature_columns(table, dataset)
+    others = [name for place, name in enumerate(table.names) if place not in places]
+    left_out = f"{path}: {len(others)} of {len(table.names)} columns not used ({files.format_some(others)})"
+    for note in (*table.file.notes, *([left_out] if others else [])):
+        dataset.note(note)
+    for place in places:
         numbers, row = table.get_numbers(place), table.first_text.get(place)
         if row is None and np.isnan(numbers).any():
             row = int(np.isnan(numbers).argmax())

@@ -97,10 +97,8 @@ def _read_inputs(parts: Any, path: Path) -> Any:
     from dlx.terminal import terminal
     from dlx.trained import inputs
 
-    before = set(parts.dataset.notes)
     given = inputs.read_inputs(path, parts.dataset)
-    new = [text for text in parts.dataset.notes if text not in before]
-    for text in (*(given.note or "").splitlines(), *new):
+    for text in (given.note or "").splitlines():
         terminal.print_note(text)
     return given
 

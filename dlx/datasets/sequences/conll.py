@@ -119,8 +119,21 @@ class Conll(Dataset):
             y, _ = pad_sequences(
                 [torch.tensor([tags[word.tag] for word in sentence]) for sentence in sentences], longest
             )
+            self._note_unknown(sentences, str(path) if name == "train" else f"the {name} part")
             parts[name] = replace(self._make_split(sentences, longest), y=y)
         return parts
+
+    def _note_unknown(self, sentences: Sequence[Sequence[Word]], what: str) -> None:
+        """Note how many words of a part, or of a file to be tagged, the vocabulary does not have."""
+        known = set(self.vocabulary or [])
+        words = [self._normalize_word(word.text) for sentence in sentences for word in sentence]
+        unknown = [word for word in words if word not in known]
+        if unknown and what != str(self.path):
+            some = files.format_some(list(dict.fromkeys(unknown)))
+            self.note(f"{what}: {len(unknown)} of {len(words)} words are {UNKNOWN} to the training part ({some})")
+        changed = sum(word.text != self._normalize_word(word.text) for sentence in sentences for word in sentence)
+        if changed:
+            self.note(f"{what}: dataset.lower=true put {changed} of {len(words)} words into lower case")
 
     def _check_tags(self, by_split: Mapping[str, Sequence[Sequence[Word]]]) -> None:
         words = (word for part in by_split.values() for sentence in part for word in sentence)
@@ -133,7 +146,9 @@ class Conll(Dataset):
 
     def inputs(self, path: Path) -> Split:
         """Read sentences from a file of words, with tags, which are passed over, or without; or a text, one a line."""
-        return self._make_split(self._read_untagged(path))
+        sentences = self._read_untagged(path)
+        self._note_unknown(sentences, str(path))
+        return self._make_split(sentences)
 
     def steps(self, path: Path) -> list[list[str]]:
         """Return the words of its sentences."""
@@ -144,7 +159,10 @@ class Conll(Dataset):
         text = read_text(path, self.encoding, "FILE.conll")
         lines = [words for line in text.split("\n") if (words := re.findall(NON_BLANKS, line))]
         if "\t" in text or self._is_columnar(lines):
+            if "\t" not in text:
+                self.note(f"{path}: taken for one word a line; a line that is a sentence has another number of words")
             return self._read_sentences(path, tagged=False)
+        self.note(f"{path}: taken for a text of one sentence a line; put a tab between a word and its tag if not")
         return [[Word(word, "") for word in words] for words in lines]
 
     def _is_columnar(self, lines: Sequence[Sequence[str]]) -> bool:
@@ -171,6 +189,11 @@ class Conll(Dataset):
             if path is None and share > 0 and len(rest) > 1:
                 taken = min(max(round(share * len(rest)), 1), len(rest) - 1)
                 by_split[name], rest = rest[:taken], rest[taken:]
+        if self.limit is not None and self.limit < len(rest):
+            self.note(
+                f"{self.path}: dataset.limit={self.limit} left out {len(rest) - self.limit} of {len(rest)} training "
+                "sentences"
+            )
         return {"train": rest[: self.limit], **by_split}
 
     def _normalize_word(self, word: str) -> str:
@@ -188,13 +211,21 @@ class Conll(Dataset):
         lines = read_text(path, self.encoding, "FILE.conll").split("\n")
         commented = any("\t" in line for line in lines)  # CoNLL-U, whose comments have no tab
         rows: list[tuple[int, list[str]]] = []  # line, cells; no cells where a sentence ends
+        documents = comments = 0
         for number, line in enumerate(lines, 1):
             tabs = "\t" in line if self.delimiter == "auto" else self.delimiter == "tab"
             cells = [cell.strip(" \r") for cell in line.split("\t")] if tabs else re.findall(NON_BLANKS, line)
             if not any(cells):
                 rows.append((number, []))
-            elif cells[0] != DOCUMENT_START and not (commented and line.startswith("#") and "\t" not in line):
+            elif cells[0] == DOCUMENT_START:
+                documents += 1
+            elif commented and line.startswith("#") and "\t" not in line:
+                comments += 1
+            else:
                 rows.append((number, cells))
+        for count, kind in ((documents, DOCUMENT_START), (comments, "comments, which begin with #")):
+            if count:
+                self.note(f"{path}: {count} of {len(lines)} lines passed over: {kind}")
         sentences: list[list[Word]] = [[]]
         for number, cells in self._drop_other_ids(rows, path):
             if cells:
@@ -202,6 +233,11 @@ class Conll(Dataset):
             else:
                 sentences.append([])
         filled = [sentence for sentence in sentences if sentence]
+        widest = max((word.columns for sentence in filled for word in sentence), default=0)
+        used = {self.word % widest, *([self.tag % widest] if tagged else [])} if widest else set()
+        if len(used) < widest:
+            unused = ", ".join(str(column) for column in range(widest) if column not in used)
+            self.note(f"{path}: of {widest} columns, {unused} (counted from 0) are not read")
         if not filled:
             raise UsageError(f"{path} holds no sentences; needed: a word and its tag on each line")
         return filled

@@ -22,6 +22,7 @@ class Tally(NamedTuple):
     off_piano: int = 0  # notes below A0 or above C8
     unended: int = 0  # notes that never end
     empty: int = 0  # notes that end at the tick at which they begin
+    moved: int = 0  # notes that begin or end between two steps of the roll
 
     def add(self, other: "Tally") -> "Tally":
         """Return the sums."""
@@ -29,10 +30,11 @@ class Tally(NamedTuple):
 
     def notes(self) -> list[str]:
         """Return a sentence for each kind that was left out."""
-        kinds = ("of drums", "outside a piano's", "without an end", "without length")
-        return [
-            f"{n} {'note' if n == 1 else 'notes'} {kind} left out" for n, kind in zip(self, kinds, strict=True) if n
-        ]
+        kinds = (
+            *("of drums left out", "outside a piano's left out", "without an end left out", "without length left out"),
+            "moved to the nearest step of the roll (dataset.steps_per_beat)",
+        )
+        return [f"{n} {'note' if n == 1 else 'notes'} {kind}" for n, kind in zip(self, kinds, strict=True) if n]
 
 
 def list_files(path: Path) -> tuple[list[Path], list[str]]:
@@ -101,6 +103,7 @@ def read_roll_and_tally(path: Path, steps_per_beat: int) -> tuple[Tensor, Tally]
         why = ": " + ", ".join(tally.notes()) if any(tally) else ""
         raise UsageError(f"{path} has no notes{why}; remove it")
     step = file.ticks_per_beat / steps_per_beat
+    tally = tally._replace(moved=sum(bool(on % step or off % step) for _, on, off in spans))
     cells = []
     for pitch, on, off in spans:
         begin = round(on / step)

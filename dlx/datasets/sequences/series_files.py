@@ -51,6 +51,7 @@ def read_series(
         UsageError: the file cannot be read, or a line of it is not what it should be.
     """
     lines = [(number, line.strip()) for number, line in enumerate(read_text(path, "utf-8", "FILE.ts").splitlines(), 1)]
+    comments = sum(line.startswith("#") for _, line in lines)
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines:
         raise UsageError(f"{path} is empty; needed: time series, one a line")
@@ -63,7 +64,8 @@ def read_series(
     if len(channels) > 1:
         (few, one), (many, other) = sorted(channels.items())[:2]
         raise UsageError(f"{path}: series {one} has {few} channels and series {other} {many} (counted from 0)")
-    return content._replace(notes=[*content.notes, *gaps.describe_filled()])
+    passed = [f"{path}: {comments} lines that begin with # passed over"] if comments else []
+    return content._replace(notes=[*passed, *content.notes, *gaps.describe_filled()])
 
 
 class _Gaps:
@@ -71,7 +73,7 @@ class _Gaps:
 
     def __init__(self, path: Path, missing: str, missing_values: Sequence[str]) -> None:
         self.path, self.missing, self.missing_values = path, missing, missing_values
-        self.filled = self.lines = 0
+        self.filled = self.lines = self.cut = 0
 
     def fill(self, line: int, values: np.ndarray) -> np.ndarray:
         """Fill gaps in values (steps, channels), or refuse them."""
@@ -96,8 +98,12 @@ class _Gaps:
 
     def describe_filled(self) -> list[str]:
         """Say for a note what was filled."""
-        text = f"{self.path}: {self.filled} gaps in {self.lines} series were filled along straight lines"
-        return [text] if self.filled else []
+        texts = []
+        if self.filled:
+            texts.append(f"{self.path}: {self.filled} gaps in {self.lines} series were filled along straight lines")
+        if self.cut:
+            texts.append(f"{self.path}: {self.cut} series end in gaps, which were taken for the end of a shorter one")
+        return texts
 
 
 class _Header(NamedTuple):
@@ -169,8 +175,10 @@ def _parse_table(path: Path, lines: Sequence[tuple[int, str]], gaps: _Gaps, labe
         cells = line.split("\t" if "\t" in line else "," if "," in line else None)
         if labelled:
             labels.append(cells.pop(0).strip())
+        width = len(cells)
         while cells and cells[-1].strip() in gaps.missing_values:
             cells.pop()
+        gaps.cut += len(cells) < width
         if not cells:
             raise UsageError(f"{path}, line {number} has no values; needed: a label and then the values of a series")
         values.append(gaps.fill(number, _parse_values(path, number, cells, gaps.missing_values)[:, None]))

@@ -80,7 +80,9 @@ class Text(Dataset):
                 "test; type a smaller dataset.length, or dataset.val=0 dataset.test=0"
             )
         if self.limit is not None:
-            pieces = min(pieces, self.limit + val + test)
+            whole, pieces = pieces, min(pieces, self.limit + val + test)
+            if pieces < whole:
+                self.note(f"{self.path}: dataset.limit={self.limit} left out {whole - pieces} of {whole} pieces")
         cuts = [max(pieces - test - val, 1) * self.length, max(pieces - test, 1) * self.length]
         parts = {"train": text[: cuts[0]], "val": text[cuts[0] : cuts[1]], "test": text[cuts[1] : pieces * self.length]}
         long = {"val": self.evaluation_length, "test": self.evaluation_length}
@@ -90,17 +92,33 @@ class Text(Dataset):
         if path.is_dir():
             raise UsageError(f"{path} is a folder; needed: a text file; type dataset.path=FILE.txt")
         try:
-            text = path.read_text(encoding="utf-8-sig" if self.encoding == "utf-8" else self.encoding)
+            with path.open(encoding="utf-8-sig" if self.encoding == "utf-8" else self.encoding, newline="") as file:
+                text = file.read()
         except (OSError, UnicodeError, LookupError) as error:
             raise UsageError(
                 f"{path} cannot be read as {self.encoding} ({error}); type its encoding, as dataset.encoding=latin-1"
             ) from error
+        if "\r" in text:
+            self.note(f"{path}: {text.count(chr(13))} line ends of \\r\\n or \\r were read as \\n")
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
         if self.alphabet == "letters":
-            kept = "".join(c if "a" <= c <= "z" else " " for c in text.lower())
-            text = " ".join(kept.split())
+            text = self._keep_letters(text, path)
         if not text:
             raise UsageError(f"{path} holds no text")
         return text
+
+    def _keep_letters(self, text: str, path: Path) -> str:
+        """Put text into lower case, and one space where other characters than a to z stand."""
+        lower = text.lower()
+        kept = "".join(c if "a" <= c <= "z" else " " for c in lower)
+        others = sum(a != b for a, b in zip(lower, kept, strict=True))
+        capitals = sum(c.isupper() for c in text)
+        if others or capitals:
+            self.note(
+                f"{path}: dataset.alphabet=letters put {capitals} capitals into lower case; {others} of {len(text)} "
+                "characters are no letters and became spaces, one for each run of them"
+            )
+        return " ".join(kept.split())
 
     def encode(self, text: str) -> Tensor:
         """Encode a text as symbols (characters,).

@@ -89,11 +89,11 @@ class TimeSeries(Table):
         return parts
 
     def _make_split(self, part: Series, what: str, longest: int) -> Split:
+        for note in part.notes:
+            self.note(note)
         x, lengths = _pad_series(part, longest)
         if part.labels is None:
             return Split(x, None, lengths)
-        for note in part.notes:
-            self.note(note)
         texts, numbers = np.array(part.labels), _parse_labels(part.labels)
         if self.target_type == "auto":
             whole = numbers is None or bool((numbers == np.round(numbers)).all())
@@ -121,6 +121,11 @@ class TimeSeries(Table):
         series = series_files.read_series(path, self.missing, self.missing_values)
         if sorted({len(values) + 1 for values in series.values}) == self.series_lengths:
             series = series_files.read_series(path, self.missing, self.missing_values, labelled=False)
+            self.note(f"{path}: as long as the training series without a label, so that no label was looked for")
+        elif series.labels is not None:
+            self.note(f"{path}: its labels were passed over")
+        for note in series.notes:
+            self.note(note)
         assert self.shape is not None
         x, lengths = _pad_series(series, self.shape[0])
         return Split(

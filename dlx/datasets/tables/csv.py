@@ -140,13 +140,16 @@ class Csv(Table):
         table = file.read([index for index in indices if index not in texts], [*targets, *texts])
         self.features = self._make_features(table, indices)
         self.columns = [name for feature in self.features for name in feature.names]
+        self._note_left_out(file, indices, targets)
         return self._make_split(table, indices, targets)
 
     def _read_part(self, path: Path) -> Split:
         """Read a file with targets as the training file was read."""
         file = self._open(path, (lambda first: self._find_header(first) or None) if self.has_header else None)
         indices, targets = self._find_features(file), self._find_targets(file)
-        return self._make_split(self._read_features(file, indices, targets), indices, targets)
+        table = self._read_features(file, indices, targets)
+        self._note_left_out(file, indices, targets)
+        return self._make_split(table, indices, targets)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "features": [list(feature) for feature in self.features]}
@@ -188,6 +191,7 @@ class Csv(Table):
         file = self._open(path, self._find_header if self.has_header else None)
         indices = self._find_features(file)
         table = self._drop_gaps(self._read_features(file, indices, []), indices, [], is_new=True)
+        self._note_left_out(file, indices, [])
         x = self._extract_features(table, indices)
         return Split(torch.where(x.isnan(), self.fill_values, x) if self.missing == "mean" else x)
 
@@ -198,6 +202,14 @@ class Csv(Table):
         for note in file.notes:
             self.note(note)
         return file
+
+    def _note_left_out(self, file: DelimitedFile, indices: list[int], targets: list[int]) -> None:
+        """Note which columns of a file that was read are no features and no targets, and what was trimmed."""
+        others = [name for i, name in enumerate(file.names) if i not in indices and i not in targets]
+        if others:
+            self.note(f"{file.path}: {len(others)} of {len(file.names)} columns not used ({files.format_some(others)})")
+        if file.trimmed:
+            self.note(f"{file.path}: white space around cells was left out")
 
     def _find_header(self, first: list[str]) -> bool:
         """Return whether the first row of another file holds names of the training file's columns."""

@@ -81,6 +81,7 @@ class DelimitedFile:
         cells: CellFormat | None = None,
     ) -> None:
         self.path, self.notes, self._is_padded = path, list[str](), False
+        self.trimmed = False  # whether white space around a cell was left out
         self.cells = cells or CellFormat()
         with text_stream.open_binary(path) as file:
             self.encoding = text_stream.find_encoding(file.peek(4), encoding)
@@ -233,6 +234,7 @@ class DelimitedFile:
         header = self.has_header
         for batch in reader:
             columns = [numbers.trim(column) for column in batch.columns] if self._is_padded else batch.columns
+            self.trimmed = self.trimmed or (self._is_padded and _are_shorter(columns, batch.columns))
             columns = _drop_blank_rows(columns)
             if header and len(columns[0]):
                 columns, header = [column.slice(1) for column in columns], False
@@ -267,6 +269,7 @@ class DelimitedFile:
                 line = 1
                 for cells in reader:
                     plain = [cell.strip() for cell in cells]
+                    self.trimmed = self.trimmed or plain != cells
                     if any(plain):
                         yield line, plain
                     line = reader.line_num + 1
@@ -424,6 +427,12 @@ def _join_categories(chunks: list[Any]) -> TextColumn:
     if isinstance(joined, pa.ChunkedArray):
         joined = joined.chunk(0)
     return TextColumn(joined.indices.to_numpy(zero_copy_only=False), joined.dictionary.to_pylist())
+
+
+def _are_shorter(trimmed: Sequence[Any], columns: Sequence[Any]) -> bool:
+    """Return whether trimming has left out anything of some columns of strings."""
+    pairs = ((a, b) for a, b in zip(trimmed, columns, strict=True) if a is not b)
+    return any(np.ptp(numbers.get_offsets(a)) < np.ptp(numbers.get_offsets(b)) for a, b in pairs)
 
 
 def _drop_blank_rows(columns: list[Any]) -> list[Any]:

@@ -211,7 +211,7 @@ def test_only_whole_ids_are_words_of_conll_u():
         ["vamos", "nos", "a", "el", "mar"]
     ]
     assert dataset.names == ["ADP", "DET", "NOUN", "PRON", "VERB"]
-    (note,) = dataset.notes
+    (note,) = [note for note in dataset.notes if "ids" in note]
     assert "2 ranges (ids such as 1-2) and 1 empty node (ids such as 5.1) passed over" in note
     assert dataset.steps(Path("es.conllu")) == [["vamos", "nos", "a", "el", "mar"]]
     numbers = "1-2\tNUM\n3\tNUM\n"  # words, in a file without ids
@@ -221,8 +221,5 @@ def test_only_whole_ids_are_words_of_conll_u():
     ten = "".join(f"{i}\t{word}" + "\t_" * 7 + "\tX\n" for i, word in enumerate("ab", 1))
     with pytest.raises(UsageError, match=r"column 0 counts the words.*type dataset\.word=1 dataset\.tag=3"):
         Conll(write(ten, "ten.conllu")).load()
-    assert (
-        loaded(Conll("ten.conllu", word=1, tag=3, val=0, test=0))
-        .notes[0]
-        .startswith("ten.conllu: 2 of 2 words of the training part occur fewer than 2 times")
-    )
+    notes = loaded(Conll("ten.conllu", word=1, tag=3, val=0, test=0)).notes
+    assert any(note.startswith("ten.conllu: 2 of 2 words of the training part occur fewer than 2 times") for note in notes)
