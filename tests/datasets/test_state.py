@@ -78,7 +78,7 @@ FILES = {
 }
 
 
-def make(name, path=None):
+def make(name, path=None, **options):
     """An unread dataset of conf/dataset, with settings that make it fit something."""
     config = OmegaConf.load(ROOT / "conf" / "dataset" / f"{name}.yaml")
     for base in [base for base in config.pop("defaults", []) if isinstance(base, str)]:
@@ -90,7 +90,7 @@ def make(name, path=None):
         write, file, more = FILES[name]
         if path is None and not Path(file).exists():
             write(Path(file))
-        config.dataset.update({"path": path or file, **more})
+        config.dataset.update({"path": path or file, **({} if options else more), **options})
     return build(config, "dataset")
 
 
