@@ -66,7 +66,9 @@ def reconstruct(parts: Parts, x: Tensor, labels: Tensor | None = None) -> dict[s
     Both are in the units of the data. Args and raises as `encode`.
     """
     reconstruction = _apply_method(parts, "reconstruct", x, labels)
-    seen = trained.inverse_transform(_transform_examples(parts, x), parts.dataset)
+    # Numbers of float64 are scaled and nothing else: what leads back from float32 would be a rounded copy of them.
+    is_wide = x.dtype == torch.float64 and not parts.dataset.random(False)
+    seen = x if is_wide else trained.inverse_transform(_transform_examples(parts, x), parts.dataset)
     columns = {"reconstruction": trained.inverse_transform(reconstruction, parts.dataset), "x": seen}
     return columns if labels is None else {**columns, "label": labels}
 
