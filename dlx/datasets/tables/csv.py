@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,27 +13,14 @@ from dlx.datasets.dataset import Part, Split, Stream
 from dlx.datasets.labels import EncodedTargets
 from dlx.datasets.tables import numbers
 from dlx.datasets.tables.delimited import MISSING, CellFormat, DelimitedFile, DelimitedTable
+from dlx.datasets.tables.features import Feature, check_thousands, extract_features, make_features, quote_name
+from dlx.datasets.tables.gaps import GapRule, drop_gaps
 from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
 NAMES = ("None", "none", "NONE", "-")  # stand for gaps among features, and are good names for a class
 PERMUTED = 16  # columns whose rows are put in another order at once: two lines of a cache
-MAX_ONE_HOT = 100  # different texts of one column that still get a column each
-
-
-class Feature(NamedTuple):
-    """A column that a model sees."""
-
-    name: str
-    column: int  # in the training file
-    values: list[str] | None = None  # where the column holds text: the categories that the training file has
-    one_hot: bool = True  # whether each category gets a column; else there are two, false and true, and one column
-
-    @property
-    def names(self) -> list[str]:
-        """What the columns that are made of it are called."""
-        return [self.name] if self.values is None or not self.one_hot else [f"{self.name}={v}" for v in self.values]
 
 
 class Csv(Table):
@@ -122,6 +109,10 @@ class Csv(Table):
         """How cells are to be understood."""
         return CellFormat(self.decimal, self.thousands, self.missing_values)
 
+    @property
+    def _gap_rule(self) -> GapRule:
+        return GapRule(self.missing, self.missing_targets, self.target_type == "numbers")
+
     def read(self) -> dict[str, Split | Stream]:
         path = files.require_path(self.path, "dataset.path", "FILE.csv")
         parts: dict[str, Split | Stream] = {"train": self._read_part(path) if self.is_fitted else self._fit_to(path)}
@@ -138,7 +129,7 @@ class Csv(Table):
         indices = self._select_columns(file, targets)
         texts = [index for index in indices if file.looks_like_text(index)]
         table = file.read([index for index in indices if index not in texts], [*targets, *texts])
-        self.features = self._make_features(table, indices)
+        self.features = make_features(table, indices, self.one_hot, self.note)
         self.columns = [name for feature in self.features for name in feature.names]
         self._note_left_out(file, indices, targets)
         return self._make_split(table, indices, targets)
@@ -190,9 +181,9 @@ class Csv(Table):
         # One row may look like a header, or a header like a row: the training file's names tell.
         file = self._open(path, self._find_header if self.has_header else None)
         indices = self._find_features(file)
-        table = self._drop_gaps(self._read_features(file, indices, []), indices, [], is_new=True)
+        table = drop_gaps(self._read_features(file, indices, []), indices, [], self._gap_rule, self.note, is_new=True)
         self._note_left_out(file, indices, [])
-        x = self._extract_features(table, indices)
+        x = extract_features(table, self.features, indices, self.unknown, self.note)
         return Split(torch.where(x.isnan(), self.fill_values, x) if self.missing == "mean" else x)
 
     # -- columns -----------------------------------------------------------------------------------------------------
@@ -229,72 +220,6 @@ class Csv(Table):
             raise UsageError(f"{file.path} has no column besides the target; needed: at least one feature")
         return indices
 
-    def _make_features(self, table: DelimitedTable, indices: list[int]) -> list[Feature]:
-        """Make the features of a training file by what its columns hold."""
-        flipped = [index for index in indices if index in table.first_text]
-        table.read_texts(flipped if self.one_hot else flipped[:1])
-        first_text = dict(table.first_text)  # of each column that holds text, its row
-        for index in indices:
-            if index in table.texts and index not in first_text:
-                row = table.parse_text(index, self.missing_values)[1]
-                if row is not None:
-                    first_text[index] = row
-        features, refused = [], []
-        for index in indices:
-            name = table.names[index]
-            if index not in first_text:
-                features.append(Feature(name, index))
-                continue
-            values = table.texts[index].find_values(self.missing_values) if index in table.texts else []
-            self._check_thousands(table, index, values)
-            if not self.one_hot and values and {value.lower() for value in values} == {"false", "true"}:
-                features.append(Feature(name, index, values, one_hot=False))
-                self.note(f"{table.path}: column {name!r} holds {values[0]} and {values[1]}, taken for 0 and 1")
-            elif not self.one_hot:
-                refused.append(index)
-            elif len(values) > MAX_ONE_HOT:
-                raise UsageError(
-                    f"{table.path}: column {name!r} holds {len(values)} different texts; needed: at most {MAX_ONE_HOT} "
-                    f"for dataset.one_hot; type 'dataset.ignore=[{_quote(name)}]'"
-                )
-            else:
-                features.append(Feature(name, index, values))
-        if refused:
-            raise self._describe_text(table, refused, first_text[refused[0]])
-        return features
-
-    def _describe_text(self, table: DelimitedTable, columns: list[int], row: int) -> UsageError:
-        cell = table.read_cell(row, columns[0])
-        what = f"{table.describe_cell(row, columns[0])} {numbers.explain_text(cell, self.cells.decimal)}"
-        names = ",".join(_quote(table.names[index]) for index in columns)
-        comma = "," in cell and self.cells.decimal == "."
-        return UsageError(
-            f"{what}; type 'dataset.ignore=[{names}]' to leave {'it' if len(columns) == 1 else 'such columns'} out, or "
-            "dataset.one_hot=true to make a column of each value"
-            + (", or dataset.decimal=',' if that is a decimal point" if comma else "")
-        )
-
-    def _check_thousands(self, table: DelimitedTable, column: int, values: list[str]) -> None:
-        """Refuse a column whose texts would all be numbers but for a thousands separator: nobody names things so."""
-        marks = {}  # of each text that is no number
-        for value in values:
-            if self.cells.parse(value) is None:
-                mark = numbers.find_thousands(value, self.cells.decimal)
-                if mark is None:
-                    return
-                marks[value] = mark
-        if not marks:
-            return
-        text = table.texts[column]
-        row = int(np.array([value in marks for value in text.values])[text.codes].argmax())
-        value = text.values[text.codes[row]]
-        mark = marks[value]
-        raise UsageError(
-            f"{table.describe_cell(row, column)} holds {value!r}, whose {mark!r} is no decimal point (dataset.decimal="
-            f"{self.cells.decimal!r}); type \"dataset.thousands='{mark}'\" if it separates thousands"
-            + (", or \"dataset.decimal=','\" if it is a decimal point" if mark == "," else "")
-        )
-
     def _find_targets(self, file: DelimitedFile) -> list[int]:
         """Find a file's columns of the targets: by name, or by place if it or the training file has no names."""
         if file.has_header and self.has_header:
@@ -329,53 +254,15 @@ class Csv(Table):
             raise UsageError(f"{table.describe_cell(row, index)} {what}, as in {self.path}")
         return table
 
-    def _extract_features(self, table: DelimitedTable, indices: list[int]) -> Tensor:
-        """Extract the features (rows, columns) float64 of a file, NaN for gaps."""
-        if table.numeric == indices and all(feature.values is None for feature in self.features):
-            return torch.from_numpy(table.matrix)  # as it was read: no second copy
-        columns = []
-        for feature, index in zip(self.features, indices, strict=True):
-            if feature.values is not None:
-                columns += self._encode_categories(table, feature, index)
-            elif index in table.texts:  # no cell of it looked like a number at first
-                columns.append(table.parse_text(index, self.missing_values)[0])
-            else:
-                columns.append(table.get_numbers(index))
-        return torch.from_numpy(np.stack(columns, 1))
-
-    def _encode_categories(self, table: DelimitedTable, feature: Feature, index: int) -> list[np.ndarray]:
-        """Encode a column of text: a column (rows,) float64 for each category, or one for two; NaN for gaps."""
-        assert feature.values is not None
-        text = table.texts[index]
-        gaps = text.is_gap(self.missing_values)
-        place = {value: i for i, value in enumerate(feature.values)}
-        codes = np.array([place.get(value, -1) for value in text.values], dtype=np.int64)[text.codes]
-        unknown = (codes < 0) & ~gaps
-        if unknown.any():
-            row = int(unknown.argmax())
-            value, seen = text.values[text.codes[row]], ", ".join(feature.values[:20])
-            if self.unknown == "error" or not feature.one_hot:
-                hint = "; type dataset.unknown=ignore to take such values for none of them" if feature.one_hot else ""
-                raise UsageError(
-                    f"{table.describe_cell(row, index)} holds {value!r}, which training did not see; needed: one of "
-                    f"{seen}{hint}"
-                )
-            self.note(
-                f"{table.path}: {int(unknown.sum())} of {table.rows} cells of column {feature.name!r} hold values that "
-                f"training did not see, such as {value!r} ({seen}); all of their columns are 0"
-            )
-        values = [codes == i for i in range(len(feature.values))] if feature.one_hot else [codes == 1]
-        return [np.where(gaps, np.nan, value.astype(np.float64)) for value in values]
-
     # -- rows --------------------------------------------------------------------------------------------------------
 
     def _make_split(self, table: DelimitedTable, indices: list[int], targets: list[int]) -> Split:
-        table = self._drop_gaps(table, indices, targets)
-        x = self._extract_features(table, indices)
+        table = drop_gaps(table, indices, targets, self._gap_rule, self.note)
+        x = extract_features(table, self.features, indices, self.unknown, self.note)
         for place, name in enumerate(self.columns or []):
             if bool(x[:1, place].isnan().any()) and bool(x[:, place].isnan().all()):
                 raise UsageError(
-                    f"{table.path}: column {name!r} holds no values; type 'dataset.ignore=[{_quote(name)}]'"
+                    f"{table.path}: column {name!r} holds no values; type 'dataset.ignore=[{quote_name(name)}]'"
                 )
         if not targets:
             return Split(x)
@@ -393,7 +280,7 @@ class Csv(Table):
         values, row = table.parse_text(index, self.missing_targets)
         how = self.target_type
         if row is not None and how != "classes":
-            self._check_thousands(table, index, text.find_values(self.missing_targets))
+            check_thousands(table, index, text.find_values(self.missing_targets))
         is_guess = how == "auto" and row is None
         if how == "numbers" or (is_guess and not labels.is_categorical(values)):
             if row is not None:
@@ -414,80 +301,3 @@ class Csv(Table):
                 "targets were given and one holds text; needed: numbers"
             )
         return values
-
-    def _drop_gaps(
-        self, table: DelimitedTable, indices: list[int], targets: list[int], is_new: bool = False
-    ) -> DelimitedTable:
-        """Drop rows with gaps, or refuse them, as always among new rows: each of these is to have its prediction.
-
-        A row without a target is of no use even where gaps are filled.
-        """
-        gaps = {index: mask for index, mask in self._find_gaps(table, indices, targets) if mask.any()}
-        total = sum(int(mask.sum()) for mask in gaps.values())
-        among = ", ".join(table.names[index] for index in gaps)
-        if self.missing == "mean" and set(gaps) - set(targets):
-            filled = {index: mask for index, mask in gaps.items() if index not in targets}
-            count = sum(int(mask.sum()) for mask in filled.values())
-            self.note(
-                f"{table.path}: {count} gaps in the columns {', '.join(table.names[i] for i in filled)} were filled "
-                "with the mean of the training rows"
-            )
-            gaps = {index: mask for index, mask in gaps.items() if index in targets}
-        if not gaps:
-            return table
-        if self.missing == "drop" and not is_new:
-            dropped = np.logical_or.reduce(list(gaps.values()))
-            if dropped.all():
-                raise UsageError(f"{table.path} has a gap in every row; type dataset.missing=mean")
-            kept = table.select_rows(~dropped)
-            gone = self._find_lost_classes(table, kept, targets)
-            classes = f"; {'class' if len(gone) == 1 else 'classes'} {', '.join(gone)} gone" if gone else ""
-            self.note(f"{table.path}: {int(dropped.sum())} of {table.rows} rows dropped: gaps in {among}{classes}")
-            return kept
-        index, mask = next(iter(gaps.items()))
-        row = int(mask.argmax())
-        cell = table.read_cell(row, index)
-        held = "is empty" if cell == "" else f"holds {cell!r}, which stands for a gap"
-        more = f" ({total} gaps in the columns {among})" if total > 1 else ""
-        if is_new:
-            raise UsageError(
-                f"{table.describe_cell(row, index)} {held}{more}; needed: a value; fill it in or remove the row"
-            )
-        fix = "" if index in targets else "dataset.missing=mean to fill gaps with the mean of the training rows, or "
-        others = [value for value in self.missing_values if value != cell]
-        name = f', or "{_format_missing(others)}" to keep {cell!r} as a name' if cell else ""
-        raise UsageError(
-            f"{table.describe_cell(row, index)} {held}{more}; needed: a value; type {fix}"
-            f"dataset.missing=drop to leave such rows out{name}"
-        )
-
-    def _find_gaps(self, table: DelimitedTable, indices: list[int], targets: list[int]) -> list[tuple[int, np.ndarray]]:
-        """Find the gaps (rows,) in each column."""
-        found = [(index, table.texts[index].is_gap(self.missing_targets)) for index in targets]
-        has_gaps = table.has_numeric_gaps()
-        for index in indices:
-            if index in table.texts:
-                found.append((index, table.texts[index].is_gap(self.missing_values)))
-            elif has_gaps:
-                found.append((index, np.isnan(table.get_numbers(index))))
-        return found
-
-    def _find_lost_classes(self, table: DelimitedTable, kept: DelimitedTable, targets: list[int]) -> list[str]:
-        """Find the names of classes that no row is left of, those that stand for a gap among them."""
-        if len(targets) != 1 or self.target_type == "numbers":
-            return []
-        before = table.texts[targets[0]].find_values([""])
-        known = (value for value in before if value not in self.missing_targets)
-        if len(before) > labels.MAX_NUMERIC_CLASSES and all(self.cells.parse(value) is not None for value in known):
-            return []  # numbers
-        return sorted(set(before) - set(kept.texts[targets[0]].find_values([""])))
-
-
-def _format_missing(values: Sequence[str]) -> str:
-    short = values if len(values) <= 3 else [value for value in values if value == ""]
-    return numbers.format_missing(short)
-
-
-def _quote(name: str) -> str:
-    """Quote a name as Hydra's command line takes it within a list."""
-    return name if name.replace("_", "").replace(" ", "").isalnum() else '"' + name.replace('"', '\\"') + '"'
