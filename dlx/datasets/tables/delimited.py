@@ -5,17 +5,17 @@ numbers by the grammar of `numbers`. Only float64 values and the codes of texts 
 file, the line and the column: the file is read again for it, up to there.
 """
 
-import csv
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from dlx.datasets.tables import numbers, text_stream
+from dlx.datasets.tables.cells import CellReader
 from dlx.datasets.tables.header import HeaderGuess, guess_header
-from dlx.datasets.tables.text_stream import BlockStream, UnusualQuotesError, read_text
+from dlx.datasets.tables.text_stream import UnusualQuotesError, read_text
 from dlx.errors import UsageError
 
 # What stands for a gap where nothing is said of it. Matched to the letter, as all texts: Na is sodium.
@@ -80,14 +80,10 @@ class DelimitedFile:
         encoding: str = "utf-8",
         cells: CellFormat | None = None,
     ) -> None:
-        self.path, self.notes, self._is_padded = path, list[str](), False
-        self.trimmed = False  # whether white space around a cell was left out
+        self.path, self.notes = path, list[str]()
         self.cells = cells or CellFormat()
-        with text_stream.open_binary(path) as file:
-            self.encoding = text_stream.find_encoding(file.peek(4), encoding)
-        self.separator = self._find_separator(delimiter)
-        first = self._read_sample()
-        self.width = len(first[0])
+        self.reader = CellReader(path, delimiter, encoding)
+        first, self.width = self._read_sample(), self.reader.width
         if callable(header):
             answer = header(first[0])
             header = "auto" if answer is None else answer
@@ -107,6 +103,11 @@ class DelimitedFile:
         duplicate = next((name for i, name in enumerate(self.names) if name in self.names[:i]), None)
         if duplicate is not None:
             raise UsageError(f"{path} has two columns named {duplicate!r}; rename one of them")
+
+    @property
+    def trimmed(self) -> bool:
+        """Whether white space around a cell was left out of what was read."""
+        return self.reader.trimmed
 
     def find_column(self, column: str | int, option: str) -> int:
         """Return the index of a column given by its name, or by its place (from the end if negative).
@@ -154,7 +155,7 @@ class DelimitedFile:
 
     def locate_row(self, row: int) -> tuple[int, list[str]]:
         """Return the line where a row begins, counted from 1, and its cells."""
-        for number, (line, cells) in enumerate(self._iterate_rows(), -self.has_header):
+        for number, (line, cells) in enumerate(self.reader.iterate_rows(), -self.has_header):
             if number == row:
                 return line, [cells[i] for i in self.used]
         raise IndexError(row)
@@ -170,8 +171,13 @@ class DelimitedFile:
         first_text: dict[int, int] = {}
         codes: dict[int, list[Any]] = {column: [] for column in text}
         start = 0
-        for batch in self._read_batches(block, careful):
+        header = self.has_header
+        for batch in self.reader.read_batches(block, careful):
+            if header:  # the first row that is not blank
+                batch, header = [column.slice(1) for column in batch], False
             rows = len(batch[0])
+            if not rows:
+                continue
             if start + rows > len(matrix):
                 matrix = self._grow(matrix, start, rows, block)
             for place, column in enumerate(numeric):
@@ -203,120 +209,25 @@ class DelimitedFile:
         blocks = self.path.stat().st_size / block
         return np.empty((max(rows, round(1.05 * rows * blocks)), matrix.shape[1]))
 
-    def _read_batches(self, block: int, careful: bool) -> Iterator[list[Any]]:
-        """Yield the cells below the header, column by column, without white space around them or blank rows."""
-        from pyarrow import csv as arrow_csv
-        from pyarrow import string
-
-        if careful:
-            rows = (cells for _, cells in self._iterate_rows())
-            blocks = text_stream.quote_rows(rows, self.separator)
-        elif self.separator == " ":
-            blocks = text_stream.squeeze_spaces(text_stream.decode_blocks(self.path, self.encoding))
-        else:
-            blocks = text_stream.check_quotes(
-                text_stream.decode_blocks(self.path, self.encoding), self.separator.encode()
-            )
-        names = [str(i) for i in range(self.width)]
-        reader = arrow_csv.open_csv(
-            BlockStream(self._look_for_padding(blocks)),
-            read_options=arrow_csv.ReadOptions(column_names=names, block_size=block, use_threads=False),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=self.separator,
-                quote_char=False if self.separator == " " else '"',
-                newlines_in_values=self.separator != " ",
-                invalid_row_handler=self._handle_width,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, string()), strings_can_be_null=False, check_utf8=False
-            ),
-        )
-        header = self.has_header
-        for batch in reader:
-            columns = [numbers.trim(column) for column in batch.columns] if self._is_padded else batch.columns
-            self.trimmed = self.trimmed or (self._is_padded and _are_shorter(columns, batch.columns))
-            columns = _drop_blank_rows(columns)
-            if header and len(columns[0]):
-                columns, header = [column.slice(1) for column in columns], False
-            if len(columns[0]):
-                yield columns
-
-    def _look_for_padding(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """Notice, for all that is read from here on, whether there is anything that could be white space in a cell."""
-        marks = [mark for mark in (b" ", b"\t", b'"') if mark != self.separator.encode()]
-        self._is_padded = False
-        for block in blocks:
-            self._is_padded = self._is_padded or not block.isascii() or any(mark in block for mark in marks)
-            yield block
-
-    def _handle_width(self, row: Any) -> str:
-        return "error" if row.text.replace(self.separator, "").strip() else "skip"
-
-    def _iterate_rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield each row that is not blank, and the line where it begins: Python's reader, slow, for a look at a few.
-
-        Raises:
-            UsageError: a quote is where none may be, or is not closed.
-        """
-        newline = None if self.separator == " " else ""
-        encoding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
-        with self.path.open(encoding=encoding, newline=newline) as file:
-            try:
-                if self.separator == " ":
-                    yield from ((number, line.split()) for number, line in enumerate(file, 1) if line.strip())
-                    return
-                reader = csv.reader(file, delimiter=self.separator, skipinitialspace=True, strict=True)
-                line = 1
-                for cells in reader:
-                    plain = [cell.strip() for cell in cells]
-                    self.trimmed = self.trimmed or plain != cells
-                    if any(plain):
-                        yield line, plain
-                    line = reader.line_num + 1
-            except csv.Error as error:
-                raise UsageError(
-                    f"{self.path}, line {reader.line_num} cannot be read ({error}); look at its quotes"
-                ) from error
-            except UnicodeDecodeError as error:
-                raise text_stream.describe_encoding_error(self.path, self.encoding, error) from error
-
     def _read_sample(self) -> list[list[str]]:
         """Read the first rows: enough to tell what each column holds."""
         sample: list[list[str]] = []
-        for _, cells in self._iterate_rows():
+        for _, cells in self.reader.iterate_rows():
             sample.append(cells)
             if len(sample) > max(20, min(SAMPLE_ROWS, SAMPLE_CELLS // len(cells))):
                 break
         return sample
 
-    def _find_separator(self, delimiter: str) -> str:
-        lines: list[str] = []
-        blocks = text_stream.decode_blocks(self.path, self.encoding)
-        text = ""
-        for block in blocks:  # the first one, unless it is blank or a piece of one line
-            text += block.decode(errors="ignore")
-            lines = [line for line in text.splitlines()[:20] if line.strip()]
-            if len(lines) > 1:
-                break
-        if not lines:
-            raise UsageError(f"{self.path} is empty; needed: at least one row of numbers")
-        found = (
-            _detect_delimiter(lines) if delimiter == "auto" else {"tab": "\t", "space": " "}.get(delimiter, delimiter)
-        )
-        if len(found) != 1:
-            raise UsageError(f"dataset.delimiter={delimiter} was given; needed: one character, tab, space or auto")
-        return found
-
     def _find_bad_row(self) -> None:
         """Refuse the first row of another width."""
         begin = None
-        for line, cells in self._iterate_rows():
+        for line, cells in self.reader.iterate_rows():
             begin = line if begin is None else begin
             if len(cells) != self.width:
+                mark = "tab" if self.reader.separator.isspace() else self.reader.separator
                 raise UsageError(
                     f"{self.path}, line {line} has {len(cells)} columns; needed: {self.width}, as in line {begin}; "
-                    "correct the line, or name the right delimiter "
-                    f"(dataset.delimiter={'tab' if self.separator.isspace() else self.separator} was used)"
+                    f"correct the line, or name the right delimiter (dataset.delimiter={mark} was used)"
                 )
 
 
@@ -427,36 +338,3 @@ def _join_categories(chunks: list[Any]) -> TextColumn:
     if isinstance(joined, pa.ChunkedArray):
         joined = joined.chunk(0)
     return TextColumn(joined.indices.to_numpy(zero_copy_only=False), joined.dictionary.to_pylist())
-
-
-def _are_shorter(trimmed: Sequence[Any], columns: Sequence[Any]) -> bool:
-    """Return whether trimming has left out anything of some columns of strings."""
-    pairs = ((a, b) for a, b in zip(trimmed, columns, strict=True) if a is not b)
-    return any(np.ptp(numbers.get_offsets(a)) < np.ptp(numbers.get_offsets(b)) for a, b in pairs)
-
-
-def _drop_blank_rows(columns: list[Any]) -> list[Any]:
-    """Drop the rows whose cells are all empty."""
-    import pyarrow as pa
-
-    blank: np.ndarray | None = None
-    for column in columns:
-        empty = np.diff(numbers.get_offsets(column)) == 0
-        blank = empty if blank is None else blank & empty
-        if not blank.any():
-            return columns
-    assert blank is not None
-    kept = pa.array(~blank)
-    return [column.filter(kept) for column in columns]
-
-
-def _detect_delimiter(lines: Sequence[str]) -> str:
-    """Find the character that stands in most lines as often as in the first: a comma may be a decimal point."""
-    best, best_agreement = " ", 0.5
-    for mark in ("\t", ";", "|", ","):
-        count = lines[0].count(mark)
-        agreement = sum(line.count(mark) == count for line in lines) / len(lines)
-        if count and agreement > best_agreement:
-            best, best_agreement = mark, agreement
-    # Quoted commas upset the count: a comma in every line is still the best guess.
-    return "," if best == " " and all("," in line for line in lines) else best

@@ -1,4 +1,4 @@
-"""What is done about the gaps of a table: rows dropped, or refused; those that stay are filled when scaling is fitted."""
+"""What is done about the gaps of a table: rows are dropped or refused; those that stay are filled later."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple

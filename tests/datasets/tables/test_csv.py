@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlx.datasets.tables import delimited
+from dlx.datasets.tables import cells
 from dlx.datasets.tables.csv import Csv
 from dlx.errors import UsageError
 from tests.datasets.test_user_data import every, write
@@ -242,4 +242,4 @@ def test_too_many_texts_for_columns() -> None:
     ("line", "mark"), [("1,2,3", ","), ("1;2;3", ";"), ("1,5;2,5", ";"), ("1\t2", "\t"), ("1 2", " "), ("1|2", "|")]
 )
 def test_the_delimiter(line: str, mark: str) -> None:
-    assert delimited._detect_delimiter([line, line, line]) == mark
+    assert cells._detect_delimiter([line, line, line]) == mark

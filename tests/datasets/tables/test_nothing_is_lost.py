@@ -278,6 +278,11 @@ def test_lines_are_those_of_the_file(size: int, monkeypatch) -> None:
         DelimitedFile(Path("data.csv")).read([0])
 
 
+def test_a_file_of_delimiters_is_refused() -> None:
+    with pytest.raises(UsageError, match="holds delimiters alone"):
+        Csv(write(",,\n,,\n")).load()
+
+
 def test_a_column_that_turns_out_to_be_text_at_its_end_is_read_again(monkeypatch) -> None:
     monkeypatch.setattr(text_stream, "BLOCK", 2**12)
     rows = [[i, i % 7, "ab"[i % 2]] for i in range(3000)] + [["last", 3, "a"]] * 2
