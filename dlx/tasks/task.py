@@ -55,6 +55,10 @@ class Task:
             f"without one; type the model's own procedure (dlx list models shows it)"
         )
 
+    def weigh(self, batch: Batch) -> int | Tensor:
+        """Return what a batch's loss is the mean over, its examples: what it weighs among others (0-d, if a tensor)."""
+        return len(batch.x)
+
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return values for each example, (batch,) or (batch, k); a 0-d tensor stands for the mean over the batch."""
         raise NotImplementedError

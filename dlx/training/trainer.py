@@ -27,6 +27,8 @@ from dlx.training.evaluate import evaluate
 from dlx.training.pictures import log_pictures
 from dlx.types import Count, Natural, NonNegative
 
+WIDE = (torch.float32, torch.float64)
+
 
 class Trainer:
     """Train over the training split, validate, log, save checkpoints, and stop early.
@@ -103,7 +105,7 @@ class Trainer:
         self.best_epoch = 0
         self.mark: float | None = None  # what the next validation has to beat by min_delta
         self.waited = 0  # validations since `mark` was set
-        self.sums: dict[str, tuple[Tensor, int]] = {}  # of this epoch's training values, with their counts
+        self.sums: dict[str, tuple[Tensor, float | Tensor]] = {}  # of this epoch's training values; their weights
         self.latest: dict[str, float] = {}
         self.finished = False
         self.validation_callback: ValidationCallback | None = None
@@ -170,7 +172,7 @@ class Trainer:
                 values = take_step(batch)
                 self.step += 1
                 self.step_in_epoch += 1
-                self._accumulate(values)
+                self._accumulate(values, self.task.weigh(batch))
                 log("train", values, self.step)
                 show(self.step_in_epoch)
                 if self.step % every == 0:
@@ -200,7 +202,7 @@ class Trainer:
                 self.logger.images(name, picture, self.step)
         self._check_finite()
         self._average_sums()
-        self.latest = {f"train/{name}": float(total) / count for name, (total, count) in self.sums.items()}
+        self.latest = {f"train/{name}": float(total) / float(count) for name, (total, count) in self.sums.items()}
         self.sums = {}
         if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.total_epochs):
             self._validate()
@@ -215,14 +217,20 @@ class Trainer:
 
     # -- between steps -----------------------------------------------------------------------------------------------
 
-    def _accumulate(self, values: dict[str, Tensor]) -> None:
-        """Add a step's values to this epoch's sums; the tensors stay on their devices."""
+    def _accumulate(self, values: Mapping[str, Tensor], weight: float | Tensor = 1) -> None:
+        """Add a step's values, means over so many examples, to this epoch's sums; tensors stay on their devices."""
+        group = current_group()
+        own = group.weigh_share(weight)  # the ranks' values have been multiplied by fraction · world_size
+        share, count = own / group.fraction, own * group.world_size
         for name, value in values.items():
-            if name in self.sums:
-                total, count = self.sums[name]
-                self.sums[name] = (total + value, count + 1)
+            value = value if value.dtype in WIDE else value.float()  # 1024 examples are too many for float16
+            before = self.sums.get(name)
+            if before is None:
+                self.sums[name] = (value * share, count)
+            elif isinstance(share, Tensor):
+                self.sums[name] = (before[0] + value * share, before[1] + count)
             else:
-                self.sums[name] = (value, 1)
+                self.sums[name] = (torch.add(before[0], value, alpha=share), before[1] + count)
 
     def _encode_histograms(self) -> Mapping[str, bytes | None]:
         """Return the histograms of the weights, by name, for TensorBoard."""
@@ -231,9 +239,9 @@ class Trainer:
     def _average_sums(self) -> None:
         """Replace every rank's sums by their mean over the ranks."""
         if current_group().world_size > 1:
-            numbers = current_group().mean([float(total) for total, _ in self.sums.values()])
-            for (name, (_, count)), number in zip(list(self.sums.items()), numbers, strict=False):
-                self.sums[name] = (torch.tensor(number, dtype=torch.float64), count)
+            numbers = iter(current_group().mean([float(number) for pair in self.sums.values() for number in pair]))
+            for name, total, count in zip(list(self.sums), numbers, numbers, strict=False):
+                self.sums[name] = (torch.tensor(total, dtype=torch.float64), count)
 
     def _check_finite(self) -> None:
         """Flush the logger and raise an error at the first training value that is not finite."""
@@ -322,14 +330,17 @@ class Trainer:
         """Return the state of the loop."""
         names = ("epoch", "step", "step_in_epoch", "best", "best_epoch", "mark", "waited", "latest")
         return {name: getattr(self, name) for name in names} | {
-            "sums": {name: [torch.as_tensor(total), count] for name, (total, count) in self.sums.items()}
+            "sums": {name: [torch.as_tensor(total), count] for name, (total, count) in self.sums.items()},
+            "weighed": True,  # the sums: in older runs each step weighed 1
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         for name, value in state.items():
-            setattr(self, name, value)
-        self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
+            if name not in ("sums", "weighed"):
+                setattr(self, name, value)
+        weight = 1 if state.get("weighed") or not isinstance(self.batch, int) else self.batch
+        self.sums = {name: (total * weight, count * weight) for name, (total, count) in state["sums"].items()}
 
     def restore(self, content: Mapping[str, Any], model: nn.Module, procedure: Procedure) -> None:
         """Load a checkpoint: afterwards `fit` continues as if it had never stopped."""

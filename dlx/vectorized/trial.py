@@ -45,7 +45,8 @@ class TrialTrainer(Trainer):
         for values in steps:
             self.step += 1
             self.step_in_epoch += 1
-            self._accumulate(values)  # type: ignore[arg-type]
+            batch, before = self.data.batch, (self.step_in_epoch - 1) * self.data.batch
+            self._accumulate(values, min(batch, self.data.examples - before))
             log("train", values, self.step)
 
     def _check_finite(self) -> None:
