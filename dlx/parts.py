@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -37,8 +38,9 @@ from dlx.runs.rundir import Run
 from dlx.runs.saved import INFERENCE_KEYS, copy_config
 from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task, accepts_lengths, take_inputs
-from dlx.training import batch_size, checkpoint
+from dlx.training import batch_size, checkpoint, length
 from dlx.training.batch_size import BatchSizeResult
+from dlx.training.length import Length
 from dlx.training.trainer import Trainer
 
 CheckpointName = Literal["best", "last"]  # checkpoint
@@ -136,29 +138,51 @@ def _make_learner(
         workers=trainer.workers,
         trim=accepts_lengths(model),
     )
-    updates = -(-data.steps // int(config.procedure.get("accumulate", 1)))
+    followers = length.find_followers(config)
+    procedure = _bind_procedure(config, followers, task, model, trainer, data, 0)
+    if procedure.pretraining_epochs and followers and trainer.max_steps is not None:  # known only now
+        procedure = _bind_procedure(config, followers, task, model, trainer, data, procedure.pretraining_epochs)
+    data.shuffle = data.shuffle and procedure.shuffle
+    return data, procedure
+
+
+def _bind_procedure(
+    config: DictConfig | ResolvedConfig,
+    followers: Sequence[str],
+    task: Task,
+    model: nn.Module,
+    trainer: Trainer,
+    data: Loader,
+    pretraining_epochs: int,
+) -> Procedure:
+    """Return the procedure, bound to the model, with a schedule as long as the training after the pretraining."""
+    accumulate = int(config.procedure.get("accumulate") or (config.procedure.get("finish") or {}).get("accumulate", 1))
+    planned = length.plan_length(trainer.epochs, trainer.max_steps, data.steps, accumulate, pretraining_epochs)
+    length.set_followers(config, followers, planned.epochs)
     procedure: Procedure = build(
         config,
         "procedure",
         optimizer=build_optional(config, "optimizer"),
-        scheduler=make_scheduler(config, updates),
-        total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
+        scheduler=make_scheduler(config, planned),
+        total=min(trainer.epochs * data.examples, (trainer.max_steps or sys.maxsize) * data.batch),  # to be seen
     )
-    data.shuffle = data.shuffle and procedure.shuffle
     procedure.scaler = trainer.make_loss_scale()
     procedure.strategy = trainer.strategy
     procedure.bind(model, task)
-    return data, procedure
+    return procedure
 
 
-def make_scheduler(config: DictConfig | ResolvedConfig, updates: int) -> Any:
+def make_scheduler(config: DictConfig | ResolvedConfig, planned: Length) -> Any:
     """Return the schedule's constructor, still to be called with its optimizer; None for a constant rate.
 
     Args:
         config: the whole configuration.
-        updates: per epoch, for schedulers that take `steps_per_epoch`.
+        planned: for schedulers that take `steps_per_epoch`, or `total_steps` where trainer.max_steps ends the training.
     """
-    scheduler = build_optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    given = {"steps_per_epoch": planned.updates_per_epoch}
+    if planned.is_cut and (config.get("scheduler") or {}).get("epochs") == planned.epochs:
+        given["total_steps"] = planned.updates
+    scheduler = build_optional(config, "scheduler", without=("interval",), **given)
     return scheduler and partial(Schedule, scheduler=scheduler, interval=config.scheduler.get("interval", "epoch"))
 
 
