@@ -18,7 +18,7 @@ from dlx.tasks.density import Density
 from dlx.tasks.prediction import Prediction
 from dlx.tasks.task import accepts_lengths
 from dlx.trained import stepwise
-from dlx.training.evaluate import evaluate
+from dlx.training.evaluate import evaluate_split
 
 
 def with_ais(parts: Parts, temperatures: int = 14500) -> Parts:
@@ -52,9 +52,8 @@ def measure(parts: Parts, split: str) -> dict[str, float]:
             f"split {split} was given; {parts.dataset.source} has {', '.join(parts.dataset.splits)}; "
             "type --split with one of them"
         )
-    seed_everything(parts.config.seed)
     with _autocast(parts):
-        metrics = retry_on_oom(parts.data, lambda: evaluate(parts.model, parts.task, parts.data.split(split)))
+        metrics = evaluate_split(parts.model, parts.task, parts.data, split)
     return {f"{split}/{name}": value for name, value in metrics.items()}
 
 

@@ -12,7 +12,6 @@ from dlx.datasets.loader import Loader
 from dlx.distributed.group import current_group
 from dlx.errors import Interrupted, TrainingError
 from dlx.hardware.device import autocast, select_device
-from dlx.hardware.out_of_memory import retry_on_oom
 from dlx.hardware.random_state import get_random_state, set_random_state, use_own_random_state
 from dlx.hardware.signals import Interrupt, catch_interrupts
 from dlx.loggers.run_logger import Logger
@@ -23,12 +22,11 @@ from dlx.tasks.task import Task
 from dlx.terminal.progress import Progress
 from dlx.training.callbacks import ValidationCallback
 from dlx.training.checkpoint import Checkpoints
-from dlx.training.evaluate import evaluate
+from dlx.training.evaluate import LOOKS, evaluate_split
 from dlx.training.pictures import log_pictures
 from dlx.types import Count, Natural, NonNegative
 
 WIDE = (torch.float32, torch.float64)
-LOOKS = ("train", "val", "test", "pictures")  # each with random numbers of its own
 
 
 class Trainer:
@@ -294,19 +292,14 @@ class Trainer:
             self.checkpoints.save_best(current_group().state(self.model), about)
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """Return the task's metrics on a split, with the present model.
-
-        What is estimated by chance draws the same numbers each time, and none that the training would draw.
-        """
+        """Return the task's metrics on a split, with the present model."""
         current_group().sync_buffers(self.model)
-        place = LOOKS.index(split) if split in LOOKS else len(LOOKS)
-        own = use_own_random_state(self.data.seed, place, current_group().rank)
-        with own, autocast(self.device, self.precision), current_group().full_parameters(self.model):  # type: ignore[arg-type]
-            return retry_on_oom(self.data, lambda: evaluate(self.model, self.task, self.data.split(split)))
+        with autocast(self.device, self.precision), current_group().full_parameters(self.model):  # type: ignore[arg-type]
+            return evaluate_split(self.model, self.task, self.data, split)
 
     def log_pictures(self) -> None:
         """Log the pictures of the model and the task, drawn by chance of their own."""
-        with use_own_random_state(self.data.seed, LOOKS.index("pictures"), current_group().rank):
+        with use_own_random_state(self.data.seed, LOOKS.index("pictures")):
             log_pictures(self.model, self.task, self.data, self.logger, self.step, self.visuals, self.device)
 
     # -- checkpoints -------------------------------------------------------------------------------------------------

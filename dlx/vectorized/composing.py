@@ -103,7 +103,7 @@ class ComposedBase:
             apply_overrides(changed, full)
             self._set_hydra_node(hydra, overrides, number)
             OmegaConf.get_cache(full).pop("run_id", None)  # cached by the text `${hydra.job.num}`, not by its value
-            directory = f"{hydra.unroll.dir}/{hydra.unroll.subdir}"
+            directory = f"{hydra.sweep.dir}/{hydra.sweep.subdir}"
             for key in self._find_changed_keys(changed):
                 self.raw[key], self.resolved[key] = _to_container(full, key, False), _to_container(full, key, True)
             for key in PER_JOB_KEYS:

@@ -55,7 +55,7 @@ class Vectorized(Launcher):
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        Path(str(self.config.hydra.unroll.dir)).mkdir(parents=True, exist_ok=True)
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         numbered = enumerate(job_overrides, start=initial_job_idx)
         jobs = [self.composer.plan_job(self.config, list(words), number) for number, words in numbered]
         returns: dict[int, JobReturn] = {}
