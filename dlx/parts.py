@@ -39,6 +39,7 @@ from dlx.runs.saved import INFERENCE_KEYS, copy_config
 from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task, accepts_lengths, take_inputs
 from dlx.training import batch_size, checkpoint, length
+from dlx.training.advice import refuse_contradictions
 from dlx.training.batch_size import BatchSizeResult
 from dlx.training.length import Length
 from dlx.training.trainer import Trainer
@@ -114,6 +115,8 @@ def assemble(
     if trainer.compile:
         model.compile()
     data, procedure = _make_learner(config, dataset, task, model, trainer, data, batch)
+    if fresh:
+        refuse_contradictions(config, trainer, model, data)
     return Parts(config, dataset, task, model, procedure, trainer, data, pretrained_init, machine, found)
 
 

@@ -23,6 +23,7 @@ from dlx.parts import Parts, assemble, describe, distributed_info, init_from_dat
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
+from dlx.training.advice import list_remarks
 from dlx.training.callbacks import ValidationCallback
 from dlx.training.checkpoint import Checkpoints, load
 from dlx.training.trainer import Trainer
@@ -132,7 +133,10 @@ def _fit(
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
     hint = note or parts.procedure.performance_hint(steps)
-    notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint))
+    remarks = [] if resumed else _list_remarks(parts, about)
+    if remarks:
+        run.update(remarks=remarks)
+    notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint, *remarks))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)
     with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
@@ -152,6 +156,11 @@ def _fit(
         finally:
             logger.close()
     progress.show_summary(metrics, run.directory, time.monotonic() - started, parts.procedure.done)
+
+
+def _list_remarks(parts: Parts, about: dict[str, Any]) -> list[str]:
+    typed = [str(word) for word in about.get("overrides", [])]
+    return list_remarks(typed, parts.trainer, parts.task, parts.model, parts.procedure, parts.data)
 
 
 def log_config_and_graph(parts: Parts, logger: Logger) -> None:

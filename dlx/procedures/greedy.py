@@ -85,6 +85,9 @@ class Greedy(Procedure):
             optimizer = cast(Any, partial(optimizer, lr=self.rates[index]))  # type: ignore[call-arg]
         return self.learner(**given, **({} if optimizer is None else {"optimizer": optimizer}))
 
+    def takes(self, group: str) -> bool:
+        return not getattr(self.learner, "keywords", {}).get("optimizer")
+
     def step(self, batch: Batch) -> dict[str, Tensor]:
         index = self.index
         with torch.no_grad():
