@@ -13,6 +13,7 @@ from dlx.runs.rundir import Run
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
+    from dlx.tasks.scores import Report
 
 
 LoadModel = Callable[[Run, Sequence[str]], tuple[nn.Module, "Dataset"]]  # of a run, with overrides
@@ -70,6 +71,21 @@ class Task:
     def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         """Compute metrics that only a whole split defines (a clustering's agreement, modes found); none by default."""
         return {}
+
+    def score(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        """Compute further metrics of a whole split, for `dlx evaluate` and not in training; none by default."""
+        return {}
+
+    def report(self, model: nn.Module, batches: Iterable[Batch]) -> "Report":
+        """Make the tables of `dlx evaluate --report`.
+
+        Raises:
+            UsageError: the task has none.
+        """
+        raise UsageError(
+            f"--report was given for a run of task={type(self).__name__.lower()}; needed: classification or "
+            "regression; leave it out"
+        )
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the model's prediction for each example, (batch, ...)."""

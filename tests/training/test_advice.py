@@ -47,7 +47,6 @@ def test_last_batch_of_one_with_batch_normalization_is_refused_and_the_advice_wo
         (("model=hopfield", "dataset=patterns", "trainer.epochs=10"), "trainer.epochs=10: no effect"),
         (("model=self_organizing_map", "optimizer.lr=1"), "optimizer.lr: no effect"),
         (("model=mlp", "trainer.min_delta=0.1"), "trainer.min_delta: no effect"),
-        (("model=mlp", "dataset.val=0.035"), "5 validation examples: an accuracy moves by 20 points; 6 updates in all"),
     ],
 )
 def test_what_has_no_effect_and_what_says_little_is_said(words, remark, train, capsys):
@@ -59,3 +58,12 @@ def test_what_has_no_effect_and_what_says_little_is_said(words, remark, train, c
 def test_what_has_an_effect_is_not_said_to_have_none(train):
     run = train("run", *SMALL, "model=mlp", "optimizer=sgd", "scheduler=cosine", "trainer.patience=9")
     assert not any("no effect" in line for line in run.read()["remarks"])
+
+
+def test_few_examples_and_updates_are_said(train, capsys):
+    run = train("run", *SMALL, "model=mlp", "dataset.val=0.035")
+    n = run.read()["examples"]["val"]
+    assert n < 10
+    remark = f"{n} validation examples: an accuracy moves by {100 / n:.3g} points; 6 updates in all"
+    assert run.read()["remarks"] == [remark]
+    assert remark in capsys.readouterr().out
