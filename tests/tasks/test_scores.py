@@ -113,9 +113,9 @@ def test_evaluate_writes_the_report(mine):
     assert {"test/balanced_accuracy", "test/macro_f1", "test/auroc", "test/log_loss", "test/brier"} <= said[
         "metrics"
     ].keys()
-    rows = list(csv.DictReader((mine.directory / "report-test.csv").open()))
+    rows = list(csv.DictReader((mine.directory / "report-test.csv").read_text().splitlines()))
     assert [float(row["recall"]) for row in rows] == [row["recall"] for row in said["rows"]]
-    counts = list(csv.DictReader((mine.directory / "confusion-test.csv").open()))
+    counts = list(csv.DictReader((mine.directory / "confusion-test.csv").read_text().splitlines()))
     right = sum(int(row[row["true class"]]) for row in counts)
     total = sum(int(value) for row in counts for name, value in row.items() if name != "true class")
     assert right / total == pytest.approx(said["metrics"]["test/accuracy"])

@@ -50,6 +50,7 @@ def command(
     run = find_run(name)
     config = load_trusted_config(run, overrides, INFERENCE_KEYS, "evaluate")
     from dlx.parts import load_trained
+    from dlx.trained import outputs
     from dlx.trained import reports as files
     from dlx.trained.trained import measure, report, with_ais
 
@@ -65,6 +66,9 @@ def command(
         terminal.print_json(metrics if found is None else files.as_document(split, metrics, found))
         return
     terminal.print_note(f"{run.directory}, {which}.pt, {format_count(len(parts.dataset.splits[split]), 'example')}")
+    if f"{split}/impossible" in metrics:
+        n = len(parts.dataset.splits[split])
+        terminal.print_note(outputs.explain_impossible(round(metrics[f"{split}/impossible"] * n), n))
     terminal.print_table([{"metric": name, "value": value} for name, value in metrics.items()])
     if found is not None:
         print()
