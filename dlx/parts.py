@@ -37,9 +37,9 @@ from dlx.procedures.schedule import Schedule
 from dlx.runs.rundir import Run
 from dlx.runs.saved import INFERENCE_KEYS, copy_config
 from dlx.runs.trust import load_trusted_config
-from dlx.tasks.task import Task, accepts_lengths, take_inputs
+from dlx.tasks.task import Task, accepts_lengths, draw_inputs
 from dlx.training import batch_size, checkpoint, length
-from dlx.training.advice import refuse_contradictions
+from dlx.training.advice import INIT_EXAMPLES, refuse_contradictions
 from dlx.training.batch_size import BatchSizeResult
 from dlx.training.length import Length
 from dlx.training.trainer import Trainer
@@ -266,11 +266,11 @@ def distributed_info(parts: Parts) -> dict[str, Any]:
     return {"processes": world, "global_batch": batch} if are_several else {}
 
 
-def init_from_data(parts: Parts, most: int = 5000) -> None:
-    """Pass the training split's first `most` examples to a model that sets weights from data (has prepare(x))."""
+def init_from_data(parts: Parts, most: int = INIT_EXAMPLES) -> None:
+    """Pass the training split, or `most` random examples of it, to a model that sets weights by it (prepare(x))."""
     # Transferred weights come with the values that prepare(x) would set.
     if isinstance(parts.model, DataInitialized) and parts.pretrained_init.transfer is None:
-        parts.model.prepare(take_inputs(parts.data.split("train"), most))
+        parts.model.prepare(draw_inputs(parts.data.split("train"), most, parts.config.seed))
 
 
 def load_trained(run: Run, config: DictConfig, which: CheckpointName | None = None) -> tuple[Parts, CheckpointName]:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
@@ -72,6 +73,9 @@ class Task:
         """Compute metrics that only a whole split defines (a clustering's agreement, modes found); none by default."""
         return {}
 
+    def remark(self, examples: int) -> str | None:
+        """Return what to say where a split of so many examples is measured by a part of them; None where it is not."""
+
     def score(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         """Compute further metrics of a whole split, for `dlx evaluate` and not in training; none by default."""
         return {}
@@ -123,6 +127,31 @@ def require_labels(batch: Batch) -> Tensor:
             "type dataset=… with labels (dlx list datasets), or task=density for unlabelled data"
         )
     return batch.y
+
+
+def draw_inputs(batches: Iterable[Batch], examples: int, seed: int = 0) -> Tensor:
+    """Return the inputs of random examples of a split, in its order; all of them if it has no more.
+
+    A split may be sorted: its first examples are then of one class. The same seed draws the same examples each time.
+    """
+    generator, keys = torch.Generator().manual_seed(seed), torch.empty(0)
+    parts: list[Tensor] = []
+
+    def thin_out() -> None:
+        nonlocal parts, keys
+        drawn = concatenate(parts)
+        if len(keys) > examples:  # those with the smallest keys stay
+            rows = keys.argsort()[:examples].sort().values
+            drawn, keys = drawn[rows.to(drawn.device)], keys[rows]
+        parts = [drawn]
+
+    for batch in batches:
+        parts.append(batch.x)
+        keys = torch.cat([keys, torch.rand(len(batch.x), generator=generator)])
+        if len(keys) > 2 * examples:
+            thin_out()
+    thin_out()
+    return parts[0]
 
 
 def take_inputs(batches: Iterable[Batch], examples: int) -> Tensor:

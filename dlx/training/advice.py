@@ -7,12 +7,14 @@ from torch import nn
 
 from dlx.datasets.loader import Loader
 from dlx.errors import UsageError
+from dlx.models.interfaces import DataInitialized
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.training.trainer import Trainer
 
 FEW_EXAMPLES = 100  # in a validation split: an accuracy moves by more than a point
 FEW_UPDATES = 100
+INIT_EXAMPLES = 5000  # that a model which sets weights from data is shown, at most
 
 
 def validates(trainer: Trainer, data: Loader) -> bool:
@@ -101,6 +103,12 @@ def _list_weak(trainer: Trainer, task: Task, model: nn.Module, procedure: Proced
         weak.append(f"{updates} update{'' if updates == 1 else 's'} in all")
     if weak:
         lines.append("; ".join(weak))
+    measured = [len(data.dataset.splits[name]) for name in ("val", "test") if data.has_split(name)]
+    lines += filter(None, [task.remark(max(measured))] if measured else [])
+    if isinstance(model, DataInitialized) and data.examples > INIT_EXAMPLES:
+        lines.append(
+            f"the first weights are set by {INIT_EXAMPLES:,} of the {data.examples:,} examples, drawn at random"
+        )
     last = data.examples - (data.steps - 1) * data.batch
     if last == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         lines.append("the last batch has 1 example: batch normalization takes its statistics from that one alone")

@@ -142,3 +142,18 @@ def test_every_kind_of_learner_has_them(words, names, train):
     assert {f"test/{name}" for name in names} <= measured.keys()
     assert all(np.isfinite(value) for value in measured.values())
     assert report(parts, "test").rows
+
+
+def test_a_part_of_a_split_is_a_random_one():
+    import torch
+
+    from dlx.batch import Batch
+    from dlx.tasks.task import draw_inputs
+
+    batches = [Batch(torch.arange(start, start + 100.0)[:, None]) for start in range(0, 1000, 100)]
+    part = draw_inputs(batches, 200)
+    assert part.shape == (200, 1)
+    assert len(part.unique()) == 200
+    assert part.mean() == pytest.approx(499.5, abs=3 * 289 / 200**0.5), "of a sorted split not the first"
+    assert torch.equal(part, draw_inputs(batches, 200))
+    assert torch.equal(draw_inputs(batches, 1000), torch.arange(1000.0)[:, None])
