@@ -75,7 +75,9 @@ def mark_interrupted(directory: Path) -> Iterator[None]:
 
 def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     """Create the run directory of a training that is about to begin; see `train_in`."""
-    run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
+    remarks = _list_remarks(parts, about)
+    noted = {"remarks": remarks} if remarks else {}
+    run = Run.create(directory, {**about, **describe(parts), **noted, "metrics": {}})
     _save_config(run, parts)
     return run
 
@@ -133,9 +135,7 @@ def _fit(
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
     hint = note or parts.procedure.performance_hint(steps)
-    remarks = [] if resumed else _list_remarks(parts, about)
-    if remarks:
-        run.update(remarks=remarks)
+    remarks = [] if resumed else about.get("remarks", [])
     notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint, *remarks))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints)

@@ -250,7 +250,7 @@ class Backprop(Procedure):
     def _keep_on_first_rank(self) -> None:
         """Leave what was accumulated to the first of several processes; of sharded gradients each keeps its shard."""
         if current_group().rank:
-            if self.distributed is None:
+            if self.distributed is None and self.accumulated:
                 torch._foreach_zero_(self.accumulated)
             self.accumulated_weight = None if self.accumulated_weight is None else 0.0
 
