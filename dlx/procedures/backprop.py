@@ -136,8 +136,11 @@ class Backprop(Procedure):
             self.diagnosis.batch = batch
         if self.compiled is not None:
             return self._finish_update(self.compiled(batch))
-        weight = current_group().weigh_share(self.task.weigh(batch)) if self.accumulate > 1 else 1.0
-        share = weight / current_group().fraction  # the gradients have been multiplied by the fraction
+        weight: float | Tensor = 1.0
+        share: float | Tensor = 1.0
+        if self.accumulate > 1:
+            weight = current_group().weigh_share(self.task.weigh(batch))
+            share = weight / current_group().fraction  # the gradients have been multiplied by the fraction
         if self.distributed is not None:
             scale = share * (1.0 if self.scaler is None else self.scaler.factor)
             return self._descend(*self.distributed(batch, scale), weight)
