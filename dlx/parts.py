@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,11 +41,13 @@ from dlx.procedures.schedule import Schedule
 from dlx.runs.rundir import Run
 from dlx.runs.saved import INFERENCE_KEYS, copy_config
 from dlx.runs.trust import load_trusted_config
-from dlx.tasks.task import Task, accepts_lengths, take_inputs
+from dlx.tasks.task import Task, accepts_lengths, draw_inputs
 from dlx.terminal import terminal
-from dlx.training import batch_size, checkpoint
+from dlx.training import batch_size, checkpoint, length
+from dlx.training.advice import INIT_EXAMPLES, refuse_contradictions
 from dlx.training.batch_size import BatchSizeResult
 from dlx.training.callbacks.callback import Callback, check_state
+from dlx.training.length import Length
 from dlx.training.trainer import Trainer
 
 CheckpointName = Literal["best", "last"]  # checkpoint
@@ -124,6 +127,8 @@ def assemble(
     if trainer.compile:
         model.compile()
     data, procedure = _make_learner(config, dataset, task, model, trainer, data, batch)
+    if fresh:
+        refuse_contradictions(config, trainer, model, data)
     return Parts(config, dataset, task, model, procedure, trainer, data, pretrained_init, machine, found)
 
 
@@ -168,36 +173,58 @@ def _make_learner(
         workers=trainer.workers,
         trim=accepts_lengths(model),
     )
-    updates = -(-data.steps // int(config.procedure.get("accumulate", 1)))
+    followers = length.find_followers(config)
+    procedure = _bind_procedure(config, followers, task, model, trainer, data, 0)
+    if procedure.pretraining_epochs and followers and trainer.max_steps is not None:  # known only now
+        procedure = _bind_procedure(config, followers, task, model, trainer, data, procedure.pretraining_epochs)
+    data.shuffle = data.shuffle and procedure.shuffle
+    return data, procedure
+
+
+def _bind_procedure(
+    config: DictConfig | ResolvedConfig,
+    followers: Sequence[str],
+    task: Task,
+    model: nn.Module,
+    trainer: Trainer,
+    data: Loader,
+    pretraining_epochs: int,
+) -> Procedure:
+    """Return the procedure, bound to the model, with a schedule as long as the training after the pretraining."""
+    accumulate = int(config.procedure.get("accumulate") or (config.procedure.get("finish") or {}).get("accumulate", 1))
+    planned = length.plan_length(trainer.epochs, trainer.max_steps, data.steps, accumulate, pretraining_epochs)
+    length.set_followers(config, followers, planned.epochs)
     procedure: Procedure = build(
         config,
         "procedure",
         optimizer=build_optional(config, "optimizer"),
-        scheduler=make_scheduler(config, updates, task, model),
-        total=trainer.epochs * data.examples,  # that the whole training sees: what anneals goes by it
+        scheduler=make_scheduler(config, planned, task, model),
+        total=min(trainer.epochs * data.examples, (trainer.max_steps or sys.maxsize) * data.batch),  # to be seen
     )
-    data.shuffle = data.shuffle and procedure.shuffle
     procedure.scaler = trainer.make_loss_scale()
     procedure.strategy = trainer.strategy
     procedure.bind(model, task)
-    return data, procedure
+    return procedure
 
 
-def make_scheduler(config: DictConfig | ResolvedConfig, updates: int, task: Task, model: nn.Module) -> Any:
+def make_scheduler(config: DictConfig | ResolvedConfig, planned: Length, task: Task, model: nn.Module) -> Any:
     """Return the schedule's constructor, still to be called with its optimizer; None for a constant rate.
 
     A plateau schedule without a mode gets that of the task's monitored metric, which is written into the configuration.
 
     Args:
         config: the whole configuration.
-        updates: per epoch, for schedulers that take `steps_per_epoch`.
+        planned: for schedulers that take `steps_per_epoch`, or `total_steps` where trainer.max_steps ends the training.
         task: monitors a metric.
         model: which one may depend on it.
 
     Raises:
         UsageError: a plateau schedule waits for a metric, and the task monitors none.
     """
-    scheduler = build_optional(config, "scheduler", without=("interval",), steps_per_epoch=updates)
+    given = {"steps_per_epoch": planned.updates_per_epoch}
+    if planned.is_cut and (config.get("scheduler") or {}).get("epochs") == planned.epochs:
+        given["total_steps"] = planned.updates
+    scheduler = build_optional(config, "scheduler", without=("interval",), **given)
     kind = getattr(scheduler, "func", None)
     if isinstance(kind, type) and issubclass(kind, ReduceLROnPlateau):
         task.validate_model(model)
@@ -314,11 +341,11 @@ def distributed_info(parts: Parts) -> dict[str, Any]:
     return {"processes": world, "global_batch": batch} if are_several else {}
 
 
-def init_from_data(parts: Parts, most: int = 5000) -> None:
-    """Pass the training split's first `most` examples to a model that sets weights from data (has prepare(x))."""
+def init_from_data(parts: Parts, most: int = INIT_EXAMPLES) -> None:
+    """Pass the training split, or `most` random examples of it, to a model that sets weights by it (prepare(x))."""
     # Transferred weights come with the values that prepare(x) would set.
     if isinstance(parts.model, DataInitialized) and parts.pretrained_init.transfer is None:
-        parts.model.prepare(take_inputs(parts.data.split("train"), most))
+        parts.model.prepare(draw_inputs(parts.data.split("train"), most, parts.config.seed))
 
 
 def load_trained(run: Run, config: DictConfig, which: CheckpointName | None = None) -> tuple[Parts, CheckpointName]:

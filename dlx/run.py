@@ -38,6 +38,7 @@ from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
 from dlx.terminal.terminal import print_note
+from dlx.training.advice import list_remarks
 from dlx.training.callbacks.callback import Callback
 from dlx.training.checkpoint import Checkpoints, load, load_dataset_state
 from dlx.training.trainer import Trainer
@@ -94,7 +95,9 @@ def mark_interrupted(directory: Path) -> Iterator[None]:
 def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     """Create the run directory of a training that is about to begin; see `train_in`."""
     declared_metrics(parts)  # a metric without a direction is refused before anything is written
-    run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
+    notes = _list_notes(parts, about)
+    noted = {"notes": notes} if notes else {}
+    run = Run.create(directory, {**about, **describe(parts), **noted, "metrics": {}})
     _save_config(run, parts)
     return run
 
@@ -189,8 +192,8 @@ def _fit(
     extra = parts.procedure.pretraining_epochs
     steps = min((trainer.epochs + extra) * parts.data.steps, trainer.max_steps or sys.maxsize) - trainer.step
     hint = note or parts.procedure.performance_hint(steps)
-    of_data = (f"note: {text}" for text in parts.dataset.notes)
-    notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint, *of_data))
+    of_run = (f"note: {text}" for text in (parts.dataset.notes if resumed else about.get("notes", [])))
+    notes = filter(None, (str(parts.pretrained_init), str(parts.batch_search or ""), hint, *of_run))
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints, get_dataset_state(parts.dataset))
     logger = make_run_logger(run, parts, loggers, resumed, report=progress.print_line)
@@ -200,7 +203,7 @@ def _fit(
             if not resumed:
                 init_from_data(parts)
                 with group.full_parameters(parts.model):
-                    log_config_and_graph(parts, logger)
+                    log_config_and_graph(parts, logger, about.get("notes", []))
             if not trainer.step:
                 group.sync_parameters(parts.model, parts.config.seed)
             trainer.fit(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, progress)
@@ -216,6 +219,13 @@ def _fit(
     progress.show_summary(
         metrics, run.directory, seconds, parts.procedure.done, trainer.to_resume, has_events, declared, beside
     )
+
+
+def _list_notes(parts: Parts, about: dict[str, Any]) -> list[str]:
+    """Return what was dropped, cast or guessed in the data, what has no effect, and which numbers will say little."""
+    typed = [str(word) for word in about.get("overrides", [])]
+    remarks = list_remarks(typed, parts.trainer, parts.task, parts.model, parts.procedure, parts.data)
+    return [*parts.dataset.notes, *remarks]
 
 
 def make_run_logger(
@@ -248,11 +258,11 @@ def make_run_logger(
     )
 
 
-def log_config_and_graph(parts: Parts, logger: RunLogger) -> None:
-    """Log what is known before the first step besides the row of HParams: the configuration and the graph."""
+def log_config_and_graph(parts: Parts, logger: RunLogger, notes: Sequence[str]) -> None:
+    """Log what is known before the first step besides the row of HParams: configuration, graph and notes."""
     logger.config(to_yaml(parts.config))
-    if parts.dataset.notes:
-        logger.text("notes", "\n".join(f"- {text}" for text in parts.dataset.notes))
+    if notes:
+        logger.text("notes", "\n".join(f"- {text}" for text in notes))
     if logger.is_enabled("graph"):
         state = get_random_state()  # drawing the graph must not change what a model that samples learns
         parts.model.eval()

@@ -18,6 +18,7 @@ CASES = {
     "mlp": [*FULL, "model=mlp", "optimizer=momentum", "optimizer.lr=0.1"],
     "odd": ["dataset=digits", "dataset.limit=201", "model=mlp", "procedure.clip_norm=0.5", "model.l2=1e-3"],
     "accumulated": [*FULL, "model=mlp", "procedure.accumulate=2", "procedure.clip_value=0.01"],
+    "uneven": ["dataset=digits", "dataset.limit=201", "model=mlp", "procedure.accumulate=2", "optimizer=momentum"],
     "cnn": ["model=cnn", IMAGES[0], IMAGES[1], IMAGES[2] % "false", "optimizer=momentum"],
     "synchronised": [
         "model=cnn",
@@ -63,7 +64,7 @@ CASES = {
     "categorical_hmm": ["model=categorical_hmm", "dataset.examples=100", "trainer.epochs=4"],
     "gaussian_hmm": ["model=gaussian_hmm", "dataset.examples=100", "trainer.epochs=4"],
 }
-SHARDED = ["mlp", "odd", "accumulated", "cnn", "synchronised"]
+SHARDED = ["mlp", "odd", "accumulated", "uneven", "cnn", "synchronised"]
 
 
 def still() -> None:

@@ -63,7 +63,7 @@ class DistributedGradients:
             self.wrapped = self.objective
         self.params = [p for p in model.parameters() if p.requires_grad]
 
-    def __call__(self, batch: Batch, scale: float = 1.0) -> tuple[list[Any], Tensor]:
+    def __call__(self, batch: Batch, scale: float | Tensor = 1.0) -> tuple[list[Any], Tensor]:
         """Return the gradients, times `scale`, and this rank's loss, 0-d."""
         if self.wrapped is None:  # at the first batch: by then another procedure may have changed the model
             unused = _has_unused_parameters(self.group, self.objective, batch, self.params)

@@ -51,6 +51,14 @@ class SingleProcess:
         """Return a rank's mean loss, 0-d, times the rank's share of the step's examples."""
         return loss
 
+    def weigh_share(self, weight: float | Tensor) -> float | Tensor:
+        """Return the weight of what this rank counts, given that of its examples; over the ranks they add up."""
+        return weight
+
+    def sum_weights(self, weight: float | Tensor) -> float | Tensor:
+        """Return the sum over the ranks of a weight."""
+        return weight
+
     def sum_gradients(self, gradients: Gradients) -> Gradients:
         """Return the sums over the ranks of the gradients of weighted losses."""
         return gradients

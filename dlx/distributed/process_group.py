@@ -34,16 +34,17 @@ class ProcessGroup(SingleProcess):
             None if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=world_size
         )
         self.failures = failures.Failures(store, self.rank, self.world_size)
-        self.fraction, self.owns_examples = 1 / self.world_size, True
+        self.fraction, self.owns_examples, self.has_all_examples = 1 / self.world_size, True, False
         self.next_poll, self.polled_step, self.polled_at = 0, 0, time.monotonic()
 
     def local_range(self, examples: int) -> tuple[int, int]:
         """Return nearly equal shares. Too few examples to be divided go to all ranks, each with an equal weight."""
         if examples < self.world_size:
             self.fraction, self.owns_examples = 1 / self.world_size, self.rank == 0
+            self.has_all_examples = True
             return 0, examples
         low, high = (examples * rank // self.world_size for rank in (self.rank, self.rank + 1))
-        self.fraction, self.owns_examples = (high - low) / examples, True
+        self.fraction, self.owns_examples, self.has_all_examples = (high - low) / examples, True, False
         return low, high
 
     # -- objects -----------------------------------------------------------------------------------------------------
@@ -98,6 +99,14 @@ class ProcessGroup(SingleProcess):
 
     def weight_by_examples(self, loss: Tensor) -> Tensor:
         return loss * self.fraction
+
+    def weigh_share(self, weight: float | Tensor) -> float | Tensor:
+        return weight / self.world_size if self.has_all_examples else weight
+
+    def sum_weights(self, weight: float | Tensor) -> float | Tensor:
+        total = torch.as_tensor(weight).to("cpu", torch.float64, copy=True)
+        dist.all_reduce(total)
+        return float(total)
 
     def average_gradients(self, gradients: Gradients) -> Gradients:
         return self.sum_gradients(torch._foreach_mul(list(gradients), self.fraction))

@@ -46,3 +46,13 @@ def shard_like(state: Any, params: Sequence[Tensor], world_size: int) -> Any:
 
     slots = {i: {name: shard_value(v, params[i]) for name, v in slot.items()} for i, slot in state["state"].items()}
     return {**state, "state": slots}
+
+
+def shard_tensors(tensors: Sequence[Tensor], params: Sequence[Tensor]) -> list[Tensor]:
+    """Return full tensors, one for each parameter, sharded as the parameters are."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    return [
+        distribute_tensor(t, p.device_mesh, p.placements) if isinstance(p, DTensor) else t
+        for t, p in zip(tensors, params, strict=False)
+    ]

@@ -1,6 +1,8 @@
 """Seed, save and restore every random-number generator of a run."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,3 +38,14 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
+
+
+@contextmanager
+def use_own_random_state(*seeds: int) -> Iterator[None]:
+    """Draw from generators seeded by some numbers within the context; the run's own go on where they stood."""
+    state = get_random_state()
+    seed_everything(int(np.random.SeedSequence([n % 2**64 for n in seeds]).generate_state(1, np.uint64)[0]) % 2**63)
+    try:
+        yield
+    finally:
+        set_random_state(state)

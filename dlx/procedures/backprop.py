@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.distributed.group import current_group
-from dlx.distributed.sharding import gather_full_tensors, shard_like
+from dlx.distributed.sharding import gather_full_tensors, shard_like, shard_tensors
 from dlx.errors import UsageError
 from dlx.metrics import Metric
 from dlx.models.layers import find_constrained, find_penalized
@@ -42,7 +42,8 @@ class Backprop(Procedure):
         scheduler: a torch.optim.lr_scheduler class without its optimizer, stepped once each epoch or each step.
         clip_norm: bound on the Euclidean norm of the whole gradient.
         clip_value: bound on each entry of the gradient.
-        accumulate: batches whose mean gradient makes one update; what an epoch leaves over makes a smaller one.
+        accumulate: batches that make one update, the gradient of the mean over all of their examples (of sequences,
+            over all steps that count), as one large batch would; what an epoch leaves over makes a smaller one.
         grad_norm_every: updates between two logs of the gradient's norm; 0 for none.
         compile: `step` makes loss, gradient and update one compiled graph. It pays for small networks and many steps:
             compiling takes seconds.
@@ -75,12 +76,15 @@ class Backprop(Procedure):
                 "type procedure.compile=null, or clip with procedure.clip_norm"
             )
         self.compiled: CompiledStep | None = None
-        self.micro_batches = MicroBatches(lambda batch: self._compute_gradient(self.loss(batch)))
+        self.micro_batches = MicroBatches(
+            lambda batch: self._compute_gradient(self.loss(batch)), lambda batch: self.task.weigh(batch)
+        )
         self.diagnosis: StateGradients | None = None
         self.distributed: DistributedGradients | None = None  # with several processes
         self.updates = 0
-        self.accumulated: list[Tensor] = []  # sum of the gradients since the last update
+        self.accumulated: list[Tensor] = []  # sum of the gradients since the last update, each times its weight
         self.accumulated_batches = 0  # in that sum
+        self.accumulated_weight: float | Tensor | None = 0.0  # of them; None where an older run did not weigh them
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
@@ -132,9 +136,18 @@ class Backprop(Procedure):
             self.diagnosis.batch = batch
         if self.compiled is not None:
             return self._finish_update(self.compiled(batch))
+        weight: float | Tensor = 1.0
+        share: float | Tensor = 1.0
+        if self.accumulate > 1:
+            weight = current_group().weigh_share(self.task.weigh(batch))
+            share = weight / current_group().fraction  # the gradients have been multiplied by the fraction
         if self.distributed is not None:
-            return self._descend(*self.distributed(batch, 1.0 if self.scaler is None else self.scaler.factor))
-        return self._descend(*self.micro_batches(batch))
+            scale = share * (1.0 if self.scaler is None else self.scaler.factor)
+            return self._descend(*self.distributed(batch, scale), weight)
+        grads, loss = self.micro_batches(batch)
+        if self.accumulate > 1:
+            grads = [None if g is None else g * share for g in grads]
+        return self._descend(grads, loss, weight)
 
     def _compute_gradient(self, loss: Tensor) -> tuple[Gradients, Tensor]:
         """Return the gradient of a loss, 0-d, and the loss, detached."""
@@ -142,11 +155,11 @@ class Backprop(Procedure):
         # allow_unused: a head that this loss does not reach keeps its weights, as with .backward().
         return torch.autograd.grad(scaled, self.params, allow_unused=True), loss.detach()
 
-    def _descend(self, grads: Gradients, loss: Tensor) -> dict[str, Tensor]:
-        """Take one step down a gradient, or add it to those that make up a step."""
+    def _descend(self, grads: Gradients, loss: Tensor, weight: float | Tensor = 1.0) -> dict[str, Tensor]:
+        """Take one step down a gradient, or add it, which has been multiplied by `weight`, to those of a step."""
         values = {"loss": loss}
         if self.accumulate > 1:
-            self._accumulate(grads)
+            self._accumulate(grads, weight)
             if self.accumulated_batches < self.accumulate:
                 return values
             grads = self._take_accumulated()
@@ -186,18 +199,23 @@ class Backprop(Procedure):
         if self.schedule is not None:
             self.schedule.step()
 
-    def _accumulate(self, grads: Any) -> None:
+    def _accumulate(self, grads: Any, weight: float | Tensor) -> None:
         dense = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, grads, strict=True)]
         if self.accumulated_batches:
+            if self.accumulated_weight is None:  # of batches that were full, as this one most likely is
+                torch._foreach_mul_(self.accumulated, weight)
+                self.accumulated_weight = weight * self.accumulated_batches
             torch._foreach_add_(self.accumulated, dense)
         else:
-            self.accumulated = dense
+            self.accumulated, self.accumulated_weight = dense, 0.0
         self.accumulated_batches += 1
+        self.accumulated_weight = self.accumulated_weight + weight
 
     def _take_accumulated(self) -> list[Tensor]:
-        grads, count = self.accumulated, self.accumulated_batches
-        self.accumulated, self.accumulated_batches = [], 0
-        torch._foreach_div_(grads, count)
+        grads, weight = self.accumulated, self.accumulated_weight
+        total = self.accumulated_batches if weight is None else current_group().sum_weights(weight)
+        self.accumulated, self.accumulated_batches, self.accumulated_weight = [], 0, 0.0
+        torch._foreach_div_(grads, total.clamp(min=1) if isinstance(total, Tensor) else max(total, 1))
         return grads
 
     def end_epoch(self) -> dict[str, Tensor]:
@@ -235,9 +253,11 @@ class Backprop(Procedure):
         return f"procedure.compile=step would pay over {steps:,} steps: seconds to compile, then 0.6 of the time"
 
     def _keep_on_first_rank(self) -> None:
-        """Leave what was accumulated to the first of several processes."""
+        """Leave what was accumulated to the first of several processes; of sharded gradients each keeps its shard."""
         if current_group().rank:
-            torch._foreach_zero_(self.accumulated)
+            if self.distributed is None and self.accumulated:
+                torch._foreach_zero_(self.accumulated)
+            self.accumulated_weight = None if self.accumulated_weight is None else 0.0
 
     def state_dict(self) -> dict[str, Any]:
         with without_dynamo():
@@ -245,7 +265,9 @@ class Backprop(Procedure):
         accumulated = self.accumulated
         if current_group().world_size > 1 and accumulated and self.distributed is None:
             accumulated = self.accumulated = current_group().sum_gradients(accumulated)
-            self._keep_on_first_rank()
+        weight = None if self.accumulated_weight is None else current_group().sum_weights(self.accumulated_weight)
+        self.accumulated_weight = weight
+        self._keep_on_first_rank()
         return {
             **super().state_dict(),
             "optimizer": optimizer,
@@ -254,6 +276,7 @@ class Backprop(Procedure):
             "updates": self.updates,
             "gathered": gather_full_tensors(accumulated, current_group().world_size),
             "waiting": self.accumulated_batches,
+            "waiting_weight": weight,
             "micro_batch": self.micro_batches.size,
             **({} if self.diagnosis is None else {"diagnosis": self.diagnosis.state_dict()}),
         }
@@ -269,8 +292,10 @@ class Backprop(Procedure):
         self.updates, self.accumulated_batches = state["updates"], state["waiting"]
         device = self.params[0].device if self.params else "cpu"
         self.accumulated = [g.to(device) for g in state["gathered"]]
-        if self.distributed is None:
-            self._keep_on_first_rank()
+        if current_group().world_size > 1:
+            self.accumulated = shard_tensors(self.accumulated, self.params)
+        self.accumulated_weight = state.get("waiting_weight")
+        self._keep_on_first_rank()
         if self.diagnosis is not None:
             self.diagnosis.load_state_dict(state["diagnosis"], device)
 

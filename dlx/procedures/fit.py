@@ -17,6 +17,7 @@ class Fit(Procedure):
     requires = Fittable
     shuffle = False  # the same order as in `dataset.splits["train"]`: a fit by hand gives the same
     by_batches = False
+    one_pass = True
 
     def __init__(self) -> None:
         self.x: list[Tensor] = []  # on the CPU, whatever the device

@@ -90,6 +90,9 @@ class Greedy(Procedure):
         """Return what the layers' procedures declare; they are logged as `layer1/lr` and so on."""
         return (*super().list_metrics(), *(metric for learner in self.learners for metric in learner.list_metrics()))
 
+    def takes(self, group: str) -> bool:
+        return not getattr(self.learner, "keywords", {}).get("optimizer")
+
     def step(self, batch: Batch) -> dict[str, Tensor]:
         index = self.index
         with torch.no_grad():

@@ -20,6 +20,7 @@ class Hebbian(Procedure):
     requires = Storing
     shuffle = False  # patterns are kept in the order of the dataset
     by_batches = False
+    one_pass = True
 
     def __init__(self) -> None:
         self.gathered: dict[str, Tensor] = {}

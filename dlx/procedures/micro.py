@@ -16,15 +16,20 @@ Gradient = tuple[Any, Tensor]  # the gradient of each parameter, None where the 
 class MicroBatches:
     """Take a batch at once; where memory runs out, halve what is taken at once, and stay there.
 
-    The result is the mean over the batch, weighted by examples: the gradient of the whole, if the loss is a mean over
-    examples and nothing in the model looks at several of them together, as batch normalization does.
+    The result is the mean over the batch: the gradient of the whole, if nothing in the model looks at several examples
+    together, as batch normalization does.
 
     Args:
         gradient: of a batch.
+        weigh: what a batch's loss is the mean over, its examples or its steps.
     """
 
-    def __init__(self, gradient: Callable[[Batch], Gradient]) -> None:
-        self.gradient = gradient
+    def __init__(
+        self,
+        gradient: Callable[[Batch], Gradient],
+        weigh: Callable[[Batch], int | Tensor] = lambda batch: len(batch.x),
+    ) -> None:
+        self.gradient, self.weigh = gradient, weigh
         self.size: int | None = None  # examples taken at once; None for all of them
         self.notices: list[str] = []
 
@@ -72,7 +77,7 @@ class MicroBatches:
         total: list[Tensor | None] = []
         mean: Tensor | None = None
         for part in split_batch(batch, size):
-            share = len(part.x) / len(batch.x)
+            share = float(self.weigh(part)) / max(float(self.weigh(batch)), 1.0)
             grads, loss = self.gradient(part)
             mean = loss * share if mean is None else mean + loss * share
             if not total:

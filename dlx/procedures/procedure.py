@@ -1,5 +1,6 @@
 """The contract of a procedure: see a batch, maybe learn; finish a pass, maybe learn."""
 
+import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -15,12 +16,13 @@ from dlx.tasks.task import Task
 class Procedure(ABC):
     """One way of learning. The trainer's loop knows nothing else of it.
 
-    `requires` is the Protocol (or class) that a model must satisfy, checked once, when bound. `shuffle` says whether
-    the training examples come in a new order at each pass. `by_batches` says whether each batch is learned from, so
-    that its size matters. `distributes` says whether several processes can learn together, each from its share of the
-    examples, `shards` whether each may keep but a part of the parameters, and `apart` names what of its state each of
-    them has for itself. `done` says that another pass would change nothing. `pretraining_epochs` counts the passes,
-    beside trainer.epochs, that come first: nothing is judged by them.
+    `requires` is the Protocol (or class) that a model must satisfy, checked once, when bound. `shuffle` says
+    whether the training examples come in a new order at each pass. `by_batches` says whether each batch is learned
+    from, so that its size matters. `one_pass` says that it is done after the first pass. `distributes` says whether
+    several processes can learn together, each from its share of the examples, `shards` whether each may keep but a
+    part of the parameters, and `apart` names what of its state each of them has for itself. `done` says that
+    another pass would change nothing. `pretraining_epochs` counts the passes, beside trainer.epochs, that come
+    first: nothing is judged by them.
     """
 
     requires: ClassVar[type] = nn.Module
@@ -30,6 +32,7 @@ class Procedure(ABC):
     shards: ClassVar[bool] = False
     apart: ClassVar[tuple[str, ...]] = ()
     declares: ClassVar[tuple[str | Metric, ...]] = ("steps_per_second",)  # which the loop adds
+    one_pass: ClassVar[bool] = False
     done: bool = False
     pretraining_epochs: int = 0  # known once bound
     strategy: str | None = None  # of several processes, set by the trainer
@@ -61,6 +64,10 @@ class Procedure(ABC):
     @abstractmethod
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """See one batch. Returns detached scalars that nobody has synchronised yet."""
+
+    def takes(self, group: str) -> bool:
+        """Return whether it has a use for the run's `optimizer`, or its `scheduler`."""
+        return group in inspect.signature(type(self).__init__).parameters
 
     def end_epoch(self) -> dict[str, Tensor]:
         """Finish a pass over the training split."""

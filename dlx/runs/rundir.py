@@ -168,11 +168,16 @@ def find_runs(root: Path = ROOT) -> Iterator[Run]:
             yield Run(parent)
 
 
-def find_run(name: str, root: Path = ROOT) -> Run:
+def find_run(name: str, root: Path = ROOT, allow_failed: bool = False) -> Run:
     """Return the run of a directory, of an id (or its first characters), or the `last` one.
 
+    Args:
+        name: what was typed.
+        root: where runs are looked for.
+        allow_failed: the last one may have failed.
+
     Raises:
-        UsageError: no run matches, or several do.
+        UsageError: no run matches, or several do; or the last one failed.
     """
     if (Path(name) / "run.json").is_file():
         return Run(name)
@@ -180,7 +185,15 @@ def find_run(name: str, root: Path = ROOT) -> Run:
     if name == "last":
         if not known:
             raise UsageError(f"there is no run below {root}/; type dlx train, or name a run's directory")
-        return max(known, key=lambda run: known[run].get("started", ""))
+        newest = sorted(known, key=lambda run: known[run].get("started", ""), reverse=True)
+        if known[newest[0]].get("status") == "failed" and not allow_failed:
+            older = next((run for run in newest if known[run].get("status") != "failed"), None)
+            raise UsageError(
+                f"last is {newest[0].directory}, which failed ({known[newest[0]].get('error', 'no reason was kept')}); "
+                + (f"the newest that did not is {older.directory}; type {known[older].get('id')}" if older else "")
+                + ("" if older else "type dlx runs to see the others, or dlx train for a new one")
+            )
+        return newest[0]
     found = [run for run, about in known.items() if str(about.get("id", "")).startswith(name)]
     if len(found) == 1:
         return found[0]

@@ -117,7 +117,9 @@ def stretch_schedule(run: Run, config: DictConfig) -> DictConfig:
         run: its run directory, with both files.
         config: with the new lengths.
     """
-    new = copy_config(config)
+    new, before = copy_config(config), load_config(run)
+    if all(OmegaConf.select(new, key) == OmegaConf.select(before, key) for key in LENGTH_KEYS):
+        return new
     try:
         original = OmegaConf.load(run.directory / ".hydra" / "config.yaml")
         schedule = OmegaConf.to_container(original, resolve=False).get("scheduler") or {}  # type: ignore[union-attr]
@@ -126,7 +128,7 @@ def stretch_schedule(run: Run, config: DictConfig) -> DictConfig:
     for key, value in flatten(schedule).items():
         followed = str(value).removeprefix("${").removesuffix("}")
         if followed in LENGTH_KEYS and OmegaConf.select(new, f"scheduler.{key}") is not None:
-            OmegaConf.update(new, f"scheduler.{key}", OmegaConf.select(new, followed))
+            OmegaConf.update(new, f"scheduler.{key}", value)  # resolved, and completed, with the data
     return new
 
 

@@ -15,6 +15,7 @@ from dlx.sweeps import groups, objective
 from dlx.sweeps.record import read_record
 from dlx.terminal import terminal
 
+COMPARABLE = ("dataset", "task", "dataset.path", "dataset.val", "dataset.test", "dataset.limit")  # else no mean is
 RunsWithContent = Sequence[tuple[Run, dict[str, Any]]]  # runs, and the content of run.json
 
 
@@ -46,6 +47,8 @@ def print_groups(
         final = float(value) if is_finished and isinstance(value, int | float) else math.nan
         rows.append((_get_settings(run, about, keys), final, str(about.get("id"))))
     _check_keys(runs, keys, [settings for settings, _, _ in rows])
+    for line in _list_pooled(runs, keys, [settings for settings, _, _ in rows]):
+        terminal.print_note(line)
     grouped = groups.group_runs(
         [({key: _to_json_value(settings.get(key)) for key in keys}, value, name) for settings, value, name in rows],
         None if direction is None else direction == "min",
@@ -59,6 +62,24 @@ def print_groups(
         terminal.print_json([group.to_dict(name) for group in grouped])
     else:
         terminal.print_table(groups.make_rows(grouped, name))
+
+
+def _list_pooled(runs: RunsWithContent, keys: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line for each thing that makes metrics incomparable and differs within a group."""
+    lines = []
+    for name in COMPARABLE:
+        if name in keys:
+            continue
+        found: dict[str, set[str]] = {}
+        for (run, about), own in zip(runs, settings, strict=True):
+            value = _get_settings(run, about, [name]).get(name)
+            if value is not None:
+                found.setdefault(repr(sorted((key, str(own.get(key))) for key in keys)), set()).add(str(value))
+        mixed = sorted(set().union(*(values for values in found.values() if len(values) > 1)))
+        if mixed:
+            by = ",".join([*keys, name])
+            lines.append(f"a mean over different {name}: {', '.join(mixed)}; type --by {by} to keep them apart")
+    return lines
 
 
 def _choose_metric(runs: RunsWithContent, given: str | None) -> tuple[str, Direction | None]:

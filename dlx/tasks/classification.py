@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dlx.datasets.dataset import Dataset
+    from dlx.tasks.scores import Classified, Report
 
 
 class Classification(Task):
@@ -40,6 +41,14 @@ class Classification(Task):
         "error",
         "top[0-9]*_accuracy",
         "top[0-9]*_error",
+        "balanced_accuracy",
+        "macro_f1",
+        "auroc",
+        "average_precision",
+        "log_loss",
+        "brier",
+        "calibration_error",
+        "majority_accuracy",
     )
 
     def __init__(
@@ -112,6 +121,31 @@ class Classification(Task):
         if logits and self.kind == "cross_entropy":
             columns["probability"] = scores.softmax(1)
         return columns
+
+    def score(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        from dlx.tasks import scores
+
+        return scores.score_classification(self._classify(model, batches), self.top)
+
+    def report(self, model: nn.Module, batches: Iterable[Batch]) -> "Report":
+        from dlx.tasks import scores
+
+        return scores.report_classification(self._classify(model, batches), self.names)
+
+    def _classify(self, model: nn.Module, batches: Iterable[Batch]) -> "Classified":
+        """Return a whole split, and what a model makes of it."""
+        from dlx.tasks.scores import Classified
+
+        labels: list[Tensor] = []
+        scores: list[Tensor] = []
+        for batch in batches:
+            scores.append(forward_batch(model, batch).double().cpu())
+            labels.append(require_labels(batch).cpu())
+        y, found = torch.cat(labels), torch.cat(scores)
+        has_probabilities = self.kind == "cross_entropy" and (
+            not isinstance(model, Probabilistic) or model.probabilistic
+        )
+        return Classified(y.numpy(), found.numpy(), found.softmax(1).numpy() if has_probabilities else None)
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         from dlx.figures.figures import plot_confusion_matrix

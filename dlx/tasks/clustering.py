@@ -75,10 +75,14 @@ class Clustering(Task):
         if labels is not None:
             values["adjusted_rand_index"] = float(adjusted_rand_score(labels, clusters))
             values["normalised_mutual_information"] = float(normalized_mutual_info_score(labels, clusters))
-        seen = slice(0, self.sample)
+        seen = _draw_rows(len(x), self.sample)
         if 1 < len(clusters[seen].unique()) < len(clusters[seen]):  # else it is not defined
             values["silhouette"] = float(silhouette_score(x[seen], clusters[seen]))
         return values
+
+    def remark(self, examples: int) -> str | None:
+        few = f"the silhouette is that of {self.sample:,} of the {examples:,} examples of a split, drawn at random"
+        return few if examples > self.sample else None
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return indices of clusters, (batch,)."""
@@ -94,10 +98,11 @@ class Clustering(Task):
         from dlx.figures.figures import make_grid, plot_scatter
 
         x, clusters, labels = cluster_split(model, batches)
-        points = project_to_plane(x[: self.sample])
-        pictures = {"clusters": plot_scatter(points, clusters[: self.sample], title="clusters")}
+        seen = _draw_rows(len(x), self.sample)
+        points = project_to_plane(x[seen])
+        pictures = {"clusters": plot_scatter(points, clusters[seen], title="clusters")}
         if labels is not None:
-            pictures["labels"] = plot_scatter(points, labels[: self.sample], self.names, title="labels")
+            pictures["labels"] = plot_scatter(points, labels[seen], self.names, title="labels")
         centres = model.centres if isinstance(model, Centred) else None
         if centres is not None and len(self.shape) == 3 and self.shape[0] in (1, 3):
             low, high = x.min(), x.max()  # the data's range, whatever its scaling
@@ -105,6 +110,11 @@ class Clustering(Task):
                 ((centres.detach().cpu() - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
             )
         return pictures
+
+
+def _draw_rows(n: int, most: int) -> Tensor:
+    """Return random rows of n, in order, the same each time; all of them if there are no more."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:most].sort().values
 
 
 def cluster_split(model: nn.Module, batches: Iterable[Batch]) -> ClusteredSplit:

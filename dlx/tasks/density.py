@@ -56,6 +56,7 @@ class Density(Task):
         "nats_per_step",
         "bits_per_step",
         "nats_per_next_step",
+        "impossible",
         "reconstruction_error",
         "log_partition",
         "log_likelihood_ais",
@@ -92,12 +93,16 @@ class Density(Task):
             values["steps"] = batch.lengths
         elif isinstance(model, StateDecoder):  # a model of sequences, all of one length
             values["steps"] = torch.full_like(values["log_likelihood"], batch.x.shape[1])
+        if isinstance(model, StateDecoder):
+            values["impossible"] = values["log_likelihood"].isneginf()
         if isinstance(model, Reconstructor):
             values["reconstruction_error"] = (model.reconstruct(batch.x) - batch.x).flatten(1).square().mean(1)
         return values
 
     def finish(self, means: Mapping[str, Tensor]) -> dict[str, float]:
         final = {name: float(mean) for name, mean in means.items() if name != "steps"}
+        if not final.get("impossible", 1.0):  # the share of sequences with a probability of zero
+            del final["impossible"]
         if "steps" in means and "log_likelihood" in final:
             final["nats_per_step"] = -final["log_likelihood"] / float(means["steps"])
             final["bits_per_step"] = final["nats_per_step"] / math.log(2)

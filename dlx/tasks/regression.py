@@ -1,7 +1,7 @@
 """Regression: numbers for each example."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from dlx.tasks.task import Task, forward_batch, require_labels
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
+    from dlx.tasks.scores import Report
 
 
 class Regression(Task):
@@ -27,7 +28,7 @@ class Regression(Task):
 
     needs: ClassVar[str | None] = "targets"
     monitor = "r2"
-    declares: ClassVar[tuple[str | Metric, ...]] = ("loss", "mse", "rmse", "mae", "r2")
+    declares: ClassVar[tuple[str | Metric, ...]] = ("loss", "mse", "rmse", "mae", "median_absolute_error", "r2")
 
     def __init__(self, loss: Literal["mse", "mae", "huber"] = "mse") -> None:
         self.kind = loss
@@ -78,6 +79,24 @@ class Regression(Task):
             "mae": float(means["mae"]),
             "r2": float(r2.mean()),
         }
+
+    def score(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        from dlx.tasks import scores
+
+        return scores.score_regression(*self._regress(model, batches))
+
+    def report(self, model: nn.Module, batches: Iterable[Batch]) -> "Report":
+        from dlx.tasks import scores
+
+        return scores.report_regression(*self._regress(model, batches))
+
+    def _regress(self, model: nn.Module, batches: Iterable[Batch]) -> tuple[Any, Any]:
+        """Return the targets of a whole split and the predictions, (n, outputs) each, in the units of the data."""
+        pairs = [(require_labels(batch), forward_batch(model, batch)) for batch in batches]
+        y, found = (
+            torch.cat([self._to_data_units(_as_columns(p).cpu()) for p in part]) for part in zip(*pairs, strict=True)
+        )
+        return y.numpy(), found.numpy()
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return predictions (batch, outputs), in the units of the data."""

@@ -65,6 +65,10 @@ class StepTask(Task):
         scores, _ = as_step_model(model).steps(steps.x, steps.lengths)
         return self.mean(scores, steps)
 
+    def weigh(self, batch: Batch) -> Tensor:
+        """Return how many steps count, 0-d: the loss is the mean over them."""
+        return self.pairs(batch).counts.sum()
+
     def mean(self, scores: Tensor, steps: Steps) -> Tensor:
         """Return the loss, 0-d: the mean cost of the steps that count."""
         cost = self.costs(scores, steps.y).where(steps.counts, 0).sum()

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
@@ -14,6 +15,7 @@ from dlx.runs.rundir import Run
 
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
+    from dlx.tasks.scores import Report
 
 
 LoadModel = Callable[[Run, Sequence[str]], tuple[nn.Module, "Dataset"]]  # of a run, with overrides
@@ -94,6 +96,10 @@ class Task:
             f"without one; type the model's own procedure (dlx list models shows it)"
         )
 
+    def weigh(self, batch: Batch) -> int | Tensor:
+        """Return what a batch's loss is the mean over, its examples: what it weighs among others (0-d, if a tensor)."""
+        return len(batch.x)
+
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return values for each example, (batch,) or (batch, k); a 0-d tensor stands for the mean over the batch."""
         raise NotImplementedError
@@ -105,6 +111,24 @@ class Task:
     def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         """Compute metrics that only a whole split defines (a clustering's agreement, modes found); none by default."""
         return {}
+
+    def remark(self, examples: int) -> str | None:
+        """Return what to say where a split of so many examples is measured by a part of them; None where it is not."""
+
+    def score(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        """Compute further metrics of a whole split, for `dlx evaluate` and not in training; none by default."""
+        return {}
+
+    def report(self, model: nn.Module, batches: Iterable[Batch]) -> "Report":
+        """Make the tables of `dlx evaluate --report`.
+
+        Raises:
+            UsageError: the task has none.
+        """
+        raise UsageError(
+            f"--report was given for a run of task={type(self).__name__.lower()}; needed: classification or "
+            "regression; leave it out"
+        )
 
     def predict(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the model's prediction for each example, (batch, ...)."""
@@ -143,6 +167,31 @@ def require_labels(batch: Batch) -> Tensor:
             "type dataset=… with labels (dlx list datasets), or task=density for unlabelled data"
         )
     return batch.y
+
+
+def draw_inputs(batches: Iterable[Batch], examples: int, seed: int = 0) -> Tensor:
+    """Return the inputs of random examples of a split, in its order; all of them if it has no more.
+
+    A split may be sorted: its first examples are then of one class. The same seed draws the same examples each time.
+    """
+    generator, keys = torch.Generator().manual_seed(seed), torch.empty(0)
+    parts: list[Tensor] = []
+
+    def thin_out() -> None:
+        nonlocal parts, keys
+        drawn = concatenate(parts)
+        if len(keys) > examples:  # those with the smallest keys stay
+            rows = keys.argsort()[:examples].sort().values
+            drawn, keys = drawn[rows.to(drawn.device)], keys[rows]
+        parts = [drawn]
+
+    for batch in batches:
+        parts.append(batch.x)
+        keys = torch.cat([keys, torch.rand(len(batch.x), generator=generator)])
+        if len(keys) > 2 * examples:
+            thin_out()
+    thin_out()
+    return parts[0]
 
 
 def take_inputs(batches: Iterable[Batch], examples: int) -> Tensor:

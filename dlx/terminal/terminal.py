@@ -51,7 +51,7 @@ def _print_plain(columns: list[str], cells: list[list[str]], numeric: list[bool]
 
 
 def print_json(content: Any) -> None:
-    """Print the JSON document of `--json`; NaN and infinity, which JSON lacks, become null."""
+    """Print the JSON document of `--json`; of what it lacks NaN becomes null, infinity "inf"."""
     print(json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False, default=str))
 
 
@@ -60,7 +60,9 @@ def _replace_nonfinite(content: Any) -> Any:
         return {str(key): _replace_nonfinite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [_replace_nonfinite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    if isinstance(content, float) and math.isinf(content):
+        return "inf" if content > 0 else "-inf"
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def print_note(message: str) -> None:

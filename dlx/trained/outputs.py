@@ -192,3 +192,11 @@ def _save_folder(path: Path, images: Tensor, files: Sequence[str] | None) -> lis
         save_png(target, image)
         written.append(target)
     return written
+
+
+def explain_impossible(n: int, total: int) -> str:
+    """Return the line that says how many sequences have a probability of zero, and what helps."""
+    return (
+        f"{n} of {total} sequences are impossible under this model: log p is -inf, and there is no path of states; "
+        "train with model.emission_prior=1.1, which leaves nothing impossible"
+    )

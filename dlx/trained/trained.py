@@ -16,9 +16,10 @@ from dlx.models.interfaces import PartitionFunction, Sampling, StepModel
 from dlx.parts import Parts
 from dlx.tasks.density import Density
 from dlx.tasks.prediction import Prediction
+from dlx.tasks.scores import Report
 from dlx.tasks.task import accepts_lengths
 from dlx.trained import stepwise
-from dlx.training.evaluate import evaluate
+from dlx.training.evaluate import evaluate_split, look_at_split
 
 
 def with_ais(parts: Parts, temperatures: int = 14500) -> Parts:
@@ -41,6 +42,7 @@ def with_ais(parts: Parts, temperatures: int = 14500) -> Parts:
     return parts._replace(task=task)
 
 
+@torch.no_grad()
 def measure(parts: Parts, split: str) -> dict[str, float]:
     """Return the task's metrics on a split, named `split/metric`; the same at every call.
 
@@ -52,10 +54,22 @@ def measure(parts: Parts, split: str) -> dict[str, float]:
             f"split {split} was given; {parts.dataset.source} has {', '.join(parts.dataset.splits)}; "
             "type --split with one of them"
         )
-    seed_everything(parts.config.seed)
     with _autocast(parts):
-        metrics = retry_on_oom(parts.data, lambda: evaluate(parts.model, parts.task, parts.data.split(split)))
+        metrics = evaluate_split(parts.model, parts.task, parts.data, split)
+        further = look_at_split(parts.data, split, lambda batches: parts.task.score(parts.model, batches))
+        metrics |= {name: value for name, value in further.items() if name not in metrics}
     return {f"{split}/{name}": value for name, value in metrics.items()}
+
+
+@torch.no_grad()
+def report(parts: Parts, split: str) -> Report:
+    """Return the task's report on a split, as tables.
+
+    Raises:
+        UsageError: the task has none.
+    """
+    with _autocast(parts):
+        return look_at_split(parts.data, split, lambda batches: parts.task.report(parts.model, batches))
 
 
 @torch.no_grad()

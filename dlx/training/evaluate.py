@@ -1,13 +1,35 @@
 """Compute a model's metrics over a split: exact means, one device synchronisation."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.datasets.loader import Loader
 from dlx.distributed.group import current_group
+from dlx.hardware.out_of_memory import retry_on_oom
+from dlx.hardware.random_state import use_own_random_state
 from dlx.tasks.task import Task
+
+T = TypeVar("T")
+LOOKS = ("train", "val", "test", "pictures")  # what is looked at: each draws random numbers of its own
+
+
+def evaluate_split(model: nn.Module, task: Task, data: Loader, split: str) -> dict[str, float]:
+    """Return the task's metrics over a split."""
+    return look_at_split(data, split, lambda batches: evaluate(model, task, batches))
+
+
+def look_at_split(data: Loader, split: str, look: Callable[[Iterable[Batch]], T]) -> T:
+    """Return what `look` makes of a split's batches.
+
+    What it draws by chance are the same numbers each time, and none that the training would draw.
+    """
+    place = LOOKS.index(split) if split in LOOKS else len(LOOKS)
+    with use_own_random_state(data.seed, place, current_group().rank):
+        return retry_on_oom(data, lambda: look(data.split(split)))
 
 
 @torch.no_grad()

@@ -11,8 +11,7 @@ from dlx.datasets.loader import Loader
 from dlx.distributed.group import current_group
 from dlx.errors import Interrupted, TrainingError
 from dlx.hardware.device import autocast, select_device
-from dlx.hardware.out_of_memory import retry_on_oom
-from dlx.hardware.random_state import get_random_state, set_random_state
+from dlx.hardware.random_state import get_random_state, set_random_state, use_own_random_state
 from dlx.hardware.signals import Interrupt, catch_interrupts
 from dlx.loggers.histogram import Histogram, compute_parameter_histograms
 from dlx.loggers.run_logger import RunLogger
@@ -25,9 +24,11 @@ from dlx.training.callbacks.callback import Callback, Training, check_state, col
 from dlx.training.callbacks.early_stopping import EarlyStopping
 from dlx.training.callbacks.pictures import Histograms, Pictures
 from dlx.training.checkpoint import Checkpoints
-from dlx.training.evaluate import evaluate
+from dlx.training.evaluate import LOOKS, evaluate_split
 from dlx.training.pictures import log_pictures
 from dlx.types import Count, Natural, NonNegative
+
+WIDE = (torch.float32, torch.float64)
 
 
 class Trainer(Training):
@@ -104,7 +105,7 @@ class Trainer(Training):
         self.epoch = 0  # epochs finished
         self.step = 0  # steps taken
         self.step_in_epoch = 0
-        self.sums: dict[str, tuple[Tensor, int]] = {}  # of this epoch's training values, with their counts
+        self.sums: dict[str, tuple[Tensor, float | Tensor]] = {}  # of this epoch's training values; their weights
         self.latest: dict[str, float] = {}
         self.finished = False
         self.stop_reason: str | None = None  # why a callback has ended the training
@@ -222,7 +223,7 @@ class Trainer(Training):
                 values = take_step(batch)
                 self.step += 1
                 self.step_in_epoch += 1
-                self._accumulate(values)
+                self._accumulate(values, self.task.weigh(batch))
                 log("train", values, self.step)
                 show(self.step_in_epoch)
                 for hook in hooks:
@@ -256,7 +257,7 @@ class Trainer(Training):
         self.logger.scalars("train", {**values, **rate}, self.step)
         self._check_finite()
         self._average_sums()
-        self.latest = {f"train/{name}": float(total) / count for name, (total, count) in self.sums.items()}
+        self.latest = {f"train/{name}": float(total) / float(count) for name, (total, count) in self.sums.items()}
         self.sums = {}
         if self.validate_every and (self.epoch % self.validate_every == 0 or self.epoch == self.total_epochs):
             self._validate()
@@ -266,14 +267,20 @@ class Trainer(Training):
 
     # -- between steps -----------------------------------------------------------------------------------------------
 
-    def _accumulate(self, values: dict[str, Tensor]) -> None:
-        """Add a step's values to this epoch's sums; the tensors stay on their devices."""
+    def _accumulate(self, values: Mapping[str, Tensor], weight: float | Tensor = 1) -> None:
+        """Add a step's values, means over so many examples, to this epoch's sums; tensors stay on their devices."""
+        group = current_group()
+        own = group.weigh_share(weight)  # the ranks' values have been multiplied by fraction · world_size
+        share, count = own / group.fraction, own * group.world_size
         for name, value in values.items():
-            if name in self.sums:
-                total, count = self.sums[name]
-                self.sums[name] = (total + value, count + 1)
+            value = value if value.dtype in WIDE else value.float()  # 1024 examples are too many for float16
+            before = self.sums.get(name)
+            if before is None:
+                self.sums[name] = (value * share, count)
+            elif isinstance(share, Tensor):
+                self.sums[name] = (before[0] + value * share, before[1] + count)
             else:
-                self.sums[name] = (value, 1)
+                self.sums[name] = (torch.add(before[0], value, alpha=share), before[1] + count)
 
     def compute_histograms(self) -> Mapping[str, Histogram | None]:
         """Return the histograms of the weights, by name."""
@@ -282,9 +289,9 @@ class Trainer(Training):
     def _average_sums(self) -> None:
         """Replace every rank's sums by their mean over the ranks."""
         if current_group().world_size > 1:
-            numbers = current_group().mean([float(total) for total, _ in self.sums.values()])
-            for (name, (_, count)), number in zip(list(self.sums.items()), numbers, strict=False):
-                self.sums[name] = (torch.tensor(number, dtype=torch.float64), count)
+            numbers = iter(current_group().mean([float(number) for pair in self.sums.values() for number in pair]))
+            for name, total, count in zip(list(self.sums), numbers, numbers, strict=False):
+                self.sums[name] = (torch.tensor(total, dtype=torch.float64), count)
 
     def _check_finite(self) -> None:
         """Flush the logger and raise an error at the first training value that is not finite."""
@@ -323,11 +330,12 @@ class Trainer(Training):
         """Return the task's metrics on a split, with the present model."""
         current_group().sync_buffers(self.model)
         with autocast(self.device, self.precision), current_group().full_parameters(self.model):  # type: ignore[arg-type]
-            return retry_on_oom(self.data, lambda: evaluate(self.model, self.task, self.data.split(split)))
+            return evaluate_split(self.model, self.task, self.data, split)
 
     def log_pictures(self) -> None:
-        """Log the pictures of the model and the task."""
-        log_pictures(self.model, self.task, self.data, self.logger, self.step, self.visuals, self.device)
+        """Log the pictures of the model and the task, drawn by chance of their own."""
+        with use_own_random_state(self.data.seed, LOOKS.index("pictures")):
+            log_pictures(self.model, self.task, self.data, self.logger, self.step, self.visuals, self.device)
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -361,6 +369,7 @@ class Trainer(Training):
         return (
             {name: getattr(self, name) for name in ("epoch", "step", "step_in_epoch", "latest")}
             | {"sums": {name: [torch.as_tensor(total), count] for name, (total, count) in self.sums.items()}}
+            | {"weighed": True}  # the sums: in older runs each step weighed 1
             | {name: value for callback in self.built_in for name, value in callback.state_dict().items()}
             | {"callbacks": added}
         )
@@ -369,7 +378,8 @@ class Trainer(Training):
         """Restore what `state_dict` returned."""
         for name in ("epoch", "step", "step_in_epoch", "latest"):
             setattr(self, name, state[name])
-        self.sums = {name: (total, count) for name, (total, count) in state["sums"].items()}
+        weight = 1 if state.get("weighed") or not isinstance(self.batch, int) else self.batch
+        self.sums = {name: (total * weight, count * weight) for name, (total, count) in state["sums"].items()}
         for built_in in self.built_in:
             built_in.load_state_dict(state)  # among the loop's own, as it was before there were callbacks
         for name, callback in self.callbacks.items():

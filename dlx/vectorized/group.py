@@ -23,6 +23,7 @@ from dlx.procedures.procedure import Procedure
 from dlx.run import to_dict
 from dlx.runs.rundir import relative_to_cwd
 from dlx.terminal.progress import Progress
+from dlx.training import length
 from dlx.vectorized.engine import Engine
 from dlx.vectorized.groups import has_declared_sizes, make_data_key
 from dlx.vectorized.jobs import PlannedJob, use_hydra_config
@@ -101,7 +102,7 @@ class JobGroup:
         key = make_data_key(job.config)
         loaded, batches = self.loaded.get(key, (None, None))
         if has_declared_sizes(job.config):
-            parts = assemble(ResolvedConfig(job.config), fresh=True, loaded=loaded, data=batches)
+            parts = assemble(_resolve(job), fresh=True, loaded=loaded, data=batches)
         else:  # interpolations need sizes that only the data have
             with use_hydra_config(job.full):
                 parts = assemble(job.get_task_config(), fresh=True, loaded=loaded, data=batches)
@@ -195,3 +196,12 @@ def _get_structure(model: nn.Module) -> Any:
     """Return what the models of one stack must have in common: modules, and the parameters' shapes."""
     modules = tuple((name, type(module)) for name, module in model.named_modules())
     return modules, tuple((name, p.shape, p.requires_grad) for name, p in model.named_parameters())
+
+
+def _resolve(job: PlannedJob) -> ResolvedConfig:
+    """Return a job's configuration, resolved but for what follows the length of the run, which the data decide."""
+    config = ResolvedConfig(job.config)
+    for key, value in (job.raw.get("scheduler") or {}).items():
+        if value == length.FOLLOWED:
+            config.scheduler[key] = value
+    return config

@@ -46,7 +46,8 @@ class TrialTrainer(Trainer):
         for values in steps:
             self.step += 1
             self.step_in_epoch += 1
-            self._accumulate(values)  # type: ignore[arg-type]
+            batch, before = self.data.batch, (self.step_in_epoch - 1) * self.data.batch
+            self._accumulate(values, min(batch, self.data.examples - before))
             log("train", values, self.step)
 
     def _check_finite(self) -> None:
@@ -146,7 +147,7 @@ class Trial:
         member.attach(parts.model, parts.task, parts.procedure, parts.data, logger, checkpoints, Progress(quiet=True))
         member.logger.hparams(to_dict(parts.config))
         with member.use_random_state():
-            log_config_and_graph(parts, member.logger)
+            log_config_and_graph(parts, member.logger, self.run.read().get("notes", []))
         parts.model.train()
         member.call("on_fit_start")
         member.saved_at = time.monotonic()

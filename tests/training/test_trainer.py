@@ -10,7 +10,9 @@ import time
 import pytest
 import torch
 
-from dlx.errors import TrainingError, UsageError
+from dlx.distributed.group import SingleProcess
+from dlx.errors import Interrupted, TrainingError, UsageError
+from dlx.runs.rundir import Run
 from dlx.training.checkpoint import load
 from dlx.training.evaluate import evaluate
 from tests.conftest import same
@@ -92,11 +94,15 @@ def test_accumulation_survives_a_resume_in_its_middle(train, resume):
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "plateau", "step", "one_cycle"])
-def test_schedules_survive_a_resume(train, resume, scheduler):
+def test_schedules_survive_a_resume(train, resume, scheduler, tmp_path, monkeypatch):
     words = ("trainer.epochs=4", f"scheduler={scheduler}", *QUICK)
     straight = train("a", *words)
-    stopped = train("b", *words, "trainer.max_steps=15")
-    resume(stopped, trainer__max_steps=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(SingleProcess, "should_stop", lambda self, interrupt, step: step == 15)
+        with pytest.raises(Interrupted):
+            train("b", *words)
+    stopped = Run(tmp_path / "b")
+    resume(stopped)
     one, two = (load(run.checkpoints / "last.pt") for run in (straight, stopped))
     assert same(one["model"], two["model"])
     assert same(one["procedure"], two["procedure"])

@@ -56,13 +56,17 @@ def command(
     from dlx.trained.stepwise import Steps
     from dlx.trained.trained import predict
 
-    parts, _ = load_trained(run, config, checkpoint)
+    parts, which = load_trained(run, config, checkpoint)
+    terminal.print_note(f"{run.directory}, {which}.pt")
     if what is not None:
         _write_encodings(parts, what, input, split or parts.dataset.held_out, output)
         return
     assert input is not None
     given = _read_inputs(parts, input)
     columns = predict(parts, given.x, given.lengths)
+    impossible = int(columns["log_likelihood"].isneginf().sum()) if "log_likelihood" in columns else 0
+    if impossible:
+        terminal.print_note(outputs.explain_impossible(impossible, len(given.x)))
     steps = None
     if isinstance(parts.task, StepTask):
         lengths = torch.full((len(given.x),), given.x.shape[1]) if given.lengths is None else given.lengths

@@ -28,7 +28,7 @@ def command(name: str, overrides: tuple[str, ...], accept: bool) -> None:
     from dlx.runs.saved import RESUME_KEYS, stretch_schedule
     from dlx.runs.trust import load_trusted_config
 
-    run = find_run(name)
+    run = find_run(name, allow_failed=True)
     about = run.read()
     if about.get("status") == "running" and is_alive(about):
         raise UsageError(

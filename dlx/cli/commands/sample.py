@@ -40,6 +40,7 @@ def command(
     --clamp names. A network that was trained on a text writes one, or as many as -n says: --prompt, --length and
     --temperature are for it.
     """
+    from dlx.runs.outputs import check_outputs, record_outputs
     from dlx.runs.saved import INFERENCE_KEYS
     from dlx.runs.trust import load_trusted_config
     from dlx.terminal import terminal
@@ -60,13 +61,19 @@ def command(
     pictures = len(shape) == 3 and samples[0].numel() == math.prod(shape)
     places = [output] if output else [Path("sample.png"), Path("sample.npz")] if pictures else []
     known = {} if labels is None else {"label": labels}
+    if not places:
+        terminal.print_note(str(run.directory))
     if not places and text:
         print("\n\n".join(outputs.format_lines(samples, parts.dataset)))
         return
     if not places:
         outputs.write_csv(outputs.make_rows({"x": samples.flatten(1), **known}, parts.dataset.columns))
         return
+    check_outputs(run, places)
     for place in places:
         columns = {"x": samples.flatten(1) if place.suffix == ".csv" else samples, **known}
         outputs.save(place, columns, parts.dataset, row_labels=labels)
-    terminal.print_note(f"{format_count(number, 'sample')} written to {' and '.join(map(str, places))}")
+    record_outputs(run, places)
+    terminal.print_note(
+        f"{run.directory}: {format_count(number, 'sample')} written to {' and '.join(map(str, places))}"
+    )

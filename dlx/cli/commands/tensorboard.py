@@ -37,7 +37,7 @@ def _find_directory(place: str | None) -> Path:
         if not ROOT.is_dir():
             raise UsageError(f"there is no {ROOT}/ here; type dlx train first, or dlx tensorboard DIR")
         return ROOT
-    return Path(place) if Path(place).is_dir() else find_run(place).directory
+    return Path(place) if Path(place).is_dir() else find_run(place, allow_failed=True).directory
 
 
 def _find_free_port(host: str) -> int:

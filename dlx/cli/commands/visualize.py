@@ -52,7 +52,8 @@ def command(
     from dlx.parts import load_trained
     from dlx.trained import inputs
 
-    parts, _ = load_trained(run, config, checkpoint)
+    parts, which = load_trained(run, config, checkpoint)
+    terminal.print_note(f"{run.directory}, {which}.pt")
     dataset = parts.dataset
     given = None if path is None else inputs.read_inputs(path, dataset)
     if given is not None and given.note:

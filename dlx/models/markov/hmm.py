@@ -144,7 +144,8 @@ class HMM(nn.Module, ABC):
         that predicts the next step is measured by. The former has a gradient.
         """
         whole, first = LogLikelihood.apply(self, x, lengths, *self.parameters())
-        return {"log_likelihood": whole, "log_likelihood_after_first": whole.detach() - first}
+        after = torch.where(whole.isneginf(), whole, whole - first).detach()  # what is impossible stays so
+        return {"log_likelihood": whole, "log_likelihood_after_first": after}
 
     def posterior(self, x: Tensor, lengths: Tensor | None = None) -> Posterior:
         """Return what sequences x (batch, T, ...), padded beyond `lengths` (batch,), say of their states."""

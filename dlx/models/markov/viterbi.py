@@ -11,6 +11,8 @@ from torch import Tensor
 def viterbi(log_start: Tensor, log_transition: Tensor, log_emission: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Return the most probable path (batch, T) int64, -1 beyond each length, and its log p(x, z), (batch,).
 
+    An impossible sequence has no path: it is -1, and its log p(x, z) is -∞.
+
     Shapes as in `forward` (Rabiner eqs. 32-35). Of equal paths the one with the smaller states is taken.
     """
     best = log_start + log_emission[:, 0]
@@ -28,4 +30,4 @@ def viterbi(log_start: Tensor, log_transition: Tensor, log_emission: Tensor, len
         path.append(state)
     states = torch.stack(path[::-1], 1)
     steps = torch.arange(states.shape[1], device=lengths.device)
-    return states.masked_fill(steps >= lengths[:, None], -1), score
+    return states.masked_fill((steps >= lengths[:, None]) | score.isneginf()[:, None], -1), score

@@ -19,7 +19,7 @@ from dlx.tasks.generation.measures import (
     mode_coverage,
     roc_auc,
 )
-from dlx.tasks.task import Task, take_inputs
+from dlx.tasks.task import Task, draw_inputs
 from dlx.types import Count, Natural
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Generation(Task):
     `parzen` is the mean log-likelihood of the split in nats (of images in [0, 1]) under Gaussians about the samples,
     `parzen_error` its standard error over the examples, and `parzen_sigma` the width that the validation split
     chose; `dlx.tasks.generation.measures.parzen_log_likelihood` names its paper, and its warning. `frechet_lenet` is
-    the Fréchet distance between the split's first examples and as many samples, on one's own LeNet-5.
+    the Fréchet distance between random examples of the split and as many samples, on one's own LeNet-5.
 
     Args:
         samples: how many are drawn to be measured.
@@ -83,7 +83,7 @@ class Generation(Task):
         return {}
 
     def split_metrics(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        real = take_inputs(batches, self.samples)
+        real = draw_inputs(batches, self.samples)
         labels = _make_labels(model, self.samples, real.device)
         samples = _sample(model, self.samples, real.device, *labels)
         values = {"diversity": float(mean_pairwise_distance(samples)) / max(float(mean_pairwise_distance(real)), 1e-12)}
@@ -99,6 +99,12 @@ class Generation(Task):
             seen = [self.features(to_unit_range(x, self.dataset)) for x in (real, samples)]  # type: ignore[misc]
             values["frechet_lenet"] = frechet_distance(*seen)
         return values
+
+    def remark(self, examples: int) -> str | None:
+        few = (
+            f"{self.samples:,} of the {examples:,} examples of a split, drawn at random, are compared with the samples"
+        )
+        return few if examples > self.samples else None
 
     def _measure_parzen(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         x = torch.cat([batch.x for batch in batches])
@@ -118,13 +124,15 @@ class Generation(Task):
                 "task.parzen was given with a dataset that is read bit by bit; needed: one in memory; type "
                 "task.parzen=0"
             )
-        return self.dataset.transform_on(part.x[:PARZEN_VALIDATION_EXAMPLES], device)
+        order = torch.randperm(len(part.x), generator=torch.Generator().manual_seed(0))
+        rows = order[:PARZEN_VALIDATION_EXAMPLES].sort().values
+        return self.dataset.transform_on(part.x[rows], device)
 
     def pictures(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         from dlx.figures import figures
         from dlx.tasks.generation.pictures import can_interpolate, image_grid, interpolate_samples, make_row_labels
 
-        real = take_inputs(batches, self.samples)
+        real = draw_inputs(batches, self.samples)
         if real.ndim == 4:
             labels = (make_row_labels(model.classes, 100, real.device),) if _is_conditional(model) else ()  # type: ignore[arg-type]
             number = len(labels[0]) if labels else self.pictured
@@ -151,8 +159,8 @@ def _make_labels(model: nn.Module, n: int, device: torch.device) -> tuple[Tensor
 
 
 def _take_labels(batches: Iterable[Batch], n: int) -> Tensor:
-    """Return the labels of the first n examples."""
-    return take_inputs((Batch(batch.y) for batch in batches if batch.y is not None), n)
+    """Return the labels of the n examples that `draw_inputs` draws."""
+    return draw_inputs((Batch(batch.y) for batch in batches if batch.y is not None), n)
 
 
 def _sample(model: Any, n: int, device: torch.device, *labels: Tensor) -> Tensor:
