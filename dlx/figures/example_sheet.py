@@ -18,6 +18,7 @@ from dlx.figures.figures import FAINT, INK, pil_to_tensor, plot_scatter, render_
 from dlx.figures.panels import mask_negative, plot_panels
 
 PICTURES, SERIES, ROLLS, LINES, ROWS = 32, 8, 3, 24, 64  # examples on a sheet
+BINS = 24  # of a histogram
 MOST_COLUMNS = 24  # whose distributions are drawn
 MOST_CHANNELS = 8  # of series that are drawn as lines
 MOST_CLASSES = 10  # that have a colour each
@@ -242,10 +243,21 @@ def _draw_distributions(
     return render_figure(figure)
 
 
-def _draw_histogram(place: Any, values: Sequence[Tensor]) -> None:
-    known = [part[part.isfinite()].double().numpy() for part in values]
-    colours = [f"C{i}" for i in range(len(known))]
-    place.hist(known, bins=24, stacked=True, color=colours)
+def _draw_histogram(place: Any, values: Sequence[Tensor], colours: Sequence[str] | None = None) -> None:
+    """Draw the histogram of several parts, stacked; gaps are left out."""
+    known = [part[part.isfinite()].double() for part in values]
+    every = torch.cat(known)
+    if not len(every):
+        return
+    low, high = float(every.min()), float(every.max())
+    edges = torch.linspace(low - 0.5, high + 0.5, 2) if low == high else torch.linspace(low, high, BINS + 1)
+    base = torch.zeros(len(edges) - 1)
+    for i, part in enumerate(known):
+        top = base + torch.histogram(part, edges.double()).hist.float()
+        colour = colours[i] if colours else f"C{i}"
+        place.stairs(top.numpy(), edges.numpy(), baseline=base.numpy(), fill=True, color=colour)
+        base = top
+    place.set_ylim(0, None)
     place.locator_params(axis="x", nbins=5)
 
 
@@ -265,7 +277,7 @@ def _draw_bars(place: Any, x: Tensor, categories: Sequence[str], masks: Sequence
 def _draw_target(place: Any, dataset: Dataset, y: Tensor) -> None:
     if y.is_floating_point():
         place.set_title(_plain(dataset.target_names[0] if len(dataset.target_names) == 1 else "target"), fontsize=9)
-        place.hist(y.flatten(1)[:, 0].double().numpy() if y.ndim > 1 else y.double().numpy(), bins=24, color="0.4")
+        _draw_histogram(place, [y.flatten(1)[:, 0] if y.ndim > 1 else y], ["0.4"])
         return
     place.set_title("class", fontsize=9)
     counts = y.bincount(minlength=dataset.classes or 0).tolist()

@@ -201,7 +201,8 @@ def test_bad_input_is_one_clear_error(words, told) -> None:
 def test_nothing_imports_torch_for_a_mistake() -> None:
     code = (
         "import sys\nfrom dlx.cli.main import run_command\n"
-        "try:\n    run_command('describe', ['dataset=irs'])\nexcept Exception as e:\n    print('torch' in sys.modules, e)\n"
+        "try:\n    run_command('describe', ['dataset=irs'])\n"
+        "except Exception as error:\n    print('torch' in sys.modules, error)\n"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.startswith("False ")
