@@ -153,11 +153,11 @@ def _print_columns(title: str, columns: "list[Column]") -> None:
 
 def _make_row(title: str, column: "Column") -> dict[str, Any]:
     row: dict[str, Any] = {title: column.name, "type": column.type, "values": column.values, "gaps": column.gaps}
+    row |= {name: getattr(column, name) for name in ("min", "median", "mean", "std", "max", "distinct")}
     if column.categories:
         shown = [f"{name} {count:,}" for name, count in list(column.categories.items())[:MOST_CATEGORIES]]
         row["categories"] = ", ".join(shown) + ", …" * (len(column.categories) > MOST_CATEGORIES)
-        return {**row, "distinct": column.distinct}
-    return row | {name: getattr(column, name) for name in ("min", "median", "mean", "std", "max", "distinct")}
+    return row
 
 
 def _print_classes(about: "Description") -> None:
