@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dlx.datasets.dataset import Dataset, Split
@@ -174,7 +175,11 @@ def _draw_rolls(dataset: Dataset, split: Split) -> Tensor:
             steps = split.y[row, :length].float()
             of_row = f"target {row}" if split.y.ndim == 3 else f"label {row}"
             tables[of_row] = mask_negative(steps.flatten(1) if steps.ndim > 1 else steps[:, None])
-    return plot_panels(tables)
+    longest = max(table.shape[1] for table in tables.values())
+    # One scale of time for all; what is beyond an example's end is grey.
+    return plot_panels(
+        {name: F.pad(table, (0, longest - table.shape[1]), value=math.nan) for name, table in tables.items()}
+    )
 
 
 def _draw_vectors(dataset: Dataset, split: Split) -> Tensor:

@@ -89,14 +89,6 @@ class Csv(Table):
     def source(self) -> str:
         return str(self.path)
 
-    @property
-    def categories(self) -> Mapping[str, Sequence[str]]:
-        return {feature.name: feature.values for feature in self.features if feature.values is not None}
-
-    @property
-    def target_names(self) -> Sequence[str]:
-        return [self.header_names[index] for index in self.target_indices]
-
     def read(self) -> dict[str, Split | Stream]:
         table = self._read_table(files.require_path(self.path, "dataset.path", "FILE.csv"))
         if not self.is_fitted:
@@ -113,6 +105,14 @@ class Csv(Table):
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "features": [list(feature) for feature in self.features]}
+
+    @property
+    def categories(self) -> Mapping[str, Sequence[str]]:
+        return {feature.name: feature.values for feature in self.features if feature.values is not None}
+
+    @property
+    def target_names(self) -> Sequence[str]:
+        return [self.header_names[index] for index in self.target_indices]
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         super()._restore({**state, "features": [Feature(*feature) for feature in state["features"]]})
