@@ -194,7 +194,11 @@ def _draw_vectors(dataset: Dataset, split: Split) -> Tensor:
         return plot_scatter(x, labels, dataset.names)
     if len(groups) > 4 * MOST_COLUMNS:
         return _draw_rows(x[:ROWS])
-    return _draw_distributions(dataset, x, y, groups[:MOST_COLUMNS], len(groups))
+    shown = [
+        *([f"{MOST_COLUMNS} of {len(groups)} columns"] if len(groups) > MOST_COLUMNS else []),
+        *([f"{len(x):,} of {len(split.x):,} training examples"] if len(x) < len(split.x) else []),
+    ]
+    return _draw_distributions(dataset, x, y, groups[:MOST_COLUMNS], "; ".join(shown))
 
 
 def _draw_rows(x: Tensor) -> Tensor:
@@ -209,9 +213,17 @@ def _draw_rows(x: Tensor) -> Tensor:
 
 
 def _draw_distributions(
-    dataset: Dataset, x: Tensor, y: Tensor | None, groups: Sequence[tuple[str, list[int]]], total: int
+    dataset: Dataset, x: Tensor, y: Tensor | None, groups: Sequence[tuple[str, list[int]]], below: str
 ) -> Tensor:
-    """Draw a histogram of each column, stacked by class, and bars of categories; the last panel is the target."""
+    """Draw a histogram of each column, stacked by class, and bars of categories; the last panel is the target.
+
+    Args:
+        dataset: loaded.
+        x: (n, features).
+        y: labels or targets.
+        groups: columns, each with the indices of its features.
+        below: which part is shown; empty for all.
+    """
     from matplotlib.figure import Figure
 
     labels = y if y is not None and y.ndim == 1 and not y.is_floating_point() else None
@@ -243,8 +255,8 @@ def _draw_distributions(
         figure.legend(
             handles=handles, loc="outside upper center", ncols=min(len(handles), 5), frameon=False, fontsize=8
         )
-    if total > len(groups):
-        figure.supxlabel(f"{len(groups)} of {total} columns", fontsize=8)
+    if below:
+        figure.supxlabel(below, fontsize=8)
     return render_figure(figure)
 
 

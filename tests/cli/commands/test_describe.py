@@ -154,7 +154,7 @@ def test_an_experiment_and_a_dataset_of_ones_own() -> None:
     name = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*digits*.yaml"))[0]
     assert describe(f"experiment={name}")["received"]["model"]
     Path("conf/dataset").mkdir(parents=True)
-    Path("mine.py").write_text(
+    Path("described_rows.py").write_text(
         "import torch\nfrom dlx.datasets.dataset import Dataset, Stream\n\n\n"
         "class Rows(torch.utils.data.Dataset):\n"
         "    def __len__(self):\n        return 3_000_000\n\n"
@@ -163,10 +163,10 @@ def test_an_experiment_and_a_dataset_of_ones_own() -> None:
         "    def read(self):\n        return {'train': Stream(Rows(), torch.arange(3_000_000) % 2)}\n"
     )
     Path("conf/dataset/mine.yaml").write_text(
-        "dataset:\n  _target_: mine.Mine\n  val: 0\n  test: 0\n  shape: [2]\n  classes: 2\n  outputs: 2\n"
+        "dataset:\n  _target_: described_rows.Mine\n  val: 0\n  test: 0\n  shape: [2]\n  classes: 2\n  outputs: 2\n"
     )
     Path("conf/dataset/mine.yaml").write_text(
-        "# @package _global_\nallow: [mine]\n" + Path("conf/dataset/mine.yaml").read_text()
+        "# @package _global_\nallow: [described_rows]\n" + Path("conf/dataset/mine.yaml").read_text()
     )
     about = describe("dataset=mine")
     assert about["seen"] == ["train: a random 1,000 of 3,000,000 examples are looked at"]
