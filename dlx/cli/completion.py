@@ -15,7 +15,7 @@ from dlx.cli.commands.list import PLURALS
 from dlx.cli.verbs import VERBS
 from dlx.errors import UsageError
 
-OVERRIDE_VERBS = ("train", "info", "check")  # verbs that take overrides first
+OVERRIDE_VERBS = ("train", "describe", "info", "check")  # verbs that take overrides first
 RUN_VERBS = ("resume", "evaluate", "predict", "sample", "compare", "export", "tensorboard")
 
 

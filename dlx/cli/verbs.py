@@ -9,6 +9,7 @@ VERBS = {
     "sample": "draw from a run's generative model: dlx sample RUN -n 64",
     "visualize": "what a run's network sees: dlx visualize RUN [INPUT] --method saliency,grad_cam",
     "list": "what there is to choose from: dlx list models --fits dataset=mnist",
+    "describe": "what the data is, before anything trains: dlx describe dataset=csv dataset.path=FILE.csv",
     "info": "layers, shapes, parameters and multiply-adds, without training: dlx info model=lenet5",
     "check": "compose, build and take one step, leaving nothing behind: dlx check model=lenet5, or --all",
     "runs": "the runs below outputs/, filtered and sorted: dlx runs --where model=mlp --best test/accuracy",

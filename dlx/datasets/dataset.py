@@ -134,6 +134,7 @@ class Dataset:
         self._splits: dict[str, Part] | None = {}  # None: still to be read
         self._before_read: list[Callable[[], None]] = []
         self._when_read: list[Callable[[], None]] = []
+        self._when_split: list[Callable[[Mapping[str, Part]], None]] = []
         self.notes: list[str] = []  # what was dropped, cast or guessed on the way in; shown, and kept in run.json
 
     def note(self, text: str) -> None:
@@ -173,10 +174,28 @@ class Dataset:
         """Call `act` before the splits of a dataset with a restored state are read."""
         self._before_read.append(act)
 
+    def when_split(self, act: Callable[[Mapping[str, Part]], None]) -> None:
+        """Call `act` with the splits as they were read, before gaps are filled and targets scaled."""
+        self._when_split.append(act)
+
     @property
     def source(self) -> str:
         """What error messages call the data."""
         return type(self).__name__.lower()
+
+    @property
+    def categories(self) -> Mapping[str, Sequence[str]]:
+        """Columns that hold text, each with its categories: its features are called `column=category`."""
+        return {}
+
+    @property
+    def target_names(self) -> Sequence[str]:
+        """Names of the targets of a regression; none where the data does not name them."""
+        return ()
+
+    def survey_files(self) -> dict[str, dict[str, int]]:
+        """Count how many files have each size, mode and format; nothing where the data is in no such files."""
+        return {}
 
     @property
     def held_out(self) -> str:
@@ -234,6 +253,8 @@ class Dataset:
         for part in parts.values():
             self._check_labels(part)
         self.splits = dict(self._hold_out(parts))
+        for act in self._when_split:
+            act(self.splits)
         train = self.splits["train"]
         if not isinstance(train, Generated):
             self.prepare(train)

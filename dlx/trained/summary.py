@@ -9,6 +9,7 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dlx.datasets.dataset import Dataset
 from dlx.errors import UsageError
 from dlx.instantiate import build
 from dlx.models.freezing import freeze
@@ -44,7 +45,16 @@ def summarise(config: DictConfig) -> Summary:
         UsageError: the model refuses its values, or the data is needed for its shapes and is missing.
     """
     config = copy_config(config)
-    symbols = _fill_in_sizes(config)
+    return build_and_trace(config, _fill_in_sizes(config))[1]
+
+
+def build_and_trace(config: DictConfig, symbols: bool) -> tuple[nn.Module, Summary]:
+    """Build the model of a configuration whose sizes are filled in, on the meta device where possible, and trace it.
+
+    Args:
+        config: complete.
+        symbols: whether examples are symbols.
+    """
     shape = list(config.dataset.shape)
     for device in ("meta", "cpu"):  # some models compute with values while they are built, which meta tensors lack
         try:
@@ -52,7 +62,7 @@ def summarise(config: DictConfig) -> Summary:
                 model: nn.Module = build(config, "model")
                 freeze(model, config.get("freeze"))
                 x = torch.zeros(1, *shape, dtype=torch.int64 if symbols else torch.float32)
-            return trace(model.eval(), x)
+            return model, trace(model.eval(), x)
         except UsageError:
             raise
         except (NotImplementedError, RuntimeError, ValueError, TypeError):
@@ -68,14 +78,19 @@ def _fill_in_sizes(config: DictConfig) -> bool:
     kind = getattr(get_class(config.dataset._target_), "kind", None)
     if config.dataset.get("shape") is not None and config.dataset.get("outputs") is not None and kind is not None:
         return bool(kind == "symbols")
-    dataset = build(config, "dataset")
+    dataset: Dataset = build(config, "dataset")
     dataset.load()
+    fill_in_sizes_of(dataset, config)
+    return bool(dataset.kind == "symbols")
+
+
+def fill_in_sizes_of(dataset: Dataset, config: DictConfig) -> None:
+    """Write the sizes of a loaded dataset into a configuration."""
     with open_dict(config):
-        config.dataset.shape = list(dataset.shape)
+        config.dataset.shape = list(dataset.shape or ())
         config.dataset.classes, config.dataset.outputs = dataset.classes, dataset.outputs
         if "symbols" in config.dataset:
             config.dataset.symbols = dataset.symbols
-    return bool(dataset.kind == "symbols")
 
 
 def trace(model: nn.Module, x: Tensor) -> Summary:

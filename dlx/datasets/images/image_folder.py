@@ -19,6 +19,7 @@ from dlx.datasets import files
 from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.images.decoding import is_grey, to_bytes
 from dlx.datasets.images.images import Images
+from dlx.datasets.images.survey import survey_pictures
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
@@ -101,6 +102,10 @@ class ImageFolder(Images):
     @property
     def source(self) -> str:
         return str(self.path)
+
+    def survey_files(self) -> dict[str, dict[str, int]]:
+        path = files.require_path(self.path, "dataset.path", "FOLDER")
+        return survey_pictures([picture.name for picture in _list_pictures(path)[0]], _FileReader(path).read, self.seed)
 
     def read(self) -> dict[str, Split | Stream]:
         path = files.require_path(self.path, "dataset.path", "FOLDER")

@@ -145,6 +145,14 @@ class Csv(Table):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "features": [list(feature) for feature in self.features]}
 
+    @property
+    def categories(self) -> Mapping[str, Sequence[str]]:
+        return {feature.name: feature.values for feature in self.features if feature.values is not None}
+
+    @property
+    def target_names(self) -> Sequence[str]:
+        return [self.header_names[index] for index in self.target_indices]
+
     def _restore(self, state: Mapping[str, Any]) -> None:
         super()._restore({**state, "features": [Feature(*feature) for feature in state["features"]]})
 
