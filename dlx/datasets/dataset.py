@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from dlx.datasets import files
+from dlx.datasets.preprocessing import Preprocessing
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
@@ -329,6 +330,10 @@ class Dataset:
         low = self.transform(wide.new_zeros(1, *shape), False, None)
         span = self.transform(wide.new_full((1, *shape), top), False, None) - low
         return torch.where(span == 0, wide, (wide - low) / torch.where(span == 0, 1, span) * top)
+
+    def make_preprocessing(self) -> Preprocessing:
+        """Make the module that leads from raw tensors to what a model sees in an exported graph, of what was fitted."""
+        return Preprocessing(self)
 
     def random(self, train: bool) -> bool:
         """Return whether `transform` draws from its generator."""

@@ -12,6 +12,7 @@ from dlx.datasets import files, labels
 from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.tables import delimited
 from dlx.datasets.tables.delimited import MISSING, DelimitedTable
+from dlx.datasets.tables.preprocessing import TablePreprocessing
 from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
@@ -132,6 +133,9 @@ class Csv(Table):
             table = self._read_table(path)
         x = self._extract_features(table)
         return Split(torch.where(x.isnan(), self.fill_values, x) if self.missing == "mean" else x)
+
+    def make_preprocessing(self) -> TablePreprocessing:
+        return TablePreprocessing(self)
 
     # -- columns -----------------------------------------------------------------------------------------------------
 
