@@ -185,7 +185,7 @@ def _write(parts: Parts, case: _Case, given: Rows, path: Path, aside: Path) -> E
     metadata = make_metadata(parts, graph, outputs, form, steps)
     names = [field.name for field in graph.fields]
     if path.suffix == ".onnx":
-        files.write_onnx(program, graph, names, metadata, aside)
+        files.write_onnx(program, graph.model, names, metadata, aside)
     else:
         files.write_pt2(program, metadata, aside)
     run = files.load_onnx(aside) if path.suffix == ".onnx" else files.load_pt2(aside)
