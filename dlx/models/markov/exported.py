@@ -14,14 +14,15 @@ def filter_states(log_start: Tensor, log_transition: Tensor, log_p: Tensor, leng
     """Return log p(z_t, x_1..x_t), (batch, T, S), of emissions log_p (batch, T, S); the last one's stays in padding."""
     lengths = _get_lengths(log_p, lengths)
 
-    def step(before: Tensor, now: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        t, emission = now
-        prior = torch.where(t == 0, log_start, log_matmul(before, log_transition))
-        after = (prior + emission).where((t < lengths)[:, None], before)
+    def step(before: Tensor, now: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        emission, is_first, is_live = now
+        prior = torch.where(is_first, log_start, log_matmul(before, log_transition))
+        after = torch.where(is_live, prior + emission, before)
         return after, after.clone()
 
-    times = torch.arange(log_p.shape[1], device=log_p.device)
-    _, alpha = scan(step, torch.zeros_like(log_p[:, 0]), (times, log_p.transpose(0, 1).contiguous()))
+    _, alpha = scan(
+        step, torch.zeros_like(log_p[:, 0]), (log_p.transpose(0, 1).contiguous(), *_make_masks(log_p, lengths))
+    )
     result: Tensor = alpha.transpose(0, 1)
     return result
 
@@ -46,7 +47,8 @@ def posterior(log_start: Tensor, log_transition: Tensor, log_p: Tensor, lengths:
     _, beta = scan(step, torch.zeros_like(log_p[:, 0]), (_reverse_times(log_p), _next_first(log_p)))
     states = (alpha + beta.flip(0).transpose(0, 1)).softmax(2)
     times = torch.arange(log_p.shape[1], device=log_p.device)
-    return states.where((times < lengths[:, None])[:, :, None], torch.zeros_like(states))
+    result: Tensor = states.where((times < lengths[:, None])[:, :, None], torch.zeros_like(states))
+    return result
 
 
 def decode(log_start: Tensor, log_transition: Tensor, log_p: Tensor, lengths: Tensor | None) -> Tensor:
@@ -69,7 +71,14 @@ def decode(log_start: Tensor, log_transition: Tensor, log_p: Tensor, lengths: Te
         return state, state.clone()
 
     _, path = scan(go_back, last.clone(), (_reverse_times(log_p), _next_first(origins.transpose(0, 1))))
-    return path.flip(0).T.where(times < lengths[:, None], -1)
+    result: Tensor = path.flip(0).T.where(times < lengths[:, None], -1)
+    return result
+
+
+def _make_masks(log_p: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which steps are the first, and which are no padding, (T, batch, 1) each."""
+    times = torch.arange(log_p.shape[1], device=log_p.device)[:, None, None]
+    return (times == 0).expand(-1, log_p.shape[0], -1).contiguous(), times < lengths[:, None]
 
 
 def _get_lengths(log_p: Tensor, lengths: Tensor | None) -> Tensor:
@@ -84,4 +93,6 @@ def _reverse_times(log_p: Tensor) -> Tensor:
 
 def _next_first(values: Tensor) -> Tensor:
     """Return each step's successor, the last step first, (T, batch, S); the last step's is its own."""
-    return torch.cat((values[:, 1:], values[:, -1:]), 1).flip(1).transpose(0, 1).contiguous()
+    T = values.shape[1]
+    order = (T - torch.arange(T, device=values.device)).clamp(max=T - 1)
+    return values.index_select(1, order).transpose(0, 1).contiguous()

@@ -82,6 +82,8 @@ def list_targets(parts: Parts) -> list[str]:
 def list_categories(parts: Parts) -> dict[str, list[str]]:
     """Return the texts of each column of categories, in the order of their codes."""
     features = getattr(parts.dataset, "features", [])
+    if not isinstance(features, list):  # of other datasets it is a number
+        return {}
     return {feature.name: list(feature.values) for feature in features if feature.values is not None}
 
 

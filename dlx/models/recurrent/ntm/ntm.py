@@ -164,13 +164,13 @@ class NTM(SequenceModel):
         """Compute all steps by a loop that a graph keeps, for sequences of any length."""
 
         def step(before: tuple[Tensor, ...], z_t: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, Tensor]]:
-            h, after, _ = self.step(z_t, State(*before[:3], before[3:]))
+            h, after, _ = self.step(z_t, _to_state(before))
             parts = (*after[:3], *after.controller)
             return tuple(part.clone() for part in parts), (h.clone(), after.r.clone())
 
         begin = tuple(part.contiguous() for part in (*state[:3], *state.controller))
         last, (h, r) = scan(step, begin, z.contiguous())
-        return h, r, State(*last[:3], last[3:])
+        return h, r, _to_state(last)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile a step instead of the module: sequences differ in length, and steps do not."""
@@ -204,6 +204,12 @@ def _stack_heads(w: Tensor) -> Tensor:
     """Stack weightings (heads, N, T) one below the other, (heads · N + gaps, T)."""
     gap = max(w.shape[1] // 32, 1)
     return torch.nn.functional.pad(w, (0, 0, 0, gap), value=torch.nan).flatten(0, 1)[:-gap]
+
+
+def _to_state(parts: tuple[Tensor, ...]) -> State:
+    """Return the state whose tensors stand in one row."""
+    memory, w, r, *remembered = parts
+    return State(memory, w, r, tuple(remembered))
 
 
 def _is_traced() -> bool:
