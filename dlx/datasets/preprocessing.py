@@ -16,6 +16,8 @@ from dlx.errors import UsageError
 if TYPE_CHECKING:
     from dlx.datasets.dataset import Dataset
 
+MIN_SPREAD = 1e-4  # of a mean
+
 
 @dataclass(frozen=True)
 class Field:
@@ -36,8 +38,8 @@ class Field:
 class Preprocessing(nn.Module):
     """One tensor of raw examples, as the dataset's files hold them.
 
-    Numbers are float64 until they are scaled, as files hold more digits than float32; pictures are bytes where the
-    dataset holds bytes.
+    Columns of tables are float64 until they are scaled, as files hold more digits than float32. Series are float32,
+    and float64 where float32 would tell few steps apart. Pictures are bytes where the dataset holds bytes.
 
     Raises:
         UsageError: what the dataset does to its examples is a draw.
@@ -72,7 +74,11 @@ class Preprocessing(nn.Module):
     def raw_dtype(self) -> torch.dtype:
         """The type of the raw numbers that a graph takes."""
         dtype = self.dataset.dtype or torch.float32
-        return torch.float64 if dtype.is_floating_point and self.dataset.kind != "image" else dtype
+        if not dtype.is_floating_point or self.dataset.kind == "image":
+            return dtype
+        if self.dataset.kind == "sequence" and (dtype == torch.float32 or not _is_coarse(self.dataset)):
+            return torch.float32
+        return torch.float64
 
     def forward(self, given: Mapping[str, Tensor]) -> Tensor:
         """Return what the model sees, (batch, *shape), of the fields' tensors by name."""
@@ -93,6 +99,14 @@ class Preprocessing(nn.Module):
     def describe(self) -> dict[str, Any]:
         """Return the numbers that it works by, as plain lists: enough to do it elsewhere."""
         return describe_scaling(self.dataset)
+
+
+def _is_coarse(dataset: "Dataset") -> bool:
+    """Return whether float32 has fewer than about a thousand steps within a standard deviation of some channel."""
+    inner: Any = getattr(dataset, "scaler", None) or dataset
+    if not hasattr(inner, "shift"):
+        return False
+    return bool((inner.width.double() < MIN_SPREAD * inner.shift.double().abs()).any())
 
 
 def describe_scaling(dataset: "Dataset") -> dict[str, Any]:
