@@ -92,6 +92,10 @@ class Preprocessing(nn.Module):
         """Return the fields' tensors of the dataset's own raw examples x (batch, *shape): what `forward` undoes."""
         return {"x": x.to(self.raw_dtype)}
 
+    def snap(self, x: Tensor) -> Tensor:
+        """Return made-up raw examples (batch, *shape) as a file may hold them: categories are whole."""
+        return x
+
     def invert(self, x: Tensor) -> Tensor:
         """Return values (batch, *shape) of the model's inputs in the units of the data."""
         return self.dataset.inverse_transform(x)

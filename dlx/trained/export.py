@@ -18,7 +18,7 @@ from dlx.trained.portable import files, rows
 from dlx.trained.portable.files import get_external_data_path, move_into_place, silence_exporters
 from dlx.trained.portable.graph import LENGTHS, SIGNATURES, Form, Graph, list_forms, list_tensors, trace
 from dlx.trained.portable.metadata import make_metadata
-from dlx.trained.portable.rows import Rows
+from dlx.trained.portable.rows import DisagreementError, Rows
 from dlx.trained.trained import predict
 
 ENDINGS = (".onnx", ".pt2", ".safetensors", ".skops")
@@ -119,6 +119,8 @@ def _export_graph(parts: Parts, path: Path, aside: Path, part: str | None, bare:
         try:
             with silence_exporters():
                 return _write(parts, case, given, path, aside)
+        except DisagreementError:
+            raise
         except UsageError as error:
             failure = failure or error  # the first form's reason is the one to be told
             aside.unlink(missing_ok=True)

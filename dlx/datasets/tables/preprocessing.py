@@ -65,6 +65,17 @@ class TablePreprocessing(Preprocessing):
         # A gap is one as the file's reader has it: in a table that knows of unseen values, filled like any other.
         return columns.where(codes != GAP, torch.nan) if hasattr(self.dataset, "unknown") else columns
 
+    def snap(self, x: Tensor) -> Tensor:
+        x, place = x.clone(), 0
+        for feature in self.dataset.features:
+            width = 1 if feature.values is None or not _is_one_hot(feature) else len(feature.values)
+            part = x[:, place : place + width]
+            if feature.values is not None:
+                whole = part == part.amax(1, keepdim=True) if width > 1 else part > 0.5
+                x[:, place : place + width] = whole.to(x)
+            place += width
+        return x
+
     def encode(self, x: Tensor) -> dict[str, Tensor]:
         numbers, codes, place = [], [], 0
         for feature in self.dataset.features:

@@ -1,6 +1,7 @@
 """Write exported files, and read them back as a user would: ONNX, torch.export's .pt2, and .safetensors."""
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -137,12 +138,13 @@ def move_into_place(aside: Path, path: Path) -> None:
 def silence_exporters() -> Iterator[None]:
     """Silence the exporters: they warn of their own deprecated internals and log what they do."""
     levels: list[tuple[Any, int]] = []
-    for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir"):
+    for name in ("torch.onnx", "torch.export", "torch.fx", "torch._export", "onnxscript", "onnx_ir"):
         logger = logging.getLogger(name)
         levels.append((logger, logger.level))
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        unread = io.StringIO()  # a graph that cannot be traced is printed as far as it goes
+        with warnings.catch_warnings(), contextlib.redirect_stdout(unread), contextlib.redirect_stderr(unread):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -21,6 +21,10 @@ RELATIVE_TOLERANCE = 1e-4  # of the largest output: float32 sums in a different 
 Run = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]  # a file: inputs by name, outputs by name
 
 
+class DisagreementError(UsageError):
+    """A file gives other results than the model."""
+
+
 class Rows(NamedTuple):
     """Raw examples."""
 
@@ -82,7 +86,8 @@ def _make_up(dataset: Dataset, number: int) -> tuple[Tensor, Tensor | None]:
     if dataset.kind == "image":
         return torch.rand(number, *shape, generator=generator).to(dtype) * getattr(dataset, "levels", 1.0), lengths
     drawn = torch.randn(number, *shape, generator=generator)
-    return dataset.inverse_transform(drawn).to(dtype), lengths
+    x = dataset.inverse_transform(drawn).to(dtype)
+    return dataset.make_preprocessing().snap(x) if dataset.kind == "vector" else x, lengths
 
 
 def make_feeds(rows: Rows, form: Form, encode: Callable[[Tensor], dict[str, Tensor]]) -> Iterator[Feed]:
@@ -140,7 +145,7 @@ def compare(
             if name == "label" and difference and "probability" in actual:
                 difference = 0.0 if _is_tied(predicted["probability"][feed.rows], actual["probability"]) else 1.0
             if not difference <= _tolerance(name, expected, parts):
-                raise UsageError(
+                raise DisagreementError(
                     f"the exported file gives other results than the model for a batch of {len(feed.rows)}: its "
                     f"{name} differs by up to {difference:.3g}, so it was not kept: the model draws random numbers, or "
                     "the exporter does not know one of its operators; type -o with the other of .onnx and .pt2"

@@ -3,6 +3,7 @@
 A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, https://arxiv.org/abs/1410.5401.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -125,7 +126,9 @@ class NTM(SequenceModel):
         return h, State(write(memory, w[:, R:], head.e, head.a), w, r, after), head
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        with torch.autocast(x.device.type, enabled=False):  # sharpened weightings do not survive 8 bits
+        # A graph has no autocast, and no file could hold its switch.
+        exact = contextlib.nullcontext() if is_exporting() else torch.autocast(x.device.type, enabled=False)
+        with exact:  # sharpened weightings do not survive 8 bits
             z = self.outer(self.embed(x).to(self.outer.weight.dtype).transpose(0, 1))  # (T, B, gates · hidden)
             state = self.initial_state(x.shape[0]) if state is None else state
             if is_exporting():
