@@ -171,3 +171,43 @@ def test_what_draws_is_refused(tmp_path):
     run = trained(tmp_path / "run", "model=autoencoder", "dataset.binarize=stochastic", "trainer.max_steps=1")
     with pytest.raises(UsageError, match="--bare"):
         dlx("export", run.directory, "-o", "net.pt2")
+
+
+EXPORTED = (
+    "gru",
+    "birnn",
+    "jordan",
+    "elman",
+    "gaussian_hmm",
+    "categorical_hmm",
+    "bernoulli_hmm",
+    "hmm_tagger",
+    "rbm",
+) + (
+    *("gan", "dcgan", "vae", "conv_vae", "autoencoder", "modern_hopfield", "dbn", "helmholtz", "cnn", "lenet5"),
+    "airbench",
+)
+REFUSED = ("kmeans", "ridge", "pca", "neural_gas", "self_organizing_map", "growing_neural_gas", "hopfield", "dbm")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [*EXPORTED, *REFUSED])
+def test_every_kind_of_model(tmp_path, model):
+    from dlx.parts import load_trained
+    from dlx.runs.saved import load_config
+    from dlx.trained.export import export
+    from tests.conftest import small
+
+    words = ("trainer.max_steps=1", "trainer.pictures=false", "dataset.limit=200")
+    run = trained(tmp_path / "run", f"model={model}", *words, *small(model))
+    parts, _ = load_trained(run, load_config(run))
+    if model in REFUSED:
+        with pytest.raises(UsageError, match=r"cannot be exported|\.skops"):
+            export(parts, Path("net.pt2"))
+        assert not list(Path().glob("*net.pt2*"))
+        return
+    result = export(parts, Path("net.pt2"))  # which compares it with `dlx predict`
+    assert result.differences
+    assert result.inputs["x"][0] == "batch"
+    if "lengths" in result.inputs:
+        assert result.inputs["x"][1] == "time"
