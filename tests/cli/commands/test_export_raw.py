@@ -174,18 +174,9 @@ def test_what_draws_is_refused(tmp_path):
 
 
 EXPORTED = (
-    "gru",
-    "birnn",
-    "jordan",
-    "elman",
-    "gaussian_hmm",
-    "categorical_hmm",
-    "bernoulli_hmm",
-    "hmm_tagger",
-    "rbm",
-) + (
-    *("gan", "dcgan", "vae", "conv_vae", "autoencoder", "modern_hopfield", "dbn", "helmholtz", "cnn", "lenet5"),
-    "airbench",
+    *("gru", "birnn", "jordan", "elman", "ntm", "gaussian_hmm", "categorical_hmm", "bernoulli_hmm", "hmm_tagger"),
+    *("rbm", "gan", "dcgan", "vae", "conv_vae", "autoencoder", "modern_hopfield", "dbn", "helmholtz"),
+    *("cnn", "lenet5", "airbench"),
 )
 REFUSED = ("kmeans", "ridge", "pca", "neural_gas", "self_organizing_map", "growing_neural_gas", "hopfield", "dbm")
 
