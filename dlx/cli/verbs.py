@@ -15,7 +15,7 @@ VERBS = {
     "runs": "the runs below outputs/, filtered and sorted: dlx runs --where model=mlp --best test/accuracy",
     "compare": "runs side by side: dlx compare RUN RUN",
     "record": "keep what a finished run measured in docs/results/: dlx record RUN",
-    "export": "write a run's model as ONNX or a torch program: dlx export RUN -o FILE.onnx",
+    "export": "write a run's model, raw rows in, as ONNX or a torch program: dlx export RUN -o FILE.onnx",
     "tensorboard": "show the curves: dlx tensorboard [RUN or DIR]",
     "doctor": "versions, devices, writable directories, data found",
 }

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from dlx.datasets import files
+from dlx.datasets.preprocessing import Preprocessing
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
@@ -359,6 +360,10 @@ class Dataset:
         if x.dtype == torch.float64:
             return self.transform(x, False, None).to(device)
         return self.transform(x.to(device), False, None)
+
+    def make_preprocessing(self) -> Preprocessing:
+        """Make the module that leads from raw tensors to what a model sees in an exported graph, of what was fitted."""
+        return Preprocessing(self)
 
     def random(self, train: bool) -> bool:
         """Return whether `transform` draws from its generator."""

@@ -12,15 +12,21 @@ from dlx.runs.rundir import find_run
 @click.argument("name", metavar="RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="FILE.onnx, FILE.pt2 or FILE.skops."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="FILE.onnx, FILE.pt2, FILE.safetensors or FILE.skops.",
 )
+@click.option("--bare", is_flag=True, help="Leave the preprocessing out; its numbers stand in the metadata.")
 @click.option("--module", "part", metavar="NAME", help="A part of the model, such as a GAN's generator.")
 @click.option("--checkpoint", type=click.Choice(["best", "last"]), help="Default: best, or last where none was chosen.")
-def command(name: str, overrides: tuple[str, ...], output: Path, part: str | None, checkpoint: Any) -> None:
-    """Write a trained model as ONNX, as a torch.export program, or (estimators) as skops.
+def command(name: str, overrides: tuple[str, ...], output: Path, bare: bool, part: str | None, checkpoint: Any) -> None:
+    """Write a trained model as ONNX, as a torch.export program, as weights (.safetensors), or (estimators) as skops.
 
-    The file takes batches of any size, after the dataset's scaling. It is compared with the model on real data before
-    it is kept. RUN is a directory, a run's id, or `last`.
+    ONNX and .pt2 take raw rows, in the units of the data, in batches of any size, and give what dlx predict gives;
+    names, units and numbers are in the file's metadata. It is compared with dlx predict on real rows before it is kept.
+    RUN is a directory, a run's id, or `last`.
     """
     from dlx.runs.saved import INFERENCE_KEYS
     from dlx.runs.trust import load_trusted_config
@@ -35,10 +41,19 @@ def command(name: str, overrides: tuple[str, ...], output: Path, part: str | Non
     from dlx.trained.export import export
 
     parts, _ = load_trained(run, config, checkpoint)
-    exported = export(parts, output, part)
+    exported = export(parts, output, part, bare)
     size = output.stat().st_size
-    shape = ", ".join(map(str, exported.shape))
+    if not exported.inputs:
+        terminal.print_note(
+            f"{exported.path} ({size:,} bytes) holds the weights, and in its metadata all names and numbers"
+        )
+        return
+    takes = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in exported.inputs.items())
+    differs = ", ".join(f"{name} {value:.2g}" for name, value in exported.differences.items())
+    whole = "the model" if bare or part else "dlx predict"
     terminal.print_note(
-        f"{exported.path} ({size:,} bytes) takes (batch, {shape}); on {exported.examples} examples, "
-        f"in batches of several sizes, it differs from the model by at most {exported.difference:.2g}"
+        f"{exported.path} ({size:,} bytes) takes {takes}; on {exported.source}, in batches of several sizes, it "
+        f"differs from {whole} by at most: {differs}"
     )
+    for note in exported.notes:
+        terminal.print_note(note)

@@ -92,7 +92,8 @@ class Images(Dataset):
         if self.scale == "none":
             return x
         if self.scale == "standard":
-            self.factor, self.offset = self.factor.to(x.device), self.offset.to(x.device)
+            if self.factor.device != x.device:
+                self.factor, self.offset = self.factor.to(x.device), self.offset.to(x.device)
             return x.mul_(self.factor).add_(self.offset)
         x.div_(self.levels)
         if self.binarize == "threshold":

@@ -56,7 +56,8 @@ class Pixels(Images):
         x = super().transform(x, train, generator)
         if self.permutation is None:
             return x
-        self.order = self.order.to(x.device)
+        if self.order.device != x.device:
+            self.order = self.order.to(x.device)
         return x.flatten(1)[:, self.order].view_as(x)
 
     def inverse_transform(self, x: Tensor) -> Tensor:

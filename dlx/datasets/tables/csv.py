@@ -15,6 +15,7 @@ from dlx.datasets.tables import numbers
 from dlx.datasets.tables.delimited import MISSING, CellFormat, DelimitedFile, DelimitedTable
 from dlx.datasets.tables.features import Feature, check_thousands, extract_features, make_features, quote_name
 from dlx.datasets.tables.gaps import GapRule, drop_gaps
+from dlx.datasets.tables.preprocessing import TablePreprocessing
 from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
@@ -193,6 +194,9 @@ class Csv(Table):
         self._note_left_out(file, indices, [])
         x = extract_features(table, self.features, indices, self.unknown, self.note)
         return Split(torch.where(x.isnan(), self.fill_values, x) if self.missing == "mean" else x)
+
+    def make_preprocessing(self) -> TablePreprocessing:
+        return TablePreprocessing(self)
 
     # -- columns -----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from dlx.metrics import Metric
-from dlx.models.markov import log_space
+from dlx.models.exported_loop import is_exporting
+from dlx.models.markov import exported, log_space
 from dlx.models.markov.forward_backward import (
     SMALLEST,
     Workspace,
@@ -128,13 +129,16 @@ class HMM(nn.Module, ABC):
         """log π (S,) and log A (S, S), normalised."""
         return self.log_start.log_softmax(0), self.log_transition.log_softmax(1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return log p(x), (batch,) nats, of whole sequences x (batch, T, ...): as `scores`, but exportable."""
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return log p(x), (batch,) nats, of x (batch, T, ...) padded beyond `lengths`: as `scores`, but exportable."""
         log_start, log_transition = self.tables
         log_p = self.emission_log_prob(x)  # (batch, T, S)
+        if is_exporting():
+            return exported.log_likelihood(log_start, log_transition, log_p, lengths)
         log_alpha = log_start + log_p[:, 0]
         for t in range(1, x.shape[1]):
-            log_alpha = log_matmul(log_alpha, log_transition) + log_p[:, t]
+            after = log_matmul(log_alpha, log_transition) + log_p[:, t]
+            log_alpha = after if lengths is None else after.where((t < lengths)[:, None], log_alpha)
         return log_alpha.logsumexp(1)
 
     def scores(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
@@ -143,6 +147,11 @@ class HMM(nn.Module, ABC):
         `log_likelihood` is the exact log p(x), and `log_likelihood_after_first` log p(x_2..x_T | x_1), what a network
         that predicts the next step is measured by. The former has a gradient.
         """
+        if is_exporting():
+            log_p = self.emission_log_prob(x)
+            whole = exported.log_likelihood(*self.tables, log_p, lengths)
+            first = (self.tables[0] + log_p[:, 0]).logsumexp(1)
+            return {"log_likelihood": whole, "log_likelihood_after_first": whole - first}
         whole, first = LogLikelihood.apply(self, x, lengths, *self.parameters())
         after = torch.where(whole.isneginf(), whole, whole - first).detach()  # what is impossible stays so
         return {"log_likelihood": whole, "log_likelihood_after_first": after}
@@ -160,11 +169,15 @@ class HMM(nn.Module, ABC):
 
     def posterior_states(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return p(z_t | x), (batch, T, S), zero beyond each length."""
+        if is_exporting():
+            return exported.posterior(*self.tables, self.emission_log_prob(x), lengths)
         return self.posterior(x, lengths).states
 
     @torch.no_grad()
     def decode_states(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the most probable path, (batch, T), -1 beyond each length (Viterbi)."""
+        if is_exporting():
+            return exported.decode(*self.tables, self.emission_log_prob(x), lengths)
         if lengths is None:
             lengths = torch.full(x.shape[:1], x.shape[1], device=x.device)
         return viterbi(*self.tables, self.emission_log_prob(x), lengths)[0]

@@ -56,7 +56,7 @@ class HMMTagger(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return log p(z_t | x), (batch, T, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""
-        return self.chain.posterior(x, lengths).states.clamp(min=1e-300).log()
+        return self.chain.posterior_states(x, lengths).clamp(min=1e-300).log()
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: None = None) -> tuple[Tensor, None]:
         """Return what `forward` does; there is no state to go on from."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dlx.models.exported_loop import is_exporting, scan
 from dlx.models.recurrent.network import SequenceModel, last_step
 from dlx.types import Count, Fraction
 
@@ -55,16 +56,28 @@ class Jordan(SequenceModel):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         return last_step(self.steps(x, lengths)[0], lengths)
 
+    def step(self, s: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the next context (batch, outputs), the scores, and h, of the context and a = W x_t + b."""
+        h = torch.tanh(a + self.context(s))
+        y = self.readout(self.dropout(h))
+        fed: Tensor = self.feedback(y)  # type: ignore[no-untyped-call]
+        return fed + self.decay * s if self.decay else fed, y, h
+
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        s = self.readout.weight.new_zeros(len(x), self.outputs) if state is None else state
+        s = self.readout.weight.new_zeros(x.shape[0], self.outputs) if state is None else state
+        entering = self.input(self.embed(x))  # one product for all steps
+        if is_exporting():
+            s, scores_in_time = scan(self._scanned_step, s, entering.transpose(0, 1).contiguous())
+            return scores_in_time.transpose(0, 1), s
         hidden, scores = [], []
-        for a in torch.unbind(self.input(self.embed(x)), 1):  # one product for all steps
-            h = torch.tanh(a + self.context(s))
-            y = self.readout(self.dropout(h))
-            fed: Tensor = self.feedback(y)  # type: ignore[no-untyped-call]
-            s = fed + self.decay * s if self.decay else fed
+        for a in torch.unbind(entering, 1):
+            s, y, h = self.step(s, a)
             hidden.append((h,))
             scores.append(y)
         if self.tracing is not None:
             self.tracing.add(hidden)
         return torch.stack(scores, 1), s
+
+    def _scanned_step(self, s: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        after, y, _ = self.step(s, a)
+        return after.clone(), y.clone()

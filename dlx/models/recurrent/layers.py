@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from dlx.models.exported_loop import is_exporting, scan_cell
 from dlx.models.recurrent.batch_norm import StepNorms, TimeStep
 from dlx.models.recurrent.cells import CellFactory, State, Weights
 from dlx.models.recurrent.trace import Trace, flip
@@ -60,6 +61,8 @@ class Layers(nn.Module):
         """
         vmapped = torch._C._functorch.peek_interpreter_stack() is not None  # which knows neither of the two
         unroll = self.batched if vmapped else self.unroll if _can_unroll(x) else None
+        if is_exporting() and self.batch_norms is None:
+            unroll = self._scan
         if unroll is not None or vmapped or not self.kernel or trace is not None:
             return self._run_layers(x, lengths, state, unroll if trace is None else None, trace)
         if lengths is None or not self.rnn.bidirectional:
@@ -98,6 +101,10 @@ class Layers(nn.Module):
         after = stacked if isinstance(self.rnn, nn.LSTM) else stacked[0]
         return x, after if self.batch_norms is None else (after, start + x.shape[1])
 
+    def _scan(self, weights: Weights, x: Tensor, *state: Tensor) -> tuple[Tensor, State]:
+        """Compute one layer in one direction by a loop that a graph keeps: `Unroll`."""
+        return scan_cell(self.cell(weights), F.linear(x, weights.W, weights.b_W), state)
+
     def _steps(self, x: Tensor, lengths: Tensor | None, number: int, state: State, start: int) -> Iterator[State]:
         """Yield the states of one layer in one direction, cell by cell."""
         weights = Weights(*self.rnn.all_weights[number])
@@ -117,7 +124,7 @@ class Layers(nn.Module):
     def _initial_state(self, x: Tensor, trace: Trace | None) -> State:
         rnn = self.rnn
         sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size][: 1 + isinstance(rnn, nn.LSTM)]
-        zeros = (x.new_zeros(len(rnn.all_weights), len(x), size) for size in sizes)
+        zeros = (x.new_zeros(len(rnn.all_weights), x.shape[0], size) for size in sizes)
         # Even where no weight learns, the states of a trace have gradients.
         return tuple(zeros if trace is None else (part.requires_grad_() for part in zeros))
 

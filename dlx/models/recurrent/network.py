@@ -207,7 +207,7 @@ def last_step(values: Tensor, lengths: Tensor | None) -> Tensor:
     """Return each sequence's last step, (batch, n) of values (batch, T, n)."""
     if lengths is None:
         return values[:, -1]
-    return values[torch.arange(len(values), device=values.device), (lengths - 1).clamp(min=0)]
+    return values[torch.arange(values.shape[0], device=values.device), (lengths - 1).clamp(min=0)]
 
 
 def drop_recurrent_weights(module: nn.Module, p: float) -> dict[str, Tensor]:

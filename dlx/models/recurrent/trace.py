@@ -17,7 +17,7 @@ def flip(x: Tensor, lengths: Tensor | None) -> Tensor:
         return x.flip(1)
     t = torch.arange(x.shape[1], device=x.device)
     back = torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)  # (batch, T)
-    return x[torch.arange(len(x), device=x.device)[:, None], back]
+    return x[torch.arange(x.shape[0], device=x.device)[:, None], back]
 
 
 class _States(NamedTuple):

@@ -12,9 +12,11 @@ from tests.verbs import dlx, trained, truth
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.pt2", "net.onnx"])
-def test_export(digits, images, name):
-    dlx("export", digits.directory, "-o", name)
-    x = torch.from_numpy(images).float()[:, None] / 16
+@pytest.mark.parametrize("bare", [False, True])
+def test_export(digits, images, name, bare):
+    dlx("export", digits.directory, "-o", name, *["--bare"] * bare)
+    x = torch.from_numpy(images)[:, None].to(torch.uint8)
+    x = x.float() / 16 if bare else x
     if name.endswith("onnx"):
         import onnxruntime
 
@@ -22,8 +24,9 @@ def test_export(digits, images, name):
         given = [session.run(None, {"x": x[:n].numpy()})[0] for n in (1, 20)]
     else:
         module = torch.export.load(name).module()
-        given = [module(x[:n]).detach().numpy() for n in (1, 20)]
-    assert np.allclose(given[1], truth(digits, images), atol=1e-4)
+        given = [module(x[:n])["output" if bare else "probability"].detach().numpy() for n in (1, 20)]
+    logits = torch.from_numpy(truth(digits, images))
+    assert np.allclose(given[1], logits if bare else logits.softmax(1), atol=1e-4)
     assert np.allclose(given[0], given[1][:1], atol=1e-4)
     assert [p.name for p in Path().iterdir() if p.is_file()] == [name]
 
@@ -57,9 +60,13 @@ def test_export_of_an_estimator(tmp_path):
 
 
 def test_export_is_not_kept_if_it_differs(digits, monkeypatch):
-    from dlx.trained import export
+    from dlx.trained.portable import files
 
-    monkeypatch.setattr(export, "_load_pt2", lambda path: lambda x: [torch.zeros(len(x), 10)])
+    zeros = {"probability": (10,), "label": ()}
+    fake = {name: lambda n, shape=shape: torch.zeros(n, *shape) for name, shape in zeros.items()}
+    monkeypatch.setattr(
+        files, "load_pt2", lambda path: lambda given: {name: make(len(given["x"])) for name, make in fake.items()}
+    )
     with pytest.raises(UsageError, match="other results"):
         dlx("export", digits.directory, "-o", "net.pt2")
     assert not any(Path().glob("*pt2*"))

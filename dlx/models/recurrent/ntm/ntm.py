@@ -3,6 +3,7 @@
 A. Graves, G. Wayne, I. Danihelka, "Neural Turing Machines", 2014, https://arxiv.org/abs/1410.5401.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
+from dlx.models.exported_loop import is_exporting, scan
 from dlx.models.recurrent.network import SequenceModel, last_step
 from dlx.models.recurrent.ntm.controllers import CONTROLLERS, Tensors
 from dlx.models.recurrent.ntm.heads import HeadParameters, Sizes, address, make_head_parameters, read, write
@@ -111,7 +113,10 @@ class NTM(SequenceModel):
 
         The paper's equations as they stand. `Scan` takes the same steps faster.
         """
-        memory, w, r, *remembered = (ClampGradient.apply(part, self.bound) for part in (*state[:3], *state.controller))
+        parts = (*state[:3], *state.controller)
+        if not is_exporting():  # a graph has no gradients
+            parts = tuple(ClampGradient.apply(part, self.bound) for part in parts)
+        memory, w, r, *remembered = parts
         R = self.sizes.R
         given = torch.cat((r, remembered[0]), 1) if remembered else r
         h, after, _ = self.controller.step(z + self.inner(given), tuple(remembered))
@@ -121,9 +126,14 @@ class NTM(SequenceModel):
         return h, State(write(memory, w[:, R:], head.e, head.a), w, r, after), head
 
     def steps(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
-        with torch.autocast(x.device.type, enabled=False):  # sharpened weightings do not survive 8 bits
+        # A graph has no autocast, and no file could hold its switch.
+        exact = contextlib.nullcontext() if is_exporting() else torch.autocast(x.device.type, enabled=False)
+        with exact:  # sharpened weightings do not survive 8 bits
             z = self.outer(self.embed(x).to(self.outer.weight.dtype).transpose(0, 1))  # (T, B, gates · hidden)
-            state = self.initial_state(len(x)) if state is None else state
+            state = self.initial_state(x.shape[0]) if state is None else state
+            if is_exporting():
+                h, r, state = self._exported_loop(z, state)
+                return self.readout(torch.cat((h, r), 2)).transpose(0, 1), state
             by_hand = self.compiled_step is None and self.tracing is None and not _is_traced()
             h, r, state = (self._scan if by_hand else self._loop)(z, state)
             return self.readout(torch.cat((h, r), 2)).transpose(0, 1), state
@@ -152,6 +162,18 @@ class NTM(SequenceModel):
         if self.tracing is not None:
             self.tracing.add(list(zip(hs, memories, strict=True)), letters="hM")
         return torch.stack(hs), torch.stack(rs), state
+
+    def _exported_loop(self, z: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """Compute all steps by a loop that a graph keeps, for sequences of any length."""
+
+        def step(before: tuple[Tensor, ...], z_t: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, Tensor]]:
+            h, after, _ = self.step(z_t, _to_state(before))
+            parts = (*after[:3], *after.controller)
+            return tuple(part.clone() for part in parts), (h.clone(), after.r.clone())
+
+        begin = tuple(part.contiguous() for part in (*state[:3], *state.controller))
+        last, (h, r) = scan(step, begin, z.contiguous())
+        return h, r, _to_state(last)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile a step instead of the module: sequences differ in length, and steps do not."""
@@ -185,6 +207,12 @@ def _stack_heads(w: Tensor) -> Tensor:
     """Stack weightings (heads, N, T) one below the other, (heads · N + gaps, T)."""
     gap = max(w.shape[1] // 32, 1)
     return torch.nn.functional.pad(w, (0, 0, 0, gap), value=torch.nan).flatten(0, 1)[:-gap]
+
+
+def _to_state(parts: tuple[Tensor, ...]) -> State:
+    """Return the state whose tensors stand in one row."""
+    memory, w, r, *remembered = parts
+    return State(memory, w, r, tuple(remembered))
 
 
 def _is_traced() -> bool:

@@ -1,0 +1,1 @@
+"""What `dlx export` is made of: the graph, the files, what they say of themselves, and rows to compare on."""
