@@ -204,7 +204,21 @@ def _bind_procedure(
     procedure.scaler = trainer.make_loss_scale()
     procedure.strategy = trainer.strategy
     procedure.bind(model, task)
+    if not config.get("pretrained"):
+        _refuse_untrained_head(procedure, config)
     return procedure
+
+
+def _refuse_untrained_head(procedure: Procedure, config: DictConfig | ResolvedConfig) -> None:
+    """Refuse to measure classes by a head that stays as it was drawn."""
+    if procedure.task.needs != "classes" or not any(n.startswith("head.") for n in procedure.list_untrained()):
+        return
+    has_label_units = "labelled" in config.model
+    raise UsageError(
+        f"procedure {type(procedure).__name__} was given with task {type(procedure.task).__name__}; it leaves the "
+        f"model's head, which names the class, as it was drawn; needed: a procedure that trains it; type "
+        f"procedure=fine_tune{', or model.labelled=true' if has_label_units else ''}, or task=density"
+    )
 
 
 def make_scheduler(config: DictConfig | ResolvedConfig, planned: Length, task: Task, model: nn.Module) -> Any:

@@ -46,6 +46,9 @@ class Descent(Procedure):
         self.schedule = self.schedule_factory(self.optimizer) if self.schedule_factory else None
         self.update = make_updater(self.optimizer, self.params)
 
+    def list_untrained(self) -> set[str]:
+        return {name for name, p in self.model.named_parameters() if p.requires_grad} - set(self.named)
+
     def average_gradients(self, gradients: Any) -> Any:
         """Average gradients over a whole batch, whichever process has which of its examples."""
         return current_group().average_gradients(gradients)

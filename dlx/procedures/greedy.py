@@ -73,6 +73,10 @@ class Greedy(Procedure):
             learner.scaler = self.scaler
             learner.bind(layer, self.layer_task or task)
 
+    def list_untrained(self) -> set[str]:
+        layered = {p for layer in cast(Layered, self.model).stack() for p in layer.parameters()}
+        return {name for name, p in self.model.named_parameters() if p.requires_grad and p not in layered}
+
     def _make_learner(self, index: int) -> Procedure:
         own = getattr(self.learner, "keywords", {})
         optimizer = own.get("optimizer") or self.optimizer

@@ -57,6 +57,10 @@ class Procedure(ABC):
         task.validate_model(model)
         self.model, self.task = model, task
 
+    def list_untrained(self) -> set[str]:
+        """Return the names of the model's parameters that nothing here changes, though they are not frozen."""
+        return set()
+
     def list_metrics(self) -> tuple[Metric, ...]:
         """Return what the procedure declares, and those within it."""
         return list_declared(type(self))

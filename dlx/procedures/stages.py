@@ -68,6 +68,10 @@ class Stages(Procedure):
             )
         self.pretraining_epochs = passes
 
+    def list_untrained(self) -> set[str]:
+        untrained: set[str] = self.pretrain.list_untrained() & self.finish.list_untrained()
+        return untrained
+
     def list_metrics(self) -> tuple[Metric, ...]:
         return (*super().list_metrics(), *self.pretrain.list_metrics(), *self.finish.list_metrics())
 

@@ -69,8 +69,8 @@ def test_a_learner_that_needs_an_optimizer_is_refused_without_one():
 
 @pytest.mark.parametrize(("passes", "momentum"), [(4, 0.5), (6, 0.9)])
 def test_by_default_layers_learn_with_half_the_momentum_for_five_passes(train, passes, momentum):
-    words = ("model=dbn", "model.hidden=[8,8]", "procedure=greedy", f"trainer.epochs={passes}", "dataset.limit=100")
-    content = load(train("run", *words).checkpoints / "last.pt")
+    words = ("model=dbn", "model.hidden=[8,8]", "task=density", "procedure=greedy", "dataset.limit=100")
+    content = load(train("run", *words, f"trainer.epochs={passes}").checkpoints / "last.pt")
     groups = [learner["optimizer"]["param_groups"][0] for learner in content["procedure"]["learners"]]
     assert [group["momentum"] for group in groups] == [momentum, momentum]
 
