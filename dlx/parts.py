@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from omegaconf import DictConfig, open_dict
 from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from dlx.batch import Batch
 from dlx.config.resolved import ResolvedConfig
+from dlx.datasets.changes import note_changes
 from dlx.datasets.dataset import Dataset
-from dlx.datasets.fingerprint import fingerprint, list_changes
+from dlx.datasets.fingerprint import fingerprint
 from dlx.datasets.images import input_range
 from dlx.datasets.loader import Loader
 from dlx.distributed.batch_norm import convert_batch_norm
@@ -32,12 +32,10 @@ from dlx.hardware.device import (
 )
 from dlx.hardware.random_state import seed_everything
 from dlx.instantiate import build, build_optional
-from dlx.loggers.logger import Logger
 from dlx.models import pretrained, tensor_file
 from dlx.models.interfaces import DataInitialized
 from dlx.models.pretrained import PretrainedInit
 from dlx.procedures.procedure import Procedure
-from dlx.procedures.schedule import Schedule
 from dlx.runs.rundir import Run
 from dlx.runs.saved import INFERENCE_KEYS, copy_config
 from dlx.runs.trust import load_trusted_config
@@ -47,7 +45,7 @@ from dlx.training import batch_size, checkpoint, length
 from dlx.training.advice import INIT_EXAMPLES, refuse_contradictions
 from dlx.training.batch_size import BatchSizeResult
 from dlx.training.callbacks.callback import Callback, check_state
-from dlx.training.length import Length
+from dlx.training.scheduler import make_scheduler
 from dlx.training.trainer import Trainer
 
 CheckpointName = Literal["best", "last"]  # checkpoint
@@ -221,41 +219,6 @@ def _refuse_untrained_head(procedure: Procedure, config: DictConfig | ResolvedCo
     )
 
 
-def make_scheduler(config: DictConfig | ResolvedConfig, planned: Length, task: Task, model: nn.Module) -> Any:
-    """Return the schedule's constructor, still to be called with its optimizer; None for a constant rate.
-
-    A plateau schedule without a mode gets that of the task's monitored metric, which is written into the configuration.
-
-    Args:
-        config: the whole configuration.
-        planned: for schedulers that take `steps_per_epoch`, or `total_steps` where trainer.max_steps ends the training.
-        task: monitors a metric.
-        model: which one may depend on it.
-
-    Raises:
-        UsageError: a plateau schedule waits for a metric, and the task monitors none.
-    """
-    given = {"steps_per_epoch": planned.updates_per_epoch}
-    if planned.is_cut and (config.get("scheduler") or {}).get("epochs") == planned.epochs:
-        given["total_steps"] = planned.updates
-    scheduler = build_optional(config, "scheduler", without=("interval",), **given)
-    kind = getattr(scheduler, "func", None)
-    if isinstance(kind, type) and issubclass(kind, ReduceLROnPlateau):
-        task.validate_model(model)
-        if not task.monitor:
-            raise UsageError(
-                f"scheduler=plateau was given; task {type(task).__name__.lower()} monitors no metric that it could "
-                "wait for; type another scheduler= (dlx list schedulers)"
-            )
-        if config.scheduler.get("mode") is None:
-            with open_dict(config) if isinstance(config, DictConfig) else contextlib.nullcontext():
-                config.scheduler["mode"] = task.mode
-            scheduler = partial(
-                kind, *scheduler.args, **{**scheduler.keywords, "mode": task.mode}
-            )  # flat: Hydra's is not
-    return scheduler and partial(Schedule, scheduler=scheduler, interval=config.scheduler.get("interval", "epoch"))
-
-
 def _search_batch_size(
     config: DictConfig | ResolvedConfig, fresh: bool, dataset: Dataset, task: Task, model: nn.Module, trainer: Trainer
 ) -> BatchSizeResult:
@@ -310,24 +273,6 @@ def _tune(config: DictConfig | ResolvedConfig, trainer: Trainer, model: nn.Modul
     machine["channels_last"] = apply_channels_last(trainer.channels_last, model, trainer.device, trainer.precision)
     machine["matmul"] = choose_matmul_precision(trainer.matmul, model, batch, trainer.device)
     return machine
-
-
-def make_loggers(config: DictConfig | ResolvedConfig) -> dict[str, Logger]:
-    """Build the loggers of the group `logger`, by name; they are opened in the run directory later.
-
-    Raises:
-        UsageError: one of them refuses its values, or is no logger.
-    """
-    loggers: dict[str, Logger] = {}
-    for name in config.get("logger") or {}:
-        logger = build(config, f"logger.{name}")
-        if not isinstance(logger, Logger):
-            raise UsageError(
-                f"logger.{name}._target_={type(logger).__module__}.{type(logger).__name__} was given; "
-                "needed: a subclass of dlx.loggers.logger.Logger"
-            )
-        loggers[str(name)] = logger
-    return loggers
 
 
 def describe(parts: Parts) -> dict[str, Any]:
@@ -391,49 +336,11 @@ def load_trained(run: Run, config: DictConfig, which: CheckpointName | None = No
             "without them, by an earlier dlx or with a dataset of its own"
         )
     if parts.dataset.is_read:
-        _note_changes(run, parts.dataset)
+        note_changes(run, parts.dataset)
     else:
-        parts.dataset.before_read(lambda: _note_changes(run, parts.dataset))
+        parts.dataset.before_read(lambda: note_changes(run, parts.dataset))
     restore_weights(parts, path, content)
     return parts, checkpoint_name
-
-
-def _note_changes(run: Run, dataset: Dataset) -> None:
-    """Say what has changed in the data since the run was trained."""
-    for change in list_changes(run.read().get("data"), fingerprint(dataset)):
-        terminal.print_note(f"{change}; it is read by what the run fitted to its own")
-
-
-def check_data(run: Run, config: DictConfig, accept_changed_data: bool) -> list[str]:
-    """Compare the data with what a run was trained on so far, before it goes on.
-
-    Returns:
-        What has changed and was accepted.
-
-    Raises:
-        UsageError: something has changed, and nobody said that it may.
-    """
-    before, dataset = run.read().get("data"), build(config, "dataset")
-    if before is None or ("files" in before and not dataset.list_files()):  # reading says best what is missing
-        return []
-    changes = list_changes(before, fingerprint(dataset))
-    if changes and not accept_changed_data:
-        raise UsageError(
-            f"{'; '.join(changes)}; needed: the same data, or another run; type dlx resume {run.directory} "
-            "--accept-changed-data to go on with it, scaled and named as before"
-        )
-    return changes
-
-
-def get_dataset_state(dataset: Dataset) -> dict[str, Any] | None:
-    """Return a dataset's state for checkpoints; None where its class does not name all that it finds."""
-    if not dataset.undeclared:
-        return dataset.state_dict()
-    terminal.print_note(
-        f"{type(dataset).__name__} changes {', '.join(dataset.undeclared)} when it loads; its class does not name them "
-        "in `fitted`, so that predictions will read the training data again"
-    )
-    return None
 
 
 def restore_weights(parts: Parts, path: Path, content: Mapping[str, Any]) -> None:

@@ -13,26 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from dlx.config.resolved import ResolvedConfig
 from dlx.config.resolved import to_yaml as resolved_to_yaml
+from dlx.datasets.changes import check_data
 from dlx.datasets.fingerprint import fingerprint
+from dlx.datasets.state import get_dataset_state
 from dlx.distributed.group import current_group
 from dlx.distributed.join import broadcast_job
 from dlx.errors import DlxError, Interrupted
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
+from dlx.loggers.choice import make_loggers
 from dlx.loggers.logger import Logger
 from dlx.loggers.run_logger import RunLogger
 from dlx.metrics import Metric, list_declared, list_own_directions
-from dlx.parts import (
-    Parts,
-    add_callbacks,
-    assemble,
-    check_data,
-    describe,
-    distributed_info,
-    get_dataset_state,
-    init_from_data,
-    make_loggers,
-)
+from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data
 from dlx.records.published import compare, format_comparison
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs

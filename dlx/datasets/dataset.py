@@ -1,85 +1,25 @@
 """The contract of a dataset: splits as tensors, sizes declared and checked, batches transformed on their device."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
 from dlx.datasets import files
 from dlx.datasets.preprocessing import Preprocessing
+from dlx.datasets.splits import Generated, Part, Split, StepLayout, Stream, find_step_layout, split_stratified
+from dlx.datasets.state import Fitted
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Examples in memory, on the CPU; images may be uint8."""
-
-    x: Tensor  # (examples, *shape)
-    # (examples,) int64 labels, (examples, outputs) float targets, or (examples, T) labels and (examples, T, outputs)
-    # targets of each step.
-    y: Tensor | None = None
-    lengths: Tensor | None = None  # (examples,) int64, for sequences that are padded at their ends
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def take(self, index: Tensor) -> "Split":
-        """Return the examples at `index`, (n,) int64, copied."""
-        parts = (self.x, self.y, self.lengths)
-        return Split(*(None if part is None else part.index_select(0, index) for part in parts))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """Examples too large for memory, read when a batch needs them.
-
-    Args:
-        data: a map-style torch dataset of (x, y): x a tensor of the dataset's shape, y a label or a target.
-        y: all labels, (examples,) int64, where they are known: a stratified split needs them.
-    """
-
-    data: Any
-    y: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def take(self, index: Tensor) -> "Stream":
-        """Return the examples at `index`, (n,) int64, still to be read."""
-        return Stream(Subset(self.data, index.tolist()), None if self.y is None else self.y[index])
-
-
-@dataclass(frozen=True, eq=False)
-class Generated:
-    """Examples that are made when a batch needs them, on its device, and never twice.
-
-    Args:
-        make: `make(examples, generator)` gives so many of them, on the generator's device; what is drawn depends on the
-            generator alone. Those of one call may be longer or shorter than those of the next.
-        examples: that are called an epoch.
-    """
-
-    make: Callable[[int, torch.Generator], Split]
-    examples: int
-
-    def __len__(self) -> int:
-        return self.examples
-
-
-Part = Split | Stream | Generated
-# Examples of one length, of several, or made as they are needed.
-StepLayout = Literal["fixed", "varying", "generated"]
 SEEN_EXAMPLES = 1000  # training examples whose range is noted
 SEEN_VALUES = 2**24  # at most so many values of them
 GENERATED_EXAMPLES = 32  # of those that are made as they are needed
 
 
-class Dataset:
+class Dataset(Fitted):
     """Base of all datasets: a subclass says how to `read`, and may say how a batch is to `transform`.
 
     What `load` finds in the data and fits to it is the dataset's state: a class names its attributes in `fitted`. A run
@@ -98,12 +38,11 @@ class Dataset:
 
     kind: str  # image, vector, sequence (of vectors), symbols (sequences of them); not set where only loading tells
     folders = False  # whether `inputs` reads a folder too
-    # Attributes that `load` finds or fits, those of all base classes together: tensors, numbers, text, lists of them.
     fitted: ClassVar[tuple[str, ...]] = (
         *("kind", "shape", "classes", "outputs", "symbols", "names", "vocabulary", "columns"),
         *("target_mean", "target_std", "dtype", "step_layout", "split_sizes", "seen_range", "has_bits"),
     )
-    held: ClassVar[tuple[str, ...]] = ("_splits", "notes")  # attributes that `load` sets, and that are the data itself
+    held: ClassVar[tuple[str, ...]] = ("_splits", "notes")
 
     def __init__(
         self,
@@ -131,7 +70,6 @@ class Dataset:
         # Smallest and largest value of the first training examples as a model sees them; None for those in files.
         self.seen_range: tuple[float, float] | None = None
         self.has_bits = False  # whether all of them are 0 or 1
-        self.is_fitted = False  # whether the state is another load's, so that nothing is fitted any more
         self._splits: dict[str, Part] | None = {}  # None: still to be read
         self._before_read: list[Callable[[], None]] = []
         self._when_read: list[Callable[[], None]] = []
@@ -243,7 +181,7 @@ class Dataset:
             self._when_read.pop(0)()
 
     def _load(self) -> None:
-        before = {name: _freeze(value) for name, value in vars(self).items()}
+        before = self.freeze_attributes()
         parts = self.read()
         for name, part in parts.items():
             if isinstance(part, Split) and part.x.is_floating_point():
@@ -261,10 +199,7 @@ class Dataset:
             self.prepare(train)
         self.finish_splits()
         self._describe_splits()
-        after = vars(self).items()
-        known = {*self._union("fitted"), *self._union("held"), "_undeclared"}
-        changed = [name for name, value in after if name not in before or not _is_same(before[name], value)]
-        self._undeclared = sorted(set(changed) - known)
+        self.undeclared = self.find_undeclared(before)
 
     def prepare(self, train: Split | Stream) -> None:
         """Fit what `transform` needs, and bring the splits into the form that it takes.
@@ -276,43 +211,11 @@ class Dataset:
     def finish_splits(self) -> None:
         """Change the splits once everything is fitted; nothing by default."""
 
-    # -- state -------------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def _union(cls, name: str) -> list[str]:
-        """Return the names that a class and its bases list in a class attribute, in a fixed order."""
-        listed = (vars(base).get(name, ()) for base in reversed(cls.__mro__))
-        return list(dict.fromkeys(attribute for names in listed for attribute in names))
-
-    @property
-    def undeclared(self) -> list[str]:
-        """Attributes that `load` has changed and that `fitted` does not name: the state is not whole without them."""
-        return getattr(self, "_undeclared", [])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that was fitted or found: tensors on the CPU, numbers, text, and lists of them."""
-        return {name: _to_plain(getattr(self, name)) for name in self._union("fitted") if hasattr(self, name)}
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned: `transform`, `inputs` and names work, and no data is read.
+        super().load_state_dict(state)
+        self._splits = None
 
-        Args:
-            state: of a dataset of the same class.
-
-        Raises:
-            UsageError: something is missing.
-        """
-        self._restore(state)
-        self.is_fitted, self._splits = True, None
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        """Set the attributes of a state."""
-        for name, value in state.items():
-            if name == "dtype":
-                value = value and getattr(torch, value)
-            elif name in ("shape", "seen_range"):
-                value = value and tuple(value)
-            setattr(self, name, value.clone() if isinstance(value, Tensor) else value)
+    # -- splits, told without them -------------------------------------------------------------------------------------
 
     def _describe_splits(self) -> None:
         """Note what else is asked of the splits, so that it can be told without them."""
@@ -493,71 +396,6 @@ class Dataset:
         return {name: part.take(index) for name, index in rows.items()}
 
 
-def find_step_layout(part: Part) -> StepLayout:
-    """Tell whether examples are of one length, of several, or made as they are needed."""
-    if isinstance(part, Generated):
-        return "generated"
-    varies = isinstance(part, Split) and part.lengths is not None and bool((part.lengths != part.x.shape[1]).any())
-    return "varying" if varies else "fixed"
-
-
 def to_wide(x: Tensor) -> Tensor:
     """Convert to float64, where the device has it."""
     return x.float() if x.device.type == "mps" else x.double()
-
-
-def _to_plain(value: Any) -> Any:
-    """Return a copy of tensors, numbers, text and containers of them that a checkpoint may hold."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
-    if isinstance(value, dict):
-        return {key: _to_plain(inner) for key, inner in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    return [_to_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _freeze(value: Any) -> Any:
-    """Return what a later change of a value, in place too, can be told by."""
-    return _to_plain(value) if isinstance(value, Tensor | list | dict | set) else value
-
-
-def _is_same(old: Any, new: Any) -> bool:
-    """Return whether a value is still as `_freeze` found it."""
-    new = _freeze(new)
-    if isinstance(old, Tensor) and isinstance(new, Tensor):
-        return old.dtype == new.dtype and torch.equal(old, new)
-    try:
-        return old is new or bool(old == new)
-    except (RuntimeError, ValueError, TypeError):  # of arrays, say
-        return False
-
-
-def split_stratified(rows: Tensor, y: Tensor | None, wanted: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw `wanted` of `rows`, each class in proportion (to within one example), and return them and the others.
-
-    Args:
-        rows: (n,) int64, into `y`.
-        y: labels; targets that are not integers, or None, are drawn from at random.
-        wanted: how many, at most n.
-        generator: what the draw depends on.
-
-    Returns:
-        The chosen (wanted,) and the others (n - wanted,), each in random order.
-    """
-    rows = rows[torch.randperm(len(rows), generator=generator)]
-    if y is None or y.is_floating_point() or y.ndim != 1:
-        return rows[:wanted], rows[wanted:]
-    labels = y[rows]
-    counts = labels.bincount()
-    share = counts.double() * wanted / len(rows)
-    quota = share.floor().long()
-    # The largest remainders get what rounding down left over.
-    quota[(share - quota).argsort(descending=True, stable=True)[: wanted - int(quota.sum())]] += 1
-    by_class = labels.argsort(stable=True)
-    rank = torch.empty_like(by_class)  # of each row within its class
-    rank[by_class] = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[labels[by_class]]
-    taken = rank < quota[labels]
-    return rows[taken], rows[~taken]

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from dlx.batch import Batch
 from dlx.datasets import sources
-from dlx.datasets.dataset import Dataset, Generated, Part, Split, find_step_layout
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.sequences import buckets
+from dlx.datasets.splits import Generated, Part, Split, find_step_layout
 from dlx.distributed.group import current_group
 from dlx.types import Count, Natural
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files, labels
-from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.images import arrays as arrays_of_pictures
 from dlx.datasets.images.images import Images
+from dlx.datasets.splits import Split, Stream
 from dlx.datasets.tables.numbers import MAX_INTEGER
 from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError

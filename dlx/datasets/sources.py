@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dlx.datasets.dataset import Dataset, Generated, Part, Split, Stream
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.sequences import buckets
+from dlx.datasets.splits import Generated, Part, Split, Stream
 from dlx.errors import UsageError
 
 MAX_CHUNK_BYTES = 2**26  # bytes, as float32, of what is gathered at once on an accelerator

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.description.columns import group_features
 from dlx.datasets.description.description import Described
 from dlx.datasets.description.parts import Seen
+from dlx.datasets.splits import Split
 from dlx.figures.axes import make_axes
 from dlx.figures.contact_sheet import Text, draw_columns
 from dlx.figures.figures import FAINT, INK, pil_to_tensor, plot_scatter, render_figure

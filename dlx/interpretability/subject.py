@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dlx.datasets.dataset import Dataset, Generated, Split
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Generated, Split
 from dlx.errors import UsageError
 from dlx.interpretability.layers import Layer, forward, list_layers
 

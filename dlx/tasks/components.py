@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Split
 from dlx.errors import UsageError
 
 ROWS = 8192  # examples that are scaled at once

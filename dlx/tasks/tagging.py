@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.datasets.dataset import Dataset, Split
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Split
 from dlx.errors import UsageError
 from dlx.metrics import Metric
 from dlx.tasks.steps import Steps, StepTask, as_step_model, sequence_mask

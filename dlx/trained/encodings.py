@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Generated, Split, Stream
+from dlx.datasets.splits import Generated, Split, Stream
 from dlx.errors import UsageError
 from dlx.figures import figures
 from dlx.figures.plane import plot_codes

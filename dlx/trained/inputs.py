@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files
-from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.images.image_folder import (
     IMAGE_EXTENSIONS,
     CorruptPictureError,
@@ -19,6 +19,7 @@ from dlx.datasets.images.image_folder import (
     list_picture_files,
 )
 from dlx.datasets.sequences.padding import pad_sequences
+from dlx.datasets.splits import Split, Stream
 from dlx.datasets.tables import delimited
 from dlx.datasets.tables.delimited import DelimitedTable
 from dlx.errors import UsageError

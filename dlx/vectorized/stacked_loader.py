@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dlx.batch import Batch
-from dlx.datasets.dataset import Generated
 from dlx.datasets.loader import Loader
+from dlx.datasets.splits import Generated
 from dlx.vectorized.not_vectorizable import NotVectorizable
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlx.datasets.state import get_dataset_state
 from dlx.hardware.out_of_memory import explain_oom
 from dlx.hardware.random_state import get_random_state, set_random_state
+from dlx.loggers.choice import make_loggers
 from dlx.loggers.histogram import Histogram
-from dlx.parts import Parts, get_dataset_state, make_loggers
+from dlx.parts import Parts
 from dlx.run import create_run, finish, log_config_and_graph, make_run_logger, record_outcome, to_dict
 from dlx.terminal.progress import Progress
 from dlx.training.checkpoint import Checkpoints

@@ -125,8 +125,9 @@ def bare(case: str, low: bool = False) -> Turn:
 def dlx(case: str, threads: int, *overrides: str) -> Turn:
     """dlx's own loop, with its logger, checkpoints and progress, over a run directory."""
     from dlx.config.compose import compose
+    from dlx.loggers.choice import make_loggers
     from dlx.loggers.run_logger import RunLogger
-    from dlx.parts import assemble, make_loggers
+    from dlx.parts import assemble
     from dlx.terminal.progress import Progress
     from dlx.training.checkpoint import Checkpoints
 

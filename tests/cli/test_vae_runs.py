@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.images.digits import Digits
 from dlx.datasets.loader import Loader
+from dlx.datasets.splits import Split, Stream
 from dlx.errors import UsageError
 from dlx.models.autoencoders.vae.vae import VAE
 from dlx.tasks.elbo.elbo import ELBO

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split, split_stratified
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.images.images import Images
+from dlx.datasets.splits import Split, split_stratified
 from dlx.datasets.tables.table import Table
 from dlx.errors import UsageError
 from dlx.instantiate import build

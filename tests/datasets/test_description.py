@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dlx.datasets.dataset import Generated, Split, Stream
 from dlx.datasets.description import columns, parts
+from dlx.datasets.splits import Generated, Split, Stream
 from dlx.datasets.synthetic.algorithmic import Copy
 
 

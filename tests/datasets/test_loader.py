@@ -8,9 +8,10 @@ from torch import Tensor
 
 from dlx.batch import Batch
 from dlx.datasets import loader as module
-from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.images.images import Images
 from dlx.datasets.loader import Loader
+from dlx.datasets.splits import Split, Stream
 from dlx.errors import UsageError
 from tests.conftest import same
 

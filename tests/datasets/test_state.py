@@ -9,7 +9,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from dlx.datasets.dataset import Dataset, Generated, Split, Stream
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Generated, Split, Stream
 from dlx.datasets.synthetic.points import Blobs
 from dlx.errors import UsageError
 from dlx.instantiate import build

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dlx.datasets.dataset import Stream
 from dlx.datasets.images.image_folder import ImageFolder
 from dlx.datasets.loader import Loader
 from dlx.datasets.npz import Npz
 from dlx.datasets.sequences.text import Text
+from dlx.datasets.splits import Stream
 from dlx.errors import UsageError
 from dlx.trained.inputs import as_examples
 from tests.conftest import same

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dlx.errors import Interrupted, UsageError
+from dlx.loggers.choice import make_loggers
 from dlx.loggers.logger import Logger
 from dlx.loggers.tensorboard.tensorboard import TensorBoardLogger
-from dlx.parts import make_loggers
 from dlx.runs.rundir import Run
 from dlx.training.trainer import Trainer
 

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Part, Split
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.description import columns, parts
 from dlx.datasets.description.columns import Column
 from dlx.datasets.description.parts import Seen
+from dlx.datasets.splits import Part, Split
 
 SPLITS = ("train", "val", "test")  # in the order of their use
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Generated, Part, Split, Stream
+from dlx.datasets.splits import Generated, Part, Split, Stream
 
 MOST_VALUES = 2**26  # numbers of a split in memory
 MOST_STEP_VALUES = 2**23  # of sequences, each of whose channels is one column

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Generated, Part, Split, Stream
+from dlx.datasets.splits import Generated, Part, Split, Stream
 
 
 def binarize_split(part: Part, levels: float, seeds: tuple[int, ...]) -> Part:

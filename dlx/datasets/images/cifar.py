@@ -2,8 +2,8 @@
 
 import torch
 
-from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.images.downloaded import Downloaded
+from dlx.datasets.splits import Split, Stream
 
 
 class Cifar10(Downloaded):

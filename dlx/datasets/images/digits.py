@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from dlx.datasets import bundled
-from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.images.images import Images
+from dlx.datasets.splits import Split, Stream
 from dlx.types import Count, Fraction
 
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files
-from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.images.decoding import is_grey, to_bytes
 from dlx.datasets.images.images import Images
 from dlx.datasets.images.survey import survey_pictures
+from dlx.datasets.splits import Split, Stream
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 

@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split, Stream, to_wide
+from dlx.datasets.dataset import Dataset, to_wide
 from dlx.datasets.images.binarization import binarize_split
 from dlx.datasets.images.transforms import Augment
+from dlx.datasets.splits import Split, Stream
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from dlx.datasets.dataset import Dataset, Generated, Split, Stream
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.images.images import Images
+from dlx.datasets.splits import Generated, Split, Stream
 from dlx.errors import UsageError
 
 MAX_EXAMPLES = 1000  # examples that are looked at

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlx.datasets import files
-from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.images import idx
 from dlx.datasets.images.downloaded import Downloaded
+from dlx.datasets.splits import Split, Stream
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from dlx.datasets import files
-from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.images.downloaded import Downloaded
+from dlx.datasets.splits import Split, Stream
 
 
 class Svhn(Downloaded):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Part, Split
+from dlx.datasets.splits import Part, Split
 
 WINDOW_BATCHES = 16  # batches whose examples are sorted together: the more, the less padding, and the less chance
 

@@ -14,8 +14,9 @@ from typing import Literal, NamedTuple
 import torch
 
 from dlx.datasets import files
-from dlx.datasets.dataset import Dataset, Part, Split
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.sequences.padding import pad_sequences
+from dlx.datasets.splits import Part, Split
 from dlx.datasets.tables.delimited import read_text
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files
-from dlx.datasets.dataset import Dataset, Part, Split
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.sequences import midi
 from dlx.datasets.sequences.padding import pad_sequences
+from dlx.datasets.splits import Part, Split
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction, Natural
 

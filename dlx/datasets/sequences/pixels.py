@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.images.digits import Digits
 from dlx.datasets.images.images import Images
 from dlx.datasets.images.mnist import Mnist
+from dlx.datasets.splits import Split, Stream
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction, Natural
 

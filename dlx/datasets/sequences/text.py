@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files
-from dlx.datasets.dataset import Dataset, Part, Split, Stream
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Part, Split, Stream
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 

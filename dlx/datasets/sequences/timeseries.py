@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files, labels
-from dlx.datasets.dataset import Part, Split, Stream
 from dlx.datasets.sequences import series_files
 from dlx.datasets.sequences.padding import pad_sequences
 from dlx.datasets.sequences.series_files import Series
+from dlx.datasets.splits import Part, Split, Stream
 from dlx.datasets.tables.numbers import parse_number, to_cell
 from dlx.datasets.tables.table import Table, compute_mean_std
 from dlx.errors import UsageError

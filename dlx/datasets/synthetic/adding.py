@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from dlx.datasets.dataset import Dataset, Generated, Part, Split
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Generated, Part, Split
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 

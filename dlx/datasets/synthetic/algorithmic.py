@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Generated, Part, Split
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Generated, Part, Split
 from dlx.errors import UsageError
 from dlx.types import Count, Fraction
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from dlx.datasets.dataset import Split, Stream
 from dlx.datasets.images.images import Images
+from dlx.datasets.splits import Split, Stream
 from dlx.types import Count
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlx.datasets.dataset import Split
+from dlx.datasets.splits import Split
 from dlx.datasets.synthetic.algorithmic import Algorithmic, draw_bits
 from dlx.errors import UsageError
 from dlx.types import Count

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Split, Stream
 from dlx.types import Count, Fraction
 
 

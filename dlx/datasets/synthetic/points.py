@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split, Stream
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Split, Stream
 from dlx.types import Count, Fraction, NonNegative, Positive
 
 

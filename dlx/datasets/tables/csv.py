@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files, labels
-from dlx.datasets.dataset import Part, Split, Stream
 from dlx.datasets.labels import EncodedTargets
+from dlx.datasets.splits import Part, Split, Stream
 from dlx.datasets.tables import numbers
 from dlx.datasets.tables.delimited import MISSING, CellFormat, DelimitedFile, DelimitedTable
 from dlx.datasets.tables.features import Feature, check_thousands, extract_features, make_features, quote_name

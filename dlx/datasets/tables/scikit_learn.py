@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dlx.datasets import bundled
-from dlx.datasets.dataset import Split, Stream
+from dlx.datasets.splits import Split, Stream
 from dlx.datasets.tables.table import Table
 
 

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Split, Stream, to_wide
+from dlx.datasets.dataset import Dataset, to_wide
+from dlx.datasets.splits import Split, Stream
 from dlx.types import Count, Fraction
 
 MIN_SPREAD = 1e-4  # of a mean: below, float32 has fewer than about a thousand steps within a standard deviation

@@ -116,7 +116,7 @@ class Generation(Task):
 
     def _parzen_validation_examples(self, device: torch.device) -> Tensor:
         """Return validation examples (of the training split, if there is no other), as the model sees them."""
-        from dlx.datasets.dataset import Split
+        from dlx.datasets.splits import Split
 
         part = self.dataset.splits.get("val") or self.dataset.splits["train"]
         if not isinstance(part, Split):

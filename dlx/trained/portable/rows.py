@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dlx.datasets.dataset import Dataset, Generated, Split, Stream
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Generated, Split, Stream
 from dlx.errors import UsageError
 from dlx.parts import Parts
 from dlx.tasks.classification import Classification

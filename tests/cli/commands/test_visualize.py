@@ -191,7 +191,8 @@ def test_visuals_that_do_not_suit_leave_no_directory(train, tmp_path):
 
 
 def test_classes_in_turn_where_a_split_is_sorted():
-    from dlx.datasets.dataset import Dataset, Split, Stream
+    from dlx.datasets.dataset import Dataset
+    from dlx.datasets.splits import Split, Stream
     from dlx.interpretability.subject import select_examples
 
     dataset = Dataset()

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from dlx.batch import Batch
-from dlx.datasets.dataset import Dataset, Split
+from dlx.datasets.dataset import Dataset
 from dlx.datasets.loader import Loader
 from dlx.datasets.sequences.buckets import bucket_by_length
+from dlx.datasets.splits import Split
 from dlx.tasks.classification import Classification
 from dlx.tasks.tagging import Tagging
 from dlx.tasks.task import accepts_lengths, take_inputs
