@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dlx.models.autoencoders.contractive_autoencoder import ContractiveAutoencoder
 from dlx.models.autoencoders.denoising_autoencoder import DenoisingAutoencoder
 from dlx.models.autoencoders.sparse_autoencoder import SparseAutoencoder
-from dlx.models.layers import Regularized
+from dlx.models.layers import ActivityPenalty, Regularized
 from dlx.vectorized.not_vectorizable import NotVectorizable
 
 # Numbers that may differ, by class; everything else that two modules hold must be equal.
@@ -21,6 +21,7 @@ FREE_NUMBERS: dict[type, tuple[str, ...]] = {
     DenoisingAutoencoder: ("level",),
     SparseAutoencoder: ("weight", "target"),
     ContractiveAutoencoder: ("weight",),
+    ActivityPenalty: ("l1", "l2"),
 }
 MODULE_ATTRIBUTES = ("_parameters", "_buffers", "_modules", "training", "call_super_init")
 
