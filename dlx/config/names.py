@@ -213,7 +213,6 @@ NAMES: dict[str, Names] = {
 OPTIONS: dict[str, dict[str, str]] = {
     "optimizer": {"gradient_descent": "sgd", "follow_the_regularized_leader": "ftrl"},
     "scheduler": {
-        "exponential_decay": "exponential",
         "ExponentialLR": "exponential",
         "polynomial_decay": "polynomial",
         "PolynomialLR": "polynomial",

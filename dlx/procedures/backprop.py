@@ -52,6 +52,7 @@ class Backprop(Procedure):
 
     distributes = True
     shards = True
+    repeatable: ClassVar[bool] = True  # one batch makes one update, whose loss can be computed again
     declares: ClassVar[tuple[str | Metric, ...]] = ("loss", "lr", "gradient_norm", "gradient_first", "gradient_last")
 
     def __init__(
@@ -79,6 +80,7 @@ class Backprop(Procedure):
         self.diagnosis: StateGradients | None = None
         self.distributed: DistributedGradients | None = None  # with several processes
         self.updates = 0
+        self.batch: Batch | None = None  # that is learned from
         self.accumulated: list[Tensor] = []  # sum of the gradients since the last update
         self.accumulated_batches = 0  # in that sum
 
@@ -91,7 +93,7 @@ class Backprop(Procedure):
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.optimizer_factory, self.params)
         self.schedule = self.schedule_factory(self.optimizer) if self.schedule_factory else None
-        self.update = make_updater(self.optimizer, self.params)
+        self.update = make_updater(self.optimizer, self.params, self._evaluate if self._can_evaluate_again() else None)
         if self.diagnose:
             self.diagnosis = StateGradients(model, self.loss)
         if self.compile:
@@ -128,6 +130,7 @@ class Backprop(Procedure):
         return loss
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
+        self.batch = batch
         if self.diagnosis is not None:
             self.diagnosis.batch = batch
         if self.compiled is not None:
@@ -135,6 +138,16 @@ class Backprop(Procedure):
         if self.distributed is not None:
             return self._descend(*self.distributed(batch, 1.0 if self.scaler is None else self.scaler.factor))
         return self._descend(*self.micro_batches(batch))
+
+    def _can_evaluate_again(self) -> bool:
+        """Return whether an optimizer may ask for the loss of the batch again, at other weights."""
+        plain = self.accumulate == 1 and self.clip_norm is None and self.clip_value is None and self.scaler is None
+        return self.repeatable and plain and current_group().world_size == 1
+
+    def _evaluate(self) -> tuple[Gradients, Tensor]:
+        """Return the gradient of the batch's loss at the weights as they are, and the loss, detached."""
+        assert self.batch is not None
+        return self.micro_batches(self.batch)
 
     def _compute_gradient(self, loss: Tensor) -> tuple[Gradients, Tensor]:
         """Return the gradient of a loss, 0-d, and the loss, detached."""

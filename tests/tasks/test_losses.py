@@ -249,7 +249,9 @@ def test_regression_in_the_datas_units_and_its_metrics():
     assert task.loss(model, Batch(x, y)).item() == pytest.approx(
         100 * sklearn.metrics.mean_absolute_percentage_error(target, prediction), rel=1e-6
     )
-    final = task.finish({name: value.detach().double().mean(0) for name, value in task.metrics(model, Batch(x, y)).items()})
+    final = task.finish(
+        {name: value.detach().double().mean(0) for name, value in task.metrics(model, Batch(x, y)).items()}
+    )
     assert final["mape"] == pytest.approx(final["loss"])
     assert final["msle"] == pytest.approx(sklearn.metrics.mean_squared_log_error(target, prediction), rel=1e-6)
     assert final["explained_variance"] == pytest.approx(
