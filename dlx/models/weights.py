@@ -5,11 +5,12 @@ the same settings layer by layer (`dlx.models.layers`).
 """
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dlx.errors import UsageError
 from dlx.models.constraints import Apply, Constraint, make_constraint
 from dlx.models.initializers import Initializer, initialize
 from dlx.models.layers import ActivityPenalty, add_penalties, limit_unit_norm
@@ -77,6 +78,15 @@ class WeightRules(nn.Module):
                     apply(one.weight)
 
 
+class WeightSettings(NamedTuple):
+    """What `WeightedModel` was given, by part: kernel, recurrent, bias."""
+
+    initializers: Mapping[str, Any]
+    penalties: Mapping[str, tuple[float, float]]
+    constraints: Mapping[str, Any]
+    max_norm: float | None
+
+
 class WeightedModel(nn.Module):
     """Base of models with one setting for all their layers; a subclass calls `apply_weight_settings` when it is built.
 
@@ -94,6 +104,7 @@ class WeightedModel(nn.Module):
     """
 
     scores: ClassVar[tuple[str, ...]] = ("readout", "head")  # layers for which no constraint holds
+    has_activity: ClassVar[bool] = True  # whether there is something that a penalty on activities means
 
     def __init__(
         self,
@@ -114,23 +125,26 @@ class WeightedModel(nn.Module):
         bias_constraint: Constraint | None = None,
     ) -> None:
         super().__init__()
-        self._init = {"kernel": kernel_init, "recurrent": recurrent_init, "bias": bias_init}
-        self._penalties = {
-            "kernel": (l1, l2),
-            "recurrent": (recurrent_l1, recurrent_l2),
-            "bias": (bias_l1, bias_l2),
-        }
-        self._activity = activity_l1, activity_l2
-        self._max_norm = max_norm
-        self._constraints = {
-            "kernel": kernel_constraint,
-            "recurrent": recurrent_constraint,
-            "bias": bias_constraint,
-        }
+        self._settings: WeightSettings | None = WeightSettings(
+            {"kernel": kernel_init, "recurrent": recurrent_init, "bias": bias_init},
+            {"kernel": (l1, l2), "recurrent": (recurrent_l1, recurrent_l2), "bias": (bias_l1, bias_l2)},
+            {"kernel": kernel_constraint, "recurrent": recurrent_constraint, "bias": bias_constraint},
+            max_norm,
+        )
+        self.activity_penalty: ActivityPenalty | None = None
+        if activity_l1 or activity_l2:
+            if not self.has_activity:
+                raise UsageError(
+                    f"model.activity_l1={activity_l1:g} and activity_l2={activity_l2:g} were given to "
+                    f"{type(self).__name__}, whose code has a prior already; type model.activity_l1=0 "
+                    "model.activity_l2=0, and model.beta for more of the prior"
+                )
+            self.activity_penalty = ActivityPenalty(activity_l1, activity_l2)
 
-    def make_activity_penalty(self) -> nn.Module:
-        """Make the module that hidden states pass through, unchanged."""
-        return ActivityPenalty(*self._activity) if any(self._activity) else nn.Identity()
+    def penalize_activity(self, *states: Tensor) -> None:
+        """Note the hidden states of a forward pass, or its code, (batch, ..., units) each, for the penalty on them."""
+        if self.activity_penalty is not None:
+            self.activity_penalty(torch.cat(states, -1))
 
     def apply_weight_settings(self) -> None:
         """Initialize the weights of all layers, and keep what the penalties and the constraints need.
@@ -138,17 +152,19 @@ class WeightedModel(nn.Module):
         Raises:
             UsageError: an unknown name, or settings that it does not take.
         """
+        settings, self._settings = self._settings, None  # the weights themselves say the rest
+        assert settings is not None
         held = list(self._iter_weights())
         for one in held:
-            self._initialize(one)
+            _initialize(one, settings.initializers[one.part])
         makers: dict[tuple[str, int], list[Apply]] = {}
         for one in held:
             key = one.part, one.units
-            made = make_constraint(self._constraints[one.part], one.units)
+            made = make_constraint(settings.constraints[one.part], one.units)
             makers[key] = [made] if made is not None else []
-            if one.part == "kernel" and self._max_norm is not None:
-                makers[key].append(limit_unit_norm(self._max_norm, one.units))
-        rules = WeightRules(held, self._penalties, makers)
+            if one.part == "kernel" and settings.max_norm is not None:
+                makers[key].append(limit_unit_norm(settings.max_norm, one.units))
+        rules = WeightRules(held, settings.penalties, makers)
         if rules.has_penalty or rules.has_constraint:
             self.weight_rules = rules
 
@@ -164,17 +180,20 @@ class WeightedModel(nn.Module):
                 for own, _ in module.named_parameters(recurse=False):
                     part = "bias" if own.startswith("bias") else "recurrent" if "_hh" in own else "kernel"
                     yield Held(module, own, part, 0, bounded)
+            elif isinstance(module, nn.ParameterList):  # biases of layers whose weights are another layer's
+                for own, _ in module.named_parameters(recurse=False):
+                    yield Held(module, own, "bias", 0, bounded)
 
-    @torch.no_grad()
-    def _initialize(self, one: Held) -> None:
-        how = self._init[one.part]
-        if how == "default":
-            return
-        if isinstance(one.module, nn.RNNBase) and "_hr" not in one.name:
-            second = one.part == "bias" and "_hh" in one.name
-            for block in one.weight.split(one.module.hidden_size):
-                initialize(block, 0.0 if second else how)
-            return
-        kernel = one.weight.transpose(0, one.units).contiguous()
-        initialize(kernel, how)
-        one.weight.copy_(kernel.transpose(0, one.units))
+
+@torch.no_grad()
+def _initialize(one: Held, how: Any) -> None:
+    if how == "default":
+        return
+    if isinstance(one.module, nn.RNNBase) and "_hr" not in one.name:
+        second = one.part == "bias" and "_hh" in one.name
+        for block in one.weight.split(one.module.hidden_size):
+            initialize(block, 0.0 if second else how)
+        return
+    kernel = one.weight.transpose(0, one.units).contiguous()
+    initialize(kernel, how)
+    one.weight.copy_(kernel.transpose(0, one.units))

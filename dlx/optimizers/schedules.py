@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
+from dlx.errors import UsageError
 from dlx.types import Count, Fraction, Natural, NonNegative, Positive, Probability
 
 
@@ -107,7 +108,7 @@ class PiecewiseConstantDecay(_ClosedForm):
         last_epoch: as in torch's schedulers.
 
     Raises:
-        ValueError: the numbers do not fit.
+        UsageError: the numbers do not fit.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class PiecewiseConstantDecay(_ClosedForm):
         last_epoch: int = -1,
     ) -> None:
         if len(values) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
-            raise ValueError(
+            raise UsageError(
                 f"boundaries {list(boundaries)} and values {list(values)} were given; needed: boundaries that rise, "
                 "and one value more than these"
             )
@@ -151,7 +152,7 @@ class CosineRestarts(_ClosedForm):
         last_epoch: int = -1,
     ) -> None:
         if t_mul < 1:
-            raise ValueError(f"t_mul {t_mul:g} was given; needed: at least 1")
+            raise UsageError(f"t_mul {t_mul:g} was given; needed: at least 1")
         self.first_decay_steps, self.t_mul, self.m_mul, self.alpha = first_decay_steps, t_mul, m_mul, alpha
         super().__init__(optimizer, last_epoch)
 
@@ -175,7 +176,7 @@ class Warmup(_ClosedForm):
         last_epoch: as in torch's schedulers.
 
     Raises:
-        ValueError: the way up takes longer than the whole.
+        UsageError: the way up takes longer than the whole.
     """
 
     def __init__(
@@ -188,7 +189,10 @@ class Warmup(_ClosedForm):
         last_epoch: int = -1,
     ) -> None:
         if total is not None and total <= warmup:
-            raise ValueError(f"warmup {warmup} and total {total} were given; needed: more in total, or total=null")
+            raise UsageError(
+                f"scheduler.warmup={warmup} and scheduler.total={total} were given; needed: more in total; type "
+                "scheduler.warmup=1, or scheduler.total=null to keep the rate"
+            )
         self.warmup, self.total, self.first, self.alpha = warmup, total, first, alpha
         super().__init__(optimizer, last_epoch)
 
