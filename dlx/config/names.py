@@ -177,7 +177,6 @@ NAMES: dict[str, Names] = {
             "smooth_l1_loss": "huber",
             "mean_absolute_percentage_error": "mape",
             "mean_squared_logarithmic_error": "msle",
-            "poisson_nll_loss": {"poisson": {"log": True}},
             "cosine": "cosine_similarity",
             "kld": "kl_divergence",
             "kl_div": "kl_divergence",

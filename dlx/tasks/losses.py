@@ -62,15 +62,12 @@ def squared_logarithmic_error(prediction: Tensor, y: Tensor) -> Tensor:
     return (prediction.clamp(min=EPSILON).log1p() - y.clamp(min=EPSILON).log1p()).square()
 
 
-def poisson(prediction: Tensor, y: Tensor, log: bool = False) -> Tensor:
+def poisson(prediction: Tensor, y: Tensor) -> Tensor:
     """Return ŷ - y log ŷ, the negative log-likelihood of counts y at the rate ŷ without its constant log y!.
 
-    Args:
-        prediction: the rates, or their logarithms.
-        y: the counts.
-        log: the predictions are logarithms.
+    The rates must be above zero: a network's output is behind softplus or exponential (torch's loss takes logarithms).
     """
-    return prediction.exp() - y * prediction if log else prediction - y * (prediction + EPSILON).log()
+    return prediction - y * (prediction + EPSILON).log()
 
 
 def negative_cosine(prediction: Tensor, y: Tensor) -> Tensor:

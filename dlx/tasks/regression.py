@@ -79,7 +79,7 @@ class Regression(Task):
             if self.kind in NEEDS_PLAIN_TARGETS:
                 raise UsageError(
                     f"task.loss={self.kind} was given, and the dataset's targets are scaled; needed: targets as they "
-                    "are, and a network whose outputs are above zero; type dataset.scale_target=none "
+                    "are, and a network whose outputs are above zero; type dataset.scale_target=none model=mlp "
                     "model.output={activation:softplus}"
                 )
 
