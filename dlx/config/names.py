@@ -53,6 +53,14 @@ def _simplify(name: str) -> str:
     return name.replace("_", "").replace(" ", "").lower()
 
 
+_ERRORS = {
+    "mean_squared_error": "mse",
+    "mse_loss": "mse",
+    "mean_absolute_error": "mae",
+    "l1_loss": "mae",
+    "huber_loss": "huber",
+    "cosine": "cosine_similarity",
+}
 NAMES: dict[str, Names] = {
     "initializer": Names(
         "an initializer",
@@ -154,30 +162,20 @@ NAMES: dict[str, Names] = {
             "bce_with_logits": "binary_cross_entropy",
             "categorical_focal_crossentropy": "focal",
             "binary_focal_crossentropy": "binary_focal",
-            "mean_squared_error": "mse",
-            "mse_loss": "mse",
-            "mean_absolute_error": "mae",
-            "l1_loss": "mae",
-            "huber_loss": "huber",
+            **_ERRORS,
             "multi_margin_loss": "hinge",
             "kld": "kl_divergence",
             "kl_div": "kl_divergence",
-            "cosine": "cosine_similarity",
         },
     ),
     "regression loss": Names(
         "a loss of numbers",
         ("mse", "mae", "huber", "log_cosh", "mape", "msle", "poisson", "cosine_similarity", "kl_divergence"),
         {
-            "mean_squared_error": "mse",
-            "mse_loss": "mse",
-            "mean_absolute_error": "mae",
-            "l1_loss": "mae",
-            "huber_loss": "huber",
+            **_ERRORS,
             "smooth_l1_loss": "huber",
             "mean_absolute_percentage_error": "mape",
             "mean_squared_logarithmic_error": "msle",
-            "cosine": "cosine_similarity",
             "kld": "kl_divergence",
             "kl_div": "kl_divergence",
         },
@@ -187,13 +185,8 @@ NAMES: dict[str, Names] = {
         ("mse", "cross_entropy", "binary_cross_entropy", "mae", "huber", "log_cosh", "poisson", "cosine_similarity"),
         {
             "binary_crossentropy": "binary_cross_entropy",
-            "mean_squared_error": "mse",
-            "mse_loss": "mse",
-            "mean_absolute_error": "mae",
-            "l1_loss": "mae",
-            "huber_loss": "huber",
+            **_ERRORS,
             "smooth_l1_loss": "huber",
-            "cosine": "cosine_similarity",
         },
     ),
     "regression metric": Names(
