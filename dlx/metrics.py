@@ -57,6 +57,10 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("mae", "min", "data", "mean absolute error"),
     Metric("median_absolute_error", "min", "data", "median of the absolute errors, the mean over the outputs"),
     Metric("mse", "min", "data²", "mean squared error"),
+    Metric("mape", "min", "%", "mean of the absolute error over the target's size"),
+    Metric("msle", "min", "", "mean squared error of log(1 + y)"),
+    Metric("log_cosh", "min", "", "mean of log cosh of the error"),
+    Metric("cosine_similarity", "max", "", "cosine of the angle between an example's outputs and its targets"),
     # densities
     Metric("log_likelihood", "max", "nats", "exact log-likelihood of an example, the mean"),
     Metric("log_likelihood_ais", "max", "nats", "log-likelihood by an estimate of log Z"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlx.config.catalogue import Catalogue, find_signature
 from dlx.config.moved import get_renamed_keys, move_override
+from dlx.config.names import explain_foreign_key
 from dlx.config.origin import Origins
 from dlx.config.overrides import ANSWERS, Word
 from dlx.config.report import Location, Problem, find_closest, join_names
@@ -111,6 +112,10 @@ class Keys:
             remedy = f"type {word.text.replace(old, new, 1)}"
             return Problem(word.text, f"{old} is now {new}", remedy, self.origins[(*prefix, new.rpartition(".")[2])])
         known = self._list_known_keys(prefix, node)
+        if here := explain_foreign_key(name, known):
+            first = ".".join((*prefix, here.split(" and ")[0]))
+            what = f"{where} has no {name}, which is {here} here"
+            return Problem(word.text, what, f"type {first}=…", self.origins[prefix])
         near = find_closest(name, known)
         if near:
             what, remedy = f"{where} has no {name}; did you mean {near}?", f"type {_rename_key(word, (*prefix, near))}"

@@ -15,6 +15,7 @@ from dlx.config.callback_checks import find_built_in
 from dlx.config.catalogue import Catalogue
 from dlx.config.extras import install_command
 from dlx.config.hydra_internals import Loader
+from dlx.config.names import find_foreign_option
 from dlx.config.report import Location, Problem, find_closest, join_names
 from dlx.config.search import GROUPS, MULTIPLE_GROUPS, pluralize
 
@@ -250,7 +251,7 @@ def _report_unknown_option(word: Word, option: str, known: Sequence[str], catalo
         return Problem(word.text, what, f"type {install_command(extra)}")
     if word.key == "callbacks" and (built_in := find_built_in(option)):
         return Problem(word.text, *built_in)
-    near = find_closest(option, known)
+    near = find_foreign_option(word.key, option) or find_closest(option, known)
     entry = catalogue.entry(word.key, near) if near else None
     what = f"there is no {word.key.removesuffix('s')} {option}; " + (
         f"did you mean {near}?" if near else f"there are {join_names(known)}"

@@ -27,7 +27,7 @@ GROUPS = (
     "experiment",
 )
 MULTIPLE_GROUPS = ("callbacks", "logger")  # several may be chosen: logger=[tensorboard,csv]; each has a key of its own
-_TARGET = re.compile(r"""^[\s\-]*_target_\s*:\s*["']?(\w+)\.""", re.MULTILINE)
+_TARGET = re.compile(r"""(?:^[\s\-]*|[{,]\s*)_target_\s*:\s*["']?(\w+)\.""", re.MULTILINE)
 
 
 def pluralize(group: str) -> str:

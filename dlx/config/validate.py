@@ -12,6 +12,7 @@ from dlx.config.catalogue import find_signature
 from dlx.config.hydra_internals import get_raw_repr, is_empty
 from dlx.config.keys import FILLED, RESERVED, get_settable_parameters
 from dlx.config.moved import PATHS, get_renamed_keys, move_override
+from dlx.config.names import explain_foreign_key
 from dlx.config.origin import Origins
 from dlx.config.published import find_mistakes
 from dlx.config.report import Location, Problem, find_closest, join_names
@@ -180,6 +181,10 @@ class Validator:
             )
 
     def _report_foreign_key(self, path: Path, signature: Signature, known: Mapping[str, Parameter]) -> None:
+        if here := explain_foreign_key(path[-1], known):
+            first = _join_path((*path[:-1], here.split(" and ")[0]))
+            self._report(path, f"{signature.target} takes no {path[-1]}, which is {here} here", f"type {first}=…")
+            return
         near = find_closest(path[-1], known)
         what = f"{signature.target} takes no {path[-1]}; "
         what += f"did you mean {near}?" if near else f"it takes {join_names(known) or 'nothing'}"
@@ -289,6 +294,8 @@ def _join_path(path: Sequence[str]) -> str:
 def _suggest_value(path: Path, kind: Kind, value: Any) -> str:
     """Say what to type instead, where that is known."""
     key = _join_path(path)
+    if near := kind.suggest(value):
+        return f"did you mean {near}? type {key}={near}"
     if isinstance(kind, Choice):
         near = find_closest(str(value), map(format_value, kind.values))
         return f"type {key}={near}" if near else ""

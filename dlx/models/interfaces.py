@@ -88,6 +88,16 @@ class SigmoidOutputs(Capability, Protocol):
     sigmoid: bool
 
 
+@runtime_checkable
+class SoftmaxOutputs(Capability, Protocol):
+    """Says which softmax its scores stand for, None for none: losses such as mse look behind it (task=classification).
+
+    `forward` gives the scores before it; `dlx.models.layer_spec.OutputSpec` makes it of `{activation: softmax}`.
+    """
+
+    softmax: nn.Module | None
+
+
 # -- samples -----------------------------------------------------------------------------------------------------------
 
 

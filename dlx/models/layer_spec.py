@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from dlx.config.names import explain_foreign_key
 from dlx.config.report import find_closest
 from dlx.config.static.schema import format_value
 from dlx.config.static.signature import read_signature
 from dlx.errors import UsageError
-from dlx.models.layers import Dense, Regularizers, make_activation
+from dlx.models.activations import Activation, is_softmax, make_activation
+from dlx.models.layers import Dense, Regularizers
 from dlx.types import Fraction
 
 Entry = TypeVar("Entry")
@@ -25,11 +27,11 @@ class WeightedLayerSpec(Regularizers):
     """Settings of any layer with weights, beside its regularizers.
 
     Args:
-        activation: any of torch.nn's by name; null for none.
+        activation: any of torch.nn's by name, with settings or without; null for none.
         batch_norm: normalise before the activation.
     """
 
-    activation: str | None
+    activation: Activation | None
     batch_norm: bool
 
 
@@ -50,9 +52,50 @@ class HiddenLayerSpec(WeightedLayerSpec):
             modules["norm"] = nn.BatchNorm1d(units)
         if self.activation is not None:
             modules["act"] = make_activation(self.activation)
+        modules |= self.make_activity_penalty()
         if self.dropout:
             modules["dropout"] = nn.Dropout(self.dropout)
         return modules
+
+
+@dataclass(kw_only=True)
+class OutputSpec(Regularizers):
+    """Settings of the layer of the scores.
+
+    Args:
+        activation: of the scores. A softmax is understood: the network gives its scores before it, of which a cross
+            entropy is computed without loss of precision, and the losses that look at what the network shows
+            (mse, hinge, …) take the shares.
+    """
+
+    activation: Activation | None = None
+
+    def make_activation(self) -> tuple[nn.Module | None, dict[str, nn.Module]]:
+        """Return the softmax that the scores stand for, if it is one, and the modules that follow the layer."""
+        made = None if self.activation is None else make_activation(self.activation)
+        if is_softmax(made):
+            return made, self.make_activity_penalty()
+        return None, {**({} if made is None else {"act": made}), **self.make_activity_penalty()}
+
+
+# Settings of the model that hold for its hidden layers alone.
+HIDDEN_ONLY: dict[str, Any] = {
+    "max_norm": None,
+    "kernel_constraint": None,
+    "bias_constraint": None,
+    "activity_l1": 0.0,
+    "activity_l2": 0.0,
+    "activation": None,
+}
+
+
+def parse_output(given: Mapping[str, Any] | None, common: Mapping[str, Any]) -> OutputSpec:
+    """Check the settings of the scores' layer, with those of the model for what it leaves out, bounds excepted.
+
+    Raises:
+        UsageError: see `parse_layer`.
+    """
+    return parse_layer(OutputSpec, given or {}, {**common, **HIDDEN_ONLY}, "model.output")
 
 
 def parse_layer(kind: type[Entry], given: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> Entry:
@@ -72,14 +115,16 @@ def parse_layer(kind: type[Entry], given: Mapping[str, Any], defaults: Mapping[s
     problems = []
     for key in given:
         if key not in known:
-            near = find_closest(str(key), known)
+            near = explain_foreign_key(str(key), known) or find_closest(str(key), known)
             hint = f"did you mean {near}?" if near else f"needed: some of {', '.join(known)}"
             problems.append(f"{where} was given {key}; {hint}")
     for key, parameter in known.items():
         if key in values or parameter.required:
             value = values.get(key)
             if not parameter.kind.accepts(value):
-                problems.append(f"{where} was given {key} {format_value(value)}; needed: {parameter.kind}")
+                near = parameter.kind.suggest(value)
+                meant = f"did you mean {near}? " if near else ""
+                problems.append(f"{where} was given {key} {format_value(value)}; {meant}needed: {parameter.kind}")
     if problems:
         raise UsageError("\n".join(problems))
     return kind(**values)

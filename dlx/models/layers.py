@@ -1,57 +1,28 @@
-"""Layers and names shared by several networks: activations, initializers, regularizers, dense layers."""
+"""Layers shared by several networks: penalties and constraints of a layer's weights, and the dense layer."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dlx.errors import UsageError
+from dlx.models.activations import make_activation
+from dlx.models.constraints import Apply, Constraint, make_constraint
+from dlx.models.initializers import INITIALIZERS, Initializer, initialize
 from dlx.models.interfaces import Constrained, Penalized
 from dlx.types import NonNegative, Positive
 
-INITIALIZERS: dict[str, Callable[[Tensor], Any]] = {
-    "xavier_uniform": nn.init.xavier_uniform_,
-    "xavier_normal": nn.init.xavier_normal_,
-    "he_uniform": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
-    "he_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
-    "orthogonal": nn.init.orthogonal_,
-    "zeros": nn.init.zeros_,
-    "ones": nn.init.ones_,
-}
-
-
-def initialize(tensor: Tensor, how: str | float) -> None:
-    """Fill a parameter in place by an initializer's name, or with a constant; `default` leaves torch's own.
-
-    Raises:
-        UsageError: there is no initializer of this name.
-    """
-    if isinstance(how, (int, float)):
-        nn.init.constant_(tensor, how)
-    elif how in INITIALIZERS:
-        INITIALIZERS[how](tensor)
-    elif how != "default":
-        raise UsageError(f"initializer {how!r} was given; needed: default, {', '.join(INITIALIZERS)}, or a number")
-
-
-def make_activation(name: str | None) -> nn.Module:
-    """Make any activation of torch.nn by name, in either spelling (`leaky_relu`, `LeakyReLU`); null is the identity.
-
-    Raises:
-        UsageError: torch.nn has none of this name.
-    """
-    if name is None or name in ("linear", "identity"):
-        return nn.Identity()
-    kinds: dict[str, type[nn.Module]] = {kind.lower(): getattr(nn, kind) for kind in nn.modules.activation.__all__}
-    kind = kinds.get(name.replace("_", "").lower())
-    if kind is None:
-        raise UsageError(
-            f"activation {name!r} was given; needed: one of torch.nn's, such as relu, tanh, sigmoid, gelu, "
-            "leaky_relu, elu, softplus, or null"
-        )
-    return kind()
+__all__ = [
+    "INITIALIZERS",
+    "ActivityPenalty",
+    "Dense",
+    "Regularized",
+    "Regularizers",
+    "find_constrained",
+    "find_penalized",
+    "initialize",
+    "make_activation",
+]
 
 
 @dataclass(kw_only=True)
@@ -62,20 +33,32 @@ class Regularizers:
     are part of the loss, so every optimizer sees their gradient (an optimizer's weight_decay is another thing).
 
     Args:
-        kernel_init, bias_init: initializers by name, or constants.
+        kernel_init, bias_init: initializers by name, with settings or without, or constants.
         l1, l2: weights of the kernel's penalties.
         bias_l1, bias_l2: weights of the bias's penalties.
+        activity_l1, activity_l2: weights of the penalties of what the layer gives, h: l1 Σ|h| + l2 Σh², divided by
+            the examples of the batch.
         max_norm: each unit's (or filter's) incoming weights are kept within this Euclidean norm (Srivastava et al.
             2014, §5.1).
+        kernel_constraint, bias_constraint: max_norm, min_max_norm, unit_norm or non_negative, after each step.
     """
 
-    kernel_init: str | float = "default"
-    bias_init: str | float = "default"
+    kernel_init: Initializer = "default"
+    bias_init: Initializer = "default"
     l1: NonNegative = 0.0
     l2: NonNegative = 0.0
     bias_l1: NonNegative = 0.0
     bias_l2: NonNegative = 0.0
+    activity_l1: NonNegative = 0.0
+    activity_l2: NonNegative = 0.0
     max_norm: Positive | None = None
+    kernel_constraint: Constraint | None = None
+    bias_constraint: Constraint | None = None
+
+    def make_activity_penalty(self) -> dict[str, nn.Module]:
+        """Make the module that comes last in a layer, behind its activation; empty where nothing is penalized."""
+        l1, l2 = self.activity_l1, self.activity_l2
+        return {"activity": ActivityPenalty(l1, l2)} if _counts(l1) or _counts(l2) else {}
 
     def regularizers(self) -> dict[str, Any]:
         """Return these settings alone, of a class that has more."""
@@ -93,6 +76,11 @@ class Regularized:
         """Initialize the weights, and store what the penalties and the constraint need."""
         self.penalties = {"weight": (settings.l1, settings.l2), "bias": (settings.bias_l1, settings.bias_l2)}
         self.max_norm = settings.max_norm
+        made = {
+            "weight": make_constraint(settings.kernel_constraint, self.unit_dim),
+            "bias": make_constraint(settings.bias_constraint),
+        }
+        self.constraints: dict[str, Apply] = {name: one for name, one in made.items() if one is not None}
         with torch.no_grad():
             kernel = self.weight.transpose(0, self.unit_dim).contiguous()  # (units, incoming, ...), as fans are counted
             initialize(kernel, settings.kernel_init)
@@ -102,20 +90,26 @@ class Regularized:
 
     def penalty(self) -> Tensor | None:
         """Return l1 Σ|w| + l2 Σw² over kernel and bias, 0-d; None where no penalty is asked for."""
-        terms = []
+        terms: list[Tensor] = []
         for name, (l1, l2) in self.penalties.items():
-            w = getattr(self, name)
-            if _counts(l1) and w is not None:
-                terms.append(l1 * w.abs().sum())
-            if _counts(l2) and w is not None:
-                terms.append(l2 * w.square().sum())
+            add_penalties(terms, getattr(self, name), l1, l2)
         return torch.stack(terms).sum() if terms else None
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Shrink the kernel's part of each unit to `max_norm`."""
+        """Shrink the kernel's part of each unit to `max_norm`, and apply the constraints."""
         if self.max_norm is not None:
             self.weight.renorm_(2, self.unit_dim, self.max_norm)
+        for name, apply in self.constraints.items():
+            w = getattr(self, name)
+            if w is not None and w.requires_grad:
+                apply(w)
+
+    @property
+    def has_constraint(self) -> bool:
+        """Whether there is a constraint, on weights that learn."""
+        learns = {name: w is not None and w.requires_grad for name, w in (("weight", self.weight), ("bias", self.bias))}
+        return (self.max_norm is not None and learns["weight"]) or any(learns[name] for name in self.constraints)
 
     @property
     def has_penalty(self) -> bool:
@@ -129,6 +123,53 @@ def _counts(weight: float | Tensor) -> bool:
     return isinstance(weight, Tensor) or weight != 0
 
 
+def add_penalties(terms: list[Tensor], w: Tensor | None, l1: float | Tensor, l2: float | Tensor) -> None:
+    """Append l1 Σ|w| and l2 Σw² of a weight, 0-d each, where they count."""
+    if _counts(l1) and w is not None:
+        terms.append(l1 * w.abs().sum())
+    if _counts(l2) and w is not None:
+        terms.append(l2 * w.square().sum())
+
+
+def limit_unit_norm(bound: float, units: int) -> Apply:
+    """Return the function that shrinks each unit's weights to a Euclidean norm."""
+
+    def apply(w: Tensor) -> None:
+        w.renorm_(2, units, bound)
+
+    return apply
+
+
+class ActivityPenalty(nn.Module):
+    """l1 Σ|h| + l2 Σh² of what passes through, divided by the examples: Keras's activity regularizer.
+
+    Args:
+        l1, l2: the weights.
+    """
+
+    def __init__(self, l1: float, l2: float) -> None:
+        super().__init__()
+        self.l1: Any = l1
+        self.l2: Any = l2
+        self.value: Tensor | None = None  # of the batch that was seen last, in training
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return h, (batch, ...), as it is."""
+        terms: list[Tensor] = []
+        if self.training:
+            add_penalties(terms, h, self.l1, self.l2)
+        self.value = torch.stack(terms).sum() / len(h) if terms else None
+        return h
+
+    def penalty(self) -> Tensor:
+        """Return the penalty of the last batch, 0-d; zero of one that did not pass through here."""
+        value, self.value = self.value, None
+        return torch.zeros(()) if value is None else value
+
+    def extra_repr(self) -> str:
+        return f"l1={self.l1}, l2={self.l2}"
+
+
 class Dense(Regularized, nn.Linear):
     """y = W x + b for x (batch, inputs) and y (batch, outputs), with `Regularizers`."""
 
@@ -139,16 +180,9 @@ class Dense(Regularized, nn.Linear):
 
 def find_penalized(model: nn.Module) -> list[Any]:
     """Return the submodules whose `penalty()` belongs to the loss."""
-    return [
-        m for m in model.modules() if isinstance(m, Penalized) and (not isinstance(m, Regularized) or m.has_penalty)
-    ]
+    return [m for m in model.modules() if isinstance(m, Penalized) and getattr(m, "has_penalty", True)]
 
 
 def find_constrained(model: nn.Module) -> list[Any]:
     """Return the submodules whose `constrain()` is called after each step; frozen weights stay as they are."""
-    return [
-        m
-        for m in model.modules()
-        if isinstance(m, Constrained)
-        and (not isinstance(m, Regularized) or (m.max_norm is not None and m.weight.requires_grad))
-    ]
+    return [m for m in model.modules() if isinstance(m, Constrained) and getattr(m, "has_constraint", True)]

@@ -11,27 +11,31 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dlx.models.layer_spec import HiddenLayerSpec, parse_layer
-from dlx.models.layers import Dense, Regularizers
+from dlx.models.activations import Activation
+from dlx.models.constraints import Constraint
+from dlx.models.initializers import Initializer
+from dlx.models.layer_spec import HiddenLayerSpec, parse_layer, parse_output
+from dlx.models.layers import Dense
 from dlx.types import Count, Fraction, NonNegative, Positive
 
 
 class MLP(nn.Module):
-    """h_0 = x, h_i = f(W_i h_{i-1} + b_i), and scores W h_n + b without an activation.
+    """h_0 = x, h_i = f(W_i h_{i-1} + b_i), and scores W h_n + b, without an activation unless `output` has one.
 
     Args:
         shape: of one example; it is flattened.
         outputs: number of scores: the classes, or the targets of a regression.
         hidden: units of each hidden layer; an entry may be a mapping of `units` and any of the settings below, which
             then hold for that layer alone: `{units: 256, activation: null, l1: 0.01}`.
-        activation: any of torch.nn's by name; null for none.
+        activation: any of torch.nn's by name, with settings or without (`{leaky_relu: 0.3}`); null for none.
         dropout: part of each hidden layer's outputs that is dropped in training; input_dropout that of the inputs.
         batch_norm: normalise before each activation.
-        kernel_init, bias_init: `default` (torch's), xavier_uniform, xavier_normal, he_uniform, he_normal,
-            orthogonal, zeros, ones, or a number.
+        kernel_init, bias_init: `default` (torch's), any of docs/deck_lists.md, with settings or without, or a number.
         l1, l2, bias_l1, bias_l2: penalties l1 Σ|w| + l2 Σw² of kernels and biases, part of the loss.
+        activity_l1, activity_l2: penalties l1 Σ|h| + l2 Σh² of what each hidden layer gives, the mean over a batch.
         max_norm: bound on the norm of each hidden unit's incoming weights.
-        output: settings of the last layer, as for an entry of `hidden` (no units).
+        kernel_constraint, bias_constraint: max_norm, min_max_norm, unit_norm or non_negative; not of the scores.
+        output: settings of the last layer, as for an entry of `hidden` (no units, and no activation but its own).
     """
 
     def __init__(
@@ -39,17 +43,21 @@ class MLP(nn.Module):
         shape: Sequence[int],
         outputs: Count,
         hidden: Sequence[Any] = (256,),
-        activation: str | None = "relu",
+        activation: Activation | None = "relu",
         dropout: Fraction = 0.0,
         input_dropout: Fraction = 0.0,
         batch_norm: bool = False,
-        kernel_init: str | float = "default",
-        bias_init: str | float = "default",
+        kernel_init: Initializer = "default",
+        bias_init: Initializer = "default",
         l1: NonNegative = 0.0,
         l2: NonNegative = 0.0,
         bias_l1: NonNegative = 0.0,
         bias_l2: NonNegative = 0.0,
+        activity_l1: NonNegative = 0.0,
+        activity_l2: NonNegative = 0.0,
         max_norm: Positive | None = None,
+        kernel_constraint: Constraint | None = None,
+        bias_constraint: Constraint | None = None,
         output: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -63,7 +71,11 @@ class MLP(nn.Module):
             "l2": l2,
             "bias_l1": bias_l1,
             "bias_l2": bias_l2,
+            "activity_l1": activity_l1,
+            "activity_l2": activity_l2,
             "max_norm": max_norm,
+            "kernel_constraint": kernel_constraint,
+            "bias_constraint": bias_constraint,
         }
         self.layers = nn.Sequential()
         if input_dropout:
@@ -74,8 +86,10 @@ class MLP(nn.Module):
             layer = parse_layer(DenseLayerSpec, given, common, f"model.hidden[{place}]")
             self.layers.extend(layer.build_modules(size, layer.units).values())
             size = layer.units
-        last = parse_layer(Regularizers, output or {}, {**common, "max_norm": None}, "model.output")
+        last = parse_output(output, common)
         self.layers.append(Dense(size, outputs, **last.regularizers()))
+        self.softmax, shown = last.make_activation()
+        self.layers.extend(shown.values())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores (batch, outputs) of x (batch, *shape)."""

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
+from dlx.optimizers.closure import ClosureStep, Evaluate, Gradients, needs_closure
 
-Gradients = tuple[Tensor, ...] | list[Tensor]
+__all__ = ["Gradients", "Updater", "make_optimizer", "make_updater", "separate_step_counters", "without_dynamo"]
+
 Updater = Callable[[Gradients], None]
 
 
@@ -64,8 +66,21 @@ def without_dynamo() -> Iterator[None]:
             setattr(torch.optim.Optimizer, name, method)
 
 
-def make_updater(optimizer: torch.optim.Optimizer, params: Sequence[Tensor]) -> Updater:
-    """Make a function that takes the gradients of `params`, in their order, and updates the parameters in place."""
+def make_updater(
+    optimizer: torch.optim.Optimizer, params: Sequence[Tensor], evaluate: Evaluate | None = None
+) -> Updater:
+    """Make a function that takes the gradients of `params`, in their order, and updates the parameters in place.
+
+    Args:
+        optimizer: of these parameters.
+        params: what it updates.
+        evaluate: computes gradients and loss again, for optimizers that look at them within a step.
+
+    Raises:
+        UsageError: the optimizer is of this kind, and nobody can.
+    """
+    if needs_closure(optimizer):
+        return ClosureStep(optimizer, params, evaluate)
     if len(optimizer.param_groups) == 1 and _can_fuse(optimizer, params):
         if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
             return _Adam(optimizer, params)

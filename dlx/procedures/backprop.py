@@ -53,6 +53,7 @@ class Backprop(Procedure):
 
     distributes = True
     shards = True
+    repeatable: ClassVar[bool] = True  # one batch makes one update, whose loss can be computed again
     declares: ClassVar[tuple[str | Metric, ...]] = ("loss", "lr", "gradient_norm", "gradient_first", "gradient_last")
 
     def __init__(
@@ -82,6 +83,7 @@ class Backprop(Procedure):
         self.diagnosis: StateGradients | None = None
         self.distributed: DistributedGradients | None = None  # with several processes
         self.updates = 0
+        self.batch: Batch | None = None  # that is learned from
         self.accumulated: list[Tensor] = []  # sum of the gradients since the last update, each times its weight
         self.accumulated_batches = 0  # in that sum
         self.accumulated_weight: float | Tensor | None = 0.0  # of them; None where an older run did not weigh them
@@ -95,7 +97,7 @@ class Backprop(Procedure):
         self.params = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.optimizer_factory, self.params)
         self.schedule = self.schedule_factory(self.optimizer) if self.schedule_factory else None
-        self.update = make_updater(self.optimizer, self.params)
+        self.update = make_updater(self.optimizer, self.params, self._evaluate if self._can_evaluate_again() else None)
         if self.diagnose:
             self.diagnosis = StateGradients(model, self.loss)
         if self.compile:
@@ -132,6 +134,7 @@ class Backprop(Procedure):
         return loss
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
+        self.batch = batch
         if self.diagnosis is not None:
             self.diagnosis.batch = batch
         if self.compiled is not None:
@@ -148,6 +151,16 @@ class Backprop(Procedure):
         if self.accumulate > 1:
             grads = [None if g is None else g * share for g in grads]
         return self._descend(grads, loss, weight)
+
+    def _can_evaluate_again(self) -> bool:
+        """Return whether an optimizer may ask for the loss of the batch again, at other weights."""
+        plain = self.accumulate == 1 and self.clip_norm is None and self.clip_value is None and self.scaler is None
+        return self.repeatable and plain and current_group().world_size == 1
+
+    def _evaluate(self) -> tuple[Gradients, Tensor]:
+        """Return the gradient of the batch's loss at the weights as they are, and the loss, detached."""
+        assert self.batch is not None
+        return self.micro_batches(self.batch)
 
     def _compute_gradient(self, loss: Tensor) -> tuple[Gradients, Tensor]:
         """Return the gradient of a loss, 0-d, and the loss, detached."""

@@ -36,6 +36,7 @@ class TruncatedBackprop(Backprop):
         k: steps of a piece.
     """
 
+    repeatable = False  # each piece of a batch makes an update
     shards = False  # the pieces carry a state from one to the next, past the wrapper around the loss
 
     def __init__(

@@ -1,17 +1,18 @@
 """Classification: which of the classes an example belongs to."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.metrics import Metric
+from dlx.models.activations import apply_output
 from dlx.models.heads import list_weighted_scores
-from dlx.models.interfaces import Probabilistic
+from dlx.models.interfaces import Probabilistic, SoftmaxOutputs
+from dlx.tasks.losses import ClassificationLoss, Criterion
 from dlx.tasks.task import Task, forward_batch, require_labels
 from dlx.types import Count, Fraction
 
@@ -26,8 +27,9 @@ class Classification(Task):
     """Models give scores, (batch, classes); the largest is the prediction.
 
     Args:
-        loss: what is minimised. `mse` is the squared distance to the one-hot label, `hinge` the multi-class margin
-            loss of Crammer and Singer (2001).
+        loss: what is minimised: a name of `dlx.tasks.losses`, such as cross_entropy or `{focal: {gamma: 3}}`, or an
+            object that is called with (scores, labels). `mse` is the squared distance of what the network shows to
+            the one-hot label, `hinge` the multi-class margin loss of Crammer and Singer (2001).
         label_smoothing: part of the target's probability that is spread evenly over all classes.
         top: also report how often the label is among the k largest scores, for each of these k: `top5_accuracy`,
             `top5_error`.
@@ -53,13 +55,13 @@ class Classification(Task):
 
     def __init__(
         self,
-        loss: Literal["cross_entropy", "mse", "hinge"] = "cross_entropy",
+        loss: ClassificationLoss = "cross_entropy",
         label_smoothing: Fraction = 0.0,
         top: Sequence[Count] = (),
     ) -> None:
-        self.kind = loss
+        self.criterion = Criterion(loss, label_smoothing)
+        self.kind = self.criterion.name
         self.top = list(top)
-        self.label_smoothing = label_smoothing
         self.names: list[str] | None = None
 
     def attach(self, dataset: "Dataset") -> None:
@@ -75,22 +77,14 @@ class Classification(Task):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         y = require_labels(batch)
         (_, scores), *auxiliary = list_weighted_scores(forward_batch(model, batch))
-        loss = self._loss(scores, y)
+        loss = self.criterion.mean(scores, y, self._show(model, scores))
         for weight, scores in auxiliary:
-            loss = loss + weight * self._loss(scores, y)
+            loss = loss + weight * self.criterion.mean(scores, y)
         return loss
 
-    def _loss(self, scores: Tensor, y: Tensor) -> Tensor:  # 0-d
-        if self.kind == "cross_entropy":
-            return F.cross_entropy(scores, y, label_smoothing=self.label_smoothing)
-        return self._losses(scores, y).mean()
-
-    def _losses(self, scores: Tensor, y: Tensor) -> Tensor:  # (batch,)
-        if self.kind == "cross_entropy":
-            return F.cross_entropy(scores, y, reduction="none")
-        if self.kind == "mse":
-            return (scores - F.one_hot(y, scores.shape[1])).square().mean(1)
-        return F.multi_margin_loss(scores, y, reduction="none")
+    def _show(self, model: nn.Module, scores: Tensor) -> Tensor:
+        """Return what the network shows of its scores, (batch, classes): shares, where it ends in a softmax."""
+        return apply_output(model.softmax, scores) if isinstance(model, SoftmaxOutputs) else scores
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         scores, y = forward_batch(model, batch), require_labels(batch)
@@ -100,7 +94,7 @@ class Classification(Task):
         # A support vector machine or a tree's vote has no probabilities, so no cross-entropy either.
         if isinstance(model, Probabilistic) and not model.probabilistic:
             return correct
-        return {"loss": self._losses(scores, y), **correct}
+        return {"loss": self.criterion.losses(scores, y, self._show(model, scores)), **correct}
 
     def finish(self, means: "Mapping[str, Tensor]") -> dict[str, float]:
         final = super().finish(means)
@@ -118,8 +112,9 @@ class Classification(Task):
         scores = model(x)
         columns = {"label": scores.argmax(1)}
         logits = not isinstance(model, Probabilistic) or model.probabilistic
-        if logits and self.kind == "cross_entropy":
-            columns["probability"] = scores.softmax(1)
+        link = "softmax" if isinstance(model, SoftmaxOutputs) and model.softmax is not None else self.criterion.link
+        if logits and link:
+            columns["probability"] = scores.softmax(1) if link == "softmax" else scores.sigmoid()
         return columns
 
     def score(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:

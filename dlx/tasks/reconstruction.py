@@ -1,8 +1,8 @@
 """Reconstruction: give back what was seen, out of less."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from dlx.batch import Batch
 from dlx.errors import UsageError
 from dlx.metrics import Metric
 from dlx.models.interfaces import Decoder, Encoder, Reconstructor, SigmoidOutputs
+from dlx.tasks.losses import NUMBER_LOSSES, ReconstructionLoss, make_number_loss
 from dlx.tasks.task import Task, take_inputs
 from dlx.types import Count, Natural
 
@@ -32,7 +33,9 @@ class Reconstruction(Task):
 
     Args:
         loss: what is minimised where the model learns by gradients: `mse`, or `cross_entropy` in nats, summed over
-            the elements, for data and reconstructions in [0, 1].
+            the elements, for data and reconstructions in [0, 1]; `binary_cross_entropy` is its mean over the elements.
+            Others are mae, huber, log_cosh, poisson and cosine_similarity, or an object that is called with
+            (reconstructions, examples), (batch, *shape) each.
         pictured: how many examples are drawn above their reconstructions.
         components: measure beside the model what so many principal components of the training split would do,
             `pca_squared_error`; 0 for nothing.
@@ -48,10 +51,8 @@ class Reconstruction(Task):
         "pca_squared_error",
     )
 
-    def __init__(
-        self, loss: Literal["mse", "cross_entropy"] = "mse", pictured: Count = 10, components: Natural = 0
-    ) -> None:
-        self.kind = loss
+    def __init__(self, loss: ReconstructionLoss = "mse", pictured: Count = 10, components: Natural = 0) -> None:
+        self.kind, self.function = make_number_loss("reconstruction loss", loss, LOSSES)
         self.pictured, self.components = pictured, components
         self.principal: Components | None = None
         self.shape: tuple[int, ...] = ()
@@ -74,9 +75,9 @@ class Reconstruction(Task):
             UsageError: they are not.
         """
         super().validate_model(model)
-        if self.kind == "cross_entropy" and isinstance(model, SigmoidOutputs) and model.sigmoid is False:
+        if self.kind in NEEDS_SIGMOID and isinstance(model, SigmoidOutputs) and model.sigmoid is False:
             raise UsageError(
-                f"loss=cross_entropy was given for {type(model).__name__} with linear outputs; needed: outputs and "
+                f"loss={self.kind} was given for {type(model).__name__} with linear outputs; needed: outputs and "
                 "data in [0, 1]; type task.loss=mse (procedure.pretrain.task.loss=mse where layers are pretrained)"
             )
 
@@ -84,15 +85,16 @@ class Reconstruction(Task):
         again = reconstruct(model, batch.x)
         if self.kind == "mse":
             return F.mse_loss(again, batch.x.to(again.dtype))
-        return _cross_entropy(again, batch.x).mean()
+        return self.function(again, batch.x).mean()
 
     def metrics(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         wide = torch.float32 if batch.x.device.type == "mps" else torch.float64
         x, again = batch.x.flatten(1).to(wide), reconstruct(model, batch.x).flatten(1).to(wide)
         squares = (x - again).square()
         values = {"squared_error": squares.sum(1), "mse": squares.mean(1), "x": x, "x2": x.square()}
-        if self.kind == "cross_entropy":
-            values["loss"] = _cross_entropy(again, x)
+        if self.kind != "mse":
+            loss = self.function(again.view(batch.x.shape), x.view(batch.x.shape))
+            values["loss"] = loss.flatten(1).mean(1) if loss.ndim > 1 else loss
         if self.principal is not None:
             values["pca_squared_error"] = self.principal.squared_error(x)
         return values
@@ -183,3 +185,15 @@ def _cross_entropy(again: Tensor, x: Tensor) -> Tensor:  # (batch,), in nats
     floor = math.exp(-100) if again.dtype == torch.float64 else 1e-37
     log_p, log_q = again.clamp(min=floor).log(), (1 - again).clamp(min=floor).log()
     return -(x * log_p + (1 - x) * log_q).flatten(1).sum(1)
+
+
+def _mean_cross_entropy(again: Tensor, x: Tensor) -> Tensor:  # (batch,), in nats of an element
+    return _cross_entropy(again, x) / max(again[0].numel(), 1)
+
+
+NEEDS_SIGMOID = ("cross_entropy", "binary_cross_entropy", "poisson")  # reconstructions above zero
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "cross_entropy": _cross_entropy,
+    "binary_cross_entropy": _mean_cross_entropy,
+    **{name: NUMBER_LOSSES[name] for name in ("mse", "mae", "huber", "log_cosh", "poisson", "cosine_similarity")},
+}

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dlx.models.autoencoders.contractive_autoencoder import ContractiveAutoencoder
 from dlx.models.autoencoders.denoising_autoencoder import DenoisingAutoencoder
 from dlx.models.autoencoders.sparse_autoencoder import SparseAutoencoder
-from dlx.models.layers import Regularized
+from dlx.models.layers import ActivityPenalty, Regularized
+from dlx.models.weights import WeightRules
 from dlx.vectorized.not_vectorizable import NotVectorizable
 
 # Numbers that may differ, by class; everything else that two modules hold must be equal.
@@ -21,6 +22,7 @@ FREE_NUMBERS: dict[type, tuple[str, ...]] = {
     DenoisingAutoencoder: ("level",),
     SparseAutoencoder: ("weight", "target"),
     ContractiveAutoencoder: ("weight",),
+    ActivityPenalty: ("l1", "l2"),
 }
 MODULE_ATTRIBUTES = ("_parameters", "_buffers", "_modules", "training", "call_super_init")
 
@@ -75,6 +77,8 @@ def _find_differences(modules: list[nn.Module], name: str) -> list[tuple[Any, li
     Raises:
         NotVectorizable: something else differs.
     """
+    if isinstance(modules[0], WeightRules):
+        raise NotVectorizable("penalties and constraints of a whole model have no stacked form")
     found: list[tuple[Any, list[float]]] = []
     free = next((keys for kind, keys in FREE_NUMBERS.items() if isinstance(modules[0], kind)), ())
     for key, value in vars(modules[0]).items():

@@ -167,7 +167,7 @@ class StackedBackprop(Engine):
         max_norms = {}
         layers = [find_constrained(procedure.model) for procedure in self.procedures]
         for twins in zip(*layers, strict=True):
-            if not isinstance(twins[0], Regularized):
+            if not isinstance(twins[0], Regularized) or twins[0].constraints:
                 raise NotVectorizable(f"{type(twins[0]).__name__} is constrained after each step")
             (place,) = (i for i, p in enumerate(self.procedures[0].params) if p is twins[0].weight)
             max_norms[place] = twins[0].unit_dim, torch.tensor([float(twin.max_norm) for twin in twins])

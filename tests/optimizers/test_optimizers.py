@@ -14,14 +14,16 @@ from dlx.optimizers.fused import make_updater
 from dlx.optimizers.graves_rmsprop import GravesRMSprop
 from tests.conftest import ROOT
 
-OPTIMIZERS = sorted(path.stem for path in (ROOT / "conf" / "optimizer").glob("*.yaml"))
+# lbfgs evaluates the loss itself: tests/optimizers/test_closure.py
+OPTIMIZERS = sorted({path.stem for path in (ROOT / "conf" / "optimizer").glob("*.yaml")} - {"lbfgs"})
 STEPS = 100
 
 
 def configured(name, **changes):
     """The class of conf/optimizer/NAME.yaml, waiting for its parameters."""
     return instantiate(
-        {**OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "optimizer" / f"{name}.yaml")), **changes}
+        {**OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "optimizer" / f"{name}.yaml")), **changes},
+        _convert_="all",
     )
 
 
@@ -346,7 +348,90 @@ def adam(lr, betas, eps, decay=0.0):
     return rule
 
 
+def adamax(lr, betas, eps):
+    """Kingma & Ba 2014, Algorithm 2; torch adds eps to the gradient's size."""
+    state = {"m": 0, "u": 0, "t": 0}
+
+    def rule(w, g):
+        state["t"] += 1
+        state["m"] = betas[0] * state["m"] + (1 - betas[0]) * g
+        state["u"] = np.maximum(betas[1] * state["u"], np.abs(g) + eps)
+        return w - lr / (1 - betas[0] ** state["t"]) * state["m"] / state["u"]
+
+    return rule
+
+
+def amsgrad(lr, betas, eps):
+    """Reddi et al. 2018, Algorithm 2, with Adam's corrections, as torch has it."""
+    state = {"m": 0, "v": 0, "most": 0, "t": 0}
+
+    def rule(w, g):
+        state["t"] += 1
+        state["m"] = betas[0] * state["m"] + (1 - betas[0]) * g
+        state["v"] = betas[1] * state["v"] + (1 - betas[1]) * g**2
+        state["most"] = np.maximum(state["most"], state["v"])
+        m, v = state["m"] / (1 - betas[0] ** state["t"]), state["most"] / (1 - betas[1] ** state["t"])
+        return w - lr * m / (np.sqrt(v) + eps)
+
+    return rule
+
+
+def nadam(lr, betas, eps, decay):
+    """Dozat 2016, Algorithm 2, with the schedule of its §3.1: μ_t = β₁ (1 - ½ 0.96^(t ψ))."""
+    state = {"m": 0, "v": 0, "t": 0, "product": 1.0}
+
+    def rule(w, g):
+        state["t"] += 1
+        now, after = (betas[0] * (1 - 0.5 * 0.96 ** ((state["t"] + ahead) * decay)) for ahead in (0, 1))
+        state["product"] *= now
+        state["m"] = betas[0] * state["m"] + (1 - betas[0]) * g
+        state["v"] = betas[1] * state["v"] + (1 - betas[1]) * g**2
+        m = after * state["m"] / (1 - state["product"] * after) + (1 - now) * g / (1 - state["product"])
+        return w - lr * m / (np.sqrt(state["v"] / (1 - betas[1] ** state["t"])) + eps)
+
+    return rule
+
+
+def radam(lr, betas, eps):
+    """Liu et al. 2019, Algorithm 2."""
+    state = {"m": 0, "v": 0, "t": 0}
+    most = 2 / (1 - betas[1]) - 1
+
+    def rule(w, g):
+        state["t"] += 1
+        t, power = state["t"], betas[1] ** state["t"]
+        state["m"] = betas[0] * state["m"] + (1 - betas[0]) * g
+        state["v"] = betas[1] * state["v"] + (1 - betas[1]) * g**2
+        m, length = state["m"] / (1 - betas[0] ** t), most - 2 * t * power / (1 - power)
+        if length <= 5:
+            return w - lr * m
+        r = np.sqrt((length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length))
+        return w - lr * r * m * np.sqrt(1 - power) / (np.sqrt(state["v"]) + eps)
+
+    return rule
+
+
+def ftrl(lr, l1, l2, initial, beta):
+    """McMahan et al. 2013, Algorithm 1, of which n begins at `initial`; λ₂ counts twice, as in Keras."""
+    state = {"z": np.zeros(6), "n": np.full(6, initial)}
+
+    def rule(w, g):
+        sigma = (np.sqrt(state["n"] + g**2) - np.sqrt(state["n"])) / lr
+        state["z"] = state["z"] + g - sigma * w
+        state["n"] = state["n"] + g**2
+        z = state["z"]
+        moved = -(z - np.sign(z) * l1) / ((beta + np.sqrt(state["n"])) / lr + 2 * l2)
+        return np.where(np.abs(z) <= l1, 0, moved)
+
+    return rule
+
+
 PAPERS = {
+    "adamax": ({"lr": 0.01}, lambda: adamax(0.01, (0.9, 0.999), 1e-8)),
+    "nadam": ({"lr": 0.01}, lambda: nadam(0.01, (0.9, 0.999), 1e-8, 4e-3)),
+    "radam": ({"lr": 0.01}, lambda: radam(0.01, (0.9, 0.999), 1e-8)),
+    "amsgrad": ({"lr": 0.01}, lambda: amsgrad(0.01, (0.9, 0.999), 1e-8)),
+    "ftrl": ({"l1": 0.05, "l2": 0.1, "beta": 0.3}, lambda: ftrl(0.1, 0.05, 0.1, 0.1, 0.3)),
     "sgd": ({"lr": 0.1}, lambda: sgd(0.1)),
     "momentum": ({"lr": 0.05}, lambda: momentum(0.05, 0.9)),
     "nesterov": ({"lr": 0.05}, lambda: nesterov(0.05, 0.9)),

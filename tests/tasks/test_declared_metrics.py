@@ -34,7 +34,9 @@ RUNS = {
     ],
     "recall": ["model=hopfield"],
     "reconstruction": ["model=autoencoder dataset=digits task.loss=cross_entropy task.components=2"],
-    "regression": ["model=linear dataset=diabetes"],
+    "regression": [
+        "model=linear dataset=diabetes task.metrics=[mape,msle,log_cosh,cosine_similarity,explained_variance]"
+    ],
     "tagging": ["model=hmm_tagger"],
     "transduction": ["model=lstm dataset=dynamic_ngrams dataset.length=10"],
 }

@@ -6,6 +6,7 @@ lists, tuples and mappings are understood, directly or through an alias in any m
 
 import ast
 
+from dlx.config.names import NameKind
 from dlx.config.static.schema import (
     ANYTHING,
     Boolean,
@@ -86,7 +87,7 @@ def _parse_subscript(place: Module, outer: ast.expr, inner: ast.expr, depth: int
     if name == "Literal":
         return Choice(tuple(part.value for part in parts if isinstance(part, ast.Constant)))
     if name == "Annotated":
-        return _apply_range(parse_annotation(place, parts[0], depth + 1), parts[1:])
+        return _find_names(parts[1:]) or _apply_range(parse_annotation(place, parts[0], depth + 1), parts[1:])
     kinds = [parse_annotation(place, part, depth + 1) for part in parts]
     if name == "Optional":
         return make_union([*kinds, Choice((None,))])
@@ -116,6 +117,18 @@ def _apply_range(base: Kind, extras: list[ast.expr]) -> Kind:
             except (ValueError, TypeError):
                 return base
     return base
+
+
+def _find_names(extras: list[ast.expr]) -> Kind | None:
+    """Return the kind of `Annotated[Any, Named("initializer")]`; None for any other."""
+    for extra in extras:
+        if (
+            isinstance(extra, ast.Call)
+            and _last_name(extra.func) == "Named"
+            and isinstance(extra.args[0], ast.Constant)
+        ):
+            return NameKind(str(extra.args[0].value))
+    return None
 
 
 def _last_name(node: ast.expr) -> str:

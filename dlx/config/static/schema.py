@@ -27,6 +27,10 @@ class Kind:
                 return True
         return self.accepts(value)
 
+    def suggest(self, value: Any) -> str | None:
+        """Return the word that was probably meant, where words are asked for; None where none is close."""
+        return None
+
     def __str__(self) -> str:
         return "anything"
 
@@ -143,6 +147,9 @@ class Union(Kind):
 
     def accepts(self, value: Any) -> bool:
         return any(kind.accepts(value) for kind in self.kinds)
+
+    def suggest(self, value: Any) -> str | None:
+        return next(filter(None, (kind.suggest(value) for kind in self.kinds)), None)
 
     def __str__(self) -> str:
         return " or ".join(dict.fromkeys(map(str, self.kinds)))

@@ -182,8 +182,8 @@ def _add_forwarded(
             continue
         inherited, is_open = _read_constructor(base, depth + 1)
         filled = {word.arg for word in call.keywords} | set(list(inherited)[: len(call.args)])
-        kept = {name: parameter for name, parameter in inherited.items() if name not in filled}
-        return {**kept, **parameters}, is_open
+        kept = {name: given for name, given in inherited.items() if name not in filled and name not in parameters}
+        return {**parameters, **kept}, is_open  # its own first: they are what positions mean to a class below
     return parameters, True
 
 

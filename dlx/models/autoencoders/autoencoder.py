@@ -8,17 +8,18 @@ P. Baldi, K. Hornik, Neural Networks 2, 1989, https://doi.org/10.1016/0893-6080(
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlx.models.layers import make_activation
+from dlx.models.activations import Activation, make_activation
+from dlx.models.weights import WeightedModel
 from dlx.types import Count
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(WeightedModel):
     """Dense layers to a code, and as many back: h = f(W x + b), x̂ = g(V h + c) for each.
 
     Args:
@@ -28,6 +29,7 @@ class Autoencoder(nn.Module):
         code_activation: of the code; `same` as the others, or null for a linear one.
         output: `sigmoid` for data in [0, 1], or `linear`; `auto` is the first for images.
         tied: the decoder uses the transposed weights of the encoder.
+        weights: initializers, penalties and constraints, as in `WeightedModel`; the activity is the code's.
     """
 
     accepts: ClassVar[tuple[str, ...]] = ("image", "vector")
@@ -36,12 +38,13 @@ class Autoencoder(nn.Module):
         self,
         shape: Sequence[int],
         hidden: Sequence[Count] = (32,),
-        activation: str | None = "sigmoid",
-        code_activation: str | None = "same",
+        activation: Activation | None = "sigmoid",
+        code_activation: Activation | Literal["same"] | None = "same",
         output: Literal["auto", "sigmoid", "linear"] = "auto",
         tied: bool = False,
+        **weights: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**weights)
         self.shape, self.tied = tuple(shape), tied
         sizes = [math.prod(shape), *hidden]
         self.encoder = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
@@ -52,6 +55,7 @@ class Autoencoder(nn.Module):
         self.activation = make_activation(activation)
         self.code_activation = make_activation(activation if code_activation == "same" else code_activation)
         self.sigmoid = output == "sigmoid" or (output == "auto" and len(self.shape) == 3)
+        self.apply_weight_settings()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return reconstructions (batch, *shape) of x (batch, *shape)."""
@@ -62,6 +66,7 @@ class Autoencoder(nn.Module):
         h = x.flatten(1)
         for i in range(len(self.encoder)):
             h = self.encode_layer(i, h)
+        self.penalize_activity(h)
         return h
 
     def encode_layer(self, index: int, h: Tensor) -> Tensor:

@@ -5,12 +5,13 @@ https://icml.cc/2011/papers/455_icmlpaper.pdf.
 """
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.errors import UsageError
+from dlx.models.activations import Activation
 from dlx.models.autoencoders.autoencoder import Autoencoder
 from dlx.types import Count, NonNegative
 
@@ -22,7 +23,7 @@ class ContractiveAutoencoder(Autoencoder):
 
     Args:
         weight: λ.
-        shape, hidden, activation, output, tied: as in `Autoencoder`; `hidden` has one layer.
+        shape, hidden, activation, output, tied, weights: as in `Autoencoder`; `hidden` has one layer.
 
     Raises:
         UsageError: more than one hidden layer.
@@ -33,16 +34,17 @@ class ContractiveAutoencoder(Autoencoder):
         shape: Sequence[int],
         hidden: Sequence[Count] = (128,),
         weight: NonNegative = 1e-3,
-        activation: str | None = "sigmoid",
+        activation: Activation | None = "sigmoid",
         output: Literal["auto", "sigmoid", "linear"] = "auto",
         tied: bool = True,
+        **weights: Any,
     ) -> None:
         if len(hidden) != 1:
             raise UsageError(
                 f"model.hidden={list(hidden)} was given; needed: one layer, whose Jacobian is known in closed form; "
                 f"type model.hidden=[{hidden[-1] if hidden else 128}]"
             )
-        super().__init__(shape, hidden, activation, "same", output, tied)
+        super().__init__(shape, hidden, activation, "same", output, tied, **weights)
         self.weight = weight
         self.preactivation: Tensor | None = None  # of the code's units, for the batch that was encoded last
 
@@ -50,6 +52,7 @@ class ContractiveAutoencoder(Autoencoder):
         a = self.encoder[0](x.flatten(1))
         self.preactivation = a if self.training else None
         code: Tensor = self.code_activation(a)
+        self.penalize_activity(code)
         return code
 
     def squared_jacobian_norm(self, a: Tensor) -> Tensor:

@@ -6,16 +6,17 @@ Extraction", ICANN 2011, https://doi.org/10.1007/978-3-642-21735-7_7.
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from dlx.models.activations import Activation, make_activation
 from dlx.models.autoencoders.halving import make_halving_layers
-from dlx.models.layers import make_activation
+from dlx.models.weights import WeightedModel
 from dlx.types import Count
 
 
-class ConvAutoencoder(nn.Module):
+class ConvAutoencoder(WeightedModel):
     """Each convolution (kernel 4, stride 2) halves height and width, each transposed one doubles them.
 
     Args:
@@ -24,6 +25,7 @@ class ConvAutoencoder(nn.Module):
         channels: of the convolutions, from the image on; the decoder takes them in reverse.
         activation: any of torch.nn's by name.
         output: `sigmoid` for data in [0, 1], or `linear`.
+        weights: initializers, penalties and constraints, as in `WeightedModel`; the activity is the code's.
     """
 
     accepts: ClassVar[tuple[str, ...]] = ("image",)
@@ -33,10 +35,11 @@ class ConvAutoencoder(nn.Module):
         shape: Sequence[int],
         code: Count = 16,
         channels: Sequence[Count] = (16, 32),
-        activation: str | None = "relu",
+        activation: Activation | None = "relu",
         output: Literal["sigmoid", "linear"] = "sigmoid",
+        **weights: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**weights)
         self.shape = tuple(shape)
         down, up, inner = make_halving_layers(shape, channels, activation)
         features = math.prod(inner)
@@ -48,6 +51,7 @@ class ConvAutoencoder(nn.Module):
             *up,
             nn.Sigmoid() if output == "sigmoid" else nn.Identity(),
         )
+        self.apply_weight_settings()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return reconstructions (batch, *shape) of x (batch, *shape)."""
@@ -56,6 +60,7 @@ class ConvAutoencoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Return codes (batch, code) of x (batch, *shape)."""
         code: Tensor = self.encoder(x)
+        self.penalize_activity(code)
         return code
 
     def decode(self, h: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ https://doi.org/10.1126/science.1127647.
 """
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -32,8 +32,9 @@ class DeepAutoencoder(Autoencoder):
         shape: Sequence[int],
         hidden: Sequence[Count] = (128, 64, 16),
         output: Literal["auto", "sigmoid", "linear"] = "auto",
+        **weights: Any,
     ) -> None:
-        super().__init__(shape, hidden, activation="sigmoid", code_activation=None, output=output)
+        super().__init__(shape, hidden, activation="sigmoid", code_activation=None, output=output, **weights)
 
     def stack(self) -> list[nn.Module]:
         """Return each layer as an RBM with the encoder's parameters and the decoder's biases."""

@@ -5,10 +5,11 @@ Autoencoders", ICML 2008, https://doi.org/10.1145/1390156.1390294.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
+from dlx.models.activations import Activation
 from dlx.models.autoencoders.autoencoder import Autoencoder
 from dlx.models.autoencoders.noise import corrupt
 from dlx.types import Count, NonNegative
@@ -20,7 +21,7 @@ class DenoisingAutoencoder(Autoencoder):
     Args:
         corruption: masking, gaussian or salt_and_pepper.
         level: probability that an element is corrupted; for Gaussian noise its standard deviation.
-        shape, hidden, activation, code_activation, output, tied: as in `Autoencoder`.
+        shape, hidden, activation, code_activation, output, tied, weights: as in `Autoencoder`.
     """
 
     def __init__(
@@ -29,12 +30,13 @@ class DenoisingAutoencoder(Autoencoder):
         hidden: Sequence[Count] = (128,),
         corruption: Literal["masking", "gaussian", "salt_and_pepper"] = "masking",
         level: NonNegative = 0.25,
-        activation: str | None = "sigmoid",
-        code_activation: str | None = "same",
+        activation: Activation | None = "sigmoid",
+        code_activation: Activation | Literal["same"] | None = "same",
         output: Literal["auto", "sigmoid", "linear"] = "auto",
         tied: bool = False,
+        **weights: Any,
     ) -> None:
-        super().__init__(shape, hidden, activation, code_activation, output, tied)
+        super().__init__(shape, hidden, activation, code_activation, output, tied, **weights)
         self.corruption, self.level = corruption, level
 
     def reconstruct(self, x: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from itertools import pairwise
 from torch import nn
 
 from dlx.errors import UsageError
-from dlx.models.layers import make_activation
+from dlx.models.activations import Activation, make_activation
 
 
 def make_halving_layers(
-    shape: Sequence[int], channels: Sequence[int], activation: str | None
+    shape: Sequence[int], channels: Sequence[int], activation: Activation | None
 ) -> tuple[list[nn.Module], list[nn.Module], tuple[int, int, int]]:
     """Return the layers down, those up, and the shape (channels, height, width) between them.
 

@@ -5,12 +5,13 @@ absolute values instead: M. Ranzato et al., "Sparse Feature Learning for Deep Be
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from dlx.errors import UsageError
+from dlx.models.activations import Activation
 from dlx.models.autoencoders.autoencoder import Autoencoder
 from dlx.types import Count, Fraction, NonNegative
 
@@ -22,7 +23,7 @@ class SparseAutoencoder(Autoencoder):
         sparsity: `kl`, for logistic codes, or `l1`.
         target: ρ, of `kl`.
         weight: β.
-        shape, hidden, activation, code_activation, output, tied: as in `Autoencoder`.
+        shape, hidden, activation, code_activation, output, tied, weights: as in `Autoencoder`.
 
     Raises:
         UsageError: `kl` for a code that is not logistic.
@@ -35,12 +36,13 @@ class SparseAutoencoder(Autoencoder):
         sparsity: Literal["kl", "l1"] = "kl",
         target: Fraction = 0.05,
         weight: NonNegative = 1e-3,
-        activation: str | None = "sigmoid",
-        code_activation: str | None = "same",
+        activation: Activation | None = "sigmoid",
+        code_activation: Activation | Literal["same"] | None = "same",
         output: Literal["auto", "sigmoid", "linear"] = "auto",
         tied: bool = False,
+        **weights: Any,
     ) -> None:
-        super().__init__(shape, hidden, activation, code_activation, output, tied)
+        super().__init__(shape, hidden, activation, code_activation, output, tied, **weights)
         if sparsity == "kl" and not isinstance(self.code_activation, torch.nn.Sigmoid):
             raise UsageError(
                 f"model.sparsity=kl was given for a code with {type(self.code_activation).__name__}; needed: sigmoid, "

@@ -8,14 +8,15 @@ https://jmlr.org/papers/v11/vincent10a.html.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
+from dlx.models.activations import Activation, make_activation
 from dlx.models.autoencoders.noise import corrupt
-from dlx.models.layers import make_activation
+from dlx.models.weights import WeightedModel
 from dlx.types import Count, NonNegative
 
 
@@ -55,7 +56,7 @@ class LayerAutoencoder(nn.Module):
         return self.reconstruct(x)
 
 
-class StackedAutoencoder(nn.Module):
+class StackedAutoencoder(WeightedModel):
     """Layers h = f(W h + b), a linear layer on top; `procedure=stacked` learns each layer as an autoencoder first.
 
     Args:
@@ -65,6 +66,7 @@ class StackedAutoencoder(nn.Module):
         activation: of the layers, any of torch.nn's by name.
         corruption: masking, gaussian or salt_and_pepper; a layer's input is corrupted while it is pretrained.
         level: probability that an element is corrupted, or the standard deviation; 0 for plain autoencoders.
+        weights: initializers, penalties and constraints, as in `WeightedModel`; the activity is that of the last layer.
     """
 
     accepts: ClassVar[tuple[str, ...]] = ("image", "vector")
@@ -74,11 +76,12 @@ class StackedAutoencoder(nn.Module):
         shape: Sequence[int],
         hidden: Sequence[Count] = (128, 128),
         outputs: Count = 10,
-        activation: str | None = "sigmoid",
+        activation: Activation | None = "sigmoid",
         corruption: Literal["masking", "gaussian", "salt_and_pepper"] = "masking",
         level: NonNegative = 0.25,
+        **weights: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**weights)
         self.shape = tuple(shape)
         sizes = [math.prod(shape), *hidden]
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in pairwise(sizes))
@@ -87,6 +90,7 @@ class StackedAutoencoder(nn.Module):
         self.activation = make_activation(activation)
         self.corruption: Literal["masking", "gaussian", "salt_and_pepper"] = corruption
         self.level = level
+        self.apply_weight_settings()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (batch, outputs) of x (batch, *shape)."""
@@ -95,7 +99,9 @@ class StackedAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the last hidden layer's output for x (batch, *shape), (batch, units)."""
-        return self.encode_layers(x.flatten(1), len(self.layers))
+        code = self.encode_layers(x.flatten(1), len(self.layers))
+        self.penalize_activity(code)
+        return code
 
     def encode_layers(self, h: Tensor, layers: int) -> Tensor:
         """Apply the first `layers` layers to h (batch, units)."""

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from dlx.config.report import find_closest
 from dlx.config.static.schema import format_value
 from dlx.errors import UsageError
+from dlx.models.activations import Activation
+from dlx.models.constraints import Constraint
 from dlx.models.convolutional.image import check_image_shape
 from dlx.models.convolutional.layer_spec import KINDS, SETTINGS, DenseLayer, LayerSpec, Shape
-from dlx.models.layer_spec import parse_layer
-from dlx.models.layers import Regularizers
+from dlx.models.initializers import Initializer
+from dlx.models.layer_spec import parse_layer, parse_output
 from dlx.types import Count, Fraction, NonNegative, Positive
 
 
@@ -39,14 +41,15 @@ class CNN(nn.Module):
         shape: of one image, (channels, height, width).
         outputs: number of scores.
         layers: the entries, the scores left out.
-        activation: any of torch.nn's by name; null for none.
+        activation: any of torch.nn's by name, with settings or without (`{leaky_relu: 0.3}`); null for none.
         batch_norm: normalise before each activation.
         dropout: part of each dense layer's outputs that is dropped in training.
         spatial_dropout: part of each convolutional layer's maps that is dropped in training.
-        kernel_init, bias_init: `default` (torch's), xavier_uniform, xavier_normal, he_uniform, he_normal,
-            orthogonal, zeros, ones, or a number.
+        kernel_init, bias_init: `default` (torch's), any of docs/deck_lists.md, with settings or without, or a number.
         l1, l2, bias_l1, bias_l2: penalties l1 Σ|w| + l2 Σw² of kernels and biases, part of the loss.
+        activity_l1, activity_l2: penalties l1 Σ|h| + l2 Σh² of what each hidden layer gives, the mean over a batch.
         max_norm: bound on the norm of each filter, and of each dense unit's incoming weights.
+        kernel_constraint, bias_constraint: max_norm, min_max_norm, unit_norm or non_negative; not of the scores.
         output: initializers and penalties of the scores' layer; it has no bound unless it is given one here.
 
     Raises:
@@ -60,17 +63,21 @@ class CNN(nn.Module):
         shape: Sequence[int],
         outputs: Count,
         layers: Sequence[Any],
-        activation: str | None = "relu",
+        activation: Activation | None = "relu",
         batch_norm: bool = False,
         dropout: Fraction = 0.0,
         spatial_dropout: Fraction = 0.0,
-        kernel_init: str | float = "default",
-        bias_init: str | float = "default",
+        kernel_init: Initializer = "default",
+        bias_init: Initializer = "default",
         l1: NonNegative = 0.0,
         l2: NonNegative = 0.0,
         bias_l1: NonNegative = 0.0,
         bias_l2: NonNegative = 0.0,
+        activity_l1: NonNegative = 0.0,
+        activity_l2: NonNegative = 0.0,
         max_norm: Positive | None = None,
+        kernel_constraint: Constraint | None = None,
+        bias_constraint: Constraint | None = None,
         output: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -85,7 +92,11 @@ class CNN(nn.Module):
             "l2": l2,
             "bias_l1": bias_l1,
             "bias_l2": bias_l2,
+            "activity_l1": activity_l1,
+            "activity_l2": activity_l2,
             "max_norm": max_norm,
+            "kernel_constraint": kernel_constraint,
+            "bias_constraint": bias_constraint,
         }
         modules: OrderedDict[str, nn.Module] = OrderedDict()
         size: Shape = check_image_shape(shape, 1, "cnn")
@@ -93,9 +104,12 @@ class CNN(nn.Module):
             where = f"model.layers[{place}]"
             kind, layer = _parse_entry(entry, common, where)
             size = _append(modules, layer, size, f"{kind}{place}", where)
-        last = parse_layer(Regularizers, output or {}, {**common, "max_norm": None}, "model.output").regularizers()
-        scores = DenseLayer(dense=outputs, activation=None, batch_norm=False, dropout=0.0, **last)
+        last = parse_output(output, common)
+        plain = {**last.regularizers(), "activity_l1": 0.0, "activity_l2": 0.0}  # they come after the activation
+        scores = DenseLayer(dense=outputs, activation=None, batch_norm=False, dropout=0.0, **plain)
         _append(modules, scores, size, "output", "model.output")
+        self.softmax, shown = last.make_activation()
+        modules |= {f"output_{part}": module for part, module in shown.items()}
         self.layers = nn.Sequential(modules)
 
     def forward(self, x: Tensor) -> Tensor:

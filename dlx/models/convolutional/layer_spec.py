@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from dlx.errors import UsageError
+from dlx.models.activations import Activation as ActivationName
+from dlx.models.activations import make_activation
 from dlx.models.convolutional.convolution import (
     Convolution,
     Padding,
@@ -23,7 +25,6 @@ from dlx.models.convolutional.convolution import (
     make_window,
 )
 from dlx.models.layer_spec import HiddenLayerSpec, WeightedLayerSpec
-from dlx.models.layers import make_activation
 from dlx.types import Count, Fraction, Natural
 
 Shape = tuple[int, ...]  # of one example: (channels, height, width) of maps, or (size,) of a vector
@@ -74,6 +75,7 @@ class MapsLayerSpec(WeightedLayerSpec, LayerSpec):
             modules["norm"] = nn.BatchNorm2d(filters)
         if self.activation is not None:
             modules["act"] = make_activation(self.activation)
+        modules |= self.make_activity_penalty()
         if self.spatial_dropout:
             modules["dropout"] = nn.Dropout2d(self.spatial_dropout)
         return BuiltLayer(modules, (filters, *window.size))
@@ -203,7 +205,7 @@ class BatchNorm(LayerSpec):
 class Activation(LayerSpec):
     """Any of torch.nn's by name."""
 
-    activation: str
+    activation: ActivationName
 
     def build(self, shape: Shape) -> BuiltLayer:
         return BuiltLayer({"": make_activation(self.activation)}, shape)

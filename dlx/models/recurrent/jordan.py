@@ -33,6 +33,7 @@ class Jordan(SequenceModel):
         feedback: g, what the scores are on their way back.
         decay: α, of the context units' own past (Jordan's self-recurrent state units).
         dropout: part of the hidden units that the scores do not see while learning.
+        weights: as in `WeightedModel`; the context's weights are a kernel too.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Jordan(SequenceModel):
         decay: Fraction = 0.0,
         dropout: Fraction = 0.0,
         input_dropout: Fraction = 0.0,
+        **weights: Any,
     ) -> None:
-        super().__init__(shape, outputs, symbols, embedding, input_dropout)
+        super().__init__(shape, outputs, symbols, embedding, input_dropout, **weights)
         self.feedback, self.decay = FEEDBACK[feedback], decay
         self.input, self.context = nn.Linear(self.inputs, hidden), nn.Linear(outputs, hidden, bias=False)
         self.readout = nn.Linear(hidden, outputs)
         self.dropout = nn.Dropout(dropout)
+        self.apply_weight_settings()
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         return last_step(self.steps(x, lengths)[0], lengths)
@@ -76,6 +79,7 @@ class Jordan(SequenceModel):
             scores.append(y)
         if self.tracing is not None:
             self.tracing.add(hidden)
+        self.penalize_activity(*[h for (h,) in hidden])
         return torch.stack(scores, 1), s
 
     def _scanned_step(self, s: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:

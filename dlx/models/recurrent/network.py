@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dlx.errors import UsageError
-from dlx.models.layers import initialize
 from dlx.models.recurrent.batch_norm import SequenceNorm
 from dlx.models.recurrent.cells import CellFactory
 from dlx.models.recurrent.layers import Layers, Unroll
 from dlx.models.recurrent.sampling import sample
 from dlx.models.recurrent.trace import Trace
+from dlx.models.weights import WeightedModel
 from dlx.types import Count, Fraction
 
 
-class SequenceModel(nn.Module):
+class SequenceModel(WeightedModel):
     """Reads a sequence, step by step; a subclass says how (`run`).
 
     Args:
@@ -27,6 +27,7 @@ class SequenceModel(nn.Module):
         symbols: how many there are, where x is a sequence of symbols; null where it is one of vectors.
         embedding: size of the vector that stands for a symbol; null for one-hot vectors.
         input_dropout: part of the inputs that is dropped while learning.
+        weights: initializers, penalties and constraints, as in `WeightedModel`.
 
     Raises:
         UsageError: examples that are no sequences.
@@ -42,8 +43,9 @@ class SequenceModel(nn.Module):
         symbols: Count | None = None,
         embedding: Count | None = 64,
         input_dropout: Fraction = 0.0,
+        **weights: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**weights)
         if len(shape) != 2 - (symbols is not None):
             raise UsageError(
                 f"dataset.shape={list(shape)} was given to {type(self).__name__}; needed: (T, features), or (T,) "
@@ -134,9 +136,9 @@ class RecurrentNetwork(SequenceModel):
             (W. Zaremba et al., 2014, https://arxiv.org/abs/1409.2329).
         batch_norm: `layers` normalizes the outputs of each layer over all steps of a batch, `recurrent` the products
             within each step (T. Cooijmans et al. 2016), with statistics of their own for each of the first T steps.
-        recurrent_init: how the square blocks of U begin, one for each gate: torch's uniform numbers, `orthogonal`, or
-            `identity`, with which max(0, ·) units keep what they hold (Q. Le et al., 2015,
-            https://arxiv.org/abs/1504.00941).
+        weights: initializers, penalties and constraints, as in `WeightedModel`. `recurrent_init` says how the square
+            blocks of U begin, one for each gate: torch's uniform numbers, `orthogonal`, `identity`, with which
+            max(0, ·) units keep what they hold (Q. Le et al., 2015, https://arxiv.org/abs/1504.00941), or any other.
     """
 
     def __init__(
@@ -155,10 +157,10 @@ class RecurrentNetwork(SequenceModel):
         dropout: Fraction = 0.0,
         input_dropout: Fraction = 0.0,
         batch_norm: Literal["layers", "recurrent"] | None = None,
-        recurrent_init: Literal["default", "orthogonal", "identity"] = "default",
         recurrent_dropout: Fraction = 0.0,
+        **weights: Any,
     ) -> None:
-        super().__init__(shape, outputs, symbols, embedding, input_dropout)
+        super().__init__(shape, outputs, symbols, embedding, input_dropout, **weights)
         self.bidirectional, self.recurrent_dropout = bidirectional, recurrent_dropout
         inputs, apart = self.inputs, batch_norm == "layers"  # then each layer is a module of its own
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList() if apart else None
@@ -173,21 +175,23 @@ class RecurrentNetwork(SequenceModel):
             inputs = self.size * (1 + bidirectional)
             if self.norms is not None:
                 self.norms.append(SequenceNorm(inputs))
-            _init_recurrent_weights(module, recurrent_init)
         self.dropout = nn.Dropout(dropout)
         self.readout = nn.Linear(inputs, outputs)
+        self.apply_weight_settings()
 
     def _hidden_states(self, x: Tensor, lengths: Tensor | None, state: Any) -> tuple[Tensor, Any]:
         """Return what the readout reads, (batch, T, directions · size), and the states after the last step."""
-        h, after = self.embed(x), []
+        h, after, states = self.embed(x), [], []
         for i, layer in enumerate(self.layers):
             given = h, lengths, None if state is None else state[i], self.tracing
             if self.training and self.recurrent_dropout:
                 h, last = functional_call(layer, drop_recurrent_weights(layer, self.recurrent_dropout), given)
             else:
                 h, last = layer(*given)
+            states.append(h)
             h = self.dropout(h if self.norms is None else self.norms[i](h, lengths))
             after.append(last)
+        self.penalize_activity(*states)
         return h, after
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -213,13 +217,3 @@ def last_step(values: Tensor, lengths: Tensor | None) -> Tensor:
 def drop_recurrent_weights(module: nn.Module, p: float) -> dict[str, Tensor]:
     """Return the recurrent weights of a module by name, a part p of them zero, the others larger by 1 / (1 - p)."""
     return {name: F.dropout(U, p) for name, U in module.named_parameters() if "weight_hh" in name}
-
-
-@torch.no_grad()
-def _init_recurrent_weights(rnn: nn.RNNBase, how: str) -> None:
-    for _, U, *_ in rnn.all_weights if how != "default" else ():
-        for block in U.split(rnn.hidden_size):
-            if how == "identity":
-                nn.init.eye_(block)
-            else:
-                initialize(block, how)

@@ -162,8 +162,8 @@ BAD = [
     ([{"conv": 2, "padding": -1}], r"padding -1; needed"),
     ([{"conv": 2, "spatial_dropout": 1.0}], r"spatial_dropout 1.0; needed: a number in \[0, 1\)"),
     ([{"conv": 2, "l1": -0.1}], r"l1 -0.1; needed: a number of at least 0"),
-    ([{"conv": 2, "activation": "reluu"}], r"layers\[0\]: activation 'reluu' was given"),
-    ([{"conv": 2, "kernel_init": "glorot"}], r"layers\[0\]: initializer 'glorot' was given"),
+    ([{"conv": 2, "activation": "reluu"}], r"layers\[0\] was given activation reluu; did you mean relu"),
+    ([{"conv": 2, "kernel_init": "glorot"}], r"layers\[0\] was given kernel_init glorot; did you mean glorot_normal"),
     (
         [{"conv": 9, "groups": 2}],
         r"layers\[0\]: groups 2 was given for 4 maps and 9 filters; needed: a divisor of both, 1",

@@ -9,7 +9,7 @@ Learning with Deep Generative Models", 2014, https://arxiv.org/abs/1406.5298.
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from dlx.errors import UsageError
 from dlx.models.autoencoders.vae.latent import Posterior
 from dlx.models.autoencoders.vae.likelihood import Bernoulli, Gaussian
+from dlx.models.weights import WeightedModel
 
 # Elements that a decoder makes at once where many samples are asked for. On a CPU they should stay in its cache:
 # a sample of MNIST takes 6.6 µs by 2^18 at once and 9.0 by 2^21.
 MAX_DECODED_ELEMENTS = {"cpu": 2**18, "other": 2**26}
 
 
-class Variational(nn.Module):
+class Variational(WeightedModel):
     """p(z) = N(0, I), p(x | z) by the decoder, q(z | x) by the encoder; all given the class y where conditional.
 
     A subclass makes `encoder`, from (x, one-hot classes or None) to mean and log variance side by side, and `decoder`,
@@ -39,8 +40,10 @@ class Variational(nn.Module):
         warm_up: updates over which that weight rises from zero.
         conditional: encoder and decoder get the class as input.
         classes: how many there are.
+        weights: initializers, penalties and constraints, as in `WeightedModel`, activities excepted.
     """
 
+    has_activity: ClassVar[bool] = False
     accepts: ClassVar[tuple[str, ...]] = ("image", "vector")
 
     def __init__(
@@ -53,8 +56,9 @@ class Variational(nn.Module):
         warm_up: int,
         conditional: bool,
         classes: int | None,
+        **weights: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**weights)
         if conditional and classes is None:
             raise UsageError(
                 "model.conditional=true was given for data without classes; needed: labels; "

@@ -6,14 +6,14 @@ convolutions: M. Zeiler et al., "Deconvolutional Networks", CVPR 2010, https://d
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from dlx.models.activations import Activation, make_activation
 from dlx.models.autoencoders.halving import make_halving_layers
 from dlx.models.autoencoders.vae.base import Variational
-from dlx.models.layers import make_activation
 from dlx.types import Count, Natural, NonNegative, Positive
 
 
@@ -26,7 +26,7 @@ class ConvVAE(Variational):
         channels: of the convolutions, from the image on; the decoder takes them backwards.
         hidden: units of the dense layer between them and the code, on both sides; classes enter there.
         activation: any of torch.nn's by name.
-        likelihood, std, beta, warm_up, conditional, classes: as in `Variational`.
+        likelihood, std, beta, warm_up, conditional, classes, weights: as in `Variational`.
     """
 
     accepts: ClassVar[tuple[str, ...]] = ("image",)
@@ -37,15 +37,16 @@ class ConvVAE(Variational):
         latent: Count = 16,
         channels: Sequence[Count] = (32, 64),
         hidden: Count = 256,
-        activation: str | None = "relu",
+        activation: Activation | None = "relu",
         likelihood: Literal["auto", "bernoulli", "gaussian"] = "auto",
         std: Positive | None = None,
         beta: NonNegative = 1.0,
         warm_up: Natural = 0,
         conditional: bool = False,
         classes: Count | None = None,
+        **weights: Any,
     ) -> None:
-        super().__init__(shape, latent, likelihood, std, beta, warm_up, conditional, classes)
+        super().__init__(shape, latent, likelihood, std, beta, warm_up, conditional, classes, **weights)
         down, up, inner = make_halving_layers(shape, channels, activation)
         features = math.prod(inner)
         self.encoder = _Encoder(nn.Sequential(*down), features + self.classes, hidden, 2 * latent, activation)
@@ -58,6 +59,7 @@ class ConvVAE(Variational):
             *up,
             nn.Flatten(),
         )
+        self.apply_weight_settings()
 
     def last_bias(self) -> Tensor:
         result: Tensor = self.decoder[-2].bias  # type: ignore[index]
@@ -67,7 +69,9 @@ class ConvVAE(Variational):
 class _Encoder(nn.Module):
     """Convolutions, then two dense layers that see the classes beside the features."""
 
-    def __init__(self, down: nn.Module, features: int, hidden: int, outputs: int, activation: str | None) -> None:
+    def __init__(
+        self, down: nn.Module, features: int, hidden: int, outputs: int, activation: Activation | None
+    ) -> None:
         super().__init__()
         self.down = down
         self.dense = nn.Sequential(nn.Linear(features, hidden), make_activation(activation), nn.Linear(hidden, outputs))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dlx.models.activations import Activation
 from dlx.models.autoencoders.vae.base import Variational
 from dlx.models.mlp import MLP
 from dlx.types import Count, Natural, NonNegative, Positive
@@ -26,7 +27,7 @@ class VAE(Variational):
         hidden: units of the encoder's hidden layers, or mappings as in `MLP`.
         decoder: those of the decoder; null takes the encoder's backwards.
         activation: any of torch.nn's by name.
-        likelihood, std, beta, warm_up, conditional, classes: as in `Variational`.
+        likelihood, std, beta, warm_up, conditional, classes, weights: as in `Variational`.
     """
 
     def __init__(
@@ -35,19 +36,21 @@ class VAE(Variational):
         latent: Count = 16,
         hidden: Sequence[Any] = (200, 200),
         decoder: Sequence[Any] | None = None,
-        activation: str | None = "tanh",
+        activation: Activation | None = "tanh",
         likelihood: Literal["auto", "bernoulli", "gaussian"] = "auto",
         std: Positive | None = None,
         beta: NonNegative = 1.0,
         warm_up: Natural = 0,
         conditional: bool = False,
         classes: Count | None = None,
+        **weights: Any,
     ) -> None:
-        super().__init__(shape, latent, likelihood, std, beta, warm_up, conditional, classes)
+        super().__init__(shape, latent, likelihood, std, beta, warm_up, conditional, classes, **weights)
         size = math.prod(shape)
         back = list(hidden)[::-1] if decoder is None else decoder
         self.encoder = _Encoder(MLP([size + self.classes], 2 * latent, hidden=hidden, activation=activation))
         self.decoder = MLP([latent + self.classes], size, hidden=back, activation=activation)
+        self.apply_weight_settings()
 
     def last_bias(self) -> Tensor:
         result: Tensor = self.decoder.layers[-1].bias  # type: ignore[union-attr, index]
