@@ -6,7 +6,6 @@ import platform
 import re
 import secrets
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dlx.errors import UsageError
+from dlx.runs.git import get_git_commit
 from dlx.version import __version__
 
 ROOT = Path("outputs")
@@ -124,30 +124,6 @@ def get_version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def get_git_commit() -> str | None:
-    """Return the commit of the working directory, with a `+` where files differ from it; None outside a checkout.
-
-    Read once per process: the code that runs is the code that was loaded.
-    """
-    return _read_git_commit(os.getcwd())
-
-
-@cache
-def _read_git_commit(directory: str) -> str | None:
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-            cwd=directory,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip() or None
 
 
 def now() -> str:

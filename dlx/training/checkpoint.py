@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlx.datasets.archives import MOST_UNFOLDED, check_archive
 from dlx.errors import TrainingError, UsageError
 
 FORMAT = 1
@@ -56,6 +57,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}; needed: a run that saved one; type dlx runs to see them")
     try:
+        check_archive(path, MOST_UNFOLDED)
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()  # checks every part's CRC: torch itself does not
         if broken is not None:

@@ -61,7 +61,7 @@ def command(
     places = [output] if output else [Path("sample.png"), Path("sample.npz")] if pictures else []
     known = {} if labels is None else {"label": labels}
     if not places and text:
-        print("\n\n".join(outputs.format_lines(samples, parts.dataset)))
+        terminal.print_line("\n\n".join(outputs.format_lines(samples, parts.dataset)))
         return
     if not places:
         outputs.write_csv(outputs.make_rows({"x": samples.flatten(1), **known}, parts.dataset.columns))
