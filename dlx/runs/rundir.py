@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from dlx.errors import UsageError
+from dlx.runs.about import read_about
 from dlx.runs.git import get_git_commit
+from dlx.terminal.terminal import print_note
 from dlx.version import __version__
 
 ROOT = Path("outputs")
@@ -86,8 +88,7 @@ class Run:
             UsageError: it is missing or not JSON.
         """
         try:
-            result: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
-            return result
+            return read_about(self.file)
         except (OSError, ValueError) as error:
             raise UsageError(f"{self.directory} holds no readable run.json ({error}); type dlx runs") from error
 
@@ -144,19 +145,33 @@ def find_runs(root: Path = ROOT) -> Iterator[Run]:
             yield Run(parent)
 
 
+def read_runs(root: Path = ROOT) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Yield every run below `root` with the content of its run.json; one that cannot be read is named, and left out."""
+    for run in find_runs(root):
+        try:
+            about = run.read()
+        except UsageError as error:
+            print_note(f"{run.file} is passed over: {error}")
+            continue
+        if about:  # empty while the run is being made
+            yield run, about
+
+
 def find_run(name: str, root: Path = ROOT) -> Run:
     """Return the run of a directory, of an id (or its first characters), or the `last` one.
 
     Raises:
         UsageError: no run matches, or several do.
     """
+    if "\0" in name:
+        raise UsageError(f"run {name!r} was given; needed: a run's directory, its id, or last")
     if (Path(name) / "run.json").is_file():
         return Run(name)
-    known = {run: run.read() for run in find_runs(root)}
+    known = dict(read_runs(root))
     if name == "last":
         if not known:
             raise UsageError(f"there is no run below {root}/; type dlx train, or name a run's directory")
-        return max(known, key=lambda run: known[run].get("started", ""))
+        return max(known, key=lambda run: str(known[run].get("started") or ""))
     found = [run for run, about in known.items() if str(about.get("id", "")).startswith(name)]
     if len(found) == 1:
         return found[0]

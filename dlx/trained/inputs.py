@@ -170,7 +170,7 @@ def get_dtype(dataset: Dataset) -> torch.dtype:
 def _read_array(path: Path) -> np.ndarray:
     try:
         if zipfile.is_zipfile(path):
-            check_archive(path)
+            check_archive(path, files.get_free_memory())
         content = np.load(path, allow_pickle=False)
     except Exception as error:  # numpy and zipfile fail in many ways on bytes that are not theirs
         raise UsageError(f"{path} cannot be read ({error}); needed: an array of numbers that numpy saved") from error

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from typing import Any
 
-from dlx.datasets.archives import check_archive
+from dlx.datasets.archives import MOST_UNFOLDED, check_archive
 from dlx.errors import UsageError
 
 
@@ -74,7 +74,7 @@ def loads(data: bytes, packages: Iterable[str] = ()) -> Any:
     import skops.io
 
     try:
-        check_archive(io.BytesIO(data))
+        check_archive(io.BytesIO(data), MOST_UNFOLDED)
         untrusted = skops.io.get_untrusted_types(data=data)
         foreign = [name for name in untrusted if not _is_class(name, {"sklearn", *packages})]
         if not foreign:
