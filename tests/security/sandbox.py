@@ -4,14 +4,18 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from dlx.cli.main import run as run_words
 from dlx.errors import DlxError
 
+PLACES = (".config", ".cache")
 WRITES = {"os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod"}
 PROCESSES = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty"}
 SOCKETS = {"socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"}
+# Libraries make their own, wherever they are imported first.
+CACHES = (os.path.join(tempfile.gettempdir(), "torchinductor_"), *(f"{Path.home()}/{at}/matplotlib" for at in PLACES))
 CODE = "import pathlib\npathlib.Path(__file__).with_name('pwned').touch()\nclass Thing:\n    pass\n"
 # Modules that Python, Hydra or a library might look for: each leaves a file behind where it is run.
 MODULES = ("evil", "json", "random", "mido", "safetensors", "onnx", "tabulate", "tensorboard", "sitecustomize")
@@ -28,7 +32,9 @@ def _watch(event, args):
         if writes:
             _seen.append(("write", os.path.abspath(os.fsdecode(args[0]))))
     elif event in WRITES:
-        _seen.extend(("write", os.path.abspath(os.fsdecode(path))) for path in args[:2] if isinstance(path, str | bytes))
+        _seen.extend(
+            ("write", os.path.abspath(os.fsdecode(path))) for path in args[:2] if isinstance(path, str | bytes)
+        )
     elif event in PROCESSES or event in SOCKETS:
         _seen.append((event, str(args[:2])))
 
@@ -80,7 +86,7 @@ def run_verb(words: list[str], place: Path, writable: Path) -> tuple[str, list]:
     finally:
         os.chdir(before)
         sys.path[:] = path
-    inside = (str(writable), "/dev/", "/proc/")
+    inside = (str(writable), "/dev/", "/proc/", *CACHES)
     bad = [
         (what, where)
         for what, where in found

@@ -53,7 +53,7 @@ VERBS = {
     "runs": ["runs", "--where", "model.hidden=[32]"],
     "compare": ["compare", "RUN"],
     "info": ["info", "model=evil"],
-    "tensorboard": ["tensorboard", "RUN"],
+    "tensorboard": ["tensorboard", "RUN", "--port", "6006"],
 }
 
 
