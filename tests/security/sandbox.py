@@ -32,9 +32,8 @@ def _watch(event, args):
         if writes:
             _seen.append(("write", os.path.abspath(os.fsdecode(args[0]))))
     elif event in WRITES:
-        _seen.extend(
-            ("write", os.path.abspath(os.fsdecode(path))) for path in args[:2] if isinstance(path, str | bytes)
-        )
+        paths = [os.fsdecode(path) for path in args[:2] if isinstance(path, str | bytes)]
+        _seen.extend(("write", os.path.abspath(path)) for path in paths)
     elif event in PROCESSES or event in SOCKETS:
         _seen.append((event, str(args[:2])))
 

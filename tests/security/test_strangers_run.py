@@ -182,7 +182,7 @@ def test_run_json(verb, stranger, capsys):
         (stranger / "run.json").write_text(mixed)
         words = ["." if word == "RUN" else word for word in VERBS[verb]]
         words += ["--root", ".."] if verb == "runs" else []
-        outcome, bad = run_verb(words, stranger, stranger)
+        _, bad = run_verb(words, stranger, stranger)
         assert not bad, f"{name}: {bad}"
         printed = capsys.readouterr()
         assert not {"\x1b", "\x07", "\x9b"} & set(printed.out), name
