@@ -34,6 +34,8 @@ from dlx.parts import (
     make_loggers,
 )
 from dlx.records.published import compare, format_comparison
+from dlx.runs.atomic import write_atomically
+from dlx.runs.lock import lock_run
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
@@ -75,8 +77,14 @@ def train_in(
     loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     with mark_interrupted(directory):
         run = group.run_on_all_ranks(lambda: NullRun() if group.rank else create_run(directory, parts, about))
-        _fit(run, parts, loggers, progress=progress, callbacks=callbacks)
+        with hold(run):
+            _fit(run, parts, loggers, progress=progress, callbacks=callbacks)
     return run
+
+
+def hold(run: Run) -> contextlib.AbstractContextManager[None]:
+    """Hold a run's directory, so that no other process trains in it; a rank other than 0 holds nothing."""
+    return contextlib.nullcontext() if isinstance(run, NullRun) else lock_run(run.directory)
 
 
 @contextlib.contextmanager
@@ -94,9 +102,7 @@ def mark_interrupted(directory: Path) -> Iterator[None]:
 def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     """Create the run directory of a training that is about to begin; see `train_in`."""
     declared_metrics(parts)  # a metric without a direction is refused before anything is written
-    run = Run.create(directory, {**about, **describe(parts), "metrics": {}})
-    _save_config(run, parts)
-    return run
+    return Run.create(directory, {**about, **describe(parts), "metrics": {}}, to_yaml(parts.config))
 
 
 def resume(
@@ -105,6 +111,18 @@ def resume(
     progress: Progress | None = None,
     callbacks: Sequence[Callback] = (),
     accept_changed_data: bool = False,
+) -> Run:
+    """Continue in the same run directory, held against other processes; see `_resume`."""
+    with hold(run):
+        return _resume(run, config, progress, callbacks, accept_changed_data)
+
+
+def _resume(
+    run: Run,
+    config: DictConfig,
+    progress: Progress | None,
+    callbacks: Sequence[Callback],
+    accept_changed_data: bool,
 ) -> Run:
     """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet.
 
@@ -160,7 +178,7 @@ def declared_metrics(parts: Parts) -> tuple[Metric, ...]:
 
 
 def _save_config(run: Run, parts: Parts) -> None:
-    (run.directory / "config.yaml").write_text(to_yaml(parts.config), encoding="utf-8")
+    write_atomically(run.directory / "config.yaml", to_yaml(parts.config))
 
 
 def describe_job(hydra: Any) -> dict[str, Any]:

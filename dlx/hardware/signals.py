@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+# Ctrl-C, kill, a terminal that closes, a scheduler's processor time: each asks the run to save and stop.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+
 
 class Interrupt:
-    """True once SIGINT or SIGTERM has come: the loop finishes its step first. A second signal stops at once."""
+    """True once one of `SIGNALS` has come: the loop finishes its step first. A second signal stops at once."""
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -24,11 +27,13 @@ class Interrupt:
 
 @contextlib.contextmanager
 def catch_interrupts() -> Iterator[Interrupt]:
-    """Catch SIGINT and SIGTERM within the context, in the main thread; in other threads nothing changes."""
+    """Catch `SIGNALS` within the context, in the main thread; in other threads nothing changes."""
     interrupt = Interrupt()
     before: dict[int, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup: a run that is to outlive its terminal does
             with contextlib.suppress(ValueError):  # not the main thread: a notebook's worker, a sweep's thread
                 before[number] = signal.signal(number, interrupt._handle)
         yield interrupt

@@ -29,8 +29,8 @@ def lock_run(directory: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise UsageError(
-            f"{directory} is being trained by another process ({_describe_holder(directory)}); wait for it, or stop it: "
-            "kill -INT lets it save"
+            f"{directory} is being trained by another process ({_describe_holder(directory)}); wait for it, or "
+            "stop it: kill -INT lets it save"
         ) from error
     except NotImplementedError:  # the file system has no locks
         yield

@@ -17,7 +17,10 @@ from typing import Any
 
 from dlx.errors import UsageError
 from dlx.runs.about import read_about
+from dlx.runs.atomic import write_atomically
 from dlx.runs.git import get_git_commit
+from dlx.runs.lock import FILE as LOCK_FILE
+from dlx.runs.lock import lock_run
 from dlx.terminal.terminal import print_note
 from dlx.version import __version__
 
@@ -46,8 +49,15 @@ class Run:
         return self.directory / "checkpoints"
 
     @classmethod
-    def create(cls, directory: Path | str, about: dict[str, Any]) -> "Run":
+    def create(cls, directory: Path | str, about: dict[str, Any], config: str | None = None) -> "Run":
         """Claim a directory for a new run; of two processes that try at once, one gets it.
+
+        run.json comes last: a directory that has one is a whole run, whenever its process is killed.
+
+        Args:
+            directory: made if it is not there.
+            about: entries of run.json.
+            config: the content of config.yaml; None writes none.
 
         Raises:
             UsageError: it already holds a run, or cannot be written.
@@ -62,24 +72,30 @@ class Run:
             **about,
         }
         try:
+            run._refuse_second()
             run.directory.mkdir(parents=True, exist_ok=True)
-            with run.file.open("x") as file:  # fails if the file is there, atomically
-                file.write("{}")
-        except FileExistsError as error:
-            raise UsageError(
-                f"{run.directory} already holds a run; type dlx resume {run.directory}, or another hydra.run.dir="
-            ) from error
+            with lock_run(run.directory):
+                run._refuse_second()
+                try:
+                    if config is not None:
+                        write_atomically(run.directory / "config.yaml", config)
+                    run.write(content)
+                except BaseException:  # interrupted, or the disk is full: nothing is left
+                    for name in ("run.json", "config.yaml", LOCK_FILE):
+                        (run.directory / name).unlink(missing_ok=True)
+                    raise
         except OSError as error:
             raise UsageError(
                 f"the run directory {run.directory} cannot be written ({error.strerror}); "
                 "needed: a writable directory; type hydra.run.dir=… with another one"
             ) from error
-        try:
-            run.write(content)
-        except BaseException:  # interrupted, or the disk is full: nothing was written
-            run.file.unlink(missing_ok=True)
-            raise
         return run
+
+    def _refuse_second(self) -> None:
+        if self.file.exists():
+            raise UsageError(
+                f"{self.directory} already holds a run; type dlx resume {self.directory}, or another hydra.run.dir="
+            )
 
     def read(self) -> dict[str, Any]:
         """Return the content of `run.json`.
@@ -94,9 +110,7 @@ class Run:
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace `run.json` atomically."""
-        temporary = self.file.with_suffix(".new")
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(self.file)
+        write_atomically(self.file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def update(self, **changes: Any) -> None:
         """Change some entries of `run.json`."""

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dlx.config.allowed import iter_objects
 from dlx.config.catalogue import Catalogue, find_signature
 from dlx.config.moved import move_override, update_config
 from dlx.config.report import join_names
@@ -62,6 +63,9 @@ def load_config(run: Run) -> DictConfig:
     missing = [name for name in needed if not isinstance(content, dict) or not isinstance(content.get(name), dict)]
     if missing:
         raise UsageError(f"{path} is not a run's configuration; it lacks {', '.join(missing)}")
+    wrong = [at for at, node in iter_objects(content) if not isinstance(node["_target_"], str)]
+    if wrong:
+        raise UsageError(f"{path}: {'.'.join((*wrong[0], '_target_'))} is no text; needed: the dotted name of a class")
     try:
         updated = update_config(OmegaConf.create(content))
     except Exception as error:  # OmegaConf's errors, and those of an older configuration that was altered
