@@ -41,7 +41,7 @@ from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
 from dlx.terminal.terminal import print_note
 from dlx.training.callbacks.callback import Callback
-from dlx.training.checkpoint import Checkpoints, load, load_dataset_state
+from dlx.training.checkpoint import Checkpoints, is_resumable, load, load_dataset_state
 from dlx.training.trainer import Trainer
 
 
@@ -139,13 +139,15 @@ def _resume(
     changes = check_data(run, config, accept_changed_data)
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
-    saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
+    saved = group.broadcast(is_resumable(run.checkpoints))
     state = group.broadcast(load_dataset_state(run.checkpoints) if saved else None)
     parts = group.run_on_all_ranks(
         lambda: add_callbacks(assemble(config, fresh=not saved, batch=batch, dataset_state=state))
     )
     loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     note: str | None = "no checkpoint had been saved; starting from the beginning"
+    if any(run.checkpoints.glob("*.pt")) and not saved:
+        note = "best.pt is there without last.pt, as saving was cut short; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).load_latest(where))
@@ -163,7 +165,9 @@ def _resume(
                     "saved without them"
                 )
             _save_config(run, parts)
-        _fit(run, parts, loggers, resumed=True, note=note, progress=progress, callbacks=callbacks)
+            for file in () if saved else [*run.directory.glob("events.out.tfevents.*"), *run.checkpoints.glob("*.pt")]:
+                file.unlink()  # from the beginning: what was logged before is logged again
+        _fit(run, parts, loggers, resumed=saved, note=note, progress=progress, callbacks=callbacks)
     return run
 
 

@@ -1,5 +1,6 @@
 """Read the YAML that somebody else may have written: bounded, without interpolations, never an endless one."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,35 @@ def _count_nodes(node: yaml.Node, known: dict[int, int], above: tuple[int, ...])
         parts = [part for pair in inner for part in (pair if isinstance(pair, tuple) else (pair,))]
         known[id(node)] = 1 + sum(_count_nodes(part, known, (*above, id(node))) for part in parts)
     return known[id(node)]
+
+
+def check_references(path: Path, content: Any) -> None:
+    """Refuse interpolations that are more than the name of a value elsewhere in the same file, such as `${seed}`.
+
+    Raises:
+        UsageError: one of them asks for something else, or stands for whole mappings, which could unfold without end.
+    """
+    texts = [content]
+    while texts:
+        value = texts.pop()
+        if isinstance(value, dict | list):
+            texts += [*value, *value.values()] if isinstance(value, dict) else value
+        elif isinstance(value, str) and "${" in value and not _is_reference(value, content):
+            raise UsageError(f"{path} has the interpolation {value[:60]}; needed: the name of one of its own values")
+
+
+def _is_reference(text: str, content: Any) -> bool:
+    named = re.fullmatch(r"\$\{([\w.]+)\}", text)
+    if named is None:
+        return False
+    place = content
+    for key in named[1].split("."):
+        if not isinstance(place, dict):
+            return False
+        if key not in place:  # known once the data is read: ${dataset.shape}
+            return True
+        place = place[key]
+    return not isinstance(place, dict) and "${" not in str(place)
 
 
 def _find_interpolation(content: Any) -> str | None:

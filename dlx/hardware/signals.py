@@ -10,6 +10,25 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
 
 
+_saving: list[bool] = []  # for each save under way, whether a second signal has come in it
+
+
+@contextlib.contextmanager
+def postpone_interrupts() -> Iterator[None]:
+    """Have a second signal wait until the block is done: a save that it cut short would be no save.
+
+    Raises:
+        KeyboardInterrupt: at the end of the block, if one has come.
+    """
+    _saving.append(False)
+    try:
+        yield
+    finally:
+        has_come = _saving.pop()
+    if has_come:
+        raise KeyboardInterrupt
+
+
 class Interrupt:
     """True once one of `SIGNALS` has come: the loop finishes its step first. A second signal stops at once."""
 
@@ -21,6 +40,9 @@ class Interrupt:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.name is not None:
+            if _saving:
+                _saving[-1] = True  # it stops when what is being written is whole
+                return
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
 

@@ -11,7 +11,7 @@ from dlx.config.allowed import iter_objects
 from dlx.config.catalogue import Catalogue, find_signature
 from dlx.config.moved import move_override, update_config
 from dlx.config.report import join_names
-from dlx.config.saved_yaml import read_yaml
+from dlx.config.saved_yaml import check_references, read_yaml
 from dlx.config.search import GROUPS, MULTIPLE_GROUPS, ROOT_KEYS, find_search_path, list_own_keys
 from dlx.config.static.schema import format_value
 from dlx.errors import UsageError
@@ -52,13 +52,19 @@ INFERENCE_KEYS = ("allow", "dataset", "task", "trainer")
 
 
 def load_config(run: Run) -> DictConfig:
-    """Load the configuration that a run saved, complete and without interpolations.
+    """Load the configuration that a run saved, complete and without interpolations; without it, what Hydra saved.
 
     Raises:
         UsageError: it is missing, or is no configuration.
     """
     path = run.directory / "config.yaml"
-    content = read_yaml(path)
+    composed = run.directory / ".hydra" / "config.yaml"
+    if not path.exists() and composed.is_file():  # killed between the two, by an earlier dlx
+        path = composed
+        content = read_yaml(path, interpolations=True)
+        check_references(path, content)
+    else:
+        content = read_yaml(path)
     needed = ("dataset", "model", "task", "procedure", "trainer")
     missing = [name for name in needed if not isinstance(content, dict) or not isinstance(content.get(name), dict)]
     if missing:

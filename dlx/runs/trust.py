@@ -52,7 +52,7 @@ def load_trusted_config(run: Run, overrides: Sequence[str], allowed: Sequence[st
     add_cwd_to_sys_path(typed)
     if is_trusted() or not Path.cwd().resolve().is_relative_to(run.directory.resolve()):
         _find_data(config, set(given), started)
-    found = list(iter_objects(OmegaConf.to_container(config, resolve=True)))
+    found = list(iter_objects(OmegaConf.to_container(config)))
     for path, node in found:
         check_arguments(path, node, [*typed, *own])
         _check_foreign(str(node["_target_"]), config, started)

@@ -113,3 +113,64 @@ def test_nohup_outlives_its_terminal():
             assert not interrupt
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def read_lines(run):
+    lines = (json.loads(line) for line in (run.directory / "metrics.jsonl").read_text().splitlines())
+    return [{key: value for key, value in line.items() if key not in ("time", "train/seconds")} for line in lines]
+
+
+def test_best_without_last_begins_again_as_if_nothing_had_been(mine, digits):
+    """What a kill within the first save leaves: best.pt, and neither last.pt nor previous.pt."""
+    import torch
+
+    from dlx.run import resume
+    from dlx.runs.saved import load_config
+    from tests.conftest import same
+
+    for name in ("last.pt", "previous.pt"):
+        (mine.checkpoints / name).unlink(missing_ok=True)
+    resume(mine, load_config(mine))
+    states = [torch.load(run.checkpoints / "last.pt", weights_only=True) for run in (mine, digits)]
+    assert same(*[{key: state[key] for key in ("model", "procedure")} for state in states])
+    assert [list(line) for line in read_lines(mine)] == [list(line) for line in read_lines(digits)]
+    losses = [[line.get("train/loss") for line in read_lines(run)] for run in (mine, digits)]
+    assert losses[0] == losses[1]
+    assert len(list(mine.directory.glob("events.out.tfevents.*"))) == 1, "one event file, as of an uninterrupted run"
+
+
+def test_a_run_without_config_yaml_resumes_from_hydras(tmp_path, monkeypatch):
+    from omegaconf import OmegaConf
+
+    from dlx.config.compose import compose
+    from dlx.runs.saved import load_config
+
+    run = Run.create(tmp_path / "run", {"metrics": {}})
+    (run.directory / ".hydra").mkdir()
+    config = compose(["scheduler=cosine"])
+    file = run.directory / ".hydra" / "config.yaml"
+    OmegaConf.save(config, file)
+    assert "${" in file.read_text()
+    assert load_config(run) == config
+    file.write_text(file.read_text().replace("seed: 0", "seed: ${oc.env:HOME}"))
+    with pytest.raises(UsageError, match="interpolation"):
+        load_config(run)
+
+
+def test_a_second_signal_waits_for_the_save():
+    from dlx.hardware.signals import postpone_interrupts
+
+    done = []
+    with catch_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+
+        def save():
+            with postpone_interrupts():
+                os.kill(os.getpid(), signal.SIGINT)
+                done.append("saved")
+
+        with pytest.raises(KeyboardInterrupt):
+            save()
+        assert done == ["saved"]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
