@@ -93,29 +93,31 @@ def check_references(path: Path, content: Any) -> None:
     """Refuse interpolations that are more than the name of a value elsewhere in the same file, such as `${seed}`.
 
     Raises:
-        UsageError: one of them asks for something else, or stands for whole mappings, which could unfold without end.
+        UsageError: one of them asks for something else, or they stand for more values than a run's file has.
     """
-    texts = [content]
-    while texts:
-        value = texts.pop()
-        if isinstance(value, dict | list):
-            texts += [*value, *value.values()] if isinstance(value, dict) else value
-        elif isinstance(value, str) and "${" in value and not _is_reference(value, content):
-            raise UsageError(f"{path} has the interpolation {value[:60]}; needed: the name of one of its own values")
+    try:
+        if _count_values(content, content, {}, ()) > MOST_NODES:
+            raise ValueError(f"its interpolations stand for more than {MOST_NODES} values")
+    except ValueError as error:
+        raise UsageError(f"{path} is not a run's configuration: {error}") from error
 
 
-def _is_reference(text: str, content: Any) -> bool:
-    named = re.fullmatch(r"\$\{([\w.]+)\}", text)
-    if named is None:
-        return False
-    place = content
-    for key in named[1].split("."):
-        if not isinstance(place, dict):
-            return False
-        if key not in place:  # known once the data is read: ${dataset.shape}
-            return True
-        place = place[key]
-    return not isinstance(place, dict) and "${" not in str(place)
+def _count_values(value: Any, root: Any, known: dict[str, int], above: tuple[str, ...]) -> int:
+    """Return how many values a value stands for, its references followed."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return 1 + sum(_count_values(part, root, known, above) for part in parts)
+    if not isinstance(value, str) or "${" not in value:
+        return 1
+    named = re.fullmatch(r"\$\{([\w.]+)\}", value)
+    if named is None or value in above or len(above) > MOST_DEPTH:
+        raise ValueError(f"the interpolation {value[:60]} is not the name of one of its own values")
+    if value not in known:
+        place = root
+        for key in named[1].split("."):  # what is missing is known once the data is read: ${dataset.shape}
+            place = place.get(key) if isinstance(place, dict) else None
+        known[value] = _count_values(place, root, known, (*above, value))
+    return known[value]
 
 
 def _find_interpolation(content: Any) -> str | None:
