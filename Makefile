@@ -1,5 +1,6 @@
 # make run     set up on a fresh machine, train on scikit-learn's digits
 # make test    set up, then run the tests, with coverage; SELECT='-m "not slow"' runs the quick ones
+# make torture a stranger's run: every target at every position, with every verb; minutes
 # make lint    ruff, mypy and import-linter
 # make results docs/RESULTS.md from the records in docs/results/
 # make bench   dlx beside a bare PyTorch loop, Lightning and Keras
@@ -8,7 +9,7 @@ BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SELECT ?=
 
-.PHONY: install develop run test lint results bench wheel clean
+.PHONY: install develop run test torture lint results bench wheel clean
 
 install: .venv/.installed
 develop: .venv/.develop
@@ -28,6 +29,9 @@ run: install
 
 test: develop
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term $(SELECT)
+
+torture: develop
+	$(BIN)/python -m pytest tests/security
 
 lint: develop
 	$(BIN)/ruff check .

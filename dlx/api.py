@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dlx.config.compose import allow_own_packages, compose_checked
 from dlx.config.search import find_search_path
+from dlx.config.trusted import trust_training, trust_while_composing
 from dlx.errors import UsageError
 from dlx.parts import CheckpointName, Parts, load_trained
 from dlx.run import train_in
@@ -174,7 +175,8 @@ def train(*overrides: str) -> Trained:
         TrainingError: the loss is not finite, or the disk is full.
         Interrupted: SIGINT or SIGTERM was received; the checkpoint is saved.
     """
-    prepared = compose_checked(overrides, find_search_path())
+    with trust_while_composing():
+        prepared = compose_checked(overrides, find_search_path())
     if prepared.multirun:
         raise UsageError("several values were given for one run; needed: one value for each key")
     config = prepared.config
@@ -183,6 +185,7 @@ def train(*overrides: str) -> Trained:
     with open_dict(config):
         del config["hydra"]
     allow_own_packages(config)
+    trust_training()
     try:
         return Trained(train_in(directory, config, {"overrides": list(overrides), **choices}))
     finally:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from dlx.config.compose import allow_own_packages, register_resolvers
 from dlx.config.search import add_cwd_to_sys_path
+from dlx.config.trusted import trust_while_composing
 from dlx.errors import DlxError, Interrupted
 from dlx.runs.failures import record_failure
 
@@ -48,7 +49,8 @@ class Job:
         """Unpickle in a launcher's process, and set up there what Hydra and the user's own modules need."""
         self.__dict__.update(state)
         register_resolvers()
-        add_cwd_to_sys_path()
+        with trust_while_composing():  # the first process has asked; its record may not be writable
+            add_cwd_to_sys_path()
 
     def __call__(self, config: DictConfig) -> Any:
         """Train, and return the best monitored validation metric, which a sweeper may optimise."""

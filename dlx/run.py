@@ -27,13 +27,15 @@ from dlx.loggers.run_logger import RunLogger
 from dlx.metrics import Metric, list_declared, list_own_directions
 from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data
 from dlx.records.published import compare, format_comparison
+from dlx.runs.atomic import write_atomically
+from dlx.runs.lock import lock_run
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
 from dlx.terminal.terminal import print_note
 from dlx.training.advice import list_remarks
 from dlx.training.callbacks.callback import Callback
-from dlx.training.checkpoint import Checkpoints, load, load_dataset_state
+from dlx.training.checkpoint import Checkpoints, is_resumable, load, load_dataset_state
 from dlx.training.trainer import Trainer
 
 
@@ -69,8 +71,14 @@ def train_in(
     loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     with mark_interrupted(directory):
         run = group.run_on_all_ranks(lambda: NullRun() if group.rank else create_run(directory, parts, about))
-        _fit(run, parts, loggers, progress=progress, callbacks=callbacks)
+        with hold(run):
+            _fit(run, parts, loggers, progress=progress, callbacks=callbacks)
     return run
+
+
+def hold(run: Run) -> contextlib.AbstractContextManager[None]:
+    """Hold a run's directory, so that no other process trains in it; a rank other than 0 holds nothing."""
+    return contextlib.nullcontext() if isinstance(run, NullRun) else lock_run(run.directory)
 
 
 @contextlib.contextmanager
@@ -90,9 +98,7 @@ def create_run(directory: Path, parts: Parts, about: dict[str, Any]) -> Run:
     declared_metrics(parts)  # a metric without a direction is refused before anything is written
     notes = _list_notes(parts, about)
     noted = {"notes": notes} if notes else {}
-    run = Run.create(directory, {**about, **describe(parts), **noted, "metrics": {}})
-    _save_config(run, parts)
-    return run
+    return Run.create(directory, {**about, **describe(parts), **noted, "metrics": {}}, to_yaml(parts.config))
 
 
 def resume(
@@ -101,6 +107,18 @@ def resume(
     progress: Progress | None = None,
     callbacks: Sequence[Callback] = (),
     accept_changed_data: bool = False,
+) -> Run:
+    """Continue in the same run directory, held against other processes; see `_resume`."""
+    with hold(run):
+        return _resume(run, config, progress, callbacks, accept_changed_data)
+
+
+def _resume(
+    run: Run,
+    config: DictConfig,
+    progress: Progress | None,
+    callbacks: Sequence[Callback],
+    accept_changed_data: bool,
 ) -> Run:
     """Continue in the same run directory from its newest intact checkpoint, or from the start if none was saved yet.
 
@@ -117,13 +135,15 @@ def resume(
     changes = check_data(run, config, accept_changed_data)
     group = broadcast_job("resume", config)
     batch = group.broadcast(run.read().get("global_batch", config.trainer.batch))  # of however many processes it was
-    saved = group.broadcast(any(run.checkpoints.glob("*.pt")))
+    saved = group.broadcast(is_resumable(run.checkpoints))
     state = group.broadcast(load_dataset_state(run.checkpoints) if saved else None)
     parts = group.run_on_all_ranks(
         lambda: add_callbacks(assemble(config, fresh=not saved, batch=batch, dataset_state=state))
     )
     loggers = group.run_on_all_ranks(lambda: {} if group.rank else make_loggers(parts.config))
     note: str | None = "no checkpoint had been saved; starting from the beginning"
+    if any(run.checkpoints.glob("*.pt")) and not saved:
+        note = "best.pt is there without last.pt, as saving was cut short; starting from the beginning"
     if saved:
         where = parts.trainer.device if group.world_size == 1 else "cpu"
         content, note = group.broadcast_result(lambda: Checkpoints(run.checkpoints).load_latest(where))
@@ -141,7 +161,9 @@ def resume(
                     "saved without them"
                 )
             _save_config(run, parts)
-        _fit(run, parts, loggers, resumed=True, note=note, progress=progress, callbacks=callbacks)
+            for file in () if saved else [*run.directory.glob("events.out.tfevents.*"), *run.checkpoints.glob("*.pt")]:
+                file.unlink()  # from the beginning: what was logged before is logged again
+        _fit(run, parts, loggers, resumed=saved, note=note, progress=progress, callbacks=callbacks)
     return run
 
 
@@ -156,7 +178,7 @@ def declared_metrics(parts: Parts) -> tuple[Metric, ...]:
 
 
 def _save_config(run: Run, parts: Parts) -> None:
-    (run.directory / "config.yaml").write_text(to_yaml(parts.config), encoding="utf-8")
+    write_atomically(run.directory / "config.yaml", to_yaml(parts.config))
 
 
 def describe_job(hydra: Any) -> dict[str, Any]:

@@ -20,11 +20,16 @@ def small(model: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quiet_place(tmp_path: Path, tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test works in a directory of its own, without the developer's data, and leaves the threads as they were."""
     import torch
 
+    from dlx.config.trusted import trust
+
     monkeypatch.chdir(tmp_path)
+    state = tmp_path_factory.getbasetemp() / "state" / tmp_path.name
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))  # a state directory of its own
+    trust(tmp_path)  # where the user works; tests/security asks what happens elsewhere
     monkeypatch.delenv("DLX_DATA", raising=False)
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)

@@ -1,6 +1,7 @@
 """`dlx train` as a Hydra application: parse its options, check the configuration, hand over to Hydra."""
 
 import argparse
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from dlx.config.compose import Composition, compose_checked, explain_hydra_error
 from dlx.config.hydra_internals import make_application_parser, run_application
 from dlx.config.report import ConfigError, Problem, find_closest
 from dlx.config.search import find_search_path, list_own_packages, use_search_path
+from dlx.config.trusted import trust_training, trust_while_composing
 from dlx.distributed import launch
 from dlx.errors import SweepError, UsageError
 from dlx.hardware import processes
@@ -99,7 +101,9 @@ def run(words: Sequence[str]) -> int:
     sweep: Path | None = None
     if not (args.shell_completion or args.hydra_help) or problems:
         args.overrides = [expand_log(word) for word in args.overrides]
-        prepared = compose_checked(args.overrides, where, args.multirun, problems)
+        trains = not (args.cfg or args.info or args.shell_completion or args.hydra_help)
+        with trust_while_composing() if trains else contextlib.nullcontext():
+            prepared = compose_checked(args.overrides, where, args.multirun, problems)
         args.overrides = prepared.overrides
         if args.package:
             _check_package(args.package, prepared)
@@ -110,6 +114,7 @@ def run(words: Sequence[str]) -> int:
                 return launch.launch(words, count)
             key = "hydra.sweep.dir" if prepared.multirun else "hydra.run.dir"
             directory = _resolve_directory(prepared, key)
+            trust_training(where.user)
             args.overrides = _set_override(args.overrides, key, directory)
             job = Job(find_existing(directory.absolute()), tuple(list_own_packages()), train_trial=train_trial)
             if prepared.multirun:

@@ -11,6 +11,24 @@ from collections.abc import Sequence
 from dlx.cli.verbs import VERBS
 from dlx.errors import DlxError, UsageError
 
+# Verbs that read what somebody else may have written, and what its values may raise deep in a library.
+RUN_VERBS = frozenset(
+    ("evaluate", "predict", "resume", "sample", "visualize", "export", "runs", "compare", "record", "tensorboard")
+)
+SAVED_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    RuntimeError,  # RecursionError and torch's own too
+    TypeError,
+    ValueError,
+)
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0; 1 failed; 2 bad usage; 3 some jobs of a sweep failed; 130 interrupted."""
@@ -77,6 +95,8 @@ def run_command(verb: str, words: list[str]) -> int:
     """Run a click command of `dlx/cli/commands` and return its exit code."""
     import click
 
+    from dlx.terminal.console import find_user_frame
+
     try:
         module = importlib.import_module(f"dlx.cli.commands.{verb}")
         result = module.command.main(args=words, prog_name=f"dlx {verb}", standalone_mode=False)
@@ -90,6 +110,14 @@ def run_command(verb: str, words: list[str]) -> int:
         raise KeyboardInterrupt from error
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except SAVED_ERRORS as error:
+        if verb not in RUN_VERBS or isinstance(error, BrokenPipeError) or find_user_frame(error):
+            raise
+        text = (str(error).splitlines() or [""])[0][:300]
+        raise DlxError(
+            f"dlx {' '.join([verb, *words[:1]])} cannot use what is saved there ({type(error).__name__}: {text}); "
+            "needed: a run as dlx saved it; DLX_DEBUG=1 shows where it failed"
+        ) from error
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 

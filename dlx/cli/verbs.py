@@ -17,5 +17,6 @@ VERBS = {
     "record": "keep what a finished run measured in docs/results/: dlx record RUN",
     "export": "write a run's model, raw rows in, as ONNX or a torch program: dlx export RUN -o FILE.onnx",
     "tensorboard": "show the curves: dlx tensorboard [RUN or DIR]",
+    "trust": "let a directory's own modules be built, as where you have trained: dlx trust DIR",
     "doctor": "versions, devices, writable directories, data found",
 }

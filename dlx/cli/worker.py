@@ -8,6 +8,7 @@ from typing import NoReturn
 from omegaconf import DictConfig, OmegaConf
 
 from dlx.config.search import add_cwd_to_sys_path
+from dlx.config.trusted import trust_while_composing
 from dlx.distributed.group import has_joined
 from dlx.distributed.join import Message, join_group, leave_after_barrier
 from dlx.errors import DlxError
@@ -32,7 +33,8 @@ def _exit(code: int) -> NoReturn:
 
 
 def _run_job() -> int:
-    add_cwd_to_sys_path()
+    with trust_while_composing():  # rank 0 has asked
+        add_cwd_to_sys_path()
     try:
         message: Message = join_group().broadcast(0)
         if isinstance(message, int):

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -34,7 +35,16 @@ from dlx.config.overrides import (
     parse_overrides,
 )
 from dlx.config.report import ConfigError, Problem
-from dlx.config.search import SearchPath, add_cwd_to_sys_path, find_search_path, list_own_packages, use_search_path
+from dlx.config.saved_yaml import read_yaml
+from dlx.config.search import (
+    SearchPath,
+    add_cwd_to_sys_path,
+    find_search_path,
+    list_own_packages,
+    list_typed_packages,
+    use_search_path,
+)
+from dlx.config.trusted import is_trusted
 from dlx.config.validate import Validator
 
 
@@ -56,16 +66,24 @@ def compose(overrides: Sequence[str] = (), config_dir: str | None = None) -> Dic
     Raises:
         ConfigError: a UsageError that names every mistake, its remedy, and the file and line of the right key.
     """
-    config = compose_checked(overrides, find_search_path(config_dir)).config
+    search_path = find_search_path(config_dir)
+    config = compose_checked(overrides, search_path).config
     with open_dict(config):
         del config["hydra"]
+        config.allow = _list_allowed(config, overrides)
     allow_own_packages(config)
     return config
 
 
+def _list_allowed(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Return the packages that may be built; in a directory that is not trusted, only those that were typed."""
+    return list(config.get("allow") or []) if is_trusted() else list_typed_packages(overrides)
+
+
 def allow_own_packages(config: DictConfig, own: Sequence[str] | None = None) -> None:
     """Allow the user's own modules, as the working directory's `./conf` names them, to be built."""
-    own = list_own_packages() if own is None else own
+    if own is None:
+        own = list_own_packages()
     if own:
         with open_dict(config):
             config.allow = sorted({*(config.get("allow") or []), *own})
@@ -85,11 +103,24 @@ def compose_checked(
     Raises:
         ConfigError: the mistakes, all of them.
     """
-    add_cwd_to_sys_path()
+    add_cwd_to_sys_path(list_typed_packages(overrides))
+    _check_local_files(search_path)
     with _make_loader(search_path) as loader:
         composer = _Composer(loader, search_path, list(overrides), multirun)
         composer.problems += problems
         return composer.run()
+
+
+def _check_local_files(search_path: SearchPath) -> None:
+    """Read the files of an untrusted `./conf` once with a bound: Hydra and OmegaConf would unfold whatever they hold.
+
+    Raises:
+        UsageError: one of them is too large.
+    """
+    local = Path.cwd().resolve() / "conf"
+    if local in search_path.user and not is_trusted():
+        for file in sorted(local.rglob("*.y*ml")):
+            read_yaml(file, interpolations=True)
 
 
 @contextmanager

@@ -16,11 +16,13 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from omegaconf import Container, DictConfig
 from omegaconf._utils import get_omega_conf_dumper as get_omegaconf_dumper
+from omegaconf._utils import get_yaml_loader as get_omegaconf_loader
 
 __all__ = [
     "Loader",
     "apply_overrides",
     "get_omegaconf_dumper",
+    "get_omegaconf_loader",
     "get_override_dirname",
     "get_raw_repr",
     "get_raw_value",

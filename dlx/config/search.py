@@ -6,12 +6,13 @@ on `sys.path`, so that `_target_: mine.Net` finds `./mine.py`.
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from dlx.config.trusted import is_trusted
 from dlx.errors import UsageError
 
 GROUPS = (
@@ -27,6 +28,8 @@ GROUPS = (
     "experiment",
 )
 MULTIPLE_GROUPS = ("callbacks", "logger")  # several may be chosen: logger=[tensorboard,csv]; each has a key of its own
+# Keys of the root that are no group.
+ROOT_KEYS = ("seed", "allow", "pretrained", "freeze", "published")
 _TARGET = re.compile(r"""(?:^[\s\-]*|[{,]\s*)_target_\s*:\s*["']?(\w+)\.""", re.MULTILINE)
 
 
@@ -85,9 +88,17 @@ def _check_directory(option: str, given: str) -> Path:
     return path
 
 
-def add_cwd_to_sys_path() -> None:
-    """Put the working directory on `sys.path`, last: a `./random.py` must not replace Python's own."""
+def add_cwd_to_sys_path(typed: Sequence[str] = ()) -> None:
+    """Put a trusted working directory on `sys.path`, last: a `./random.py` must not replace Python's own.
+
+    One that is not trusted stays away: a library that asks for an optional module would find the stranger's.
+
+    Args:
+        typed: modules that the user typed in `allow`: where they lie here, the directory is trusted this once.
+    """
     here = str(Path.cwd())
+    if not is_trusted() and not any(_is_module(name) for name in typed):
+        return
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
 
@@ -95,15 +106,43 @@ def add_cwd_to_sys_path() -> None:
 def list_own_packages() -> list[str]:
     """List the modules of the working directory that the user's own `./conf` names in a `_target_`: they are trusted.
 
-    A run directory written by somebody else adds nothing to them.
+    A run directory written by somebody else adds nothing to them, nor does a working directory that is not trusted.
     """
+    return _list_named_modules() if is_trusted() else []
+
+
+def list_typed_packages(overrides: Sequence[str]) -> list[str]:
+    """List the packages that `allow=[a,b]` names among the words of a command line."""
+    given = [word.partition("=")[2] for word in overrides if word.lstrip("+").partition("=")[0] == "allow"]
+    return re.findall(r"\w+", given[-1]) if given else []
+
+
+def explain_own_module(name: str) -> str:
+    """Return what to type where a module lies in a working directory that is not trusted; else nothing."""
+    return "type dlx trust . if you trust this directory's code" if not is_trusted() and _is_module(name) else ""
+
+
+def _is_module(name: str) -> bool:
+    return name.isidentifier() and (Path(f"{name}.py").is_file() or Path(name).is_dir())
+
+
+def list_own_keys() -> list[str]:
+    """List the keys that the files of a trusted working directory's `./conf` add to the root."""
+    folder = Path.cwd() / "conf"
+    if not folder.is_dir() or not is_trusted():
+        return []
+    texts = (file.read_text(encoding="utf-8", errors="replace") for file in folder.rglob("*.y*ml"))
+    return sorted({key for text in texts for key in re.findall(r"^(\w+):", text, re.MULTILINE)})
+
+
+def _list_named_modules() -> list[str]:
     folder = Path.cwd() / "conf"
     if not folder.is_dir() or folder.resolve() == find_packaged_conf():
         return []
     packages: set[str] = set()
     for file in folder.rglob("*.y*ml"):
         packages.update(_TARGET.findall(file.read_text(encoding="utf-8", errors="replace")))
-    return sorted(name for name in packages if Path(f"{name}.py").is_file() or Path(name).is_dir())
+    return sorted(name for name in packages if _is_module(name))
 
 
 _user_directories: tuple[Path, ...] = ()  # what the plugin below adds; empty outside `use_search_path`

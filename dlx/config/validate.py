@@ -16,11 +16,12 @@ from dlx.config.names import explain_foreign_key
 from dlx.config.origin import Origins
 from dlx.config.published import find_mistakes
 from dlx.config.report import Location, Problem, find_closest, join_names
-from dlx.config.search import GROUPS, MULTIPLE_GROUPS, list_own_packages
+from dlx.config.search import GROUPS, MULTIPLE_GROUPS, explain_own_module, list_own_packages
 from dlx.config.static.constructor_checks import find_failed_checks
 from dlx.config.static.schema import Choice, Kind, ListOf, Number, String, Union, format_value
 from dlx.config.static.signature import UNKNOWN, Parameter, Signature, read_signature
 from dlx.config.static.source import Definition, Module, NotFound, locate
+from dlx.config.trusted import is_trusted
 from dlx.types import Range
 
 # Keys of the root that are no group.
@@ -48,6 +49,8 @@ class Validator:
         self.problems: list[Problem] = []
         allow = config.get("allow")
         named = [name for name in allow if isinstance(name, str)] if isinstance(allow, ListConfig) else []
+        if not is_trusted():  # its files may say what they like; what was typed counts
+            named = [name for name in named if ("allow",) in given]
         self.allowed = (*ALLOWED, *(f"{name}." for name in [*named, *list_own_packages()]))
 
     def run(self, changed: Path = ()) -> list[Problem]:
@@ -154,6 +157,7 @@ class Validator:
         except NotFound as error:
             near = find_closest(target.rpartition(".")[2], error.names)
             remedy = f"did you mean {target.rpartition('.')[0]}.{near}?" if near else ""
+            remedy = explain_own_module(target.split(".")[0]) or remedy
             self._report(path, f"_target_: {target} is not there: {error}", remedy)
             return None
         if not self._is_trusted(target, place):
@@ -161,7 +165,7 @@ class Validator:
             self._report(
                 path,
                 f"_target_: {target} is not among what may be built ({', '.join(self.allowed)})",
-                f"if you trust it, type allow=[{top}]",
+                explain_own_module(top) or f"if you trust it, type allow=[{top}]",
             )
             return None
         return signature

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files, labels
+from dlx.datasets.archives import check_archive
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.images import arrays as arrays_of_pictures
 from dlx.datasets.images.images import Images
@@ -272,10 +273,12 @@ def _read_arrays(path: Path, x: str) -> dict[str, np.ndarray]:
     """Read the arrays of a file, by name; an .npy file has one, `x`."""
     try:
         # Without pickle: a stranger's file is data, not code.
+        if zipfile.is_zipfile(path):
+            check_archive(path, files.get_free_memory())
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return {x: loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise UsageError(
             f"{path} cannot be read ({error}); needed: arrays of numbers, such as numpy.savez({path.name!r}, x=x, y=y) "
             "writes"

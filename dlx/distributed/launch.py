@@ -5,6 +5,7 @@ import os
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dlx.errors import UsageError
@@ -47,6 +48,8 @@ def launch(words: Sequence[str], count: int) -> int:
 
     for name in ("", ".agent.server.api"):  # the ranks report errors; the agent's logger has a level of its own
         logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
+    home = str(Path(__file__).resolve().parents[2])  # where dlx is found, installed or not
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does; trainer.threads overrides it
     config = LaunchConfig(
         min_nodes=1,
@@ -59,7 +62,8 @@ def launch(words: Sequence[str], count: int) -> int:
         monitor_interval=0.1,
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "dlx", *words)
+        # -P: with -m alone Python would look for modules in the working directory first, whoever wrote them.
+        elastic_launch(config, sys.executable)("-P", "-m", "dlx", *words)
     except ChildFailedError as error:
         _, first = error.get_first_failure()
         return first.exitcode if first.exitcode > 0 else 1

@@ -100,7 +100,7 @@ class CSVLogger(Logger):
 
 def _read_rows(path: Path, last_step: int) -> list[Row]:
     """Return the rows up to a step, without a truncated last line; [] where there is no file of ours."""
-    if not path.exists():
+    if not path.is_file():
         return []
     data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1].decode("utf-8", errors="replace")

@@ -85,13 +85,13 @@ def read_metrics(path: Path) -> list[Record]:
 
 
 def _iter_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
-    if not path.exists():
+    if not path.is_file():  # a pipe would be waited for
         return
     with path.open("rb") as file:
         for line in file:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # left by a full disk or a power cut
-            if line.endswith(b"\n"):
+            if line.endswith(b"\n") and isinstance(record, dict) and isinstance(record.get("step"), int):
                 yield line, {name: math.nan if value is None else value for name, value in record.items()}

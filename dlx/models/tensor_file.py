@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dlx.config.report import join_names
+from dlx.datasets.archives import MOST_UNFOLDED, check_archive
 from dlx.errors import UsageError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params")  # under which others keep the tensors
@@ -67,6 +68,7 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
 def _load_torch(file: Path) -> Any:
     try:
         if zipfile.is_zipfile(file):
+            check_archive(file, MOST_UNFOLDED)
             with zipfile.ZipFile(file) as archive:
                 broken = archive.testzip()  # every part against its CRC: torch itself does not look
             if broken is not None:

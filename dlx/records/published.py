@@ -10,7 +10,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from dlx.config.catalogue import Catalogue
 from dlx.config.compose import compose_checked
 from dlx.config.published import Figure, format_number, read_figures
+from dlx.config.saved_yaml import read_yaml
 from dlx.config.search import SearchPath, find_packaged_conf, find_search_path
+from dlx.config.trusted import is_trusted
 from dlx.errors import DlxError
 from dlx.runs.saved import flatten
 
@@ -102,11 +104,13 @@ def find_run_search_path(directory: Path | None) -> SearchPath:
     """Return where a run's configuration files are looked for: `./conf`, and the `--config-dir` that it was given."""
     here = find_search_path()
     try:
-        saved = OmegaConf.load(Path(directory or "", ".hydra", "hydra.yaml"))
-        sources = [one for one in saved.hydra.runtime.config_sources if one.provider == "own"]
+        saved = read_yaml(Path(directory or "", ".hydra", "hydra.yaml"), interpolations=True)
+        sources = [one for one in saved["hydra"]["runtime"]["config_sources"] if one["provider"] == "own"]
+        # Whoever wrote the run may have named any folder: those that this user has trained with count.
+        sources = [one for one in sources if is_trusted(one["path"]) or is_trusted(Path(one["path"]).parent)]
     except Exception:  # trained by the Python interface, or Hydra was told to write none: `./conf` is what is known
         return here
-    given = [Path(one.path) for one in sources if Path(one.path).is_dir()]
+    given = [Path(one["path"]) for one in sources if Path(one["path"]).is_dir()]
     own = tuple(dict.fromkeys([*given, *here.user]))
     return here._replace(user=tuple(folder for folder in own if folder != find_packaged_conf()))
 

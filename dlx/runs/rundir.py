@@ -6,7 +6,6 @@ import platform
 import re
 import secrets
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from dlx.errors import UsageError
+from dlx.runs.about import read_about
+from dlx.runs.atomic import write_atomically
+from dlx.runs.git import get_git_commit
+from dlx.runs.lock import FILE as LOCK_FILE
+from dlx.runs.lock import lock_run
+from dlx.terminal.terminal import print_note
 from dlx.version import __version__
 
 ROOT = Path("outputs")
@@ -44,8 +49,15 @@ class Run:
         return self.directory / "checkpoints"
 
     @classmethod
-    def create(cls, directory: Path | str, about: dict[str, Any]) -> "Run":
+    def create(cls, directory: Path | str, about: dict[str, Any], config: str | None = None) -> "Run":
         """Claim a directory for a new run; of two processes that try at once, one gets it.
+
+        run.json comes last: a directory that has one is a whole run, whenever its process is killed.
+
+        Args:
+            directory: made if it is not there.
+            about: entries of run.json.
+            config: the content of config.yaml; None writes none.
 
         Raises:
             UsageError: it already holds a run, or cannot be written.
@@ -60,24 +72,30 @@ class Run:
             **about,
         }
         try:
+            run._refuse_second()
             run.directory.mkdir(parents=True, exist_ok=True)
-            with run.file.open("x") as file:  # fails if the file is there, atomically
-                file.write("{}")
-        except FileExistsError as error:
-            raise UsageError(
-                f"{run.directory} already holds a run; type dlx resume {run.directory}, or another hydra.run.dir="
-            ) from error
+            with lock_run(run.directory):
+                run._refuse_second()
+                try:
+                    if config is not None:
+                        write_atomically(run.directory / "config.yaml", config)
+                    run.write(content)
+                except BaseException:  # interrupted, or the disk is full: nothing is left
+                    for name in ("run.json", "config.yaml", LOCK_FILE):
+                        (run.directory / name).unlink(missing_ok=True)
+                    raise
         except OSError as error:
             raise UsageError(
                 f"the run directory {run.directory} cannot be written ({error.strerror}); "
                 "needed: a writable directory; type hydra.run.dir=… with another one"
             ) from error
-        try:
-            run.write(content)
-        except BaseException:  # interrupted, or the disk is full: nothing was written
-            run.file.unlink(missing_ok=True)
-            raise
         return run
+
+    def _refuse_second(self) -> None:
+        if self.file.exists():
+            raise UsageError(
+                f"{self.directory} already holds a run; type dlx resume {self.directory}, or another hydra.run.dir="
+            )
 
     def read(self) -> dict[str, Any]:
         """Return the content of `run.json`.
@@ -86,16 +104,13 @@ class Run:
             UsageError: it is missing or not JSON.
         """
         try:
-            result: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
-            return result
+            return read_about(self.file)
         except (OSError, ValueError) as error:
             raise UsageError(f"{self.directory} holds no readable run.json ({error}); type dlx runs") from error
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace `run.json` atomically."""
-        temporary = self.file.with_suffix(".new")
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(self.file)
+        write_atomically(self.file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def update(self, **changes: Any) -> None:
         """Change some entries of `run.json`."""
@@ -126,30 +141,6 @@ def get_version(package: str) -> str | None:
         return None
 
 
-def get_git_commit() -> str | None:
-    """Return the commit of the working directory, with a `+` where files differ from it; None outside a checkout.
-
-    Read once per process: the code that runs is the code that was loaded.
-    """
-    return _read_git_commit(os.getcwd())
-
-
-@cache
-def _read_git_commit(directory: str) -> str | None:
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-            cwd=directory,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip() or None
-
-
 def now() -> str:
     """Return the time in UTC, to the millisecond, in sortable ISO format."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -168,6 +159,18 @@ def find_runs(root: Path = ROOT) -> Iterator[Run]:
             yield Run(parent)
 
 
+def read_runs(root: Path = ROOT) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Yield every run below `root` with the content of its run.json; one that cannot be read is named, and left out."""
+    for run in find_runs(root):
+        try:
+            about = run.read()
+        except UsageError as error:
+            print_note(f"{run.file} is passed over: {error}")
+            continue
+        if about:  # empty while the run is being made
+            yield run, about
+
+
 def find_run(name: str, root: Path = ROOT, allow_failed: bool = False) -> Run:
     """Return the run of a directory, of an id (or its first characters), or the `last` one.
 
@@ -179,13 +182,15 @@ def find_run(name: str, root: Path = ROOT, allow_failed: bool = False) -> Run:
     Raises:
         UsageError: no run matches, or several do; or the last one failed.
     """
+    if "\0" in name:
+        raise UsageError(f"run {name!r} was given; needed: a run's directory, its id, or last")
     if (Path(name) / "run.json").is_file():
         return Run(name)
-    known = {run: run.read() for run in find_runs(root)}
+    known = dict(read_runs(root))
     if name == "last":
         if not known:
             raise UsageError(f"there is no run below {root}/; type dlx train, or name a run's directory")
-        newest = sorted(known, key=lambda run: known[run].get("started", ""), reverse=True)
+        newest = sorted(known, key=lambda run: str(known[run].get("started") or ""), reverse=True)
         if known[newest[0]].get("status") == "failed" and not allow_failed:
             older = next((run for run in newest if known[run].get("status") != "failed"), None)
             raise UsageError(

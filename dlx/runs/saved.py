@@ -7,10 +7,12 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dlx.config.allowed import iter_objects
 from dlx.config.catalogue import Catalogue, find_signature
 from dlx.config.moved import move_override, update_config
 from dlx.config.report import join_names
-from dlx.config.search import MULTIPLE_GROUPS, find_search_path
+from dlx.config.saved_yaml import check_references, read_yaml
+from dlx.config.search import GROUPS, MULTIPLE_GROUPS, ROOT_KEYS, find_search_path, list_own_keys
 from dlx.config.static.schema import format_value
 from dlx.errors import UsageError
 from dlx.runs.rundir import Run
@@ -50,23 +52,37 @@ INFERENCE_KEYS = ("allow", "dataset", "task", "trainer")
 
 
 def load_config(run: Run) -> DictConfig:
-    """Load the configuration that a run saved, complete and without interpolations.
+    """Load the configuration that a run saved, complete and without interpolations; without it, what Hydra saved.
 
     Raises:
         UsageError: it is missing, or is no configuration.
     """
     path = run.directory / "config.yaml"
-    try:
-        config = OmegaConf.load(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); needed: the configuration that a run saves") from error
-    except Exception as error:  # yaml's own errors have no common base with the others
-        raise UsageError(f"{path} is not a configuration: {str(error).splitlines()[0]}") from error
-    missing = [name for name in ("dataset", "model", "task", "procedure", "trainer") if name not in config]
-    if not isinstance(config, DictConfig) or missing:
+    composed = run.directory / ".hydra" / "config.yaml"
+    if not path.exists() and composed.is_file():  # killed between the two, by an earlier dlx
+        path = composed
+        content = read_yaml(path, interpolations=True)
+        check_references(path, content)
+    else:
+        content = read_yaml(path)
+    needed = ("dataset", "model", "task", "procedure", "trainer")
+    missing = [name for name in needed if not isinstance(content, dict) or not isinstance(content.get(name), dict)]
+    if missing:
         raise UsageError(f"{path} is not a run's configuration; it lacks {', '.join(missing)}")
-    updated = update_config(config)
+    wrong = [at for at, node in iter_objects(content) if not isinstance(node["_target_"], str)]
+    if wrong:
+        raise UsageError(f"{path}: {'.'.join((*wrong[0], '_target_'))} is no text; needed: the dotted name of a class")
+    try:
+        updated = update_config(OmegaConf.create(content))
+    except Exception as error:  # OmegaConf's errors, and those of an older configuration that was altered
+        raise UsageError(f"{path} is not a run's configuration: {str(error).splitlines()[0]}") from error
     assert isinstance(updated, DictConfig)
+    unknown = [str(key) for key in updated if key not in (*GROUPS, *ROOT_KEYS, *list_own_keys())]
+    if unknown:
+        raise UsageError(
+            f"{path} has {', '.join(unknown[:5])}, which dlx does not know; needed: "
+            f"{', '.join((*GROUPS, *ROOT_KEYS))}; remove them from the file, or go where your own ./conf has them"
+        )
     return updated
 
 
@@ -121,8 +137,7 @@ def stretch_schedule(run: Run, config: DictConfig) -> DictConfig:
     if all(OmegaConf.select(new, key) == OmegaConf.select(before, key) for key in LENGTH_KEYS):
         return new
     try:
-        original = OmegaConf.load(run.directory / ".hydra" / "config.yaml")
-        schedule = OmegaConf.to_container(original, resolve=False).get("scheduler") or {}  # type: ignore[union-attr]
+        schedule = read_yaml(run.directory / ".hydra" / "config.yaml", interpolations=True).get("scheduler") or {}
     except Exception:  # Hydra was told to write none, or the file was edited: then it is unknown what follows what
         return new
     for key, value in flatten(schedule).items():

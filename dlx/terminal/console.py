@@ -8,13 +8,14 @@ from pathlib import Path
 from types import TracebackType
 
 from dlx.errors import DlxError
+from dlx.terminal.visible import make_visible
 
 _PACKAGE = Path(__file__).resolve().parent.parent  # dlx
 
 
 def print_listing(title: str, rows: Iterable[tuple[str, ...]]) -> None:
     """Print a heading and rows of a name, a description and a note; lines are not wrapped where this is no terminal."""
-    listed = [(*row, "", "")[:3] for row in rows]
+    listed = [tuple(map(make_visible, (*row, "", "")[:3])) for row in rows]
     width = max((len(row[0]) for row in listed), default=0)
     if not sys.stdout.isatty():
         print(title)
@@ -51,6 +52,7 @@ def show_error(error: BaseException, name: str = "dlx") -> None:
 
 
 def _print_error(text: str) -> None:
+    text = make_visible(text)
     if not sys.stderr.isatty():
         print(text, file=sys.stderr)
         return

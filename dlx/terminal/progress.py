@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dlx.metrics import Metric, find_metric
+from dlx.terminal.visible import make_visible
 
 PRECISIONS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
 HIDDEN = frozenset({"lr", "gradient_norm", "steps_per_second"})  # logged as curves, not shown here
@@ -197,7 +198,7 @@ class Progress:
         if self.quiet:
             return
         try:
-            self.file.write(self._to_ascii(line) + "\n")
+            self.file.write(self._to_ascii(make_visible(line)) + "\n")
             self.file.flush()
         except BrokenPipeError:  # `| head`: let what is still buffered go nowhere
             self.quiet = True

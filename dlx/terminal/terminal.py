@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dlx.terminal.visible import escape_json, make_cell_visible, make_visible
+
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -15,6 +17,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[format_cell(row.get(column)) for column in columns] for row in rows]
     numeric = [any(_is_number(row.get(c)) for row in rows) for c in columns]
+    columns, title = [make_cell_visible(column) for column in columns], make_visible(title)
     if sys.stdout.isatty():
         _print_rich(columns, cells, numeric, title)
     else:
@@ -52,7 +55,7 @@ def _print_plain(columns: list[str], cells: list[list[str]], numeric: list[bool]
 
 def print_json(content: Any) -> None:
     """Print the JSON document of `--json`; of what it lacks NaN becomes null, infinity "inf"."""
-    print(json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False, default=str))
+    print(escape_json(json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False, default=str)))
 
 
 def _replace_nonfinite(content: Any) -> Any:
@@ -67,7 +70,12 @@ def _replace_nonfinite(content: Any) -> Any:
 
 def print_note(message: str) -> None:
     """Print a remark beside the result, on standard error."""
-    print(message, file=sys.stderr)
+    print(make_visible(message), file=sys.stderr)
+
+
+def print_line(text: str, flush: bool = False) -> None:
+    """Print text that may hold names from files, on standard output."""
+    print(make_visible(text), flush=flush)
 
 
 def format_cell(value: Any) -> str:
@@ -78,7 +86,7 @@ def format_cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.5g}"
-    return str(value)
+    return make_cell_visible(str(value))
 
 
 def _is_number(value: Any) -> bool:

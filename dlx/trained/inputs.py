@@ -1,5 +1,6 @@
 """Read inputs for prediction: arrays, tables and images, brought into the form of a dataset's raw examples."""
 
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files
+from dlx.datasets.archives import check_archive
 from dlx.datasets.dataset import Dataset
 from dlx.datasets.images.image_folder import (
     IMAGE_EXTENSIONS,
@@ -184,6 +186,8 @@ def get_dtype(dataset: Dataset) -> torch.dtype:
 
 def _read_array(path: Path, dataset: Dataset) -> np.ndarray:
     try:
+        if zipfile.is_zipfile(path):
+            check_archive(path, files.get_free_memory())
         content = np.load(path, allow_pickle=False)
     except Exception as error:  # numpy and zipfile fail in many ways on bytes that are not theirs
         raise UsageError(f"{path} cannot be read ({error}); needed: an array of numbers that numpy saved") from error

@@ -17,6 +17,7 @@ from dlx.figures.figures import make_grid, save_png
 from dlx.trained.stepwise import Steps
 
 Row = dict[str, Any]
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # what spreadsheets take for the beginning of a formula
 
 
 def make_rows(
@@ -88,10 +89,24 @@ def format_lines(values: Tensor, dataset: Dataset, steps: Steps | None = None) -
 
 
 def write_csv(table: Sequence[Row], file: TextIO | None = None) -> None:
-    """Write rows as CSV with a header, to standard output if no file is given; floats read back unchanged."""
+    """Write rows as CSV with a header, to standard output if no file is given; floats read back unchanged.
+
+    Text that a spreadsheet would compute, such as a class named `=1+1`, is written with an apostrophe before it.
+    """
     out = csv.writer(file or sys.stdout, lineterminator="\n")
-    out.writerow(table[0])
-    out.writerows([repr(v) if isinstance(v, float) else v for v in row.values()] for row in table)
+    out.writerow(map(disarm_formula, table[0]))
+    out.writerows([repr(v) if isinstance(v, float) else disarm_formula(v) for v in row.values()] for row in table)
+
+
+def disarm_formula(value: Any) -> Any:
+    """Return a cell so that a spreadsheet shows it as it is; numbers, as text too, are returned unchanged."""
+    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def save(

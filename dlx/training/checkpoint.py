@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlx.datasets.archives import MOST_UNFOLDED, check_archive
 from dlx.errors import TrainingError, UsageError
+from dlx.hardware.signals import postpone_interrupts
 
 FORMAT = 1
 
@@ -35,6 +37,9 @@ def save(path: Path, content: dict[str, Any]) -> None:
             f"the checkpoint {path} could not be written ({_describe_cause(error)}); the one before it is untouched; "
             "free some space or name another hydra.run.dir, then: dlx resume " + str(path.parent.parent)
         ) from error
+    except BaseException:  # interrupted: nothing is left beside it
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def _describe_cause(error: BaseException) -> str:
@@ -56,6 +61,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {path}; needed: a run that saved one; type dlx runs to see them")
     try:
+        check_archive(path, MOST_UNFOLDED)
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()  # checks every part's CRC: torch itself does not
         if broken is not None:
@@ -71,6 +77,11 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UsageError(f"the checkpoint {path} is not in a format that this version of dlx reads ({FORMAT})")
     return content
+
+
+def is_resumable(directory: Path) -> bool:
+    """Tell whether a run has a checkpoint to go on from; `best.pt` alone, of a save that was cut short, is none."""
+    return any((directory / name).is_file() for name in ("last.pt", "previous.pt"))
 
 
 def load_dataset_state(directory: Path) -> dict[str, Any] | None:
@@ -122,13 +133,16 @@ class Checkpoints:
             save(self.directory / "best.pt", {"model": model, **about, **self.common})
 
     def save_last(self, content: dict[str, Any]) -> None:
-        """Write `last.pt`; the earlier one becomes `previous.pt`."""
-        if self.directory is None:
-            return
+        """Write `last.pt`; the earlier one becomes `previous.pt`. A second signal waits until both are whole."""
+        if self.directory is not None:
+            with postpone_interrupts():
+                self._save_last(self.directory, content)
+
+    def _save_last(self, directory: Path, content: dict[str, Any]) -> None:
         if self.pending is not None:
-            save(self.directory / "best.pt", self.pending)
+            save(directory / "best.pt", self.pending)
             self.pending = None
-        last, previous = self.directory / "last.pt", self.directory / "previous.pt"
+        last, previous = directory / "last.pt", directory / "previous.pt"
         if last.exists():
             # A hard link keeps the old file under both names until the new one replaces the first.
             previous.unlink(missing_ok=True)

@@ -50,7 +50,8 @@ def test_update_replaces_the_whole_file(tmp_path):
     run = Run.create(tmp_path / "a", {"metrics": {}})
     run.update(status="finished", metrics={"test/accuracy": 0.5})
     assert json.loads((tmp_path / "a" / "run.json").read_text())["metrics"] == {"test/accuracy": 0.5}
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["run.json"]
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert names == {"run.json", ".lock"}, "nothing is left aside"
 
 
 def test_damaged_run_json_is_named(tmp_path):

@@ -37,7 +37,7 @@ def command(overrides: tuple[str, ...], everything: bool, as_json: bool) -> None
         terminal.print_table([{key: value for key, value in row.items() if key != "message"} for row in rows])
         for row in rows:
             if "message" in row:
-                print(f"\n{row['configuration']}: {row['message']}")
+                terminal.print_line(f"\n{row['configuration']}: {row['message']}")
     if code:
         sys.exit(code)
 

@@ -53,7 +53,7 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
     parts["settings"] = [{key: format_value(value) for key, value in row.items()} for row in parts["settings"]]
     for name, rows in parts.items():
         if rows:
-            print(f"\n{name}" if name != "runs" else name)
+            terminal.print_line(f"\n{name}" if name != "runs" else name)
             terminal.print_table(rows)
     _plot_curves(values, about, tags)
 
@@ -165,12 +165,13 @@ def _plot_curves(
 ) -> None:
     """Plot each tag's curves over each other, where they have more than one point."""
     from dlx.terminal.plot import plot
+    from dlx.terminal.terminal import print_line
 
     best = {name.replace("best_", "") for one in about for name in one.get("metrics") or {} if "/best_" in name}
     for tag in tags or [tag for tag in values if tag in best or tag == "train/loss"]:
         lines = {run: list(enumerate(curve, 1)) for run, curve in values[tag].items() if len(curve) > 1}
         if lines:
-            print("", *plot(lines, f"{tag} by epoch"), sep="\n")
+            print_line("\n".join(["", *plot(lines, f"{tag} by epoch")]))
 
 
 def _average_by_epoch(records: Sequence[dict[str, Any]], tag: str) -> list[float]:

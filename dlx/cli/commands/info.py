@@ -44,7 +44,7 @@ def command(overrides: tuple[str, ...], as_json: bool) -> None:
         if summary.macs is None
         else f", {summary.macs:,} multiply-adds ({format_magnitude(summary.macs)}) an example"
     )
-    print(
+    terminal.print_line(
         f"\n{summary.model}: {shapes}, {summary.parameters:,} parameters"
         + (f" ({fixed:,} of them fixed)" if fixed else "")
         + macs

@@ -11,6 +11,7 @@ from dlx.errors import UsageError
 from dlx.hardware import processes
 from dlx.runs.rundir import Run, find_run
 from dlx.runs.status import is_alive
+from dlx.terminal.terminal import print_line
 
 
 @click.command("resume")
@@ -39,7 +40,7 @@ def command(name: str, overrides: tuple[str, ...], accept: bool) -> None:
     processes.check_strategy(config.trainer)
     nothing = _explain_nothing_left(run, about, config)
     if nothing:
-        print(nothing)
+        print_line(nothing)
         return
     count = launch.count_processes_to_launch(config.trainer)
     if count > 1:

@@ -9,7 +9,7 @@ import click
 from dlx.errors import UsageError
 from dlx.metrics import split_direction
 from dlx.runs.query import choose_key_metric, find_directions, resolve_direction
-from dlx.runs.rundir import ROOT, Run, find_runs
+from dlx.runs.rundir import ROOT, Run, read_runs
 from dlx.runs.status import get_status
 
 
@@ -39,7 +39,7 @@ def command(
         raise UsageError("--figure was given without --by; needed: the keys to group by; type --by model")
     wanted = [_parse_condition(given) for given in conditions]
     root = _find_sweep(sweep) if sweep is not None else root
-    found = [(run, about) for run in find_runs(root) if (about := _try_read(run)) and _matches(run, about, wanted)]
+    found = [(run, about) for run, about in read_runs(root) if _matches(run, about, wanted)]
     found.sort(key=lambda pair: str(pair[1].get("started", "")), reverse=True)
     if by is not None:
         from dlx.sweeps.aggregate import print_groups
@@ -91,13 +91,6 @@ def _find_sweep_metric(root: Path, found: list[tuple[Run, dict[str, Any]]]) -> s
     if record is None or name is None or find_directions(name, [about for _, about in found]):
         return name
     return f"{name}:{record.mode}"  # which was typed for it
-
-
-def _try_read(run: Run) -> dict[str, Any] | None:
-    try:
-        return run.read() or None  # empty while the run is being made
-    except UsageError:
-        return None
 
 
 def _parse_condition(given: str) -> tuple[str, str]:

@@ -64,7 +64,7 @@ def command(
     if not places:
         terminal.print_note(str(run.directory))
     if not places and text:
-        print("\n\n".join(outputs.format_lines(samples, parts.dataset)))
+        terminal.print_line("\n\n".join(outputs.format_lines(samples, parts.dataset)))
         return
     if not places:
         outputs.write_csv(outputs.make_rows({"x": samples.flatten(1), **known}, parts.dataset.columns))

@@ -10,6 +10,7 @@ import click
 
 from dlx.errors import UsageError
 from dlx.runs.rundir import ROOT, find_run
+from dlx.terminal.terminal import print_line
 
 FIRST_PORT, PORTS_TRIED = 6006, 50
 
@@ -27,9 +28,10 @@ def command(place: str | None, port: int | None, host: str) -> None:
     if importlib.util.find_spec("tensorboard") is None:
         raise UsageError("tensorboard is not installed; type pip install tensorboard")
     port = _find_free_port(host) if port is None else port
-    print(f"{directory} at http://{host}:{port}/ (Ctrl-C to stop)", flush=True)
+    print_line(f"{directory} at http://{host}:{port}/ (Ctrl-C to stop)", flush=True)
     arguments = ["--logdir", str(directory), "--port", str(port), "--host", host]
-    os.execv(sys.executable, [sys.executable, "-m", "tensorboard.main", *arguments])
+    # -P: with -m alone Python would look for modules in the working directory first, whoever wrote them.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "tensorboard.main", *arguments])
 
 
 def _find_directory(place: str | None) -> Path:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files
+from dlx.datasets.archives import MOST_PICTURE, check_entry
 from dlx.datasets.images.decoding import is_grey, to_bytes
 from dlx.datasets.images.images import Images
 from dlx.datasets.images.survey import survey_pictures
@@ -305,9 +306,14 @@ class _FileReader:
 
     def read(self, name: str) -> bytes:
         if self.path.is_dir():
-            return (self.path / name).read_bytes()
+            with (self.path / name).open("rb") as file:
+                data = file.read(MOST_PICTURE + 1)
+            if len(data) > MOST_PICTURE:
+                raise ValueError(f"it has more than {MOST_PICTURE:,} bytes")
+            return data
         if self.archive is None or self.pid != os.getpid():  # a file offset shared by two processes is nobody's
             self.archive, self.pid = zipfile.ZipFile(self.path), os.getpid()
+        check_entry(self.archive.getinfo(name), MOST_PICTURE)  # the directory tells its size, before any of it is read
         return self.archive.read(name)
 
     def __getstate__(self) -> dict[str, Any]:

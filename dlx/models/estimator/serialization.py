@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from typing import Any
 
+from dlx.datasets.archives import MOST_UNFOLDED, check_archive
 from dlx.errors import UsageError
 
 
@@ -73,10 +74,11 @@ def loads(data: bytes, packages: Iterable[str] = ()) -> Any:
     import skops.io
 
     try:
+        check_archive(io.BytesIO(data), MOST_UNFOLDED)
         untrusted = skops.io.get_untrusted_types(data=data)
         foreign = [name for name in untrusted if not _is_class(name, {"sklearn", *packages})]
         if not foreign:
-            return skops.io.loads(data, trusted=untrusted)
+            return _without_caches(skops.io.loads(data, trusted=untrusted))
     except Exception as error:  # a damaged archive, an altered schema: each fails in its own way
         raise UsageError(
             f"a saved estimator cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
@@ -86,6 +88,12 @@ def loads(data: bytes, packages: Iterable[str] = ()) -> Any:
         f"a saved estimator holds {', '.join(foreign)}; needed: classes of scikit-learn, numpy and scipy, or of the "
         "package of the estimator that model.estimator names; do not load it unless you know where it comes from"
     )
+
+
+def _without_caches(estimator: Any) -> Any:
+    """Return an estimator whose parts have no `memory`: a folder of pickles, which scikit-learn would load."""
+    caches = [name for name, value in estimator.get_params().items() if name.split("__")[-1] == "memory" and value]
+    return estimator.set_params(**dict.fromkeys(caches)) if caches else estimator
 
 
 def _is_class(name: str, packages: set[str]) -> bool:

@@ -1,0 +1,36 @@
+"""Write files so that each is whole at every moment, also after a power cut: write aside, fsync, rename."""
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file by `content`; a crash leaves the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written; the file of before is untouched, and nothing is left beside it.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
+        aside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a rename reach the disk, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
