@@ -53,6 +53,27 @@ def train(tmp_path: Path) -> Callable:
 
 
 @pytest.fixture
+def interrupt(tmp_path: Path, train: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Train until somebody stops the run after a step: `interrupt("name", 7, "model=rbm", …)` gives the Run.
+
+    `trainer.max_steps` would make another run of it: schedules end where the training does.
+    """
+
+    def run(name: str, step: int, *overrides: str):
+        from dlx.distributed.group import SingleProcess
+        from dlx.errors import Interrupted
+        from dlx.runs.rundir import Run
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SingleProcess, "should_stop", lambda self, interrupt, taken: taken == step)
+            with pytest.raises(Interrupted):
+                train(name, *overrides)
+        return Run(tmp_path / name)
+
+    return run
+
+
+@pytest.fixture
 def resume() -> Callable:
     """Resume in-process, with changes to the stored configuration."""
 

@@ -7,10 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dlx.distributed.group import SingleProcess
-from dlx.errors import Interrupted
 from dlx.parts import assemble
-from dlx.runs.rundir import Run
 from dlx.training.checkpoint import load
 from tests.conftest import MODELS, same, small, undeclared
 
@@ -44,15 +41,11 @@ def test_learns_saves_and_loads_afresh(model, train):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_resumed_equals_uninterrupted(model, train, resume, tmp_path, monkeypatch):
+def test_resumed_equals_uninterrupted(model, train, interrupt, resume):
     straight = train("straight", f"model={model}", *small(model), *SHORT)
     steps = straight.read()["step"]
     cut = max(1, steps // 2 - 1)  # within the first epoch
-    with monkeypatch.context() as patch:
-        patch.setattr(SingleProcess, "should_stop", lambda self, interrupt, step: step == cut)
-        with pytest.raises(Interrupted):
-            train("stopped", f"model={model}", *small(model), *SHORT)
-    stopped = Run(tmp_path / "stopped")
+    stopped = interrupt("stopped", cut, f"model={model}", *small(model), *SHORT)
     assert stopped.read()["step"] == cut
     resume(stopped)
     one, two = (load(run.checkpoints / "last.pt") for run in (straight, stopped))
