@@ -83,7 +83,9 @@ class Trainer(Training):
         save_every: NonNegative = 30.0,
         pictures_every: Natural = 0,
         visuals: Sequence[
-            Literal["filters", "activations", "deconvnet", "saliency", "grad_cam", "occlusion", "maximization"]
+            Literal[
+                "filters", "activations", "deconvnet", "saliency", "grad_cam", "occlusion", "maximization", "regions"
+            ]
         ] = (),
         strategy: Literal["ddp", "fsdp"] | None = None,
         processes: Count | Literal["auto"] = "auto",

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
+from dlx.cli.figures import check_figure, draw_figure
 from dlx.errors import UsageError
 from dlx.runs.query import find_directions
 from dlx.runs.rundir import Run, find_run
@@ -17,8 +19,12 @@ Rows = list[dict[str, Any]]
 @click.command("compare")
 @click.argument("names", nargs=-1, required=True, metavar="RUN RUN...")
 @click.option("--curve", "tags", multiple=True, metavar="METRIC", help="Which to draw, such as val/loss; repeatable.")
+@click.option("--figure", metavar="NAME", help="A chart of each model side by side: regions, … (docs/pictures.md).")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where --figure goes. Default: compare_NAME.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON map.")
-def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> None:
+def command(
+    names: tuple[str, ...], tags: tuple[str, ...], figure: str | None, output: Path | None, as_json: bool
+) -> None:
     """Settings and versions that differ, metrics side by side, and the curves over each other.
 
     RUN is a directory, a run's id, or `last`. One RUN alone is shown in full. Without --curve the training loss is
@@ -26,6 +32,10 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
     """
     from dlx.terminal import terminal
 
+    if figure is not None:
+        check_figure(figure)
+    elif output is not None:
+        raise UsageError(f"-o {output} was given without --figure; type --figure regions too")
     found = list({run.directory.resolve(): run for run in map(find_run, names)}.values())
     if len(found) < len(names):
         raise UsageError(f"{' '.join(names)} was given, which names a run twice; needed: different runs")
@@ -56,6 +66,8 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
             print(f"\n{name}" if name != "runs" else name)
             terminal.print_table(rows)
     _plot_curves(values, about, tags)
+    if figure is not None:
+        terminal.print_note(f"figure written to {draw_figure(figure, found, about, output)}")
 
 
 def _make_labels(about: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,0 +1,54 @@
+"""Figures of several runs, for `dlx compare --figure`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dlx.charts import CHARTS
+from dlx.config.report import find_closest
+from dlx.errors import UsageError
+from dlx.runs.rundir import Run
+
+DEFAULT_FILE = "compare_{}.png"
+
+
+def check_figure(name: str) -> None:
+    """Refuse the name of a figure that is none, before torch is imported.
+
+    Raises:
+        UsageError: with the names that there are.
+    """
+    if name not in CHARTS and "." not in name:
+        near = find_closest(name, CHARTS)
+        guess = f"did you mean {near}? " if near else ""
+        raise UsageError(
+            f"--figure {name} was given; {guess}needed: one of {', '.join(CHARTS)}, or your own, MODULE.CLASS"
+        )
+
+
+def draw_figure(name: str, found: Sequence[Run], about: Sequence[dict[str, Any]], output: Path | None) -> Path:
+    """Draw a chart of every run's model on its test split into one PNG file, and return the file.
+
+    Raises:
+        UsageError: the chart does not fit a model, or the file cannot be written.
+    """
+    from dlx.charts.chart import load_chart
+    from dlx.charts.sheet import draw_sheet
+    from dlx.charts.study import Study
+    from dlx.figures.figures import save_png
+    from dlx.parts import load_trained
+    from dlx.runs.saved import INFERENCE_KEYS
+    from dlx.runs.trust import load_trusted_config
+
+    chart = load_chart(name)
+    studies = []
+    for run, one in zip(found, about, strict=True):
+        parts, _ = load_trained(run, load_trusted_config(run, [], INFERENCE_KEYS, "compare"))
+        title = " · ".join(str(one[key]) for key in ("model", "dataset") if one.get(key))
+        studies.append(Study(parts.model, parts.dataset, parts.dataset.held_out, parts.trainer.device, title))
+    path = output or Path(DEFAULT_FILE.format(name.rpartition(".")[2].lower()))
+    try:
+        save_png(path, draw_sheet(chart, studies, name))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); type -o with another file") from error
+    return path
