@@ -4,14 +4,13 @@ import warnings
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dlx.charts.chart import Chart, Drawing
 from dlx.charts.plane import Plane, make_plane
 from dlx.charts.study import Study
 from dlx.errors import UsageError
-from dlx.figures.axes import make_axes, make_panels
+from dlx.figures.axes import make_panels
 from dlx.figures.figures import make_colours, render_figure
 from dlx.models.interfaces import Centred
 
@@ -96,7 +95,8 @@ class Clusters(Chart):
             some = np.ones(len(places), dtype=bool) if k is None or labels is None else (labels == k).numpy()
             axes.scatter(
                 *places[some].T, s=20, c=[colours[int(c)] for c in clusters[some]], edgecolors="white", linewidths=0.4,
-                marker="o" if k is None else markers[k % len(markers)], label=None if k is None else f"label {names[k]}",
+                marker="o" if k is None else markers[k % len(markers)],
+                label=None if k is None else f"label {names[k]}",
             )  # fmt: skip
         if centres is not None:
             few = spots[:MAX_CENTRES]
@@ -125,22 +125,22 @@ class Silhouette(Chart):
         found = np.unique(clusters)
         if not 1 < len(found) < len(rows):
             raise UsageError(
-                f"silhouette needs 2 to {len(rows) - 1} clusters; {type(study.estimator or study.model).__name__} found "
-                f"{len(found)} on {study.split}; try another number or bandwidth"
+                f"silhouette needs 2 to {len(rows) - 1} clusters; {type(study.estimator or study.model).__name__} "
+                f"found {len(found)} on {study.split}; try another number or bandwidth"
             )
         values = silhouette_samples(rows, clusters)
         colours, bottom = make_colours(int(found.max()) + 1), 0
+        middles: dict[float, str] = {}
         for k in found:
             own = np.sort(values[clusters == k])
             axes.barh(np.arange(bottom, bottom + len(own)), own, height=1.0, color=colours[int(k)], linewidth=0)
-            if len(found) <= 30:
-                axes.text(-0.02, bottom + len(own) / 2, f"{k} ({len(own)})", ha="right", va="center", fontsize=8)
+            middles[bottom + len(own) / 2] = f"{k} ({len(own)})"
             bottom += len(own) + max(2, len(rows) // 100)
         axes.axvline(values.mean(), color="black", linestyle="--", linewidth=1)
         axes.set_title(f"{axes.get_title()}\nmean silhouette {values.mean():.3f}")
         axes.set_xlabel("silhouette: 1 well within its cluster, 0 between two, below in the wrong one")
         axes.set_ylabel("examples, by cluster (size)")
-        axes.set_yticks([])
+        axes.set_yticks(list(middles) if len(found) <= 30 else [], list(middles.values()) if len(found) <= 30 else [])
 
 
 def _require_kmeans(study: Study, what: str) -> None:

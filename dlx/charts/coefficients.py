@@ -31,7 +31,7 @@ class Coefficients(Chart):
         estimator = study.estimator
         values = np.atleast_2d(estimator.coef_)  # (outputs, features)
         names, outputs = study.feature_names, _name_outputs(study, len(values))
-        offset, factor = study.data_units()
+        _, factor = study.data_units()
         scale = np.ones(1)
         if study.dataset.target_std is not None and not study.dataset.classes:
             scale = study.dataset.target_std.double().numpy()
@@ -93,12 +93,14 @@ class Paths(Chart):
         estimator, train = study.estimator, study.take("train", 10**9)
         alphas, path = compute_path(estimator, study.estimator_rows(train.x), study.estimator_targets(train))
         names = study.feature_names
-        order = np.abs(np.ravel(estimator.coef_)).argsort(kind="stable")[::-1]
-        order = sorted(order, key=lambda i: -np.abs(path[:, i]).max())
+        order = np.abs(path).max(0).argsort(kind="stable")[::-1].tolist()
         for rank, (i, colour) in enumerate(zip(order, make_colours(len(order)), strict=True)):
             axes.plot(alphas, path[:, i], color=colour, linewidth=1.6, label=names[i] if rank < NAMED else None)
-        axes.axvline(estimator.alpha, color="black", linestyle="--", linewidth=1, label=f"this run: {estimator.alpha:g}")
+        axes.axvline(
+            estimator.alpha, color="black", linestyle="--", linewidth=1, label=f"this run: {estimator.alpha:g}"
+        )
         axes.axhline(0, color="0.4", linewidth=0.8)
+        axes.set_title(study.title.rpartition(" · ")[0] + " · train")
         axes.set_xscale("log")
         axes.invert_xaxis()
         axes.set_xlabel("penalty alpha (logarithmic; weaker to the right)")

@@ -63,7 +63,7 @@ class Importances(Chart):
             raise UsageError("importances needs labels or targets; leave the INPUT out")
         mean, deviation = permute(study, examples)
         names = study.feature_names
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "feature": feature,
                 **({} if impurity is None else {"impurity": float(impurity[i])}),
@@ -74,7 +74,7 @@ class Importances(Chart):
         ]
         rows.sort(key=lambda row: -row["permutation"])
         score = "accuracy" if study.dataset.classes else "r²"
-        panels = [(f"permutation: loss of {score}", mean, deviation)]
+        panels: list[tuple[str, np.ndarray, np.ndarray | None]] = [(f"permutation: loss of {score}", mean, deviation)]
         if impurity is not None:
             panels.insert(0, ("impurity: share of all splits' gain (train)", impurity, None))
         size = (self.size[0], 1.4 + 0.24 * min(len(names), SHOWN))

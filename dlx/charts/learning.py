@@ -48,3 +48,4 @@ class LearningCurve(Chart):
             )  # fmt: skip
         axes.set_title(f"{study.title.rpartition(' · ')[0]} · train, {FOLDS} folds of it; bands: ± sd of the folds")
         axes.set_xlabel("training examples")
+        axes.legend(axes.get_legend_handles_labels()[0], ["seen in training", "held out of it"], frameon=False)

@@ -25,6 +25,7 @@ class Tree(Chart):
             )
 
     def draw(self, study: Study, name: str) -> Drawing:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from sklearn.tree import export_text, plot_tree
 
         from dlx.figures.axes import make_axes
@@ -45,6 +46,8 @@ class Tree(Chart):
         size = (min(max(6.0, LEAF_WIDTH * leaves), 26.0), max(3.0, LEVEL_HEIGHT * (depth + 1.5)))
         figure, axes = make_axes(size, f"{study.title.rpartition(' · ')[0]} · train{which}{more}")
         axes.grid(False)
+        axes.set_axis_off()
+        FigureCanvasAgg(figure)  # plot_tree measures its texts
         plot_tree(
             tree, max_depth=MAX_DEPTH, feature_names=names, class_names=classes, filled=True, rounded=True,
             impurity=True, proportion=False, precision=3, fontsize=8, ax=axes,

@@ -24,7 +24,7 @@ class Visualization(NamedTuple):
     """The pictures drawn, what was written beside them, and the methods skipped."""
 
     pictures: Pictures
-    skipped: list[str]  # why methods were left out, if `all` were asked for
+    skipped: list[str]  # methods that do not suit, if `all` were asked for
     tables: dict[str, list[dict[str, Any]]]  # rows by name
     texts: dict[str, str]  # by name
 
@@ -57,13 +57,19 @@ def visualize(
     wanted = (*METHODS, *CHARTS) if "all" in methods else methods
     found = Visualization({}, [], {}, {})
     with preserve_state(model):
-        subject: Subject | None = None
+        subject, reason = None, None
+        if any(method in METHODS for method in wanted):
+            try:
+                subject = _make_subject(model, dataset, dataset.held_out, number, device, raw)
+            except UsageError as error:
+                reason = error
+            if subject is not None:
+                select_layer(subject, choice)
         for method in wanted:
             try:
                 if method in METHODS:
                     if subject is None:
-                        subject = _make_subject(model, dataset, dataset.held_out, number, device, raw)
-                        select_layer(subject, choice)
+                        raise reason or AssertionError
                     check_method(method, subject, choice)
                     drawing = Drawing(draw(method, subject, choice))
                 else:
@@ -71,10 +77,10 @@ def visualize(
                     if raw is not None:
                         study = study._replace(chosen=Examples(raw, study.see(raw), None))
                     drawing = draw_chart(method, study)
-            except UsageError as error:
-                if "all" not in methods or choice != Choice():
+            except UsageError:
+                if "all" not in methods:
                     raise
-                found.skipped.append(f"{method}: {error}")
+                found.skipped.append(method)
             else:
                 found.pictures.update(drawing.pictures)
                 found.tables.update(drawing.tables)

@@ -72,8 +72,8 @@ def command(
     about = run.read()
     title = " · ".join(str(about[key]) for key in ("model", "dataset") if about.get(key))
     seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number, title)
-    for reason in seen.skipped:
-        terminal.print_note(f"left out: {reason}")
+    if seen.skipped:
+        terminal.print_note(f"left out: {', '.join(seen.skipped)}; --method {seen.skipped[0]} says why")
     _save_pictures(seen.pictures, run, output)
     _save_words(seen.tables, seen.texts, output or run.directory / "figures")
 
