@@ -12,7 +12,7 @@ from dlx.charts.study import Study
 from dlx.figures.figures import make_colours
 
 RESOLUTION = 200  # points of the grid on each side
-MAX_VALUES = 2**23  # inputs' values in a whole grid: of large images it is coarser
+MAX_VALUES = 2**22  # inputs' values in a whole grid: of large images it is coarser
 MAX_SHOWN = 400  # training examples that are drawn
 LINES_OF = 3  # examples whose neighbours are marked
 
@@ -81,7 +81,7 @@ class Regions(Chart):
         from sklearn.inspection import DecisionBoundaryDisplay
 
         features = int(np.prod(plane.study.dataset.shape or (1,)))
-        resolution = int(min(RESOLUTION, max(40, (MAX_VALUES / features) ** 0.5)))
+        resolution = int(min(RESOLUTION, max(28, (MAX_VALUES / features) ** 0.5)))
         margin = 0.06 * float(np.ptp(places, axis=0).max())
         classes = plane.study.dataset.classes or 0
         colours = make_colours(classes)

@@ -73,7 +73,7 @@ class Study(NamedTuple):
     @torch.no_grad()
     def answer(self, x: Tensor, call: Callable[[Tensor], Any] | None = None) -> Tensor:
         """Return the model's outputs (n, …) for x (n, *shape), in portions, on the CPU in float64."""
-        size = max(1, CHUNK_VALUES // max(x[0].numel(), 1) // 16)
+        size = max(1, CHUNK_VALUES // max(x[0].numel(), 16))
         parts = [(call or self.model)(part.to(self.device)) for part in x.split(size)]
         return torch.cat([(part[0] if isinstance(part, tuple | list) else part).cpu().double() for part in parts])
 

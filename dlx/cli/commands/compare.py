@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dlx.cli.figures import check_figure, draw_figure
+from dlx.cli.figures import check_figure, draw_figure, find_finished
 from dlx.errors import UsageError
 from dlx.runs.query import find_directions
 from dlx.runs.rundir import Run, find_run
@@ -17,13 +17,27 @@ Rows = list[dict[str, Any]]
 
 
 @click.command("compare")
-@click.argument("names", nargs=-1, required=True, metavar="RUN RUN...")
-@click.option("--curve", "tags", multiple=True, metavar="METRIC", help="Which to draw, such as val/loss; repeatable.")
+@click.argument("names", nargs=-1, metavar="RUN RUN...")
+@click.option("--sweep", metavar="NAME", help="The finished runs of a sweep, or of a multirun's directory, too.")
+@click.option(
+    "--curve",
+    "tags",
+    multiple=True,
+    metavar="METRIC[,METRIC]",
+    help="Which to draw, such as val/loss: any tag that the runs have; several in one chart; repeatable.",
+)
 @click.option("--figure", metavar="NAME", help="A chart of each model side by side: regions, … (docs/pictures.md).")
+@click.option("--against", metavar="KEY", help="The number on validation_curve's axis, where runs differ in several.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where --figure goes. Default: compare_NAME.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON map.")
 def command(
-    names: tuple[str, ...], tags: tuple[str, ...], figure: str | None, output: Path | None, as_json: bool
+    names: tuple[str, ...],
+    sweep: str | None,
+    tags: tuple[str, ...],
+    figure: str | None,
+    against: str | None,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     """Settings and versions that differ, metrics side by side, and the curves over each other.
 
@@ -37,21 +51,29 @@ def command(
     elif output is not None:
         raise UsageError(f"-o {output} was given without --figure; type --figure regions too")
     found = list({run.directory.resolve(): run for run in map(find_run, names)}.values())
-    if len(found) < len(names):
+    if sweep is not None:
+        found += [
+            run for run in find_finished(sweep) if run.directory.resolve() not in {r.directory.resolve() for r in found}
+        ]
+    if not found:
+        raise UsageError("no RUN was given; needed: one or more runs; type dlx compare RUN RUN, or --sweep NAME")
+    if sweep is None and len(found) < len(names):
         raise UsageError(f"{' '.join(names)} was given, which names a run twice; needed: different runs")
     about = [run.read() for run in found]
     labels = _make_labels(about)
     values = _read_curves(found, labels)
-    unknown = [tag for tag in tags if tag not in values]
+    unknown = [tag for tag in ",".join(tags).split(",") if tags and tag not in values]
     if unknown:
         near = ", ".join(values) or "no curves"
         raise UsageError(f"--curve {unknown[0]} was given; these runs have {near}")
+    usual = {tag: curves for tag, curves in values.items() if tag.startswith("val/") or tag == "train/loss"}
+    asked = {tag: values[tag] for tag in ",".join(tags).split(",")} if tags else usual
     parts = {
         "runs": _run_rows(found, about, labels),
         "settings": _setting_rows(found, labels),
         "versions": _diff_rows([_get_versions(one) for one in about], labels, "package"),
         "metrics": _metric_rows(about, labels),
-        "curves": _curve_rows(values),
+        "curves": _curve_rows(asked),
     }
     if as_json:
         for row in parts["curves"]:
@@ -65,9 +87,11 @@ def command(
         if rows:
             print(f"\n{name}" if name != "runs" else name)
             terminal.print_table(rows)
-    _plot_curves(values, about, tags)
+    _plot_curves(asked, about, tags)
     if figure is not None:
-        terminal.print_note(f"figure written to {draw_figure(figure, found, about, output)}")
+        terminal.print_note(
+            f"figure written to {draw_figure(figure, found, about, output, against, tags[0] if tags else None)}"
+        )
 
 
 def _make_labels(about: Sequence[dict[str, Any]]) -> list[str]:
@@ -145,17 +169,14 @@ def _find_best(
 
 
 def _read_curves(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """Return the training loss and validation metrics by tag and run, one value per epoch."""
+    """Return all that was logged by tag and run, one value per epoch; runs that lack a tag have none."""
     from dlx.loggers import jsonl
 
     records = {
         label: jsonl.read_metrics(run.directory / "metrics.jsonl") for label, run in zip(labels, found, strict=True)
     }
-    tags = {tag for run in records.values() for one in run for tag in one}
-    return {
-        tag: {label: _average_by_epoch(run, tag) for label, run in records.items()}
-        for tag in sorted(tag for tag in tags if tag.startswith("val/") or tag == "train/loss")
-    }
+    tags = {tag for run in records.values() for one in run for tag in one if "/" in tag}
+    return {tag: {label: _average_by_epoch(run, tag) for label, run in records.items()} for tag in sorted(tags)}
 
 
 def _curve_rows(values: dict[str, dict[str, list[float]]]) -> Rows:
@@ -179,10 +200,16 @@ def _plot_curves(
     from dlx.terminal.plot import plot
 
     best = {name.replace("best_", "") for one in about for name in one.get("metrics") or {} if "/best_" in name}
-    for tag in tags or [tag for tag in values if tag in best or tag == "train/loss"]:
-        lines = {run: list(enumerate(curve, 1)) for run, curve in values[tag].items() if len(curve) > 1}
+    for chart in tags or [tag for tag in values if tag in best or tag == "train/loss"]:
+        together = chart.split(",")
+        lines = {
+            run if len(together) == 1 else f"{tag} {run}" if len(about) > 1 else tag: list(enumerate(curve, 1))
+            for tag in together
+            for run, curve in values[tag].items()
+            if len(curve) > 1
+        }
         if lines:
-            print("", *plot(lines, f"{tag} by epoch"), sep="\n")
+            print("", *plot(lines, f"{', '.join(together)} by epoch"), sep="\n")
 
 
 def _average_by_epoch(records: Sequence[dict[str, Any]], tag: str) -> list[float]:
