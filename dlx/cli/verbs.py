@@ -10,6 +10,7 @@ VERBS = {
     "visualize": "what a run's network sees: dlx visualize RUN [INPUT] --method saliency,grad_cam",
     "list": "what there is to choose from: dlx list models --fits dataset=mnist",
     "info": "layers, shapes, parameters and multiply-adds, without training: dlx info model=lenet5",
+    "explain": "the arithmetic of a layer, step by step: dlx explain conv --size 7 --kernel 3 --stride 2",
     "check": "compose, build and take one step, leaving nothing behind: dlx check model=lenet5, or --all",
     "runs": "the runs below outputs/, filtered and sorted: dlx runs --where model=mlp --best test/accuracy",
     "compare": "runs side by side: dlx compare RUN RUN",
