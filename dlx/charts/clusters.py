@@ -14,7 +14,7 @@ from dlx.figures.axes import make_panels
 from dlx.figures.figures import make_colours, render_figure
 from dlx.models.interfaces import Centred
 
-RESOLUTION = 200  # points of the grid on each side
+RESOLUTION = 150  # points of the grid on each side
 MOST = 2000  # examples of a silhouette, which takes the distances of all pairs
 LARGEST = 12  # clusters that the elbow goes to
 MAX_CENTRES = 200  # that are drawn

@@ -14,7 +14,7 @@ from dlx.figures.axes import make_panels
 from dlx.figures.figures import render_figure
 
 REPEATS = 5  # shufflings of each feature
-MAX_CALLS = 400_000  # examples that the model answers for all shufflings together
+MAX_CALLS = 100_000  # examples that the model answers for all shufflings together
 MAX_FEATURES = 1024
 SHOWN = 20  # features that are drawn; the table has all
 

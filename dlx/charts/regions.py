@@ -11,7 +11,7 @@ from dlx.charts.plane import Plane, make_plane
 from dlx.charts.study import Study
 from dlx.figures.figures import make_colours
 
-RESOLUTION = 200  # points of the grid on each side
+RESOLUTION = 150  # points of the grid on each side
 MAX_VALUES = 2**22  # inputs' values in a whole grid: of large images it is coarser
 MAX_SHOWN = 400  # training examples that are drawn
 LINES_OF = 3  # examples whose neighbours are marked

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("model", SOME)
-def test_draws_or_says_what_it_needs(model, train):
+def test_draws_or_says_what_it_needs(model, train, monkeypatch):
+    for name, value in {"regions.RESOLUTION": 30, "clusters.RESOLUTION": 30, "importances.MAX_CALLS": 2000}.items():
+        monkeypatch.setattr(f"dlx.charts.{name}", value)
     run = train("run", f"model={model}", *small(model), "trainer.max_steps=2", "dataset.limit=64", "trainer.batch=32",
                 "trainer.test=false", "trainer.pictures=false", "logger=[]")  # fmt: skip
     parts = api.load(run.directory).parts
