@@ -1,6 +1,7 @@
 """Receptive fields: how many rows of the image a unit of each layer sees, found in one forward pass.
 
-A window of k inputs that are j rows of the image apart makes a field r into r + (k - 1)·j. Branches count by the widest.
+A window of k inputs that are j rows of the image apart makes a field r into r + (k - 1)·j.
+Branches count by the widest.
 A. Araujo, W. Norris, J. Sim, "Computing receptive fields of convolutional neural networks", Distill 2019.
 """
 
