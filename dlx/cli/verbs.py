@@ -11,6 +11,7 @@ VERBS = {
     "list": "what there is to choose from: dlx list models --fits dataset=mnist",
     "describe": "what the data is, before anything trains: dlx describe dataset=csv dataset.path=FILE.csv",
     "info": "layers, shapes, parameters and multiply-adds, without training: dlx info model=lenet5",
+    "explain": "the arithmetic of a layer, step by step: dlx explain conv --size 7 --kernel 3 --stride 2",
     "check": "compose, build and take one step, leaving nothing behind: dlx check model=lenet5, or --all",
     "runs": "the runs below outputs/, filtered and sorted: dlx runs --where model=mlp --best test/accuracy",
     "compare": "runs side by side: dlx compare RUN RUN",

@@ -168,7 +168,7 @@ def plot_scatter(
     else:
         label = labels.detach().cpu().numpy()
         classes = sorted(set(label.tolist()))
-        for k, colour in zip(classes, _make_colours(len(classes)), strict=True):
+        for k, colour in zip(classes, make_colours(len(classes)), strict=True):
             name = str(names[k]) if names is not None and k < len(names) else str(k)
             axes.scatter(*(v[label == k] for v in (x, y)), s=size, color=colour, alpha=0.8, linewidths=0, label=name)
         if 1 < len(classes) <= 26:
@@ -196,7 +196,7 @@ def plot_lines(
         points: names of the curves whose points are marked.
     """
     figure, axes = make_axes((7.2, 4.5), title)
-    for (name, (across, up)), colour in zip(curves.items(), _make_colours(len(curves)), strict=True):
+    for (name, (across, up)), colour in zip(curves.items(), make_colours(len(curves)), strict=True):
         marker = "o" if name in points else None
         axes.plot(_to_numpy(across), _to_numpy(up), label=name, color=colour, linewidth=1.8, marker=marker)
     axes.set_xlabel(x)
@@ -215,7 +215,8 @@ def _to_numpy(values: Any) -> Any:
     return values.detach().float().cpu().numpy() if isinstance(values, Tensor) else values
 
 
-def _make_colours(number: int) -> list[Any]:
+def make_colours(number: int) -> list[Any]:
+    """Return colours that can be told apart: matplotlib's own, or beyond ten of them a rainbow's."""
     from matplotlib import colormaps
 
     if number <= 10:

@@ -14,6 +14,7 @@ from dlx.errors import UsageError
 from dlx.instantiate import build
 from dlx.models.freezing import freeze
 from dlx.runs.saved import copy_config
+from dlx.trained.receptive_field import find_receptive_fields
 
 
 class Layer(NamedTuple):
@@ -24,6 +25,7 @@ class Layer(NamedTuple):
     output: list[int] | None  # of one example; None if the forward pass did not reach it
     parameters: int
     macs: int | None
+    receptive_field: int | None = None  # rows of the image that a unit of the output sees; None where it is no image
 
 
 class Summary(NamedTuple):
@@ -119,6 +121,7 @@ def trace(model: nn.Module, x: Tensor) -> Summary:
         torch.backends.mkldnn.set_flags(_enabled=onednn)
         for hook in hooks:
             hook.remove()
+    fields = find_receptive_fields(model, x) if any(isinstance(m, nn.Conv2d) for m in layers.values()) else {}
     flops = {name.partition(".")[2]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     return Summary(
         model=type(model).__name__,
@@ -134,6 +137,7 @@ def trace(model: nn.Module, x: Tensor) -> Summary:
                 outputs.get(name),
                 sum(p.numel() for p in module.parameters(recurse=_is_leaf(module))),
                 flops.get(name, 0) // 2 if total is not None and _is_leaf(module) else None,
+                fields.get(name),
             )
             for name, module in layers.items()
         ],

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
+from dlx.cli.figures import check_figure, draw_figure, find_finished
 from dlx.errors import UsageError
 from dlx.runs.query import find_directions
 from dlx.runs.rundir import Run, find_run
@@ -15,10 +17,28 @@ Rows = list[dict[str, Any]]
 
 
 @click.command("compare")
-@click.argument("names", nargs=-1, required=True, metavar="RUN RUN...")
-@click.option("--curve", "tags", multiple=True, metavar="METRIC", help="Which to draw, such as val/loss; repeatable.")
+@click.argument("names", nargs=-1, metavar="RUN RUN...")
+@click.option("--sweep", metavar="NAME", help="The finished runs of a sweep, or of a multirun's directory, too.")
+@click.option(
+    "--curve",
+    "tags",
+    multiple=True,
+    metavar="METRIC[,METRIC]",
+    help="Which to draw, such as val/loss: any tag that the runs have; several in one chart; repeatable.",
+)
+@click.option("--figure", metavar="NAME", help="A chart of each model side by side: regions, … (docs/pictures.md).")
+@click.option("--against", metavar="KEY", help="The number on validation_curve's axis, where runs differ in several.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where --figure goes. Default: compare_NAME.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON map.")
-def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> None:
+def command(
+    names: tuple[str, ...],
+    sweep: str | None,
+    tags: tuple[str, ...],
+    figure: str | None,
+    against: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Settings and versions that differ, metrics side by side, and the curves over each other.
 
     RUN is a directory, a run's id, or `last`. One RUN alone is shown in full. Without --curve the training loss is
@@ -26,22 +46,34 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
     """
     from dlx.terminal import terminal
 
+    if figure is not None:
+        check_figure(figure)
+    elif output is not None:
+        raise UsageError(f"-o {output} was given without --figure; type --figure regions too")
     found = list({run.directory.resolve(): run for run in map(find_run, names)}.values())
-    if len(found) < len(names):
+    if sweep is not None:
+        found += [
+            run for run in find_finished(sweep) if run.directory.resolve() not in {r.directory.resolve() for r in found}
+        ]
+    if not found:
+        raise UsageError("no RUN was given; needed: one or more runs; type dlx compare RUN RUN, or --sweep NAME")
+    if sweep is None and len(found) < len(names):
         raise UsageError(f"{' '.join(names)} was given, which names a run twice; needed: different runs")
     about = [run.read() for run in found]
     labels = _make_labels(about)
     values = _read_curves(found, labels)
-    unknown = [tag for tag in tags if tag not in values]
+    unknown = [tag for tag in ",".join(tags).split(",") if tags and tag not in values]
     if unknown:
         near = ", ".join(values) or "no curves"
         raise UsageError(f"--curve {unknown[0]} was given; these runs have {near}")
+    usual = {tag: curves for tag, curves in values.items() if tag.startswith("val/") or tag == "train/loss"}
+    asked = {tag: values[tag] for tag in ",".join(tags).split(",")} if tags else usual
     parts = {
         "runs": _run_rows(found, about, labels),
         "settings": _setting_rows(found, labels),
         "versions": _diff_rows([_get_versions(one) for one in about], labels, "package"),
         "metrics": _metric_rows(about, labels),
-        "curves": _curve_rows(values),
+        "curves": _curve_rows(asked),
     }
     if as_json:
         for row in parts["curves"]:
@@ -55,7 +87,11 @@ def command(names: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> Non
         if rows:
             terminal.print_line(f"\n{name}" if name != "runs" else name)
             terminal.print_table(rows)
-    _plot_curves(values, about, tags)
+    _plot_curves(asked, about, tags)
+    if figure is not None:
+        terminal.print_note(
+            f"figure written to {draw_figure(figure, found, about, output, against, tags[0] if tags else None)}"
+        )
 
 
 def _make_labels(about: Sequence[dict[str, Any]]) -> list[str]:
@@ -133,17 +169,26 @@ def _find_best(
 
 
 def _read_curves(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """Return the training loss and validation metrics by tag and run, one value per epoch."""
+    """Return all that was logged by tag and run, one value per epoch; runs that lack a tag have none."""
     from dlx.loggers import jsonl
 
     records = {
         label: jsonl.read_metrics(run.directory / "metrics.jsonl") for label, run in zip(labels, found, strict=True)
     }
-    tags = {tag for run in records.values() for one in run for tag in one}
+    tags = {tag for run in records.values() for one in run for tag in one if "/" in tag}
+    plans = {label: _plan_epoch(run.read()) for label, run in zip(labels, found, strict=True)}
     return {
-        tag: {label: _average_by_epoch(run, tag) for label, run in records.items()}
-        for tag in sorted(tag for tag in tags if tag.startswith("val/") or tag == "train/loss")
+        tag: {label: _average_by_epoch(run, tag, *plans[label]) for label, run in records.items()}
+        for tag in sorted(tags)
     }
+
+
+def _plan_epoch(about: dict[str, Any]) -> tuple[int, float]:
+    """Return an epoch's steps, and the weight of the last among them: its batch may be smaller than the others."""
+    examples, batch = (about.get("examples") or {}).get("train"), about.get("global_batch") or about.get("batch")
+    if not isinstance(examples, int) or not isinstance(batch, int) or batch < 1:
+        return 0, 1.0  # not known of older runs
+    return -(-examples // batch), (examples % batch or batch) / batch
 
 
 def _curve_rows(values: dict[str, dict[str, list[float]]]) -> Rows:
@@ -168,18 +213,37 @@ def _plot_curves(
     from dlx.terminal.terminal import print_line
 
     best = {name.replace("best_", "") for one in about for name in one.get("metrics") or {} if "/best_" in name}
-    for tag in tags or [tag for tag in values if tag in best or tag == "train/loss"]:
-        lines = {run: list(enumerate(curve, 1)) for run, curve in values[tag].items() if len(curve) > 1}
+    for chart in tags or [tag for tag in values if tag in best or tag == "train/loss"]:
+        together = chart.split(",")
+        lines = {
+            run if len(together) == 1 else f"{tag} {run}" if len(about) > 1 else tag: list(enumerate(curve, 1))
+            for tag in together
+            for run, curve in values[tag].items()
+            if len(curve) > 1
+        }
         if lines:
-            print_line("\n".join(["", *plot(lines, f"{tag} by epoch")]))
+            print_line("\n".join(["", *plot(lines, f"{', '.join(together)} by epoch")]))
 
 
-def _average_by_epoch(records: Sequence[dict[str, Any]], tag: str) -> list[float]:
-    """Return the mean of a tag in each epoch. An epoch's last line is the first that counts it as finished."""
+def _average_by_epoch(
+    records: Sequence[dict[str, Any]], tag: str, steps: int = 0, last_weight: float = 1.0
+) -> list[float]:
+    """Return the mean of a tag in each epoch. An epoch's last line is the first that counts it as finished.
+
+    Args:
+        records: of metrics.jsonl.
+        tag: one of theirs.
+        steps: of an epoch.
+        last_weight: of the last of them, where all of an epoch were logged, as run.json's means have it.
+    """
     by_epoch: dict[int, list[float]] = {}
     finished = 0
     for one in records:
         if tag in one:
             by_epoch.setdefault(finished, []).append(float(one[tag]))
         finished = int(one["epoch"])
-    return [sum(values) / len(values) for values in by_epoch.values()]
+    means = []
+    for values in by_epoch.values():
+        last = last_weight if len(values) == steps else 1.0
+        means.append((sum(values[:-1]) + last * values[-1]) / (len(values) - 1 + last))
+    return means

@@ -33,6 +33,7 @@ def command(overrides: tuple[str, ...], as_json: bool) -> None:
             "output": format_shape(layer.output),
             "parameters": layer.parameters or None,
             "multiply-adds": layer.macs or None,
+            **({"receptive field": layer.receptive_field} if layer.receptive_field else {}),
         }
         for layer in summary.layers
     ]

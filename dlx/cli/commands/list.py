@@ -39,10 +39,14 @@ PLUGINS: dict[str, dict[str, tuple[str, str | None]]] = {
 @click.option(
     "--fits", metavar="dataset=NAME|model=NAME", help="Models that fit a dataset, or datasets that fit a model."
 )
+@click.option("--family", metavar="NAME", help="A table of named networks: convolutional.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @click.option("--config-dir", "-cd", metavar="DIR", help="A further directory of configuration files.")
-def command(group: str | None, fits: str | None, as_json: bool, config_dir: str | None) -> None:
+def command(group: str | None, fits: str | None, family: str | None, as_json: bool, config_dir: str | None) -> None:
     """Show the catalogue."""
+    if family is not None:
+        _print_family(group, family, as_json)
+        return
     add_cwd_to_sys_path()
     catalogue = Catalogue(find_search_path(config_dir))
     if group == METRICS:
@@ -64,6 +68,25 @@ def command(group: str | None, fits: str | None, as_json: bool, config_dir: str 
         )
     if fits and not entries:
         click.echo(f"nothing fits {fits}")
+
+
+def _print_family(group: str | None, family: str, as_json: bool) -> None:
+    """Print a table of a family of named networks."""
+    from dlx.cli.families import FAMILIES
+    from dlx.terminal import terminal
+
+    if group not in (None, "models", "model") or family not in FAMILIES:
+        raise UsageError(
+            f"--family {family} was given for {group or 'everything'}; needed: {join_names(FAMILIES)}, of models; type "
+            "dlx list models --family convolutional"
+        )
+    if as_json:
+        click.echo(json.dumps([one._asdict() for one in FAMILIES[family]], indent=2, ensure_ascii=False))
+        return
+    rows = [one._asdict() for one in FAMILIES[family]]
+    terminal.print_table([{"model": row["model"], **{key: row[key] for key in ("year", "depth")},
+                           "parameters": f"{row['parameters']:,}", "multiply-adds": f"{row['macs']:,}",
+                           "image": f"{row['size']}²", "source": row["source"]} for row in rows])  # fmt: skip
 
 
 def _print_metrics(catalogue: Catalogue, as_json: bool) -> None:

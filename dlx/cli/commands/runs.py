@@ -38,7 +38,7 @@ def command(
     if figure is not None and by is None:
         raise UsageError("--figure was given without --by; needed: the keys to group by; type --by model")
     wanted = [_parse_condition(given) for given in conditions]
-    root = _find_sweep(sweep) if sweep is not None else root
+    root = find_sweep(sweep) if sweep is not None else root
     found = [(run, about) for run, about in read_runs(root) if _matches(run, about, wanted)]
     found.sort(key=lambda pair: str(pair[1].get("started", "")), reverse=True)
     if by is not None:
@@ -62,7 +62,7 @@ def command(
         terminal.print_note(f"no run below {root}/" + (" fits" if wanted else "; type dlx train"))
 
 
-def _find_sweep(name: str) -> Path:
+def find_sweep(name: str) -> Path:
     """Return the directory of a sweep.
 
     Raises:

@@ -5,16 +5,24 @@ from typing import Any
 
 import click
 
+from dlx.charts import CHARTS
 from dlx.cli.arguments import split_input
 from dlx.errors import UsageError
 from dlx.interpretability import METHODS
 from dlx.runs.rundir import Run, find_run
 
+MAX_ROWS, MAX_LINES = 20, 40  # of a table and a text that the screen shows
+
 
 @click.command("visualize")
 @click.argument("name", metavar="RUN")
 @click.argument("words", nargs=-1, metavar="[INPUT] [KEY=VALUE]...")
-@click.option("--method", default="all", show_default=True, help=f"Some of {','.join(METHODS)}, or all that suit.")
+@click.option(
+    "--method",
+    default="all",
+    show_default=True,
+    help=f"Some of {','.join((*METHODS, *CHARTS))}, a chart of your own (mine.Chart), or all that suit.",
+)
 @click.option("--layer", help="Default: the last convolution, or every layer, as suits the method.")
 @click.option("--class", "label", help="The class that is explained, by name or number. Default: the one predicted.")
 @click.option("--unit", type=click.IntRange(min=0), help="A map or unit of --layer, for deconvnet and maximization.")
@@ -62,10 +70,13 @@ def command(
         terminal.print_note(f"{number} of {len(given.x)} examples are shown; type -n {len(given.x)} for all")
     asked = choice.Choice(layer, choice.parse_class(label, dataset.names, dataset.classes), unit)
     raw = None if given is None else given.x
-    seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number)
-    for reason in seen.skipped:
-        terminal.print_note(f"left out: {reason}")
+    about = run.read()
+    title = " · ".join(str(about[key]) for key in ("model", "dataset") if about.get(key))
+    seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number, title)
+    if seen.skipped:
+        terminal.print_note(f"left out: {', '.join(seen.skipped)}; --method {seen.skipped[0]} says why")
     _save_pictures(seen.pictures, run, output)
+    _save_words(seen.tables, seen.texts, output or run.directory / "figures")
 
 
 def _parse_methods(text: str) -> list[str]:
@@ -73,10 +84,14 @@ def _parse_methods(text: str) -> list[str]:
 
     wanted = list(dict.fromkeys(word.strip() for word in text.split(",")))
     for word in wanted:
-        if word not in (*METHODS, "all"):
-            near = find_closest(word, METHODS)
+        known = (*METHODS, *CHARTS)
+        if word not in (*known, "all") and "." not in word:
+            near = find_closest(word, known)
             guess = f"did you mean {near}? " if near else ""
-            raise UsageError(f"--method {word} was given; {guess}needed: some of {','.join(METHODS)}, or all")
+            raise UsageError(
+                f"--method {word} was given; {guess}needed: some of {','.join(known)}, all, or a chart of your own, "
+                "MODULE.CLASS"
+            )
     return wanted
 
 
@@ -105,3 +120,28 @@ def _save_pictures(pictures: dict[str, Any], run: Run, output: Path | None) -> N
     except OSError as error:
         raise UsageError(f"{folder} cannot be written ({error.strerror}); type -o with another place") from error
     terminal.print_note(written)
+
+
+def _save_words(tables: dict[str, list[dict[str, Any]]], texts: dict[str, str], folder: Path) -> None:
+    """Print tables, and write them as CSV files; write texts, and print them where they are short."""
+    import csv
+
+    from dlx.terminal import terminal
+
+    for name, rows in tables.items():
+        print(f"\n{name}")
+        terminal.print_table(rows[:MAX_ROWS])
+        path = folder / f"visuals_{name.replace('/', '_')}.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        more = f" ({MAX_ROWS} of {len(rows)} rows are shown)" if len(rows) > MAX_ROWS else ""
+        terminal.print_note(f"table written to {path}{more}")
+    for name, text in texts.items():
+        path = folder / f"visuals_{name.replace('/', '_')}.txt"
+        path.write_text(text, encoding="utf-8")
+        lines = text.splitlines()
+        print(f"\n{name}", *lines[:MAX_LINES], sep="\n")
+        more = f" ({MAX_LINES} of {len(lines)} lines are shown)" if len(lines) > MAX_LINES else ""
+        terminal.print_note(f"text written to {path}{more}")

@@ -42,7 +42,7 @@ def pixels(path):
 
 def test_all_methods_to_figures_and_tensorboard(copied):
     before = events(copied)
-    dlx("visualize", copied.directory, "-n", 2)
+    dlx("visualize", copied.directory, "-n", 2, "--method", ",".join(METHODS))
     names = {path.stem for path in (copied.directory / "figures").glob("visuals_*.png")}
     single = {f"visuals_{method}" for method in METHODS if method not in ("filters", "activations")}
     assert names == single | {
@@ -151,13 +151,13 @@ def test_networks_without_convolutions(mine):
     [
         (["model=naive_bayes"], "through which no gradient flows"),
         (["model=mlp", "dataset=iris"], "needed: images"),
-        (["model=rbm", "dataset.limit=64"], "no method suits the model RBM"),
+        (["model=rbm", "dataset.limit=64"], "needs a classifier"),
     ],
 )
 def test_what_cannot_be_seen_through(tmp_path, words, message):
     run = trained(tmp_path / "run", *words, "trainer.epochs=1", "logger=[]")
     with pytest.raises(UsageError, match=message):
-        dlx("visualize", run.directory)
+        dlx("visualize", run.directory, "--method", "saliency")
 
 
 @pytest.mark.parametrize(
