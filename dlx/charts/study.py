@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dlx.datasets.dataset import Dataset, Generated, Split
+from dlx.datasets.dataset import Dataset
+from dlx.datasets.splits import Generated, Split
 from dlx.errors import UsageError
 from dlx.models.interfaces import Pipelined, Probabilistic
 

@@ -52,7 +52,8 @@ class Graph(nn.Module):
         model: Any = self.model if lengths is None else WithLengths(self.model, lengths)
         columns = dict(self.task.predictions(model, x))
         if "reconstruction" in columns and self.preprocessing is not None:
-            columns["reconstruction"] = inverse_transform(columns["reconstruction"], self.preprocessing.dataset)
+            dataset: Any = self.preprocessing.dataset
+            columns["reconstruction"] = inverse_transform(columns["reconstruction"], dataset)
         if isinstance(self.task, Classification):  # the scores of the classes come first
             scores = {"probability": columns["probability"]} if "probability" in columns else {"score": model(x)}
             columns = {**scores, **columns}
