@@ -49,10 +49,12 @@ def command(
 
     run = find_run(name)
     config = load_trusted_config(run, overrides, INFERENCE_KEYS, "evaluate")
+    from dlx.metrics import list_declared
     from dlx.parts import load_trained
     from dlx.trained import outputs
     from dlx.trained import reports as files
     from dlx.trained.trained import measure, report, with_ais
+    from dlx.training.units import remark_measured
 
     if output is not None and not reports:
         raise UsageError("-o was given without --report; needed: both, or neither; type --report")
@@ -64,6 +66,9 @@ def command(
     for text in parts.dataset.notes:
         if text not in said:
             terminal.print_note(text)
+    declared = [*parts.task.list_metrics(), *list_declared(type(parts.model))]
+    if units := remark_measured(parts.dataset, metrics, declared):
+        terminal.print_note(units)
     found = report(parts, split) if reports else None
     written = [] if found is None else files.write(output or run.directory, split, metrics, found)
     if as_json:
