@@ -35,14 +35,24 @@ def _quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable:
-    """Train in-process: `train("name", "model=rbm", …)` gives the Run in `tmp_path/name`."""
+    """Train in-process: `train("name", "model=rbm", …)` gives the Run in `tmp_path/name`.
 
-    def run(name: str, *overrides: str):
+    With `stop` it ends after so many steps of a longer training, whose schedules it follows; a resume goes on.
+    """
+
+    def run(name: str, *overrides: str, stop: int | None = None):
         from dlx.config.compose import compose
         from dlx.run import train_in
+        from dlx.training.callbacks.callback import Callback
+
+        class Stop(Callback):
+            def on_step_end(self, trainer, values):
+                if trainer.step == stop:
+                    trainer.stop("the test", status="interrupted")
 
         config = compose(["trainer.device=cpu", "trainer.threads=1", *overrides])
-        return train_in(tmp_path / name, config, {"overrides": list(overrides)})
+        callbacks = [] if stop is None else [Stop()]
+        return train_in(tmp_path / name, config, {"overrides": list(overrides)}, callbacks=callbacks)
 
     return run
 

@@ -290,15 +290,8 @@ def test_the_metric_that_represents_a_run(metrics, key):
     ],
 )
 def test_a_plateau_goes_by_the_direction_of_its_metric(words, metric, mode, train):
-    short = (
-        "trainer.epochs=8",
-        "optimizer.lr=1e-3",
-        "scheduler=plateau",
-        "scheduler.patience=0",
-        "dataset.limit=300",
-        *QUIET,
-    )
-    run = train("run", *words, *short)
+    short = ("trainer.epochs=8", "scheduler=plateau", "scheduler.patience=0", "dataset.limit=300", *QUIET)
+    run = train("run", *words, *short, "optimizer.lr=1e-3")
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1e-3)
     truth = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode=mode, factor=0.1, patience=0)
     records = [one for one in jsonl.read_metrics(run.directory / "metrics.jsonl") if f"val/{metric}" in one]

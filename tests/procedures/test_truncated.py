@@ -173,8 +173,8 @@ def test_resumed_equals_uninterrupted(train, resume, tmp_path):
     words += ["dataset.length=32", "trainer.batch=16", "trainer.epochs=2", "model.hidden=8", "model.dropout=0.5"]
     words += ["procedure.diagnose=gradients", "procedure.clip_norm=1", "scheduler=one_cycle", "optimizer=momentum"]
     straight = train("straight", *words)
-    stopped = train("stopped", *words, "trainer.max_steps=3")
-    resume(stopped, trainer__max_steps=None)
+    stopped = train("stopped", *words, stop=3)
+    resume(stopped)
     one, two = (load(run.checkpoints / "last.pt") for run in (straight, stopped))
     assert all(same(one[part], two[part]) for part in ("model", "procedure", "trainer", "random"))
     assert (stopped.directory / "figures" / "gradients.png").exists()

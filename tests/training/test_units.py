@@ -12,14 +12,8 @@ SHORT = ("trainer.epochs=1", "trainer.pictures=false")
 PLAIN = "not in the data's own units"
 # What is measured on inputs, whatever the task is called; targets and series are brought back to their own units.
 OF_INPUTS = {
-    "squared_error",
-    "reconstruction_error",
-    "sampled_reconstruction_error",
-    "pca_squared_error",
-    "inertia",
-} | {
-    "squared_distance",
-    "quantisation_error",
+    *("squared_error", "reconstruction_error", "sampled_reconstruction_error", "pca_squared_error"),
+    *("inertia", "squared_distance", "quantisation_error"),
 }
 
 
@@ -63,9 +57,8 @@ def test_plan_says_so_where_the_inputs_are_scaled(words, names, table, train):
 def test_unscaled_reconstruction_is_measured_in_the_units_of_the_file(table, train):
     from sklearn.decomposition import PCA
 
-    run = train(
-        "run", *table, "dataset.scale=none", "model=pca", "model.estimator.n_components=2", "dataset.test=0", *SHORT
-    )
+    words = ("dataset.scale=none", "model=pca", "model.estimator.n_components=2", "dataset.test=0")
+    run = train("run", *table, *words, *SHORT)
     parts = load(run)
     x, val = (parts.dataset.splits[name].x.double().numpy() for name in ("train", "val"))
     pca = PCA(2).fit(x)
@@ -81,7 +74,7 @@ def load(run):
 
 
 def test_every_model_whose_metrics_are_of_inputs_says_so(train):
-    """Over the registry: what a task or model declares in the inputs' units is in a remark of its own on scaled data."""
+    """Over the registry: a metric in the inputs' units is remarked on where these are scaled."""
     from dlx.config.compose import compose
     from dlx.parts import assemble
     from dlx.run import declared_metrics
@@ -101,7 +94,8 @@ def test_every_model_whose_metrics_are_of_inputs_says_so(train):
         if not any(metric.unit.startswith("input") and metric.direction for metric in declared):
             continue  # those of its pretraining alone
         said = remark_scaled_inputs(parts.dataset, parts.model, declared)
-        assert said and PLAIN in said, name
+        assert said is not None, name
+        assert PLAIN in said
         checked.append(name)
     assert {"autoencoder", "pca", "rbm", "kmeans", "self_organizing_map"} <= set(checked)
 
@@ -112,6 +106,5 @@ def test_evaluate_says_so(capsys, train):
     with pytest.raises(SystemExit) as stop:
         main(["evaluate", str(train("pca", "model=pca", *SHORT).directory)])
     assert not stop.value.code
-    assert "mse, squared_error: of the inputs as the model sees them (dataset.scale=unit)" in "".join(
-        capsys.readouterr()
-    )
+    printed = "".join(capsys.readouterr())
+    assert "mse, squared_error: of the inputs as the model sees them (dataset.scale=unit)" in printed

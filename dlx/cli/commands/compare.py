@@ -136,12 +136,11 @@ def _read_curves(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[
     """Return the training loss and validation metrics by tag and run, one value per epoch."""
     from dlx.loggers import jsonl
 
-    records = {
-        label: jsonl.read_metrics(run.directory / "metrics.jsonl") for label, run in zip(labels, found, strict=True)
-    }
+    runs = dict(zip(labels, found, strict=True))
+    records = {label: jsonl.read_metrics(run.directory / "metrics.jsonl") for label, run in runs.items()}
     tags = {tag for run in records.values() for one in run for tag in one}
     return {
-        tag: {label: _average_by_epoch(run, tag) for label, run in records.items()}
+        tag: {label: _average_by_epoch(records[label], tag, *_get_batches(run)) for label, run in runs.items()}
         for tag in sorted(tag for tag in tags if tag.startswith("val/") or tag == "train/loss")
     }
 
@@ -173,12 +172,32 @@ def _plot_curves(
             print("", *plot(lines, f"{tag} by epoch"), sep="\n")
 
 
-def _average_by_epoch(records: Sequence[dict[str, Any]], tag: str) -> list[float]:
-    """Return the mean of a tag in each epoch. An epoch's last line is the first that counts it as finished."""
-    by_epoch: dict[int, list[float]] = {}
+def _get_batches(run: Run) -> tuple[int, int]:
+    """Return how many examples a step of a run has, and the last step of an epoch; 1 and 1 where it is not known."""
+    from omegaconf import OmegaConf
+
+    about = run.read()
+    given = about.get("global_batch") or OmegaConf.select(
+        OmegaConf.load(run.directory / "config.yaml"), "trainer.batch"
+    )
+    examples = about.get("examples", {}).get("train")
+    if not isinstance(given, int) or not examples:
+        return 1, 1
+    return given, examples % given or given
+
+
+def _average_by_epoch(records: Sequence[dict[str, Any]], tag: str, batch: int, last: int) -> list[float]:
+    """Return the mean of a tag in each epoch, by examples: `batch` in a step, `last` in the last one of an epoch.
+
+    An epoch's last line is the first that counts it as finished.
+    """
+    sums: dict[int, tuple[float, int]] = {}
     finished = 0
     for one in records:
+        epoch = int(one["epoch"])
         if tag in one:
-            by_epoch.setdefault(finished, []).append(float(one[tag]))
-        finished = int(one["epoch"])
-    return [sum(values) / len(values) for values in by_epoch.values()]
+            weight = last if epoch > finished else batch
+            total, count = sums.get(finished, (0.0, 0))
+            sums[finished] = (total + weight * float(one[tag]), count + weight)
+        finished = epoch
+    return [total / count for total, count in sums.values()]

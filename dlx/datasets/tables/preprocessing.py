@@ -1,18 +1,23 @@
 """Preprocessing of tables within an exported graph: numbers, and codes of categories, to scaled columns."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from dlx.datasets.preprocessing import Field, Preprocessing
+from dlx.datasets.preprocessing import Field, Preprocessing, Scaling
 from dlx.datasets.tables.features import Feature
 
-if TYPE_CHECKING:
-    from dlx.datasets.tables.csv import Csv
-
 GAP = -1  # the code of an empty cell
+
+
+class TableScaling(Scaling, Protocol):
+    """What preprocessing needs of a table besides."""
+
+    features: list[Feature]
+    missing: Literal["error", "drop", "mean"]
+    fill_values: Tensor  # (features,) float64
 
 
 class TablePreprocessing(Preprocessing):
@@ -22,9 +27,9 @@ class TablePreprocessing(Preprocessing):
     not see, where the run takes such values at all.
     """
 
-    dataset: "Csv"
+    dataset: TableScaling
 
-    def __init__(self, dataset: "Csv") -> None:
+    def __init__(self, dataset: TableScaling) -> None:
         super().__init__(dataset)
         self.numeric = [feature for feature in dataset.features if feature.values is None]
         self.categorical = [feature for feature in dataset.features if feature.values is not None]
