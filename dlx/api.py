@@ -21,6 +21,7 @@ from dlx.runs.trust import load_trusted_config
 from dlx.tasks.task import Task
 from dlx.trained import trained
 from dlx.trained.inputs import as_examples, as_inputs, read_inputs
+from dlx.trained.other_data import measure_other_file
 
 Array = np.ndarray | Tensor
 
@@ -91,7 +92,11 @@ class Trained:
         return self.parts.dataset.names
 
     def evaluate(self, split: str | None = None) -> dict[str, float]:
-        """Return the metrics of a split, named `split/metric`; None takes test, else val, else train."""
+        """Return the metrics of a split, named `split/metric`; None takes test, else val, else train.
+
+        Of another file than the run's own, `dataset.path=other.csv`, None takes all of it, as `test`.
+        """
+        measure_other_file(self._run, self.parts, self._overrides, split)
         return trained.measure(self.parts, split or self.parts.dataset.held_out)
 
     def predict(self, x: Any) -> Any:

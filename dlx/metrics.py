@@ -22,7 +22,8 @@ class Metric(NamedTuple):
     Args:
         name: without the split, such as `accuracy`; `*` and `[0-9]` stand for parts that vary, as in `top[0-9]*_error`.
         direction: max or min; None for what is reported and not optimised, such as a learning rate.
-        unit: such as nats, or data for that of the inputs or targets; empty for a bare number.
+        unit: such as nats; data for that of the data's targets or series; input for that of the inputs as a model sees
+            them, after scaling; empty for a bare number.
         meaning: one line.
     """
 
@@ -79,7 +80,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("impossible", "min", "", "part of the sequences whose probability is zero"),
     Metric("pseudo_log_likelihood", "max", "nats", "sum of each unit's log-probability, given all others"),
     Metric("reconstruction", "min", "nats", "mean of -log p(x | z)"),
-    Metric("reconstruction_error", "min", "data²", "mean squared distance to the reconstruction"),
+    Metric("reconstruction_error", "min", "input²", "mean squared distance to the reconstruction"),
     Metric("reconstruction_*", "min", "nats", "mean of -log p(x | z), named by the data's binarization"),
     Metric("kl", "min", "nats", "mean divergence of a code from the prior"),
     # sequences
@@ -92,14 +93,14 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("sequence_error", "min", "", "part of the sequences with an answer that is wrong"),
     # reconstruction
     Metric("explained_variance", "max", "", "part of the variance that is kept"),
-    Metric("squared_error", "min", "data²", "squared distance to the reconstruction, summed"),
+    Metric("squared_error", "min", "input²", "squared distance to the reconstruction, summed"),
     # clustering and maps
     Metric("adjusted_rand_index", "max", "", "agreement of clusters and labels, 0 by chance"),
     Metric("normalised_mutual_information", "max", "", "agreement of clusters and labels, from 0 to 1"),
     Metric("silhouette", "max", "", "how far clusters are apart for their width, from -1 to 1"),
-    Metric("inertia", "min", "data²", "squared distances to the clusters' centres, summed"),
-    Metric("squared_distance", "min", "data²", "mean squared distance to the nearest centre"),
-    Metric("quantisation_error", "min", "data", "mean distance to the nearest prototype"),
+    Metric("inertia", "min", "input²", "squared distances to the clusters' centres, summed"),
+    Metric("squared_distance", "min", "input²", "mean squared distance to the nearest centre"),
+    Metric("quantisation_error", "min", "input", "mean distance to the nearest prototype"),
     Metric("topographic_error", "min", "", "part of the examples whose two nearest units are no neighbours"),
     # memories
     Metric("overlap", "max", "", "mean of ⟨s, ξ⟩ / ⟨ξ, ξ⟩, of recalled state and pattern"),
@@ -116,7 +117,7 @@ CATALOGUE: tuple[Metric, ...] = (
     # training
     Metric("loss", "min", "", "what is minimised, or would be"),
     Metric("generative_error", "min", "", "how badly the way down predicts the layer below"),
-    Metric("sampled_reconstruction_error", "min", "data²", "mean squared distance to the fantasy"),
+    Metric("sampled_reconstruction_error", "min", "input²", "mean squared distance to the fantasy"),
     Metric("sparsity", "min", "", "mean distance of the units' activities from their target"),
     Metric("steps_per_second", "max", "1/s", "speed of the epoch"),
     # what is reported and not optimised
@@ -129,7 +130,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("importance_effective", None, "", "independent samples that the estimate of log p(x) is worth"),
     Metric("active_units", None, "", "dimensions of the code that depend on the data"),
     Metric("optimal_bits_per_sequence", None, "bits", "cost of the best possible answers"),
-    Metric("pca_squared_error", None, "data²", "squared error of so many principal components"),
+    Metric("pca_squared_error", None, "input²", "squared error of so many principal components"),
     Metric("clusters", None, "", "clusters that hold an example"),
     Metric("energy", None, "", "energy of the recalled state"),
     Metric("cue_energy", None, "", "energy of the cue"),
@@ -138,7 +139,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("diversity", None, "", "mean distance of samples over that of data: 1 if alike, 0 if collapsed"),
     Metric("discriminator_auc", None, "", "how often data scores above a sample: ½ if they cannot be told apart"),
     Metric("parzen_error", None, "nats", "standard error of parzen over the examples"),
-    Metric("parzen_sigma", None, "data", "width of the Gaussians"),
+    Metric("parzen_sigma", None, "", "width of the Gaussians, of images in [0, 1]"),
     Metric("discriminator_accuracy", None, "", "part of data and samples that the discriminator tells"),
     Metric("discriminator_loss", None, "", "loss of one player: says nothing by itself"),
     Metric("generator_loss", None, "", "loss of one player: says nothing by itself"),

@@ -40,35 +40,24 @@ def _quiet_place(tmp_path: Path, tmp_path_factory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable:
-    """Train in-process: `train("name", "model=rbm", …)` gives the Run in `tmp_path/name`."""
+    """Train in-process: `train("name", "model=rbm", …)` gives the Run in `tmp_path/name`.
 
-    def run(name: str, *overrides: str):
-        from dlx.config.compose import compose
-        from dlx.run import train_in
-
-        config = compose(["trainer.device=cpu", "trainer.threads=1", *overrides])
-        return train_in(tmp_path / name, config, {"overrides": list(overrides)})
-
-    return run
-
-
-@pytest.fixture
-def interrupt(tmp_path: Path, train: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Train until somebody stops the run after a step: `interrupt("name", 7, "model=rbm", …)` gives the Run.
-
-    `trainer.max_steps` would make another run of it: schedules end where the training does.
+    With `stop` it ends after so many steps of a longer training, whose schedules it follows; a resume goes on.
     """
 
-    def run(name: str, step: int, *overrides: str):
-        from dlx.distributed.group import SingleProcess
-        from dlx.errors import Interrupted
-        from dlx.runs.rundir import Run
+    def run(name: str, *overrides: str, stop: int | None = None):
+        from dlx.config.compose import compose
+        from dlx.run import train_in
+        from dlx.training.callbacks.callback import Callback
 
-        with monkeypatch.context() as patch:
-            patch.setattr(SingleProcess, "should_stop", lambda self, interrupt, taken: taken == step)
-            with pytest.raises(Interrupted):
-                train(name, *overrides)
-        return Run(tmp_path / name)
+        class Stop(Callback):
+            def on_step_end(self, trainer, values):
+                if trainer.step == stop:
+                    trainer.stop("the test", status="interrupted")
+
+        config = compose(["trainer.device=cpu", "trainer.threads=1", *overrides])
+        callbacks = [] if stop is None else [Stop()]
+        return train_in(tmp_path / name, config, {"overrides": list(overrides)}, callbacks=callbacks)
 
     return run
 

@@ -95,7 +95,7 @@ def test_names_are_unique_and_found_by_tag():
         assert find_metric(tag) == CATALOGUE[names.index("accuracy")]
     assert find_metric("val/top5_accuracy").name == "top[0-9]*_accuracy"
     assert find_metric("val/topographic_error").name == "topographic_error"  # itself before any pattern
-    assert find_metric("test/reconstruction_error").unit == "data²"
+    assert find_metric("test/reconstruction_error").unit == "input²"
     assert find_metric("val/best_elbo_static").direction == "max"
     assert find_metric("val/fid") is None
     own = Metric("best_*", "min")
@@ -291,7 +291,7 @@ def test_the_metric_that_represents_a_run(metrics, key):
 )
 def test_a_plateau_goes_by_the_direction_of_its_metric(words, metric, mode, train):
     short = ("trainer.epochs=8", "scheduler=plateau", "scheduler.patience=0", "dataset.limit=300", *QUIET)
-    run = train("run", *words, *short)
+    run = train("run", *words, *short, "optimizer.lr=1e-3")
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1e-3)
     truth = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode=mode, factor=0.1, patience=0)
     records = [one for one in jsonl.read_metrics(run.directory / "metrics.jsonl") if f"val/{metric}" in one]

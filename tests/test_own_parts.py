@@ -88,21 +88,21 @@ def test_own_metric_ranks_runs_searches_and_lowers_the_rate(place):
     done = dlx(place, "train", "task=calibrated", "scheduler=plateau", "trainer.epochs=3")
     assert done.returncode == 0, done.stderr
     assert "mode: min" in next(place.glob("outputs/digits/mlp/*/config.yaml")).read_text()
-    words = ("task=calibrated", "optimizer.lr=1e-5,1e-2", "trainer.epochs=3", "--metric", "val/brier")
-    done = dlx(place, "sweep", "brier", *words, "--sampler", "grid")
+    words = ("task=calibrated", "optimizer.lr=1e-5,1e-2", "trainer.epochs=3", "--metric", "val/squared_gap")
+    done = dlx(place, "sweep", "gap", *words, "--sampler", "grid")
     assert done.returncode == 0, done.stderr
     best = next(line for line in done.stdout.splitlines() if "dlx train" in line)
     assert "optimizer.lr=0.01" in best
     listed = dlx(place, "list", "metrics")
     assert "squared distance of probabilities and one-hot label  (yours)" in listed.stdout
-    undirected = dlx(place, "sweep", "other", *words[:3], "--metric", "val/brief")
+    undirected = dlx(place, "sweep", "other", *words[:3], "--metric", "val/squared_gab")
     assert undirected.returncode == 2
-    assert "did you mean val/brier?" in undirected.stderr
+    assert "did you mean val/squared_gap?" in undirected.stderr
     shutil.rmtree(place / "conf")
     (place / "mine.py").unlink()  # run.json says which way is better
-    ranked = json.loads(dlx(place, "runs", "--best", "test/brier", "--json").stdout)
-    assert ranked[0]["directions"]["test/brier"] == "min"
-    values = [about["metrics"]["test/brier"] for about in ranked]
+    ranked = json.loads(dlx(place, "runs", "--best", "test/squared_gap", "--json").stdout)
+    assert ranked[0]["directions"]["test/squared_gap"] == "min"
+    values = [about["metrics"]["test/squared_gap"] for about in ranked]
     assert len(values) == 3
     assert values == sorted(values)
     assert values[0] < 0.2 < 0.8 < values[-1]
@@ -123,7 +123,7 @@ def test_own_logger_goes_on_where_a_resumed_run_does(place):
     assert {name for name, *_ in rows} == {run.name}
     losses = {step: value for _, step, tag, value in rows if tag == "train/loss"}
     assert losses == pytest.approx({line["step"]: line["train/loss"] for line in lines if "train/loss" in line})
-    assert not json.loads((run / "run.json").read_text()).get("notes")
+    assert json.loads((run / "run.json").read_text())["notes"] == ["42 updates in all"]
     assert (run / "metrics.csv").is_file()
     wrong = dlx(place, "train", *words, "logger.sqlite.pth=x.db")
     assert wrong.returncode == 2

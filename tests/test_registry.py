@@ -41,11 +41,11 @@ def test_learns_saves_and_loads_afresh(model, train):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_resumed_equals_uninterrupted(model, train, interrupt, resume):
+def test_resumed_equals_uninterrupted(model, train, resume):
     straight = train("straight", f"model={model}", *small(model), *SHORT)
     steps = straight.read()["step"]
     cut = max(1, steps // 2 - 1)  # within the first epoch
-    stopped = interrupt("stopped", cut, f"model={model}", *small(model), *SHORT)
+    stopped = train("stopped", f"model={model}", *small(model), *SHORT, stop=cut)
     assert stopped.read()["step"] == cut
     resume(stopped)
     one, two = (load(run.checkpoints / "last.pt") for run in (straight, stopped))

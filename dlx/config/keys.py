@@ -48,18 +48,23 @@ class Keys:
 
     def __init__(self, tree: Mapping[str, Any], catalogue: Catalogue, origins: Origins) -> None:
         self.tree, self.catalogue, self.origins = tree, catalogue, origins
+        self.new_targets: set[tuple[str, ...]] = set()  # paths of a `_target_` that was typed where there was none
 
     def apply_target(self, word: Word) -> None:
         """Take over a `_target_` that was typed: the keys beside it are the new object's."""
         node, depth = self._walk(word.path[:-1])
         whole = depth == len(word.path) - 1
         if word.path[-1] == "_target_" and whole and isinstance(node, dict) and not word.is_sweep:
+            if "_target_" not in node:
+                self.new_targets.add(word.path)
             node["_target_"] = word.parsed.value()
 
     def check(self, word: Word) -> Problem | None:
         """Return what is wrong with a word's key; None for a good one."""
         if word.parsed.is_delete():
             return None if self.has(word.path) else self._report_unknown(word)
+        if word.path in self.new_targets:
+            return None  # it says by itself what the keys beside it are
         if self.has(word.path):
             if word.parsed.is_add():
                 return Problem(
@@ -71,8 +76,8 @@ class Keys:
         return self._report_unknown(word)
 
     def has(self, path: Sequence[str]) -> bool:
-        """Return whether the configuration has a key."""
-        return self._walk(path)[1] == len(path)
+        """Return whether the configuration has a key, before any is typed."""
+        return self._walk(path)[1] == len(path) and tuple(path) not in self.new_targets
 
     def is_settable(self, path: Sequence[str]) -> bool:
         """Return whether a key that the configuration lacks may be set: the object there takes it."""
@@ -81,6 +86,8 @@ class Keys:
         if not prefix or path[0] == "hydra":
             return False
         if isinstance(node, Mapping) and "_target_" in node:
+            if path[depth] == "_partial_" and (*prefix, "_target_") in self.new_targets:
+                return True
             signature = find_signature(node["_target_"])
             return signature is None or signature.is_open or path[depth] in get_settable_parameters(prefix, signature)
         # An empty or null mapping among an object's arguments has no keys to misspell.

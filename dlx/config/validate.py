@@ -229,7 +229,9 @@ class Validator:
             if not parameter.required or name in node:
                 continue
             if name in filled and path[0] != "procedure":
-                self._report(path, f"{path[0]} waits for its {name}", "write _partial_: true beside its _target_")
+                typed = self._find_typed((*path, "_target_"))
+                write = f"type {_join_path((*path, '_partial_'))}=true" if typed else "write _partial_: true"
+                self._report(path, f"{path[0]} waits for its {name}", f"{write} beside its _target_")
             elif name in filled and name in GROUPS and not self.config.get(name):
                 self._report((name,), f"{signature.target} needs an {name}", f"type {name}=adam (dlx list {name}s)")
             if name in filled:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets import files
+from dlx.datasets.checks import check_labels, infer_sizes
 from dlx.datasets.preprocessing import Preprocessing
 from dlx.datasets.splits import Generated, Part, Split, StepLayout, Stream, find_step_layout, split_stratified
 from dlx.datasets.state import Fitted
@@ -37,6 +38,7 @@ class Dataset(Fitted):
     """
 
     kind: str  # image, vector, sequence (of vectors), symbols (sequences of them); not set where only loading tells
+    is_whole = False  # whether nothing is held out, as `measure_whole` asks
     folders = False  # whether `inputs` reads a folder too
     fitted: ClassVar[tuple[str, ...]] = (
         *("kind", "shape", "classes", "outputs", "symbols", "names", "vocabulary", "columns"),
@@ -97,6 +99,16 @@ class Dataset(Fitted):
     def is_read(self) -> bool:
         """Whether the splits are in place."""
         return self._splits is not None
+
+    def measure_whole(self) -> None:
+        """Hold nothing out of data that is still to be read: all of it is the split `test`, unless it has one itself.
+
+        For data that nothing was learned from. The files of other splits are those of the old data, and left out.
+        """
+        self.is_whole, self.test, self.val, self.limit = True, 0, 0, None
+        for name in ("val_path", "test_path"):
+            if hasattr(self, name):
+                setattr(self, name, None)
 
     def count_examples(self, split: str) -> int:
         """Return how many examples a split has, without reading it for that."""
@@ -188,10 +200,12 @@ class Dataset(Fitted):
                 self.check_finite(part.x, f"the inputs of its {name} part")
             if isinstance(part, Split) and part.y is not None and part.y.is_floating_point():
                 self.check_finite(part.y, f"the targets of its {name} part")
-        self._infer_sizes(parts["train"])
+        infer_sizes(self, parts["train"])
         for part in parts.values():
-            self._check_labels(part)
+            check_labels(self, part)
         self.splits = dict(self._hold_out(parts))
+        if self.is_whole:
+            self._take_whole()
         for act in self._when_split:
             act(self.splits)
         train = self.splits["train"]
@@ -200,6 +214,18 @@ class Dataset(Fitted):
         self.finish_splits()
         self._describe_splits()
         self.undeclared = self.find_undeclared(before)
+
+    def _take_whole(self) -> None:
+        """Make all of the data the split `test`, unless it came with one."""
+        if "test" in self.splits:
+            self.note(
+                f"{self.source} has a split test of its own, which is measured: {len(self.splits['test']):,} examples"
+            )
+            return
+        whole = self.splits["test"] = self.splits["train"]
+        self.note(
+            f"{self.source}: nothing was learned from it, so that all of its {len(whole):,} examples are measured"
+        )
 
     def prepare(self, train: Split | Stream) -> None:
         """Fit what `transform` needs, and bring the splits into the form that it takes.
@@ -305,66 +331,6 @@ class Dataset(Fitted):
             f"{self.source}: {what} hold {float(values[row, *place])} at {where} (counted from 0; "
             f"{int(bad.sum())} such values in all); needed: finite numbers; correct or remove them"
         )
-
-    def _infer_sizes(self, train: Part) -> None:
-        """Infer the sizes from the training part: check those that were declared, and fill in those that were not."""
-        if len(train) == 0:
-            raise UsageError(f"{self.source} holds no examples; needed: at least one")
-        if isinstance(train, Generated):  # it declares what it makes
-            return
-        x, y = (train.x[0], train.y) if isinstance(train, Split) else (train.data[0][0], train.y)
-        if not hasattr(self, "kind"):
-            self.kind = {1: "vector", 3: "image"}.get(x.ndim, "sequence")
-        classes: int | None = None
-        if self.kind == "symbols":
-            classes = len(self.names) if self.names else None
-        elif y is not None and not y.is_floating_point():
-            classes = len(self.names) if self.names else int(y.max()) + 1
-        columns = y.shape[1:].numel() if y is not None and y.is_floating_point() else None
-        if columns and y is not None and self.kind == "sequence" and y.ndim == 3:  # targets of each step
-            columns = y.shape[2]
-        outputs = columns or classes or (x.shape[-1] if self.kind == "sequence" else x.numel())
-        symbols = len(self.vocabulary or self.names or ()) if self.kind == "symbols" else None
-        sizes = {"shape": tuple(x.shape), "classes": classes, "outputs": outputs, "symbols": symbols}
-        if self.is_fitted:
-            self._check_dtype(x)
-            if y is None or (classes is not None and classes <= (self.classes or 0)):
-                # Unlabelled, or without some of the classes: those of the training stay.
-                sizes = {"shape": tuple(x.shape)}
-        for name, actual in sizes.items():
-            declared = getattr(self, name)
-            if declared is not None and declared != actual:
-                shown = list(actual) if isinstance(actual, tuple) else "null" if actual is None else actual
-                wanted = list(declared) if isinstance(declared, tuple) else declared
-                if self.is_fitted:
-                    raise UsageError(
-                        f"{self.source}: {name} is {shown}; needed: {wanted}, as in the data that was trained on"
-                    )
-                raise UsageError(
-                    f"dataset.{name}={wanted} was given; {self.source} has {shown}; type dataset.{name}={shown}"
-                    if actual is not None
-                    else f"dataset.{name}={wanted} was given; {self.source} has no labels; type dataset.{name}=null"
-                )
-            setattr(self, name, actual)
-
-    def _check_dtype(self, x: Tensor) -> None:
-        """Refuse whole numbers where a run was trained on others, and the reverse: they would be scaled wrongly."""
-        if self.dtype is not None and x.is_floating_point() != self.dtype.is_floating_point:
-            told = [str(dtype).removeprefix("torch.") for dtype in (x.dtype, self.dtype)]
-            raise UsageError(f"{self.source} holds {told[0]}; needed: {told[1]}, as in the data that was trained on")
-
-    def _check_labels(self, part: Part) -> None:
-        """Refuse labels outside 0 … classes - 1, and a single class."""
-        y, classes = None if isinstance(part, Generated) else part.y, self.classes
-        if y is None or y.is_floating_point() or classes is None or self.kind == "symbols":
-            return
-        if classes < 2:
-            raise UsageError(f"{self.source} has one class only; needed: two or more, or another target")
-        if int(y.min()) < 0 or int(y.max()) >= classes:
-            wrong = int(((y < 0) | (y >= classes)).nonzero()[0])
-            raise UsageError(
-                f"{self.source}: row {wrong} has label {int(y[wrong])}; needed: labels from 0 to {classes - 1}"
-            )
 
     # -- splits ------------------------------------------------------------------------------------------------------
 

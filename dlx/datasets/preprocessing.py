@@ -32,8 +32,8 @@ class Field:
         return {"name": self.name, "dtype": dtype, "shape": list(self.shape), "meaning": self.meaning, **self.more}
 
 
-class Preprocessed(Protocol):
-    """What preprocessing needs of a dataset."""
+class Scaling(Protocol):
+    """What preprocessing needs of a dataset, which makes it: what was fitted, and the way there and back."""
 
     kind: str
     shape: tuple[int, ...] | None
@@ -45,13 +45,17 @@ class Preprocessed(Protocol):
     target_std: Tensor | None
 
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """What messages call the data."""
 
-    def random(self, train: bool) -> bool: ...
+    def random(self, train: bool) -> bool:
+        """Return whether `transform` draws."""
 
-    def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor: ...
+    def transform(self, x: Tensor, train: bool, generator: torch.Generator | None = None) -> Tensor:
+        """Turn raw x (batch, *shape) into what a model sees."""
 
-    def inverse_transform(self, x: Tensor) -> Tensor: ...
+    def inverse_transform(self, x: Tensor) -> Tensor:
+        """Turn it back."""
 
 
 class Preprocessing(nn.Module):
@@ -64,7 +68,7 @@ class Preprocessing(nn.Module):
         UsageError: what the dataset does to its examples is a draw.
     """
 
-    def __init__(self, dataset: Preprocessed) -> None:
+    def __init__(self, dataset: Scaling) -> None:
         super().__init__()
         draws = getattr(dataset, "binarize", "none")
         if dataset.random(False) or draws in ("static", "stochastic"):
@@ -124,7 +128,7 @@ class Preprocessing(nn.Module):
         return describe_scaling(self.dataset)
 
 
-def _is_coarse(dataset: Preprocessed) -> bool:
+def _is_coarse(dataset: Scaling) -> bool:
     """Return whether float32 has fewer than about a thousand steps within a standard deviation of some channel."""
     inner: Any = getattr(dataset, "scaler", None) or dataset
     if not hasattr(inner, "shift"):
@@ -132,7 +136,7 @@ def _is_coarse(dataset: Preprocessed) -> bool:
     return bool((inner.width.double() < MIN_SPREAD * inner.shift.double().abs()).any())
 
 
-def describe_scaling(dataset: Preprocessed) -> dict[str, Any]:
+def describe_scaling(dataset: Scaling) -> dict[str, Any]:
     """Return a formula of what `transform` does, and the fitted numbers in it, as plain lists."""
     inner: Any = getattr(dataset, "scaler", None) or dataset  # of arrays, another dataset's
     scale = str(getattr(inner, "scale", "none"))

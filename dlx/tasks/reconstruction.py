@@ -29,7 +29,7 @@ class Reconstruction(Task):
     `squared_error` is the squared distance between an example and its reconstruction, summed over its elements (as
     Hinton and Salakhutdinov 2006 report it), `mse` the same divided by their number. `explained_variance` is the part
     of the split's variance that the reconstructions keep, 1 for perfect ones, 0 where the split's mean would do as
-    well.
+    well. All are of the inputs as the model sees them: after the dataset's scaling, which the plan names.
 
     Args:
         loss: what is minimised where the model learns by gradients: `mse`, or `cross_entropy` in nats, summed over
@@ -45,7 +45,7 @@ class Reconstruction(Task):
     monitor = "mse"
     declares: ClassVar[tuple[str | Metric, ...]] = (
         "loss",
-        "mse",
+        Metric("mse", "min", "input²", "mean squared distance to the reconstruction"),
         "squared_error",
         "explained_variance",
         "pca_squared_error",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dlx.datasets.dataset import Dataset
+from dlx.datasets.preprocessing import Scaling
 from dlx.datasets.sequences import padding
 from dlx.errors import UsageError
 from dlx.hardware.device import autocast
@@ -173,7 +174,7 @@ def _to_numpy_dtype(values: Tensor) -> Tensor:
     return values.cpu().float() if values.dtype in (torch.bfloat16, torch.float16) else values.cpu()
 
 
-def inverse_transform(x: Tensor, dataset: Dataset) -> Tensor:
+def inverse_transform(x: Tensor, dataset: Scaling) -> Tensor:
     """Undo the dataset's scaling: return what a model generates, in the units of the data, in float64.
 
     Whole numbers and values of another shape stay as they are.

@@ -7,10 +7,12 @@ from torch import nn
 
 from dlx.datasets.loader import Loader
 from dlx.errors import UsageError
+from dlx.metrics import list_declared
 from dlx.models.interfaces import DataInitialized
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 from dlx.training.trainer import Trainer
+from dlx.training.units import remark_scaled_inputs
 
 FEW_EXAMPLES = 100  # in a validation split: an accuracy moves by more than a point
 FEW_UPDATES = 100
@@ -66,7 +68,13 @@ def list_remarks(
         trainer, task, model, procedure, data: bound to each other.
     """
     typed = {word.lstrip("+~").partition("=")[0] for word in overrides}
-    return [*_list_idle(typed, trainer, procedure, data), *_list_weak(trainer, task, model, procedure, data)]
+    declared = [*task.list_metrics(), *list_declared(type(model)), *procedure.list_metrics()]
+    units = remark_scaled_inputs(data.dataset, model, declared)
+    return [
+        *_list_idle(typed, trainer, procedure, data),
+        *_list_weak(trainer, task, model, procedure, data),
+        *([units] if units else []),
+    ]
 
 
 def _list_idle(typed: set[str], trainer: Trainer, procedure: Procedure, data: Loader) -> list[str]:

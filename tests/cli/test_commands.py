@@ -19,7 +19,8 @@ from tests.verbs import SHORT, dlx, fake, trained
 
 def test_evaluate_gives_what_training_measured(digits):
     measured = json.loads(dlx("evaluate", digits.directory, "--json"))
-    assert measured == {k: v for k, v in digits.read()["metrics"].items() if k.startswith("test/")}
+    trained = {k: v for k, v in digits.read()["metrics"].items() if k.startswith("test/")}
+    assert trained.items() < measured.items(), "and scikit-learn's scores besides"
 
 
 def test_evaluate_any_split_checkpoint_and_batch(digits):

@@ -44,9 +44,8 @@ def test_a_run_directory_does_not_vouch_for_itself(mine, monkeypatch):
 
 def test_the_users_own_model(own, tmp_path):
     run = trained(tmp_path / "outputs" / "run", "model=mine", "trainer.epochs=1")
-    assert json.loads(dlx("evaluate", "last", "--json")) == {
-        k: v for k, v in run.read()["metrics"].items() if k.startswith("test/")
-    }
+    trained_metrics = {k: v for k, v in run.read()["metrics"].items() if k.startswith("test/")}
+    assert trained_metrics.items() < json.loads(dlx("evaluate", "last", "--json")).items()
     assert json.loads(dlx("info", "model=mine", "--json"))["parameters"] == 650
     assert "ok" in dlx("check", "model=mine")
     Path("conf/model/mine.yaml").unlink()

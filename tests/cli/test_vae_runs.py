@@ -132,11 +132,12 @@ def test_other_models_are_refused(train):
 
 
 @pytest.mark.parametrize("model", ["vae", "conv_vae"])
-def test_a_resumed_run_equals_one_that_was_never_broken_off(train, interrupt, resume, model):
+def test_a_resumed_run_equals_one_that_was_never_broken_off(train, resume, model):
     more = ("model.conditional=true", "model.warm_up=20", "dataset.binarize=stochastic", "scheduler=cosine")
     words = (f"model={model}", "dataset.limit=300", "trainer.batch=50", "trainer.epochs=4", *more)
     straight = train("a", *words)
-    resumed = resume(interrupt("b", 9, *words))
+    broken = train("b", *words, stop=9)
+    resumed = resume(broken)
     a, b = (checkpoint(run.checkpoints / "last.pt", "cpu") for run in (straight, resumed))
     assert same(a["model"], b["model"])
     assert same(a["procedure"], b["procedure"])

@@ -441,6 +441,7 @@ PAPERS = {
     "adagrad": ({"lr": 0.1}, lambda: adagrad(0.1, 1e-10)),
     "adadelta": ({}, lambda: adadelta(1.0, 0.9, 1e-6)),
     "adam": ({"lr": 0.01}, lambda: adam(0.01, (0.9, 0.999), 1e-8)),
+    "adam_fast": ({}, lambda: adam(1e-2, (0.9, 0.999), 1e-8)),
     "adam_half": ({}, lambda: adam(1e-3, (0.5, 0.999), 1e-8)),
     "adam_slow": ({}, lambda: adam(1e-4, (0.9, 0.999), 1e-8)),
     "adamw": ({"lr": 0.01}, lambda: adam(0.01, (0.9, 0.999), 1e-8, decay=0.01)),

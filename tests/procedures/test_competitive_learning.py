@@ -99,11 +99,11 @@ def test_half_a_pass_is_taken_up_again(update):
     assert same(second.state_dict(), straight.state_dict())
 
 
-def test_a_run_resumed_with_other_batches_is_the_same(train, interrupt, resume):
+def test_a_run_resumed_with_other_batches_is_the_same(train, resume):
     short = ("model=neural_gas", "dataset.limit=200", "trainer.epochs=4")
     straight = train("straight", *short, "trainer.batch=20")
     passed = -(-straight.read()["examples"]["train"] // 20)
-    stopped = interrupt("stopped", 2 * passed, *short, "trainer.batch=20")
+    stopped = train("stopped", *short, "trainer.batch=20", stop=2 * passed)
     resume(stopped, trainer__batch=50)
     one, two = (load(run.checkpoints / "last.pt") for run in (straight, stopped))
     assert same(one["model"], two["model"])

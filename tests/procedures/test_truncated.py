@@ -166,14 +166,14 @@ def test_refusals():
         bound(Backprop(SGD), MLP((3,), 4))
 
 
-def test_resumed_equals_uninterrupted(train, interrupt, resume, tmp_path):
+def test_resumed_equals_uninterrupted(train, resume, tmp_path):
     """A run on a text, stopped within an epoch: to the bit, and so are its curves of hidden states' gradients."""
     (tmp_path / "text.txt").write_text("to be, or not to be, that is the question: " * 60)
     words = ["model=gru", "dataset=text", "dataset.path=text.txt", "procedure=tbptt", "procedure.k=8"]
     words += ["dataset.length=32", "trainer.batch=16", "trainer.epochs=2", "model.hidden=8", "model.dropout=0.5"]
     words += ["procedure.diagnose=gradients", "procedure.clip_norm=1", "scheduler=one_cycle", "optimizer=momentum"]
     straight = train("straight", *words)
-    stopped = interrupt("stopped", 3, *words)
+    stopped = train("stopped", *words, stop=3)
     resume(stopped)
     one, two = (load(run.checkpoints / "last.pt") for run in (straight, stopped))
     assert all(same(one[part], two[part]) for part in ("model", "procedure", "trainer", "random"))

@@ -36,8 +36,9 @@ def command(
     """Measure a trained model on one split of its data.
 
     RUN is a directory, a run's id, or `last`. KEY=VALUE may change where the data lies (dataset.root=…) and how it is
-    computed (trainer.device=…, trainer.batch=…). --ais takes 14,500 temperatures and 100 chains: minutes; the task says
-    more (dlx info task=density).
+    computed (trainer.device=…, trainer.batch=…). dataset.path=OTHER measures all of another file, scaled and named as
+    the run's own; with --split, or dataset.test=…, it is split as the run's own was. --ais takes 14,500 temperatures
+    and 100 chains: minutes; the task says more (dlx info task=density).
 
     --report also writes report-SPLIT.csv, report-SPLIT.json and, of a classifier, confusion-SPLIT.csv (a row for each
     class, a column for what it was taken for). Of a regression it has a row for each output.
@@ -49,21 +50,29 @@ def command(
 
     run = find_run(name)
     config = load_trusted_config(run, overrides, INFERENCE_KEYS, "evaluate")
+    from dlx.metrics import list_declared
     from dlx.parts import load_trained
     from dlx.trained import outputs
     from dlx.trained import reports as files
+    from dlx.trained.other_data import measure_other_file
     from dlx.trained.trained import measure, report, with_ais
+    from dlx.training.units import remark_measured
 
     if output is not None and not reports:
         raise UsageError("-o was given without --report; needed: both, or neither; type --report")
 
     parts, which = load_trained(run, config, checkpoint)
+    if told := measure_other_file(run, parts, overrides, split):
+        terminal.print_note(told)
     split = split or parts.dataset.held_out
     metrics = measure(with_ais(parts) if ais else parts, split)
     said = run.read().get("notes", [])  # as it was trained; what is new was noted as the data was read
     for text in parts.dataset.notes:
         if text not in said:
             terminal.print_note(text)
+    declared = [*parts.task.list_metrics(), *list_declared(type(parts.model))]
+    if units := remark_measured(parts.dataset, metrics, declared):
+        terminal.print_note(units)
     found = report(parts, split) if reports else None
     written = [] if found is None else files.write(output or run.directory, split, metrics, found)
     if as_json:

@@ -87,6 +87,7 @@ class Text(Dataset):
         cuts = [max(pieces - test - val, 1) * self.length, max(pieces - test, 1) * self.length]
         parts = {"train": text[: cuts[0]], "val": text[cuts[0] : cuts[1]], "test": text[cuts[1] : pieces * self.length]}
         long = {"val": self.evaluation_length, "test": self.evaluation_length}
+        long |= {"train": self.evaluation_length} if self.is_whole else {}
         return {name: self._split_pieces(self.encode(part), long.get(name)) for name, part in parts.items() if part}
 
     def _read_text(self, path: Path) -> str:

@@ -24,6 +24,13 @@ class _Column(NamedTuple):
         return bool(self.numbers) and not self.texts
 
     @property
+    def is_counted(self) -> bool:
+        """Whether it counts the rows from 0 or 1."""
+        if not self.is_numeric or self.numbers[0] not in (0, 1):
+            return False
+        return self.numbers == [self.numbers[0] + i for i in range(len(self.numbers))]
+
+    @property
     def is_categorical(self) -> bool:
         """Whether texts repeat, so that another one would be strange."""
         values = len(self.texts) + len(self.numbers)
@@ -36,7 +43,8 @@ def guess_header(
     """Guess whether the first of some rows of one width is a header.
 
     It is one if a cell of it is text above numbers, or a text that its column's repeated categories do not know and
-    the numbers beside it are no values of their columns (400, 410, 420, species). It is none if it holds a category.
+    the numbers beside it are no values of their columns (400, 410, 420, species), or if nothing stands above a column
+    that counts the rows, as indices are saved. It is none if it holds a category.
 
     Args:
         rows: the first ones of the file, cells as text.
@@ -51,6 +59,8 @@ def guess_header(
     columns = [_describe(cells, parse, missing) for cells in zip(*body, strict=True)]
     shown = ", ".join(first[:6]) + (", …" if len(first) > 6 else "")
     guess = f"the first line ({shown}) was taken for the columns' names: a guess; dataset.header=false if it is data"
+    if any(cell == "" and column.is_counted for cell, column in zip(first, columns, strict=True)):  # a saved index
+        return HeaderGuess(True, guess if any(number is not None for number in above) else None)
     if any(text and column.is_numeric for text, column in zip(is_text, columns, strict=True)):
         return HeaderGuess(True, guess if any(number is not None for number in above) else None)
     categorical = [i for i, column in enumerate(columns) if column.is_categorical and first[i] not in missing]

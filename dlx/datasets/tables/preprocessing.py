@@ -1,25 +1,23 @@
 """Preprocessing of tables within an exported graph: numbers, and codes of categories, to scaled columns."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from dlx.datasets.preprocessing import Field, Preprocessed, Preprocessing
+from dlx.datasets.preprocessing import Field, Preprocessing, Scaling
 from dlx.datasets.tables.features import Feature
 
 GAP = -1  # the code of an empty cell
 
 
-class PreprocessedTable(Preprocessed, Protocol):
-    """What preprocessing needs of a table."""
+class TableScaling(Scaling, Protocol):
+    """What preprocessing needs of a table besides."""
 
     features: list[Feature]
-    fill_values: Tensor  # (features,) what stands for a gap
-
-    @property
-    def missing(self) -> str: ...
+    missing: Literal["error", "drop", "mean"]
+    fill_values: Tensor  # (features,) float64
 
 
 class TablePreprocessing(Preprocessing):
@@ -29,9 +27,9 @@ class TablePreprocessing(Preprocessing):
     not see, where the run takes such values at all.
     """
 
-    dataset: PreprocessedTable
+    dataset: TableScaling
 
-    def __init__(self, dataset: PreprocessedTable) -> None:
+    def __init__(self, dataset: TableScaling) -> None:
         super().__init__(dataset)
         self.numeric = [feature for feature in dataset.features if feature.values is None]
         self.categorical = [feature for feature in dataset.features if feature.values is not None]

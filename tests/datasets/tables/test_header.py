@@ -29,6 +29,10 @@ SPECTRA = [f"{i / 7:.3f},{-i / 9:.3f},{i % 5 / 3:.3f},{('oak', 'pine')[i % 2]}" 
         (["2001,2002,2003", *(f"{i / 7},{i / 8},{i / 9}" for i in range(9))], False, True),  # years, perhaps
         (["1,2,a", "3,4,b"], False, False),
         (["1,2"], False, False),
+        ([",class,sex", *(f"{i},{('1st', '2nd')[i % 2]},man" for i in range(1, 9))], True, False),  # a saved index
+        ([",class,sex", *(f"{i},c{i},m{i}" for i in range(2))], True, False),
+        ([",7,8", *(f"{i},{i / 7},{i / 8}" for i in range(9))], True, True),
+        ([",3,4", *(f"{i},{i},{i}" for i in range(5, 9))], False, False),  # a gap
     ],
 )
 def test_the_header_is_found_by_the_type_of_each_column(lines: list[str], has_header: bool, is_guess: bool) -> None:
@@ -47,3 +51,17 @@ def test_a_numeric_header_names_the_columns() -> None:
     assert np.array_equal(told.splits["train"].x, dataset.splits["train"].x)
     assert not any("header" in note for note in told.notes)
     assert loaded(Csv(path, header=False)).names == ["oak", "pine", "species"]
+
+
+def test_a_table_of_texts_with_a_saved_index_is_read_by_its_names() -> None:
+    """The form in which R saves: titanic of pydataset."""
+    rows = [
+        f'"{i}","{("1st", "2nd", "crew")[i % 3]}","{("man", "women")[i % 2]}","{("no", "yes")[i % 2]}"'
+        for i in range(1, 40)
+    ]
+    dataset = loaded(
+        Csv(write("\n".join(['"","class","sex","survived"', *rows]), "t.csv"), target="survived", one_hot=True)
+    )
+    assert dataset.columns == ["class=1st", "class=2nd", "class=crew", "sex=man", "sex=women"]
+    assert dataset.names == ["no", "yes"]
+    assert any("column 1 has no name and was left out" in note for note in dataset.notes)
