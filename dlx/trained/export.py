@@ -16,7 +16,16 @@ from dlx.models.interfaces import Pipelined, Sampling
 from dlx.parts import Parts
 from dlx.trained.portable import files, rows
 from dlx.trained.portable.files import get_external_data_path, move_into_place, silence_exporters
-from dlx.trained.portable.graph import LENGTHS, SIGNATURES, Form, Graph, list_forms, list_tensors, trace
+from dlx.trained.portable.graph import (
+    LENGTHS,
+    SIGNATURES,
+    Form,
+    Graph,
+    list_forms,
+    list_tensors,
+    trace,
+    without_gradients,
+)
 from dlx.trained.portable.metadata import make_metadata
 from dlx.trained.portable.rows import DisagreementError, Rows
 from dlx.trained.trained import predict
@@ -117,7 +126,7 @@ def _export_graph(parts: Parts, path: Path, aside: Path, part: str | None, bare:
     for form in forms:
         case = _make_case(parts, module, form, given, predicted, bare, part is not None)
         try:
-            with silence_exporters():
+            with silence_exporters(), without_gradients(parts.model):
                 return _write(parts, case, given, path, aside)
         except DisagreementError:
             raise
