@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,7 +83,7 @@ def export(parts: Parts, path: Path, part: str | None = None, bare: bool = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if wrapped:
-            result = _export_skops(parts, path, aside)
+            result = _export_skops(parts, path, aside, bare)
         elif path.suffix == ".safetensors":
             model = parts.model if part is None else _find_module(parts, part, rows.find_rows(parts))[0]
             files.write_safetensors(model, make_metadata(parts), aside)
@@ -251,19 +250,30 @@ def _find_module(parts: Parts, name: str, given: Rows) -> tuple[nn.Module, Tenso
     return modules[name], seen[0]
 
 
-def _export_skops(parts: Parts, path: Path, aside: Path) -> ExportResult:
-    """Write scikit-learn's pipeline, scaling included, in the bytes that checkpoints hold."""
+def _export_skops(parts: Parts, path: Path, aside: Path, bare: bool) -> ExportResult:
+    """Write scikit-learn's pipeline, with the dataset's scaling as its first step, as skops keeps it."""
     from skops import io
 
     from dlx.models.estimator.serialization import dumps
+    from dlx.trained.portable.estimators import add_preprocessing, find_difference
 
     model: Any = parts.model
+    dataset = parts.dataset
+    dataset.make_preprocessing()  # refuses what is drawn
     given = rows.find_rows(parts)
-    data = dumps(model.pipeline)
+    data = dumps(model.pipeline if bare else add_preprocessing(model.pipeline, dataset))
     reloaded = io.loads(data, trusted=io.get_untrusted_types(data=data))  # written a moment ago, by us
-    x = parts.dataset.transform(given.x, False, None).flatten(1).cpu().double().numpy()
-    method = next(name for name in ("predict_proba", "predict", "transform") if hasattr(reloaded, name))
-    if not np.array_equal(getattr(model.pipeline, method)(x), getattr(reloaded, method)(x)):
-        raise UsageError(f"{path}: what was written gives other results than the estimator, so it was not kept")
+    method, difference = find_difference(reloaded, model.pipeline, given.x, dataset, bare)
+    if not difference <= rows.RELATIVE_TOLERANCE:
+        raise DisagreementError(
+            f"{path}: what was written gives other results than the estimator, by {difference:.3g}, so it was not kept"
+        )
     aside.write_bytes(data)
-    return ExportResult(path, given.source, {method: 0.0}, {"x": ["batch", x.shape[1]]})
+    what = "rows that are scaled as the run does" if bare else "raw rows, in the units of the data; it scales them"
+    notes = [f"it takes {what}, as numpy arrays of float64, (batch, {given.x[0].numel()})"]
+    if dataset.columns:
+        notes.append(f"its columns are {', '.join(dataset.columns)}")
+    if dataset.names and hasattr(reloaded, "classes_"):
+        notes.append(f"its classes are {', '.join(f'{k} {name}' for k, name in enumerate(dataset.names))}")
+    shapes: dict[str, list[int | str]] = {"x": ["batch", given.x[0].numel()]}
+    return ExportResult(path, given.source, {method: difference}, shapes, tuple(notes))
