@@ -41,6 +41,7 @@ class ExportResult(NamedTuple):
     differences: dict[str, float]  # the largest of each output, absolute
     inputs: dict[str, list[int | str]]  # their shapes; none for weights alone
     notes: tuple[str, ...] = ()  # what the file does not do
+    dtypes: Mapping[str, str] = {}  # of the inputs
 
 
 class _Case(NamedTuple):
@@ -201,7 +202,9 @@ def _write(parts: Parts, case: _Case, given: Rows, path: Path, aside: Path) -> E
     run = files.load_onnx(aside) if path.suffix == ".onnx" else files.load_pt2(aside)
     differences = rows.compare(run, graph, rows.make_feeds(given, form, case.encode), case.predicted, parts)
     shapes = {about["name"]: about["shape"] for about in _read_inputs(metadata)}
-    return ExportResult(path, given.source, differences, shapes, tuple(_list_notes(parts, case, outputs, given)))
+    dtypes = {about["name"]: about["dtype"] for about in _read_inputs(metadata)}
+    notes = tuple(_list_notes(parts, case, outputs, given))
+    return ExportResult(path, given.source, differences, shapes, notes, dtypes)
 
 
 def _read_inputs(metadata: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -218,7 +221,8 @@ def _list_notes(parts: Parts, case: _Case, outputs: Mapping[str, Tensor], given:
     if left_out:
         notes.append(f"it has no {', '.join(left_out)}, which dlx predict shows: torch cannot trace how they are found")
     if parts.dataset.kind in ("sequence", "symbols") and not case.form.free_time:
-        notes.append(f"it takes sequences of {given.x.shape[1]} steps, and no others")
+        fill = parts.dataset.padding.flatten().tolist()
+        notes.append(f"it takes sequences of {given.x.shape[1]} steps; pad shorter ones with {fill}, as training's are")
     elif case.form.free_time and not case.form.lengths:
         notes.append("it takes sequences of any length, those of a batch of the same")
     return notes
@@ -276,4 +280,4 @@ def _export_skops(parts: Parts, path: Path, aside: Path, bare: bool) -> ExportRe
     if dataset.names and hasattr(reloaded, "classes_"):
         notes.append(f"its classes are {', '.join(f'{k} {name}' for k, name in enumerate(dataset.names))}")
     shapes: dict[str, list[int | str]] = {"x": ["batch", given.x[0].numel()]}
-    return ExportResult(path, given.source, {method: difference}, shapes, tuple(notes))
+    return ExportResult(path, given.source, {method: difference}, shapes, tuple(notes), {"x": "float64"})
