@@ -153,6 +153,11 @@ class Dataset(Fitted):
         """The split to measure where none is named: test; without one val, without either train."""
         return next(name for name in ("test", "val", "train") if name in self.splits)
 
+    @property
+    def padding(self) -> Tensor:
+        """What stands for a step beyond a sequence's end, before scaling: 0-d, or (channels,)."""
+        return torch.zeros(())
+
     def list_files(self) -> list[Path]:
         """List the files and folders that `read` reads and that are there; none where the data is generated."""
         given = [getattr(self, name, None) for name in ("path", "val_path", "test_path")]

@@ -47,7 +47,9 @@ class Tagging(StepTask):
         return as_step_model(model).steps(x)[0].argmax(2)
 
     def predictions(self, model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-        return {"label": self.predict(model, x)}
+        """Return labels (batch, T), and the probability of each class at each step (batch, T, classes)."""
+        scores = as_step_model(model).steps(x)[0]
+        return {"label": scores.argmax(2), "probability": scores.softmax(2)}
 
 
 def _check_labels(dataset: Dataset) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +15,16 @@ from dlx.models.interfaces import Pipelined, Sampling
 from dlx.parts import Parts
 from dlx.trained.portable import files, rows
 from dlx.trained.portable.files import get_external_data_path, move_into_place, silence_exporters
-from dlx.trained.portable.graph import LENGTHS, SIGNATURES, Form, Graph, list_forms, list_tensors, trace
+from dlx.trained.portable.graph import (
+    LENGTHS,
+    SIGNATURES,
+    Form,
+    Graph,
+    list_forms,
+    list_tensors,
+    trace,
+    without_gradients,
+)
 from dlx.trained.portable.metadata import make_metadata
 from dlx.trained.portable.rows import DisagreementError, Rows
 from dlx.trained.trained import predict
@@ -33,6 +41,7 @@ class ExportResult(NamedTuple):
     differences: dict[str, float]  # the largest of each output, absolute
     inputs: dict[str, list[int | str]]  # their shapes; none for weights alone
     notes: tuple[str, ...] = ()  # what the file does not do
+    dtypes: Mapping[str, str] = {}  # of the inputs
 
 
 class _Case(NamedTuple):
@@ -75,7 +84,7 @@ def export(parts: Parts, path: Path, part: str | None = None, bare: bool = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if wrapped:
-            result = _export_skops(parts, path, aside)
+            result = _export_skops(parts, path, aside, bare)
         elif path.suffix == ".safetensors":
             model = parts.model if part is None else _find_module(parts, part, rows.find_rows(parts))[0]
             files.write_safetensors(model, make_metadata(parts), aside)
@@ -117,7 +126,7 @@ def _export_graph(parts: Parts, path: Path, aside: Path, part: str | None, bare:
     for form in forms:
         case = _make_case(parts, module, form, given, predicted, bare, part is not None)
         try:
-            with silence_exporters():
+            with silence_exporters(), without_gradients(parts.model):
                 return _write(parts, case, given, path, aside)
         except DisagreementError:
             raise
@@ -193,7 +202,9 @@ def _write(parts: Parts, case: _Case, given: Rows, path: Path, aside: Path) -> E
     run = files.load_onnx(aside) if path.suffix == ".onnx" else files.load_pt2(aside)
     differences = rows.compare(run, graph, rows.make_feeds(given, form, case.encode), case.predicted, parts)
     shapes = {about["name"]: about["shape"] for about in _read_inputs(metadata)}
-    return ExportResult(path, given.source, differences, shapes, tuple(_list_notes(parts, case, outputs, given)))
+    dtypes = {about["name"]: about["dtype"] for about in _read_inputs(metadata)}
+    notes = tuple(_list_notes(parts, case, outputs, given))
+    return ExportResult(path, given.source, differences, shapes, notes, dtypes)
 
 
 def _read_inputs(metadata: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -210,7 +221,8 @@ def _list_notes(parts: Parts, case: _Case, outputs: Mapping[str, Tensor], given:
     if left_out:
         notes.append(f"it has no {', '.join(left_out)}, which dlx predict shows: torch cannot trace how they are found")
     if parts.dataset.kind in ("sequence", "symbols") and not case.form.free_time:
-        notes.append(f"it takes sequences of {given.x.shape[1]} steps, and no others")
+        fill = parts.dataset.padding.flatten().tolist()
+        notes.append(f"it takes sequences of {given.x.shape[1]} steps; pad shorter ones with {fill}, as training's are")
     elif case.form.free_time and not case.form.lengths:
         notes.append("it takes sequences of any length, those of a batch of the same")
     return notes
@@ -242,19 +254,30 @@ def _find_module(parts: Parts, name: str, given: Rows) -> tuple[nn.Module, Tenso
     return modules[name], seen[0]
 
 
-def _export_skops(parts: Parts, path: Path, aside: Path) -> ExportResult:
-    """Write scikit-learn's pipeline, scaling included, in the bytes that checkpoints hold."""
+def _export_skops(parts: Parts, path: Path, aside: Path, bare: bool) -> ExportResult:
+    """Write scikit-learn's pipeline, with the dataset's scaling as its first step, as skops keeps it."""
     from skops import io
 
     from dlx.models.estimator.serialization import dumps
+    from dlx.trained.portable.estimators import add_preprocessing, find_difference
 
     model: Any = parts.model
+    dataset = parts.dataset
+    dataset.make_preprocessing()  # refuses what is drawn
     given = rows.find_rows(parts)
-    data = dumps(model.pipeline)
+    data = dumps(model.pipeline if bare else add_preprocessing(model.pipeline, dataset))
     reloaded = io.loads(data, trusted=io.get_untrusted_types(data=data))  # written a moment ago, by us
-    x = parts.dataset.transform(given.x, False, None).flatten(1).cpu().double().numpy()
-    method = next(name for name in ("predict_proba", "predict", "transform") if hasattr(reloaded, name))
-    if not np.array_equal(getattr(model.pipeline, method)(x), getattr(reloaded, method)(x)):
-        raise UsageError(f"{path}: what was written gives other results than the estimator, so it was not kept")
+    method, difference = find_difference(reloaded, model.pipeline, given.x, dataset, bare)
+    if not difference <= rows.RELATIVE_TOLERANCE:
+        raise DisagreementError(
+            f"{path}: what was written gives other results than the estimator, by {difference:.3g}, so it was not kept"
+        )
     aside.write_bytes(data)
-    return ExportResult(path, given.source, {method: 0.0}, {"x": ["batch", x.shape[1]]})
+    what = "rows that are scaled as the run does" if bare else "raw rows, in the units of the data; it scales them"
+    notes = [f"it takes {what}, as numpy arrays of float64, (batch, {given.x[0].numel()})"]
+    if dataset.columns:
+        notes.append(f"its columns are {', '.join(dataset.columns)}")
+    if dataset.names and hasattr(reloaded, "classes_"):
+        notes.append(f"its classes are {', '.join(f'{k} {name}' for k, name in enumerate(dataset.names))}")
+    shapes: dict[str, list[int | str]] = {"x": ["batch", given.x[0].numel()]}
+    return ExportResult(path, given.source, {method: difference}, shapes, tuple(notes), {"x": "float64"})

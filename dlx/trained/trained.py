@@ -88,7 +88,7 @@ def predict(parts: Parts, x: Tensor, lengths: Tensor | None = None) -> dict[str,
     """
     dataset, device = parts.dataset, parts.trainer.device
     if dataset.kind in ("sequence", "symbols") and not accepts_lengths(parts.model):
-        x, lengths = _pad_to_shape(x, parts), None
+        x, lengths = _pad_to_shape(x, lengths, parts), None
     seed_everything(parts.config.seed)
 
     def predict_columns() -> dict[str, Tensor]:
@@ -158,15 +158,18 @@ def _encode_prompt(text: str, dataset: Dataset) -> Tensor:
     return encoded
 
 
-def _pad_to_shape(x: Tensor, parts: Parts) -> Tensor:
-    """Pad sequences (n, T, …) to the one length that the model reads."""
+def _pad_to_shape(x: Tensor, lengths: Tensor | None, parts: Parts) -> Tensor:
+    """Pad sequences (n, T, …) to the one length that the model reads, with what training's are padded with."""
     shape = tuple(parts.dataset.shape or ())
     if x.shape[1] > shape[0]:
         raise UsageError(
             f"sequences of {x.shape[1]} steps were given; needed: at most {shape[0]}, which is what the model "
             f"{type(parts.model).__name__} was trained on; dlx list models shows those that read any number"
         )
-    return x if x.shape[1] == shape[0] else padding.pad_to(x, shape[0])
+    own = torch.full((len(x),), x.shape[1]) if lengths is None else lengths
+    x = padding.pad_to(x, shape[0])
+    real = torch.arange(shape[0]) < own[:, None]
+    return torch.where(real.view(*real.shape, *[1] * (x.ndim - 2)), x, parts.dataset.padding.to(x))
 
 
 def _to_numpy_dtype(values: Tensor) -> Tensor:

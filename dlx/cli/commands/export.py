@@ -48,12 +48,16 @@ def command(name: str, overrides: tuple[str, ...], output: Path, bare: bool, par
             f"{exported.path} ({size:,} bytes) holds the weights, and in its metadata all names and numbers"
         )
         return
-    takes = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in exported.inputs.items())
+    takes = ", ".join(
+        f"{name} {exported.dtypes[name]} ({', '.join(map(str, shape))})" for name, shape in exported.inputs.items()
+    )
     differs = ", ".join(f"{name} {value:.2g}" for name, value in exported.differences.items())
     whole = "the model" if bare or part else "dlx predict"
     terminal.print_note(
         f"{exported.path} ({size:,} bytes) takes {takes}; on {exported.source}, in batches of several sizes, it "
         f"differs from {whole} by at most: {differs}"
     )
+    if exported.path.suffix == ".onnx" and exported.dtypes.get("x") == "float64":
+        terminal.print_note('onnxruntime takes no other type: a CSV as np.loadtxt(FILE, delimiter=",", dtype="f8")')
     for note in exported.notes:
         terminal.print_note(note)

@@ -81,7 +81,7 @@ def command(
         outputs.write_csv(outputs.make_rows(columns, parts.dataset.names, given.files, steps))
         return
     if "label" in columns and "probability" in columns:
-        columns["probability"] = columns["probability"].amax(1)  # of that label: there is no room for a hundred
+        columns["probability"] = columns["probability"].amax(-1)  # of that label: there is no room for a hundred
     inner = 2 if steps else 1
     wide = [name for name, values in columns.items() if values.shape[inner:].numel() > MAX_VALUES]
     for name in wide:

@@ -65,6 +65,10 @@ class TimeSeries(Table):
     def source(self) -> str:
         return str(self.path)
 
+    @property
+    def padding(self) -> Tensor:
+        return self.shift  # zero once it is scaled
+
     def read(self) -> Mapping[str, Part]:
         path = files.require_path(self.path, "dataset.path", "FILE.ts")
         by_split = {"train": series_files.read_series(path, self.missing, self.missing_values)}
@@ -112,7 +116,7 @@ class TimeSeries(Table):
             self.shift, self.width = compute_mean_std(train.x[_make_step_mask(train)])
         for name, part in self.splits.items():
             if isinstance(part, Split):  # padding is zero once it is scaled, for models that look at it
-                x = torch.where(_make_step_mask(part)[:, :, None], part.x, self.shift)
+                x = torch.where(_make_step_mask(part)[:, :, None], part.x, self.padding)
                 self.splits[name] = Split(x, part.y, part.lengths)
         self.scale_targets(train)
 
@@ -129,7 +133,7 @@ class TimeSeries(Table):
         assert self.shape is not None
         x, lengths = _pad_series(series, self.shape[0])
         return Split(
-            torch.where(_make_step_mask(Split(x, lengths=lengths))[:, :, None], x, self.shift), lengths=lengths
+            torch.where(_make_step_mask(Split(x, lengths=lengths))[:, :, None], x, self.padding), lengths=lengths
         )
 
 

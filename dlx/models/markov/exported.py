@@ -11,12 +11,19 @@ from dlx.models.markov.log_space import log_matmul
 
 
 def filter_states(log_start: Tensor, log_transition: Tensor, log_p: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return log p(z_t, x_1..x_t), (batch, T, S), of emissions log_p (batch, T, S); the last one's stays in padding."""
+    """Return log p(z_t, x_1..x_t), as log_p; in padding the last step's stays.
+
+    Args:
+        log_start: (S,); of several models at once (models, S).
+        log_transition: (S, S); (models, S, S).
+        log_p: of emissions, (batch, T, S); (batch, T, models, S).
+        lengths: (batch,).
+    """
     lengths = _get_lengths(log_p, lengths)
 
     def step(before: Tensor, now: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         emission, is_first, is_live = now
-        prior = torch.where(is_first, log_start, log_matmul(before, log_transition))
+        prior = torch.where(is_first, log_start, (before[..., None] + log_transition).logsumexp(-2))
         after = torch.where(is_live, prior + emission, before)
         return after, after.clone()
 
@@ -28,8 +35,8 @@ def filter_states(log_start: Tensor, log_transition: Tensor, log_p: Tensor, leng
 
 
 def log_likelihood(log_start: Tensor, log_transition: Tensor, log_p: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return log p(x), (batch,)."""
-    return filter_states(log_start, log_transition, log_p, lengths)[:, -1].logsumexp(1)
+    """Return log p(x), (batch,), or (batch, models); arguments as of `filter_states`."""
+    return filter_states(log_start, log_transition, log_p, lengths)[:, -1].logsumexp(-1)
 
 
 def posterior(log_start: Tensor, log_transition: Tensor, log_p: Tensor, lengths: Tensor | None) -> Tensor:
@@ -76,9 +83,10 @@ def decode(log_start: Tensor, log_transition: Tensor, log_p: Tensor, lengths: Te
 
 
 def _make_masks(log_p: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which steps are the first, and which are no padding, (T, batch, 1) each."""
-    times = torch.arange(log_p.shape[1], device=log_p.device)[:, None, None]
-    return (times == 0).expand(-1, log_p.shape[0], -1).contiguous(), times < lengths[:, None]
+    """Return which steps are the first, and which are no padding, (T, batch, 1) each, or (T, batch, 1, 1)."""
+    ones = [1] * (log_p.ndim - 2)
+    times = torch.arange(log_p.shape[1], device=log_p.device).view(-1, 1, *ones)
+    return (times == 0).expand(-1, log_p.shape[0], *ones).contiguous(), times < lengths.view(-1, *ones)
 
 
 def _get_lengths(log_p: Tensor, lengths: Tensor | None) -> Tensor:

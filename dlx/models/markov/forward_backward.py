@@ -46,6 +46,17 @@ class Filtered(NamedTuple):
     scale: Tensor  # (N, 1): p(x_t | x_1..x_t-1), in units of the likeliest state's emission
 
 
+class Inference(NamedTuple):
+    """What some of a batch's sequences say."""
+
+    rows: Tensor  # which of the batch's
+    lengths: Tensor  # (rows,)
+    steps: PackedSequence
+    scale: Tensor  # (N, 1): log p(x_t | x_1..x_t-1)
+    states: Tensor  # (N, S): p(z_t | x), or nothing of use where no smoothing was asked for
+    transitions: Tensor  # (S, S)
+
+
 class Smoothed(NamedTuple):
     """What whole sequences say of their states."""
 
@@ -75,6 +86,14 @@ def packed_lengths(steps: PackedSequence) -> Tensor:
     """Return the lengths (batch,) of packed sequences, in the batch's own order."""
     sizes = steps.batch_sizes
     return unsort((sizes[:, None] > torch.arange(int(sizes[0]))).sum(0).to(steps.data.device), steps)
+
+
+def sort_weights(weight: Tensor | None, rows: Tensor, steps: PackedSequence, dtype: torch.dtype) -> Tensor | None:
+    """Sort weights of the batch's sequences, (rows, 1), longest first."""
+    if weight is None:
+        return None
+    own = weight[rows] if steps.sorted_indices is None else weight[rows][steps.sorted_indices]
+    return own[:, None].to(dtype)
 
 
 def time_slices(steps: PackedSequence) -> list[slice]:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,16 @@ from torch.nn.utils.rnn import PackedSequence
 from dlx.metrics import Metric
 from dlx.models.exported_loop import is_exporting
 from dlx.models.markov import exported, log_space
+from dlx.models.markov.fisher import LogLikelihood
 from dlx.models.markov.forward_backward import (
     SMALLEST,
+    Inference,
     Workspace,
     backward,
     forward,
     pack,
     packed_lengths,
+    sort_weights,
     time_slices,
     unpack,
     unsort,
@@ -37,17 +40,6 @@ class Posterior(NamedTuple):
     log_likelihood: Tensor  # (batch,), nats
     states: Tensor  # (batch, T, S): p(z_t | x), zero beyond each length
     transitions: Tensor  # (S, S): expected transitions, summed over time and sequences
-
-
-class Inference(NamedTuple):
-    """What some of a batch's sequences say."""
-
-    rows: Tensor  # which of the batch's
-    lengths: Tensor  # (rows,)
-    steps: PackedSequence
-    scale: Tensor  # (N, 1): log p(x_t | x_1..x_t-1)
-    states: Tensor  # (N, S): p(z_t | x), or nothing of use where no smoothing was asked for
-    transitions: Tensor  # (S, S)
 
 
 class HMM(nn.Module, ABC):
@@ -231,7 +223,7 @@ class HMM(nn.Module, ABC):
         watch = float(transition.min()) <= smallest
         pairs = transition
         if smooth or watch:
-            states, pairs, peak = backward(transition, past, parts, watch, _sort_weights(weight, rows, steps, dtype))
+            states, pairs, peak = backward(transition, past, parts, watch, sort_weights(weight, rows, steps, dtype))
             if peak is not None:
                 hard |= ~unsort(peak <= 1 / smallest, steps)
         return Inference(
@@ -242,7 +234,7 @@ class HMM(nn.Module, ABC):
         log_start, log_transition = self.tables
         past = log_space.forward(log_start, log_transition, self.emission_log_prob(steps.data), time_slices(steps))
         states, pairs, _ = log_space.backward(
-            log_transition, past, time_slices(steps), _sort_weights(weight, rows, steps, torch.float64)
+            log_transition, past, time_slices(steps), sort_weights(weight, rows, steps, torch.float64)
         )
         return Inference(rows, packed_lengths(steps), steps, past.scale, states, pairs)
 
@@ -295,17 +287,6 @@ class HMM(nn.Module, ABC):
         rows = log_dirichlet_prior(start, self.start_prior) + log_dirichlet_prior(transition, self.transition_prior)
         return float(rows + self.emission_log_prior())
 
-    def expected_log_joint(self, inferred: Inference, weight: Tensor) -> Tensor:
-        """Return E[log p(x, z)] given x, under the posterior of the states, each sequence by its weight: 0-d."""
-        log_start, log_transition = self.tables
-        share = pack(
-            weight[inferred.rows, None, None].expand(-1, len(inferred.steps.batch_sizes), 1), inferred.lengths
-        ).data
-        states = inferred.states.double() * share
-        weights = (states[time_slices(inferred.steps)[0]].sum(0), inferred.transitions, states)
-        terms = (log_start, log_transition, self.emission_log_prob(inferred.steps.data))
-        return torch.stack([(w * v.clamp(min=-1e6)).sum() for w, v in zip(weights, terms, strict=True)]).sum()
-
     @torch.no_grad()
     def constrain(self) -> None:
         """Normalise the tables that a gradient step moved: what is stored are logarithms of probabilities."""
@@ -324,41 +305,3 @@ class HMM(nn.Module, ABC):
             drawn.append(self.draw(state))
             state = torch.multinomial(transition[state], 1)[:, 0]
         return torch.stack(drawn, 1)
-
-
-class LogLikelihood(torch.autograd.Function):
-    """log p(x) and log p(x_1), (batch,) each, of which the former has a gradient.
-
-    By Fisher's identity it is the expectation of that of log p(x, z), with states as inference finds them. So inference
-    itself is not differentiated: it stays scaled and in place, and nothing of it is kept for the backward pass.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, hmm: HMM, x: Tensor, lengths: Tensor | None, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.hmm, ctx.x, ctx.lengths, ctx.parameters = hmm, x, lengths, parameters
-        whole = parameters[0].new_empty(len(x))
-        first = torch.empty_like(whole)
-        for inferred in hmm.infer(x, lengths, smooth=False):
-            whole[inferred.rows] = unpack(inferred.scale, inferred.steps).sum((1, 2))
-            first[inferred.rows] = unsort(inferred.scale[time_slices(inferred.steps)[0]][:, 0], inferred.steps)
-        ctx.mark_non_differentiable(first)
-        return whole, first
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        weight = gradients[0]
-        with torch.enable_grad():
-            parts = [
-                ctx.hmm.expected_log_joint(inferred, weight)
-                for inferred in ctx.hmm.infer(ctx.x, ctx.lengths, weight=weight)
-            ]
-            grads = torch.autograd.grad(torch.stack(parts).sum(), ctx.parameters)
-        return None, None, None, *grads
-
-
-def _sort_weights(weight: Tensor | None, rows: Tensor, steps: PackedSequence, dtype: torch.dtype) -> Tensor | None:
-    """Sort weights of the batch's sequences, (rows, 1), longest first."""
-    if weight is None:
-        return None
-    own = weight[rows] if steps.sorted_indices is None else weight[rows][steps.sorted_indices]
-    return own[:, None].to(dtype)

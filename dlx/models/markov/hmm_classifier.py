@@ -9,7 +9,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from dlx.models.exported_loop import is_exporting
 from dlx.models.interfaces import DataInitialized
+from dlx.models.markov import exported
 from dlx.models.markov.emitting import Emission, make_hmm
 from dlx.models.markov.gaussians import Covariance
 from dlx.models.markov.hmm import HMM, Topology
@@ -80,11 +82,16 @@ class HMMClassifier(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return log p(x, c), (batch, classes), of x (batch, T, ...) padded beyond `lengths` (batch,)."""
-        log_likelihoods = [chain.scores(x, lengths)["log_likelihood"] for chain in self.chains]
+        if is_exporting():  # one loop for all: each is a graph of its own, which takes seconds to be written
+            start, transition = (torch.stack(tables) for tables in zip(*(c.tables for c in self.chains), strict=True))
+            log_p = torch.stack([chain.emission_log_prob(x) for chain in self.chains], 2)
+            log_likelihood = exported.log_likelihood(start, transition, log_p, lengths)
+        else:
+            log_likelihood = torch.stack([chain.scores(x, lengths)["log_likelihood"] for chain in self.chains], 1)
         floor = (
             torch.finfo(torch.float64).min / 1e10
         )  # a sequence that is impossible for all classes has no probabilities
-        return (torch.stack(log_likelihoods, 1) + self.log_class.log_softmax(0)).clamp(min=floor)
+        return (log_likelihood + self.log_class.log_softmax(0)).clamp(min=floor)
 
     @torch.no_grad()
     def statistics(self, x: Tensor, lengths: Tensor | None = None, y: Tensor | None = None) -> dict[str, Tensor]:

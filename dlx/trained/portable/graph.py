@@ -1,7 +1,8 @@
 """The graph to export: preprocessing, model, and the columns of `dlx predict`, for any batch and any length."""
 
+import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -106,6 +107,20 @@ class Form(NamedTuple):
     predictions: bool = True  # the columns of `dlx predict`, or what the model itself returns
     lengths: bool = False  # whether sequences of a batch may be padded, and tell how long they are
     free_time: bool = False  # whether sequences may be of any length
+
+
+@contextlib.contextmanager
+def without_gradients(model: nn.Module) -> Iterator[None]:
+    """Freeze a model's parameters: torch differentiates a loop that is a graph's even where nobody asks for it."""
+    moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in moved:
+            parameter.requires_grad_(False)
+        with torch.no_grad():
+            yield
+    finally:
+        for parameter in moved:
+            parameter.requires_grad_(True)
 
 
 def list_tensors(values: Any) -> list[Tensor]:

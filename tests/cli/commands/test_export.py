@@ -53,8 +53,9 @@ def test_export_of_an_estimator(tmp_path):
 
     pipeline = io.load("net.skops", trusted=[])
     parts, _ = load_trained(run, load_config(run))
-    for batch in parts.data.split("test"):
-        assert (pipeline.predict(batch.x.numpy()) == parts.task.predict(parts.model, batch.x).numpy()).all()
+    raw = parts.dataset.splits["test"].x
+    expected = parts.task.predict(parts.model, parts.dataset.transform(raw, False, None))
+    assert (pipeline.predict(raw.double().numpy()) == expected.numpy()).all()
     with pytest.raises(UsageError, match=r"net\.skops"):
         dlx("export", run.directory, "-o", "net.onnx")
 

@@ -202,3 +202,15 @@ def test_every_kind_of_model(tmp_path, model):
     assert result.inputs["x"][0] == "batch"
     if "lengths" in result.inputs:
         assert result.inputs["x"][1] == "time"
+
+
+def test_sequences_of_one_length_are_padded_as_in_training():
+    from types import SimpleNamespace
+
+    from dlx.trained.trained import _pad_to_shape
+
+    dataset = SimpleNamespace(shape=(4, 2), padding=torch.tensor([100.0, 7.0]))
+    x = torch.ones(2, 3, 2)
+    padded = _pad_to_shape(x, torch.tensor([3, 1]), SimpleNamespace(dataset=dataset))
+    assert padded[0].tolist() == [[1, 1]] * 3 + [[100, 7]]
+    assert padded[1].tolist() == [[1, 1]] + [[100, 7]] * 3
