@@ -69,12 +69,12 @@ class Job:
                 raise JobAborted(error) from error
             raise
         except KeyboardInterrupt:
-            self._remove_leftovers(directory)
+            self.remove_leftovers(directory)
             raise
 
     def handle_failure(self, directory: Path, hydra: Any, error: Exception) -> None:
         """Remove the directory of a job that failed before its run began; record the failure in its sweep."""
-        self._remove_leftovers(directory)
+        self.remove_leftovers(directory)
         if hydra.mode == RunMode.MULTIRUN:
             _record_failure(Path(hydra.runtime.cwd, hydra.sweep.dir), hydra, error)
 
@@ -89,7 +89,7 @@ class Job:
 
         return train(config, Progress(quiet=True))
 
-    def _remove_leftovers(self, directory: Path) -> None:
+    def remove_leftovers(self, directory: Path) -> None:
         """Remove what Hydra wrote if the run never began, that is, if there is no run.json."""
         if (directory / "run.json").exists():
             return

@@ -29,6 +29,7 @@ from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info
 from dlx.records.published import compare, format_comparison
 from dlx.runs.atomic import write_atomically
 from dlx.runs.lock import lock_run
+from dlx.runs.outcome import record_end, reserve_space
 from dlx.runs.rundir import NullRun, Run, now
 from dlx.tasks.task import take_inputs
 from dlx.terminal.progress import Progress
@@ -212,7 +213,7 @@ def _fit(
     progress.show_plan(about, parts.config, parts.data.steps, note="\n".join(notes) or None, pretraining_epochs=extra)
     checkpoints = Checkpoints(None if directory is None else run.checkpoints, get_dataset_state(parts.dataset))
     logger = make_run_logger(run, parts, loggers, resumed, report=progress.print_line)
-    with record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
+    with reserve_space(run.directory), record_outcome(run, trainer, started), group.explain_lost_rank(), explain_oom():
         try:
             logger.hparams(to_dict(parts.config))
             if not resumed:
@@ -349,13 +350,6 @@ def record_outcome(run: Run, trainer: Trainer, started: float) -> Iterator[None]
         error = str(problem) if isinstance(problem, DlxError) else f"{type(problem).__name__}: {problem}"
         raise
     finally:
-        seconds = run.read().get("seconds", 0.0) + time.monotonic() - started  # over all resumptions
-        ended = {"status": status, "ended": now(), "seconds": round(seconds, 3)}
-        ended |= (
-            trainer.run_metadata()
-            | {"epoch": trainer.epoch, "step": trainer.step}
-            | ({"stopped": trainer.stop_reason} if trainer.stop_reason or "stopped" in run.read() else {})
-            | ({"error": error} if error else {})
-        )
-        with contextlib.suppress(OSError):  # a full disk: the error under way says so
-            run.update(**ended)
+        ended = {"status": status, "ended": now(), **trainer.run_metadata()}
+        ended |= {"epoch": trainer.epoch, "step": trainer.step} | ({"error": error} if error else {})
+        record_end(run, ended, time.monotonic() - started, trainer.stop_reason)

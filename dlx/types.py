@@ -27,7 +27,12 @@ class Range:
         if self.high == math.inf:
             return f"more than {self.low:g}" if self.open_low else f"at least {self.low:g}"
         left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
-        return f"in {left}{self.low:g}, {self.high:g}{right}"
+        return f"in {left}{_format(self.low)}, {_format(self.high)}{right}"
+
+
+def _format(number: float) -> str:
+    """Write a whole number with all its digits, any other with six."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 Count = Annotated[int, Range(1)]  # 1, 2, 3, ...

@@ -136,7 +136,8 @@ def run(words: Sequence[str]) -> int:
         except JobAborted as stop:
             raise stop.error from stop.error.__cause__
         except Exception as error:
-            if isinstance(error, OSError) and directory and not directory.exists():  # Hydra could not make it
+            if isinstance(error, OSError) and directory and not (sweep or directory / "run.json").exists():
+                job.remove_leftovers(directory.absolute())  # Hydra could not make it, or write what it keeps in it
                 raise UsageError(_format_unwritable(directory, error.strerror or str(error), key)) from error
             if sweep is None or not any(read_failures(sweep)):
                 raise

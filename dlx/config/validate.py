@@ -26,7 +26,7 @@ from dlx.types import Range
 
 # Keys of the root that are no group.
 ROOT_KEYS: dict[str, Kind] = {
-    "seed": Number(True, Range(0)),
+    "seed": Number(True, Range(0, 2**32 - 1)),  # what numpy and scikit-learn take
     "allow": ListOf((String(),)),
     "pretrained": Union((String(), Choice((None,)))),
     "freeze": Union((String(), ListOf((String(),)))),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dlx.figures.axes import make_axes
+from dlx.runs.atomic import write_atomically
 
 # ColorBrewer's Blues and Oranges, every other step, as RGB: for right and for wrong cells.
 RIGHT_COLOURS = ((247, 251, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))
@@ -277,6 +278,4 @@ def save_png(path: Path, picture: Tensor | bytes) -> None:
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_bytes(picture if isinstance(picture, bytes) else encode_png(picture))
-    aside.replace(path)
+    write_atomically(path, picture if isinstance(picture, bytes) else encode_png(picture))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dlx.loggers.logger import Logger
+from dlx.runs.atomic import write_atomically
 
 KEYS = ("step", "epoch")  # the first columns
 Row = dict[str, float | str]  # step, epoch and values by tag; text where it was read from the file
@@ -75,9 +76,7 @@ class CSVLogger(Logger):
         csv.writer(header, lineterminator="\n").writerow(self._columns)
         head = header.getvalue().encode()
         body = "".join(",".join(row) + "\n" for row in rows).encode()
-        aside = self.path.with_name(".metrics.csv.new")
-        aside.write_bytes(head + body)
-        aside.replace(self.path)
+        write_atomically(self.path, head + body)
         if self._file is not None:
             self._file.close()
         self._file = self.path.open("r+b")

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dlx.runs.atomic import write_atomically
+
 COLUMNS = ("step", "epoch", "time")  # in every line
 Record = dict[str, Any]  # step, epoch, time (seconds since 1970), and values by tag
 
@@ -30,9 +32,7 @@ class MetricsFile:
         if resume_step is not None:
             kept = [(line, record) for line, record in _iter_lines(path) if record["step"] <= resume_step]
             last, self.last_record = kept[-1] if kept else (b"", {})
-            aside = path.with_suffix(".new")
-            aside.write_bytes(b"".join(line for line, _ in kept))
-            aside.replace(path)
+            write_atomically(path, b"".join(line for line, _ in kept))
         self._file = path.open("wb" if resume_step is None else "r+b")
         self._end = self._file.seek(0, 2)
         self._start = self._end - len(last)  # of the last line

@@ -21,6 +21,7 @@ from dlx.figures import figures
 from dlx.loggers.histogram import Histogram
 from dlx.loggers.jsonl import MetricsFile, Record
 from dlx.loggers.logger import Logger
+from dlx.runs.presence import check_present
 from dlx.types import Count
 
 Call = tuple[str, Mapping[str, Tensor | float], int, int, float]  # prefix, values, step, epoch, time
@@ -124,6 +125,7 @@ class RunLogger:
         self._pending.append((prefix, values, step, self.epoch, time.time()))
         if len(self._pending) >= 4 * self.every:  # nobody flushes: bound the memory
             self._write()
+            self._flush_loggers()
 
     def flush(self) -> int | None:
         """Write everything that is pending.
@@ -132,9 +134,10 @@ class RunLogger:
         is written, and there is no point in training further. None if all were finite.
 
         Raises:
-            TrainingError: the disk is full.
+            TrainingError: the disk is full, or the run's directory is gone.
         """
         self._write()
+        self._flush_loggers()
         bad, self._nonfinite_step = self._nonfinite_step, None
         return bad
 
@@ -164,6 +167,7 @@ class RunLogger:
         if self._metrics_file is None:
             return
         with self._writing(self._metrics_file.path):
+            check_present(self._metrics_file.path.parent)
             self._metrics_file.append(
                 [{"step": step, "epoch": epoch, "time": now, **values} for step, values, epoch, now in rows]
             )
@@ -172,6 +176,11 @@ class RunLogger:
                 log = logger.scalars
                 for values_of_step in rows:
                     log(*values_of_step)
+
+    def _flush_loggers(self) -> None:
+        """Have all loggers write: pictures too are to be on disk before a checkpoint is."""
+        for name, logger in list(self.loggers.items()):
+            with self._catch_failure(name):
                 logger.flush()
 
     def _make_tags(self, prefix: str, values: Mapping[str, Tensor | float]) -> list[str]:
@@ -201,6 +210,7 @@ class RunLogger:
         data = figures.encode_png(picture)
         path = self.directory / "figures" / f"{name.replace('/', '_')}.png"
         with self._writing(path):
+            check_present(self.directory)
             figures.save_png(path, data)
         self._call("image", lambda logger: logger.image(name, picture, step, data))
 

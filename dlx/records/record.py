@@ -11,6 +11,7 @@ from typing import Any
 
 from dlx.errors import UsageError
 from dlx.records.published import compose_alone, find_overrides, find_run_search_path
+from dlx.runs.atomic import write_atomically
 from dlx.runs.rundir import Run
 from dlx.runs.saved import load_config
 from dlx.runs.status import get_status
@@ -85,9 +86,7 @@ def write_record(record: Mapping[str, Any], folder: Path) -> Path:
             )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".new")
-        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(file)
+        write_atomically(file, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise UsageError(
             f"{file} cannot be written ({error.strerror}); needed: a writable directory; type --to with another one"

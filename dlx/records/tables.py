@@ -22,6 +22,7 @@ from dlx.config.search import SearchPath, find_packaged_conf
 from dlx.errors import DlxError, UsageError
 from dlx.records.measured import Record, read_records
 from dlx.records.place import FOLDER, find_checkout
+from dlx.runs.atomic import write_atomically
 from dlx.runs.query import choose_key_metric
 
 TEMPLATE = "RESULTS.template.md"
@@ -170,7 +171,7 @@ def main() -> None:
     except DlxError as error:
         raise SystemExit(f"dlx: {error}") from error
     file = folder.parent / "RESULTS.md"
-    file.write_text(page, encoding="utf-8")
+    write_atomically(file, page)
     print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 from pathlib import Path
 
 
@@ -11,7 +12,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: it cannot be written; the file of before is untouched, and nothing is left beside it.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    aside = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.new")
     data = content.encode() if isinstance(content, str) else content
     try:
         with aside.open("wb") as file:

@@ -1,14 +1,14 @@
 """Figures of a sweep, in its `figures/`: its history, parallel coordinates and the importance of each key."""
 
+import io
 import math
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlx.errors import UsageError
 from dlx.figures.axes import make_axes
+from dlx.runs.atomic import write_atomically
 from dlx.sweeps.groups import Group
 from dlx.sweeps.space import Numbers
 from dlx.sweeps.study import Study
@@ -33,10 +33,16 @@ def draw_figures(study: Study, trials: "Sequence[FrozenTrial]") -> list[Path]:
     folder.mkdir(exist_ok=True)
     files = []
     for name, figure in drawn.items():
-        aside = folder / f".{name}.{platform.node()}.{os.getpid()}"  # another process may draw it too
-        figure.savefig(aside, format="png", dpi=120)
-        files.append(aside.replace(folder / f"{name}.png"))
+        files.append(_save(figure, folder / f"{name}.png"))
     return files
+
+
+def _save(figure: Any, file: Path) -> Path:
+    """Write a figure in the format of the file's suffix. Returns the file."""
+    out = io.BytesIO()
+    figure.savefig(out, format=file.suffix[1:], dpi=120)
+    write_atomically(file, out.getvalue())
+    return file
 
 
 def compute_importance(study: Study, finished: "Sequence[FrozenTrial]") -> dict[str, float]:
@@ -166,4 +172,4 @@ def draw_groups(groups: Sequence[Group], metric: str, file: Path, max_groups: in
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel(f"{metric}, mean ± standard deviation")
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=120)
+    _save(figure, file)

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from dlx.runs.atomic import write_atomically
 from dlx.runs.rundir import now
 from dlx.runs.status import is_alive
 
@@ -29,7 +30,7 @@ class Heartbeat:
     def __enter__(self) -> "Heartbeat":
         self.folder.mkdir(parents=True, exist_ok=True)
         about = {"host": platform.node(), "pid": os.getpid(), "started": now()}
-        (self.folder / self.name).write_text(json.dumps(about), encoding="utf-8")
+        write_atomically(self.folder / self.name, json.dumps(about))
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 

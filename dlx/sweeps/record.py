@@ -1,8 +1,6 @@
 """`sweep.json`: the settings that a sweep was begun with; the same command continues it, another one is refused."""
 
 import json
-import os
-import platform
 import shlex
 import sys
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from dlx.config.moved import move_overrides
 from dlx.config.report import restore_log_sweeps
 from dlx.errors import UsageError
+from dlx.runs.atomic import write_atomically
 
 FILE = "sweep.json"
 ROOT = Path("outputs/sweeps")
@@ -50,9 +49,7 @@ class Record:
     def write(self, directory: Path) -> None:
         """Replace `sweep.json` atomically."""
         directory.mkdir(parents=True, exist_ok=True)
-        aside = directory / f".{FILE}.{platform.node()}.{os.getpid()}"  # two may begin at once
-        aside.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside.replace(directory / FILE)
+        write_atomically(directory / FILE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     def continue_from(self, earlier: "Record", directory: Path) -> "Record":
         """Return the earlier record of the same sweep, with the larger number of trials.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlx.errors import UsageError
+from dlx.runs.atomic import write_atomically
 from dlx.tasks.scores import Report
 
 
@@ -33,7 +34,7 @@ def write(folder: Path, split: str, metrics: Mapping[str, float], report: Report
         folder.mkdir(parents=True, exist_ok=True)
         _write_csv(paths[0], report.rows)
         document = _without_nan(as_document(split, metrics, report))
-        paths[1].write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_atomically(paths[1], json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         if report.confusion:
             paths.append(folder / f"confusion-{split}.csv")
             _write_csv(paths[2], report.confusion)

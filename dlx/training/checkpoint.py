@@ -13,6 +13,7 @@ from torch import Tensor
 from dlx.datasets.archives import MOST_UNFOLDED, check_archive
 from dlx.errors import TrainingError, UsageError
 from dlx.hardware.signals import postpone_interrupts
+from dlx.runs.presence import check_present
 
 FORMAT = 1
 
@@ -21,11 +22,13 @@ def save(path: Path, content: dict[str, Any]) -> None:
     """Write `content` atomically: at every moment `path` is a complete file, or absent.
 
     Raises:
-        TrainingError: the disk is full or not writable; an earlier file at `path` is untouched.
+        TrainingError: the disk is full or not writable; an earlier file at `path` is untouched. Or the run's directory
+            is gone.
     """
+    check_present(path.parent.parent)
     aside = path.with_name(path.name + ".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         with aside.open("wb") as file:
             torch.save({"format": FORMAT, **content}, file)
             file.flush()

@@ -14,7 +14,6 @@ from dlx.runs.rundir import Run
 from dlx.training.trainer import Trainer
 
 SHORT = ("dataset=iris", "model.hidden=[4]", "trainer.epochs=3", "trainer.flush_every=5", "optimizer.lr=0.01")
-FEW = "12 validation examples: an accuracy moves by 8.33 points; 6 updates in all"
 
 
 def rows(directory: Path) -> list[dict[str, str]]:
@@ -37,7 +36,7 @@ def test_what_a_run_leaves(train, choice, files):
     there = {path.name.partition(".out.")[0] for path in run.directory.iterdir()} - {".lock"}
     assert there == {"run.json", "config.yaml", "metrics.jsonl", "checkpoints", "figures", *files}
     assert run.read()["logger"] == [name for name in choice.strip("[]").split(",") if name]
-    assert run.read()["notes"] == [FEW]
+    assert not [note for note in run.read()["notes"] if "logger" in note]
 
 
 def test_without_pictures(train):
@@ -84,7 +83,7 @@ def test_a_failing_logger_ends_no_training(train, monkeypatch, capfd, method):
     run = train("run", *SHORT, "logger=[tensorboard,csv]")
     line = "logger tensorboard failed and is left out from here on: OSError: No space left on device"
     about = run.read()
-    assert (about["status"], about["notes"]) == ("finished", [FEW, line])
+    assert (about["status"], about["notes"][-1]) == ("finished", line)
     assert capfd.readouterr().out.count(line) == 1
     assert len(rows(run.directory)) == len((run.directory / "metrics.jsonl").read_text().splitlines())
 
@@ -171,7 +170,7 @@ def test_a_stack_logs_as_each_alone_and_says_what_fails(monkeypatch, capfd):
     monkeypatch.setattr(TensorBoardLogger, "scalars", fail)
     runs = sweep("hydra/launcher=vectorized", "logger=[csv,tensorboard]", "seed=1,2,3")
     line = "logger tensorboard failed and is left out from here on: RuntimeError: no connection"
-    assert [about.get("notes") for about, _ in runs] == [[FEW], [FEW, line], [FEW]]
+    assert [line in about["notes"] for about, _ in runs] == [False, True, False]
     assert capfd.readouterr().out.count(line) == 1
     assert len({len(rows(path)) for _, path in runs}) == 1
 

@@ -67,7 +67,7 @@ def train(logger: RunLogger, first: int, last: int) -> None:
 @pytest.mark.parametrize("length", [4, 5, 8, 255, 256, 257, 1000])
 def test_checksum_is_tensorboards(length: int) -> None:
     data = np.random.default_rng(length).integers(0, 256, length, dtype=np.uint8).tobytes()
-    assert events.mask_checksum(events._crc32c_state(data)) == masked_crc32c(data)
+    assert events.mask_checksum(events.compute_crc32c(data)) == masked_crc32c(data)
 
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**35 - 1, 2**63 - 1, -1])
@@ -157,7 +157,7 @@ def test_histograms_of_many_are_those_of_each() -> None:
 def test_checksums_of_long_records_are_tensorboards() -> None:
     noise = np.random.default_rng(0).bytes(200_001)
     for size in (4, 9, 255, 256, 257, 1000, 65_536, 65_541, 200_001):
-        assert events._crc32c_state(noise[:size]) ^ 0xFFFFFFFF == crc32c(noise[:size])
+        assert events.compute_crc32c(noise[:size]) ^ 0xFFFFFFFF == crc32c(noise[:size])
 
 
 def test_histograms_thin_out(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_resume_before_the_first_step_and_without_a_file(tmp_path: Path) -> None
     logger.close()
     logged(tmp_path, resume_step=0).close()
     assert (tmp_path / "metrics.jsonl").read_bytes() == b""
-    assert points(tmp_path, "train/loss") == []
+    assert not accumulate(tmp_path).Tags()["scalars"]
     (tmp_path / "metrics.jsonl").unlink()
     logger = logged(tmp_path, resume_step=5)
     train(logger, 6, 6)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from dlx.loggers.tensorboard.events import field
+from dlx.loggers.tensorboard.wire import field
 
 
 class Node(NamedTuple):

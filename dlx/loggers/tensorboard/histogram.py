@@ -3,7 +3,7 @@
 import struct
 
 from dlx.loggers.histogram import Histogram
-from dlx.loggers.tensorboard.events import field
+from dlx.loggers.tensorboard.wire import field
 
 
 def encode_histogram(histogram: Histogram) -> bytes:

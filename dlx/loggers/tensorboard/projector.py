@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlx.figures.figures import save_png
+from dlx.runs.atomic import write_atomically
 
 MAX_SPRITE_SIDE = 8192  # pixels, the most that browsers take
 
@@ -43,16 +44,16 @@ def write_embedding(
         old.unlink()
     rows = vectors[:limit].detach().float().flatten(1).cpu().tolist()
     lines = ("\t".join(f"{number:.6g}" for number in row) for row in rows)
-    (folder / "tensors.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_atomically(folder / "tensors.tsv", "\n".join(lines) + "\n")
     if labels is not None:
         texts = (str(label).replace("\t", " ").replace("\n", " ") for label in labels[:limit])
-        (folder / "metadata.tsv").write_text("\n".join(texts) + "\n", encoding="utf-8")
+        write_atomically(folder / "metadata.tsv", "\n".join(texts) + "\n")
     if images is not None:
         sheet, (height, width) = _make_sprite(images[:limit])
         save_png(folder / f"sprite_{height}x{width}.png", sheet)
     folders = [tensors.parent for tensors in sorted(directory.glob("embedding/*/tensors.tsv"))]
     config = "".join(_make_config(directory, folder) for folder in folders)
-    (directory / "projector_config.pbtxt").write_text(config, encoding="utf-8")
+    write_atomically(directory / "projector_config.pbtxt", config)
 
 
 def _make_sprite(images: Tensor) -> tuple[Tensor, tuple[int, int]]:

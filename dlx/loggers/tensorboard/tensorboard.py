@@ -47,9 +47,9 @@ class TensorBoardLogger(Logger):
         self._pending: list[tuple[int, Mapping[str, float], float]] = []  # step, values and time, not written yet
 
     def open(self, directory: Path, resume_step: int | None = None) -> None:
-        """Begin a new event file; TensorBoard drops what earlier ones hold after `resume_step`."""
+        """Begin a new event file; what earlier ones hold after `resume_step` is cut off."""
         self.directory, self.started = directory, clock.time()
-        self._events = EventFile(directory, None if resume_step is None else resume_step + 1)
+        self._events = EventFile(directory, resume_step)
 
     def is_enabled(self, kind: str) -> bool:
         """Return whether the constructor was told to take `image`, `histograms` and so on."""
@@ -66,7 +66,7 @@ class TensorBoardLogger(Logger):
         if pending:
             points = [(tag, step, time, value) for step, values, time in pending for tag, value in values.items()]
             self._events.scalars(points)
-            self._events.flush()
+        self._events.flush()  # pictures and histograms too: a checkpoint may follow
 
     def image(self, name: str, picture: Tensor, step: int, png: bytes) -> None:
         """Write a picture; each step's is kept."""
@@ -109,8 +109,8 @@ class TensorBoardLogger(Logger):
             self._events.session_start(flatten_config(config), self.started)
             self._has_hparams = True
         if metrics is not None:
-            rest = [tag for tag in metrics if not self._events.has_curve(tag)]
-            self._events.scalars([(tag, step, clock.time(), metrics[tag]) for tag in rest])
+            rest = [tag for tag, value in metrics.items() if not self._events.has_curve(tag, value)]
+            self._events.scalars([(tag, step, clock.time(), metrics[tag]) for tag in rest], again=True)
             self._events.session_end(True)
         self._events.flush()
 
