@@ -139,7 +139,11 @@ def find_overrides(alone: DictConfig, config: Mapping[str, Any] | DictConfig) ->
 def _find_changed(alone: DictConfig, mine: Mapping[str, Any]) -> dict[str, Any]:
     theirs = flatten(alone)
     keys = [key for key in dict.fromkeys([*theirs, *mine]) if not _is_run_key(key)]
-    return {key: mine.get(key) for key in keys if theirs.get(key) != mine.get(key)}
+    # A group that is empty is not there in runs of an earlier dlx that did not have it.
+    changed = (
+        key for key in keys if theirs.get(key) != mine.get(key) and not theirs.get(key) == {} == mine.get(key, {})
+    )
+    return {key: mine.get(key) for key in changed}
 
 
 def _is_run_key(key: str) -> bool:
