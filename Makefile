@@ -1,6 +1,6 @@
 # make run     set up on a fresh machine, train on scikit-learn's digits
 # make test    set up, then run the tests, with coverage; SELECT='-m "not slow"' runs the quick ones
-# make torture a stranger's run: every target at every position, with every verb; minutes
+# make torture a stranger's run, with every verb; then runs of every model killed, resumed, compared: an hour
 # make lint    ruff, mypy and import-linter
 # make results docs/RESULTS.md from the records in docs/results/
 # make bench   dlx beside a bare PyTorch loop, Lightning and Keras
@@ -32,6 +32,7 @@ test: develop
 
 torture: develop
 	$(BIN)/python -m pytest tests/security
+	$(BIN)/python -m tests.torture 3600
 
 lint: develop
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ from dlx.loggers.run_logger import RunLogger
 from dlx.metrics import Metric, list_declared, list_own_directions
 from dlx.parts import Parts, add_callbacks, assemble, describe, distributed_info, init_from_data
 from dlx.records.published import compare, format_comparison
-from dlx.runs.atomic import write_atomically
+from dlx.runs.atomic import remove_asides, write_atomically
 from dlx.runs.lock import lock_run
 from dlx.runs.outcome import record_end, reserve_space
 from dlx.runs.rundir import NullRun, Run, now
@@ -111,6 +111,7 @@ def resume(
 ) -> Run:
     """Continue in the same run directory, held against other processes; see `_resume`."""
     with hold(run):
+        remove_asides(run.directory)
         return _resume(run, config, progress, callbacks, accept_changed_data)
 
 

@@ -27,6 +27,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     _sync_folder(path.parent)
 
 
+def remove_asides(folder: Path) -> None:
+    """Remove what killed processes left beside the files of a folder; call it where no other process writes."""
+    for left in (*folder.rglob(".*.new"), *folder.rglob("*.pt.new"), *folder.glob(".reserve")):
+        with contextlib.suppress(OSError):
+            left.unlink()
+
+
 def _sync_folder(folder: Path) -> None:
     """Have a rename reach the disk, where the file system can."""
     with contextlib.suppress(OSError):

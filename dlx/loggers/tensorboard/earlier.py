@@ -63,7 +63,7 @@ class Earlier:
                 step, values = decode_event(data[start + 12 : end - 4])
                 if data[start + 12] == SUMMARY_KEY:  # a point as EventFile lays them out: the summary comes first
                     curves[head] = values[0][0]
-            if step > self.last_step or any(tag.startswith(HPARAMS) for tag, _ in values):
+            if (values and step > self.last_step) or any(tag.startswith(HPARAMS) for tag, _ in values):
                 continue  # TensorBoard shows the first session's hyperparameters: they are written anew
             kept.append(data[start:end])
             if step == self.last_step:
@@ -71,7 +71,7 @@ class Earlier:
             if head in curves:
                 self.curves[curves[head]] = tail[:4]
         whole = b"".join(kept)
-        if len(kept) <= 2:  # the version and the session's start alone
+        if len(kept) <= 2:  # the version and the session's start, which are always kept, alone
             file.unlink()
         elif len(whole) < len(data):
             write_atomically(file, whole)
