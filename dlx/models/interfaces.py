@@ -334,10 +334,10 @@ class Storing(Capability, Protocol):
 
 @runtime_checkable
 class Remarking(Capability, Protocol):
-    """Warns of what it stored. Used by procedure=hebbian."""
+    """Warns of what it learned. Used by procedure=hebbian and fit."""
 
     def remark(self, told: Mapping[str, float]) -> str | None:
-        """Return what the user should hear of the numbers that `store` returned; None for nothing."""
+        """Return what the user should hear of the numbers that `store` or `fit` returned; None for nothing."""
 
 
 @runtime_checkable

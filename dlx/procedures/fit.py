@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dlx.batch import Batch
-from dlx.models.interfaces import Fittable
+from dlx.models.interfaces import Fittable, Remarking
 from dlx.procedures.procedure import Procedure
 from dlx.tasks.task import Task
 
@@ -22,6 +22,7 @@ class Fit(Procedure):
     def __init__(self) -> None:
         self.x: list[Tensor] = []  # on the CPU, whatever the device
         self.y: list[Tensor] = []
+        self.notices: list[str] = []  # to be shown at once
 
     def bind(self, model: nn.Module, task: Task) -> None:
         super().bind(model, task)
@@ -36,7 +37,12 @@ class Fit(Procedure):
     def end_epoch(self) -> dict[str, Tensor]:
         values = self.learner.fit(torch.cat(self.x), torch.cat(self.y) if self.y else None)
         self.x, self.y, self.done = [], [], True
+        self.notices += filter(None, [self.model.remark(values or {})] if isinstance(self.model, Remarking) else [])
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in (values or {}).items()}
+
+    def pop_notices(self) -> list[str]:
+        notices, self.notices = self.notices, []
+        return notices
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was gathered too: a run that is cut off within the pass goes on where it stood."""

@@ -6,7 +6,7 @@ F. Pedregosa et al., "Scikit-learn: Machine Learning in Python", JMLR 12, 2011, 
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -258,6 +258,20 @@ class Clusterer(Estimator):
         if self.scale == "none" and hasattr(self.estimator, "inertia_"):
             results["inertia"] = float(self.estimator.inertia_)
         return results
+
+    def remark(self, told: Mapping[str, float]) -> str | None:
+        """Return that all examples came into one cluster, and what to change, where one was not asked for."""
+        labels = getattr(self.estimator, "labels_", None)
+        settings = self.estimator.get_params(deep=False)
+        if labels is None or len(np.unique(labels)) > 1 or settings.get("n_clusters") == 1:
+            return None
+        found = f"one cluster was found, with all {len(labels):,} examples in it"
+        if "bandwidth" not in settings:
+            return found
+        radius = settings["bandwidth"]
+        if radius is None:
+            return f"{found}: the bandwidth was estimated, too wide; type model.estimator.bandwidth=… for a smaller one"
+        return f"{found}; type model.estimator.bandwidth=… for a smaller one than {radius:g}"
 
     @property
     def centres(self) -> Tensor | None:
