@@ -287,7 +287,7 @@ def describe(parts: Parts) -> dict[str, Any]:
         **distributed_info(parts),
         "data": fingerprint(parts.dataset),
         **({"callbacks": ",".join(parts.trainer.callbacks)} if parts.trainer.callbacks else {}),
-        **({"batch": parts.data.batch} if isinstance(parts.data.batch, int) else {}),
+        **({"batch_size": parts.data.batch} if isinstance(parts.data.batch, int) else {}),
         "examples": {name: len(split) for name, split in parts.dataset.splits.items()},
         **({"notes": list(parts.dataset.notes)} if parts.dataset.notes else {}),
     }

@@ -11,6 +11,7 @@ from dlx.datasets.dataset import Dataset
 from dlx.datasets.splits import Generated, Split
 from dlx.errors import UsageError
 from dlx.models.interfaces import Pipelined, Probabilistic
+from dlx.terminal.visible import make_visible
 
 MAX_EXAMPLES = 2000  # of a split that charts look at, drawn at random from a larger one
 CHUNK_VALUES = 2**22  # inputs' values in one forward pass
@@ -37,11 +38,10 @@ class Study(NamedTuple):
     @property
     def title(self) -> str:
         """What stands above a chart: model · dataset · split."""
-        return " · ".join(filter(None, (self.name or self._make_name(), self.split)))
+        return make_visible(" · ".join(filter(None, (self.name or self._make_name(), self.split))))
 
     def _make_name(self) -> str:
-        estimator = getattr(self.model, "estimator", None)
-        return f"{type(self.model if estimator is None else estimator).__name__} · {self.dataset.source}"
+        return f"{type(self.model if self.estimator is None else self.estimator).__name__} · {self.dataset.source}"
 
     def take(self, split: str | None = None, most: int = MAX_EXAMPLES) -> Examples:
         """Return the examples of a split, the study's own where None is given; the same ones at every call."""
@@ -98,7 +98,7 @@ class Study(NamedTuple):
     @property
     def estimator(self) -> Any:
         """scikit-learn's estimator, fitted, without the scaling before it; None for other models."""
-        return getattr(self.model, "estimator", None) if isinstance(self.model, Pipelined) else None
+        return self.model.estimator if isinstance(self.model, Pipelined) else None
 
     @property
     def scaler(self) -> Any:

@@ -557,6 +557,7 @@ class Pictured(Capability, Protocol):
 
 @runtime_checkable
 class Pipelined(Capability, Protocol):
-    """Wraps an estimator of scikit-learn, with the scaling before it. Used by `dlx export`."""
+    """Wraps an estimator of scikit-learn, with the scaling before it. Used by `dlx export` and charts."""
 
     pipeline: Any
+    estimator: Any

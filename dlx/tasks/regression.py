@@ -56,8 +56,17 @@ class Regression(Task):
     needs: ClassVar[str | None] = "targets"
     monitor = "r2"
     declares: ClassVar[tuple[str | Metric, ...]] = (
-        *("loss", "mse", "rmse", "mae", "median_absolute_error", "r2"),
-        *("mape", "msle", "log_cosh", "cosine_similarity", "explained_variance"),
+        "loss",
+        "mse",
+        "rmse",
+        "mae",
+        "median_absolute_error",
+        "r2",
+        "mape",
+        "msle",
+        "log_cosh",
+        "cosine_similarity",
+        "explained_variance",
     )
 
     def __init__(self, loss: RegressionLoss = "mse", metrics: Sequence[RegressionMetric] = ()) -> None:

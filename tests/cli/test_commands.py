@@ -225,12 +225,12 @@ def test_tensorboard(digits, monkeypatch):
     monkeypatch.setattr(os, "execv", lambda program, arguments: called.append(arguments))
     assert "http://localhost:7777/" in dlx("tensorboard", digits.directory, "--port", "7777")
     assert called[0][1:] == [
-        *["-m", "tensorboard.main", "--logdir", str(digits.directory)],
+        *["-P", "-m", "tensorboard.main", "--logdir", str(digits.directory)],
         *["--port", "7777", "--host", "localhost"],
     ]
     Path("outputs").mkdir()
     dlx("tensorboard")
-    assert called[1][4] == "outputs"
+    assert called[1][5] == "outputs"
     with pytest.raises(UsageError, match="nowhere"):
         dlx("tensorboard", "nowhere")
 

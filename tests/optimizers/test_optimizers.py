@@ -449,7 +449,7 @@ PAPERS = {
 
 
 def test_every_optimizer_has_its_paper():
-    assert {name.split()[-1] for name in PAPERS} == set(OPTIMIZERS) - {"adam_fast"}  # Adam, but for its lr
+    assert {name.split()[-1] for name in PAPERS} == set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -14,6 +14,7 @@ SCHEDULERS = sorted(path.stem for path in (ROOT / "conf" / "scheduler").glob("*.
 TEN_STEPS = ("dataset.limit=100", "trainer.batch=10", "optimizer=momentum", "model.hidden=[8]", "trainer.test=false")
 CASES = {
     **{name: (f"scheduler={name}",) for name in SCHEDULERS},
+    "warmup": ("scheduler=warmup", "scheduler.warmup=1"),
     "momentum_ramp_total": ("scheduler=momentum_ramp", "scheduler.total=${trainer.epochs}"),
     "step_over_the_run": ("scheduler=step", "scheduler.step_size=${trainer.epochs}"),
     "accumulated": ("scheduler=one_cycle", "procedure.accumulate=3"),

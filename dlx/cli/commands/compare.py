@@ -185,7 +185,7 @@ def _read_curves(found: Sequence[Run], labels: Sequence[str]) -> dict[str, dict[
 
 def _plan_epoch(about: dict[str, Any]) -> tuple[int, float]:
     """Return an epoch's steps, and the weight of the last among them: its batch may be smaller than the others."""
-    examples, batch = (about.get("examples") or {}).get("train"), about.get("global_batch") or about.get("batch")
+    examples, batch = (about.get("examples") or {}).get("train"), about.get("global_batch") or about.get("batch_size")
     if not isinstance(examples, int) or not isinstance(batch, int) or batch < 1:
         return 0, 1.0  # not known of older runs
     return -(-examples // batch), (examples % batch or batch) / batch
