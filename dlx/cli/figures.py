@@ -64,12 +64,13 @@ def _draw_sheet(name: str, found: Sequence[Run], about: Sequence[dict[str, Any]]
     from dlx.parts import load_trained
     from dlx.runs.saved import INFERENCE_KEYS
     from dlx.runs.trust import load_trusted_config
+    from dlx.terminal.visible import make_visible
 
     chart = load_chart(name)
     studies = []
     for run, one in zip(found, about, strict=True):
         parts, _ = load_trained(run, load_trusted_config(run, [], INFERENCE_KEYS, "compare"))
-        title = " · ".join(str(one[key]) for key in ("model", "dataset") if one.get(key))
+        title = make_visible(" · ".join(str(one[key]) for key in ("model", "dataset") if one.get(key)))
         studies.append(Study(parts.model, parts.dataset, parts.dataset.held_out, parts.trainer.device, title))
     return draw_sheet(chart, studies, name)
 

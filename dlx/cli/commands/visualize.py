@@ -58,6 +58,7 @@ def command(
     from dlx.interpretability import choice
     from dlx.interpretability.visuals import visualize
     from dlx.parts import load_trained
+    from dlx.terminal.visible import make_visible
     from dlx.trained import inputs
 
     parts, which = load_trained(run, config, checkpoint)
@@ -71,7 +72,7 @@ def command(
     asked = choice.Choice(layer, choice.parse_class(label, dataset.names, dataset.classes), unit)
     raw = None if given is None else given.x
     about = run.read()
-    title = " · ".join(str(about[key]) for key in ("model", "dataset") if about.get(key))
+    title = make_visible(" · ".join(str(about[key]) for key in ("model", "dataset") if about.get(key)))
     seen = visualize(parts.model, parts.dataset, parts.trainer.device, methods, asked, raw, number, title)
     if seen.skipped:
         terminal.print_note(f"left out: {', '.join(seen.skipped)}; --method {seen.skipped[0]} says why")
