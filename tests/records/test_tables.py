@@ -72,8 +72,9 @@ def test_a_transcribed_figure_stands_in_its_record(row):
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("[!t]*/*.json")), ids=lambda file: file.parent.name)
 def test_a_runs_figure_stands_in_its_record(file):
     record = json.loads(file.read_text())
-    start = f"| `dlx train experiment={file.parent.name}`, seed"
-    (row,) = [line for line in PAGE.splitlines() if line.startswith(start)]
+    start, keys = f"| `dlx train experiment={file.parent.name}", set(record["overrides"])
+    found = [line for line in PAGE.splitlines() if line.startswith(start) and f"`, seed {record['seed']} " in line]
+    (row,) = [line for line in found if set(re.findall(r" ([\w.]+)=", line[len(start) :].split("`")[0])) == keys]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     name, value = cells[1].split()[:2]
     scale = 100 if cells[1].endswith("%") else 1
