@@ -8,7 +8,7 @@ class Network(NamedTuple):
 
     model: str
     year: int
-    depth: int  # layers with weights on the longest way, as its paper counts them; shortcuts' projections left out
+    depth: int  # convolutions and dense layers on the longest way, counted on the network
     parameters: int
     macs: int  # multiply-adds of one image's forward pass
     size: int  # of that image: 3×size², with 1000 classes at 224 and 10 below; lenet5's has one channel

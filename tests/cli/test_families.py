@@ -2,12 +2,15 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
+import torch
 
 from dlx.cli.families import FAMILIES
 from dlx.config.compose import compose
 from dlx.errors import UsageError
+from dlx.instantiate import build
 from dlx.trained.summary import summarise
 from tests.conftest import MODELS, ROOT
 from tests.verbs import dlx
@@ -21,9 +24,24 @@ def test_numbers_are_the_networks(network):
     words = [f"model={network.model}", shape, f"dataset.classes={classes}", f"dataset.outputs={classes}"]
     summary = summarise(compose(words))
     assert (summary.parameters, summary.macs) == (network.parameters, network.macs)
-    weighted = sum(layer.type in ("Conv2d", "Linear") for layer in summary.layers)
-    chain = not re.search("googlenet|inception|resnet", network.model) or network.model in ("resnet20", "resnet110")
-    assert network.depth == weighted if chain else network.depth <= weighted
+    model = build(compose(words), "model").eval()
+    assert count_layers(model(torch.randn(1, channels, network.size, network.size)).grad_fn) == network.depth
+
+
+def count_layers(root: Any) -> int:
+    """Count convolutions and dense layers on the longest way back through autograd's graph."""
+    longest: dict[Any, int] = {}
+    waiting = [root]
+    while waiting:
+        node = waiting[-1]
+        before = [one for one, _ in node.next_functions if one is not None]
+        if later := [one for one in before if one not in longest]:
+            waiting += later
+            continue
+        has_weights = type(node).__name__.startswith(("Convolution", "Addmm", "Mm"))
+        longest[node] = has_weights + max((longest[one] for one in before), default=0)
+        waiting.pop()
+    return longest[root]
 
 
 def test_every_named_network_is_listed():
