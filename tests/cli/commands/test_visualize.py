@@ -40,6 +40,16 @@ def pixels(path):
     return np.asarray(Image.open(path).convert("RGB"))
 
 
+def test_without_a_method_all_that_suit_are_drawn(copied):
+    dlx("visualize", copied.directory, "-n", 2)
+    names = {path.stem for path in (copied.directory / "figures").glob("*.png")}
+    methods = {"saliency", "occlusion"} & set(METHODS)
+    assert methods
+    assert all(any(method in name for name in names) for method in methods)
+    assert all(any(chart in name for name in names) for chart in ("regions", "roc", "calibration"))
+    assert not any("tree" in name for name in names), "a network has none"
+
+
 def test_all_methods_to_figures_and_tensorboard(copied):
     before = events(copied)
     dlx("visualize", copied.directory, "-n", 2, "--method", ",".join(METHODS))
