@@ -61,7 +61,7 @@ class Importances(Chart):
         examples = study.take()
         if examples.y is None:
             raise UsageError("importances needs labels or targets; leave the INPUT out")
-        mean, deviation = permute(study, examples)
+        mean, deviation, used = permute(study, examples)
         names = study.feature_names
         rows: list[dict[str, Any]] = [
             {
@@ -78,7 +78,7 @@ class Importances(Chart):
         if impurity is not None:
             panels.insert(0, ("impurity: share of all splits' gain (train)", impurity, None))
         size = (self.size[0], 1.4 + 0.24 * min(len(names), SHOWN))
-        figure, axes = make_panels(1, len(panels), size, f"{study.title} ({len(examples.x)} examples)")
+        figure, axes = make_panels(1, len(panels), size, f"{study.title} ({used} examples)")
         for place, (label, values, error) in zip(axes, panels, strict=True):
             order = np.argsort(values)[-SHOWN:]
             error_bars = None if error is None else error[order]
@@ -89,19 +89,24 @@ class Importances(Chart):
         return Drawing({name: render_figure(figure)}, {name: rows})
 
 
-def permute(study: Study, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation (features,) of the score's loss when a feature is shuffled."""
+def permute(study: Study, examples: Examples) -> tuple[np.ndarray, np.ndarray, int]:
+    """Shuffle each feature in turn, in random examples as many as `MAX_CALLS` allows.
+
+    Returns:
+        Mean and standard deviation (features,) of the score's loss, and the number of examples.
+    """
     from sklearn.inspection import permutation_importance
 
     assert examples.y is not None
     rows = examples.raw.flatten(1).numpy()
     most = max(50, MAX_CALLS // (REPEATS * rows.shape[1]))
+    taken = np.sort(np.random.default_rng(0).permutation(len(rows))[:most])  # a file may be sorted by class
     measure = accuracy_score if study.dataset.classes else r2_score
     found = permutation_importance(
-        RawModel(study), rows[:most], examples.y.numpy()[:most], n_repeats=REPEATS, random_state=0,
+        RawModel(study), rows[taken], examples.y.numpy()[taken], n_repeats=REPEATS, random_state=0,
         scoring=lambda model, x, y: measure(y, model.predict(x)),
     )  # fmt: skip
-    return found.importances_mean, found.importances_std
+    return found.importances_mean, found.importances_std, len(taken)
 
 
 def find_impurity(estimator: Any, features: int) -> np.ndarray | None:

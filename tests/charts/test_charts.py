@@ -93,7 +93,8 @@ def test_importances(study):
     examples = one.take()
     truth = permutation_importance(one.model.pipeline, one.estimator_rows(examples.x), examples.y.numpy(),
                                    n_repeats=5, random_state=0)  # fmt: skip
-    mean, _ = permute(one, examples)
+    mean, _, used = permute(one, examples)
+    assert used == len(examples.x)
     assert np.allclose(mean, truth.importances_mean, atol=0.02)
     assert mean.max() > 0.05
     bagged = study("bagging")
