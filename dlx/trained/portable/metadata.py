@@ -14,7 +14,7 @@ from dlx.trained.portable.graph import LENGTHS, Form, Graph
 from dlx.version import __version__
 
 MEANINGS = {
-    "probability": "of each class, in the order of `classes`; of taggers at each step; steps beyond `lengths` are padding",
+    "probability": "of each class, in the order of `classes`; of taggers at each step, padded beyond `lengths`",
     "score": "of each class, in the order of `classes`; the largest is the prediction",
     "label": "the place of the prediction in `classes`",
     "reconstruction": "in the units of the data",
